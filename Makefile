@@ -1,0 +1,50 @@
+# Two commands: `make demo` and `make test`. Both set up .venv first, once.
+
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP_INSTALL := $(PY) -m pip --disable-pip-version-check --quiet install --no-deps
+LOCK := jobs/environments/cpu.txt
+INSTALLED := $(VENV)/.installed
+TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
+
+export RAY_USAGE_STATS_ENABLED := 0
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint clean
+
+help: ## Show the targets.
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(INSTALLED) ## Create .venv from the CPU lock (a few minutes, 3.6 GB).
+
+demo: $(INSTALLED) ## Sample shop -> tune, merge, answer, score: a table of base against tuned model.
+	@$(PY) -m jobs.demo jobs/configs/demo.yaml
+
+test: export HF_HUB_OFFLINE := 1
+test: $(INSTALLED) ## Run the tests (no GPU, no model hub).
+	@$(PY) -m pytest -q tests --ignore=tests/bench
+
+lint: $(INSTALLED) ## Check style, format and types.
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m mypy --strict eshop_ray
+
+clean: ## Remove .venv and the tools' caches; runs/ stays.
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+$(PY):
+	@command -v $(PYTHON) >/dev/null || { \
+	  echo "$(PYTHON) not found: install Python 3.11 or newer, or name it: make setup PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "$$($(PYTHON) --version) is too old: 3.11 or newer is needed; name it: make setup PYTHON=python3.12" >&2; \
+	  exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+
+$(INSTALLED): $(LOCK) | $(PY)
+	@echo "Installing $(LOCK) into $(VENV), a few minutes ..."
+	@$(PIP_INSTALL) -r $(LOCK) 2>$(VENV)/install.log || { \
+	  echo "Not everything is on the default package index; trying again with PyTorch's CPU index ..."; \
+	  $(PIP_INSTALL) -r $(LOCK) --extra-index-url $(TORCH_CPU_INDEX); }
+	@touch $@
+	@echo "Ready: $(PY)"

@@ -1,0 +1,63 @@
+"""Joining or starting Ray, and refusing a plan that the cluster could never schedule."""
+
+import logging
+import os
+
+import ray
+
+from eshop_ray.config import RaySection
+from eshop_ray.errors import UserError
+
+MIN_LOCAL_CPUS = 4
+"""Logical CPUs of a Ray started on a small machine: a pipeline of three stages needs that many to move at all."""
+
+
+def start_ray(config: RaySection, num_cpus: float, num_gpus: float = 0) -> None:
+    """Join the configured cluster, or start Ray here, and check that the plan fits.
+
+    Args:
+        config: Where to run.
+        num_cpus: Logical CPUs that the job holds at one time.
+        num_gpus: GPUs that the job holds at one time.
+
+    Raises:
+        UserError: if the cluster, grown to its limit, has fewer: Ray itself would wait for ever, in silence.
+    """
+    address = config.address or os.environ.get("RAY_ADDRESS")
+    if not ray.is_initialized():
+        _init(config, address)
+    limits = _limits()
+    where = "the cluster" if address else "this machine's Ray"
+    for resource, needed in (("CPU", num_cpus), ("GPU", num_gpus)):
+        if limits.get(resource, 0) < needed:
+            remedy = "raise `ray.num_cpus`" if resource == "CPU" and not address else f"add nodes with {resource}s"
+            raise UserError(
+                f"the job needs {needed:g} logical {resource}s at one time, {where} has {limits.get(resource, 0):g}; "
+                f"{remedy} to at least {needed:g}, or lower `num_workers` or `concurrency`"
+            )
+
+
+def _init(config: RaySection, address: str | None) -> None:
+    if address:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
+    else:
+        num_cpus = config.num_cpus or max(MIN_LOCAL_CPUS, os.cpu_count() or 1)
+        ray.init(
+            num_cpus=num_cpus, include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING
+        )
+    import ray.data
+
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
+
+
+def _limits() -> dict[str, float]:
+    """Return the resources of the cluster at its largest, where an autoscaler states them, else as it stands."""
+    from ray._private.state import state
+
+    limits = dict(ray.cluster_resources())
+    for resource, amount in (state.get_max_resources_from_cluster_config() or {}).items():
+        limits[resource] = max(limits.get(resource, 0), amount)
+    return limits

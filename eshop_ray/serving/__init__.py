@@ -1,0 +1,1 @@
+"""The merged model as an OpenAI-compatible endpoint."""

@@ -1,0 +1,80 @@
+"""Named entities: the whole query cut into spans, each with its type (BIO tagging).
+
+A tag per word costs a small model many tokens and leaves it free to lose count. Here the answer is the query
+itself, cut into spans: `text=type | text=type`. Decoding is held to the words of the query in their order, so an
+answer always aligns, and the model decides just two things: where a span ends, and what type it has.
+"""
+
+import re
+from typing import Any
+
+from eshop_ray.parsing import parse_spans
+from eshop_ray.schema import Record
+from eshop_ray.tasks.base import Output, Task
+
+TYPES = (
+    "UoM",
+    "color",
+    "condition",
+    "content",
+    "core_product_type",
+    "creator",
+    "department",
+    "material",
+    "modifier",
+    "occasion",
+    "origin",
+    "price",
+    "product_name",
+    "product_number",
+    "quantity",
+    "shape",
+    "time",
+)
+"""QueryNER's entity types; `O` marks a word outside of all of them."""
+
+
+def format_input(record: Record) -> str:
+    """Return the query's words, separated by blanks."""
+    return " ".join(record["tokens"])
+
+
+def format_target(target: dict[str, list[str]]) -> str:
+    """Cut the tokens into spans along their BIO tags; outside words are spans of type `O`, one each."""
+    spans: list[tuple[str, str]] = []
+    for token, tag in zip(target["tokens"], target["tags"], strict=True):
+        if tag.startswith("I-") and spans:
+            spans[-1] = (f"{spans[-1][0]} {token}", spans[-1][1])
+        else:
+            spans.append((token, tag.removeprefix("B-")))
+    return " | ".join(f"{text}={entity_type}" for text, entity_type in spans)
+
+
+def build_output(record: Record) -> Output:
+    """Allow the query's own words in their order; after each, the span goes on or ends with its type."""
+    end = f"=({'|'.join((*TYPES, 'O'))})"
+    words = [re.escape(token) for token in record["tokens"]]
+    between = f"( |{end} \\| )"
+    return {"regex": between.join(words) + end}
+
+
+def _example(query: str, tags: str) -> dict[str, Any]:
+    return {"tokens": query.split(), "target": {"tokens": query.split(), "tags": tags.split()}}
+
+
+TASK = Task(
+    name="ner_tagging",
+    version=1,
+    instruction=f"Split the product query into parts and name the type of each part: {', '.join(TYPES)}, or O.",
+    format_input=format_input,
+    format_target=format_target,
+    parse=parse_spans,
+    unparsed=[],
+    metric="entity f1",
+    max_tokens=256,
+    output=build_output,
+    examples=(
+        _example("red wool scarf for women", "B-color B-material B-core_product_type O B-department"),
+        _example("12 x 10 ft (canopy) tent", "B-UoM I-UoM I-UoM I-UoM B-modifier B-core_product_type"),
+    ),
+)

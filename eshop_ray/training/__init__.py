@@ -1,0 +1,1 @@
+"""LoRA tuning on Ray Train, and folding the adapter into the base."""

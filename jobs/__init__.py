@@ -1,0 +1,1 @@
+"""Thin drivers: `python -m jobs.NAME CONFIG [section.field=value ...]`."""

@@ -1,0 +1,29 @@
+"""Raw files -> records: `python -m jobs.prepare_data CONFIG`."""
+
+import logging
+
+from eshop_ray import artifacts
+from eshop_ray.cluster import start_ray
+from eshop_ray.config import Config
+from eshop_ray.data.records import fingerprint_inputs, prepare_records
+from jobs._main import main
+
+logger = logging.getLogger(__name__)
+
+
+def run(config: Config) -> None:
+    """Write `records/` and its manifest, unless they were made from exactly these files and settings."""
+    folder = config.run_dir / "records"
+    inputs = fingerprint_inputs(config)
+    if artifacts.is_current(folder, inputs):
+        logger.info("records are up to date: %s", folder)
+        return
+    start_ray(config.ray, num_cpus=1)
+    summary = prepare_records(config)
+    artifacts.write_manifest(folder, "records", inputs, parents={}, details=summary)
+    for name, count in {**summary.pop("records"), **summary}.items():
+        logger.info("%-32s %9d", name, count)
+
+
+if __name__ == "__main__":
+    main(run)

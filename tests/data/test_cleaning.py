@@ -1,0 +1,78 @@
+import pytest
+
+from eshop_ray.data import cleaning
+from eshop_ray.errors import UserError
+from eshop_ray.schema import decode, encode
+
+
+def row(content, split=None, path="a", line=1, **more):
+    base = {"id": None, "task": "ner", "group": None, "target": "[]", "fields": "{}"}
+    return {**base, "content": f"{content:016x}", "split": split, "path": path, "line": line, **more}
+
+
+def keep(rows, eval_split="dev", eval_share=0.5):
+    kept, dropped = cleaning.drop_repeats(rows, eval_split, eval_share)
+    return [(kept_row["split"], kept_row["path"], kept_row["line"]) for kept_row in kept], dict(dropped)
+
+
+def test_first_of_equal_rows_stays():
+    assert keep([row(1, "train", line=2), row(1, "train", line=1)]) == ([("train", "a", 1)], {"duplicate": 1})
+
+
+@pytest.mark.parametrize(("eval_split", "winner"), [("dev", "dev"), ("test", "test")])
+def test_evaluated_split_keeps_what_stands_in_several(eval_split, winner):
+    rows = [row(1, split, path=split) for split in ("train", "test", "dev")]
+    assert keep(rows, eval_split) == ([(winner, winner, 1)], {"in_another_split": 2})
+
+
+def test_training_loses_against_any_other_split():
+    assert keep([row(1, "train"), row(1, "other", path="b")])[0] == [("other", "b", 1)]
+
+
+def test_open_split_follows_from_content():
+    rows = [row(number * 2**52, path=str(number)) for number in range(4096)]
+    drawn = [split for split, _, _ in keep(rows, eval_share=0.25)[0]]
+    assert drawn.count("dev") == 1024
+    assert keep(rows, eval_share=0.25) == keep(list(reversed(rows)), eval_share=0.25)
+
+
+def test_missing_ids_become_content():
+    kept, _ = cleaning.drop_repeats([row(1, "train"), row(2, "train", id="given")], "dev", 0.1)
+    assert [kept_row["id"] for kept_row in kept] == [f"{1:016x}", "given"]
+
+
+def test_labels_are_all_categories_of_the_group():
+    rows = [
+        row(1, task="classification", group="shop", target=encode("Garden"), fields=encode({"text": "hose"})),
+        row(2, task="classification", group="shop", target=encode("Kitchen"), fields=encode({"text": "mug"})),
+        row(3, task="classification", target=encode("yes"), fields=encode({"text": "?", "labels": ["no", "yes"]})),
+    ]
+    assert cleaning.find_labels(rows) == {("shop", "Garden"), ("shop", "Kitchen")}
+    filled = [decode(cleaning.fill_labels(r, {"shop": ["Garden", "Kitchen"]})["fields"])["labels"] for r in rows]
+    assert filled == [["Garden", "Kitchen"], ["Garden", "Kitchen"], ["no", "yes"]]
+
+
+def test_too_many_labels():
+    with pytest.raises(UserError, match="group shop: 201 distinct categories"):
+        cleaning.check_labels({"shop": [str(number) for number in range(201)]})
+
+
+def test_share_of_malformed_rows():
+    rows = [{"path": "q.conll", "line": 7, "reason": "no tag"}]
+    cleaning.check_malformed(rows, num_malformed=1, num_rows=100, max_share=0.01)
+    with pytest.raises(UserError, match=r"2 of 100 rows are malformed \(2\.00%\)(.|\n)*q\.conll:7: no tag"):
+        cleaning.check_malformed(rows, num_malformed=2, num_rows=100, max_share=0.01)
+
+
+@pytest.mark.parametrize(
+    ("counts", "tasks", "message"),
+    [
+        ({("ner", "train"): 1}, (), "split 'dev' is empty; found train"),
+        ({("ner", "dev"): 1}, (), "split 'train' is empty; found dev"),
+        ({}, (), "found no rows at all"),
+        ({("ner", "train"): 1, ("ner", "dev"): 1}, ("ranking",), "task 'ranking' has no row"),
+    ],
+)
+def test_empty_splits_and_tasks_are_named(counts, tasks, message):
+    with pytest.raises(UserError, match=message):
+        cleaning.check_splits(counts, tasks, "dev")
