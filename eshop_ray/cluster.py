@@ -4,6 +4,7 @@ import logging
 import os
 
 import ray
+import ray.data
 
 from eshop_ray.config import RaySection
 from eshop_ray.errors import UserError
@@ -42,11 +43,7 @@ def _init(config: RaySection, address: str | None) -> None:
         ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
     else:
         num_cpus = config.num_cpus or max(MIN_LOCAL_CPUS, os.cpu_count() or 1)
-        ray.init(
-            num_cpus=num_cpus, include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING
-        )
-    import ray.data
-
+        ray.init(num_cpus=num_cpus, include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False

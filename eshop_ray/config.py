@@ -44,7 +44,7 @@ class DataConfig(Section):
     tasks: tuple[str, ...] = ()
     """Tasks to keep, in report order; empty keeps every task that the sources yield."""
     eval_share: Share = 0.1
-    """Share of the rows without a split of their own that go to `evaluate.split`, chosen by content."""
+    """Share of the rows without a split of their own that go to `evaluate.split`, always the same ones."""
     max_malformed_share: Share = 0.01
     """Share of malformed rows above which preparation stops."""
     num_products: PositiveInt = 300
@@ -107,7 +107,12 @@ class TrainConfig(Section):
     max_failures: int = 2
     """Restarts of the worker group from the last checkpoint before the run fails."""
     max_train_rows: PositiveInt | None = None
-    """Take only this many rows per task, chosen by content."""
+    """Take only this many rows per task, always the same ones."""
+
+    @property
+    def num_gpus(self) -> int:
+        """GPUs that the worker group holds."""
+        return self.num_workers if self.use_gpu else 0
 
 
 class InferConfig(Section):
@@ -132,7 +137,7 @@ class InferConfig(Section):
     engine_kwargs: dict[str, Any] = {}
     """Passed to vLLM's engine verbatim."""
     max_rows: PositiveInt | None = None
-    """Take only this many rows per task, chosen by content."""
+    """Take only this many rows per task, always the same ones."""
 
 
 class EvaluateConfig(Section):

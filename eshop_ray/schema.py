@@ -72,8 +72,11 @@ PREDICTION_SCHEMA = pa.schema(
 
 
 def encode(value: Any) -> str:
-    """Write a target or prediction as JSON text (tuples become lists)."""
-    return json.dumps(value, ensure_ascii=False)
+    """Write a target or prediction as JSON text (tuples become lists).
+
+    ASCII only: half of a surrogate pair in a model's answer then survives Arrow, which wants valid UTF-8.
+    """
+    return json.dumps(value)
 
 
 def decode(text: str | None) -> Any:

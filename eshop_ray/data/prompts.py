@@ -39,6 +39,8 @@ def build_prompt(row: Mapping[str, Any], temperature: float, constrained: bool) 
     prompt: dict[str, Any] = {name: row[name] for name in ("id", "task", "group", "metric", "target")}
     try:
         task = get_task(row["task"])
+        prompt["group"] = row["group"] or task.name
+        prompt["metric"] = row["metric"] or task.metric
         record = decode(row["fields"])
         params: dict[str, Any] = {"temperature": temperature, "max_tokens": task.max_tokens}
         output = task.output(record) if constrained else None

@@ -1,0 +1,96 @@
+"""Progress that a person can read: a bar on a terminal, a line every few seconds in a log."""
+
+import logging
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+logger = logging.getLogger(__name__)
+
+LOG_SECONDS = 10.0
+POLL_SECONDS = 1.0
+
+
+@ray.remote(num_cpus=0)
+class Board:
+    """Where workers on any node add what they have done."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+
+    def add(self, **counts: int) -> None:
+        """Add to the counts, e.g. `rows=64, tokens=3100`."""
+        self.counts.update(counts)
+
+    def read(self) -> dict[str, int]:
+        """Return the counts so far."""
+        return dict(self.counts)
+
+
+@contextmanager
+def watch(label: str, num_rows: int) -> Iterator[Any]:
+    """Yield a `Board` and show what is added to it until the block ends.
+
+    Args:
+        label: What is being done.
+        num_rows: Rows at which the work is complete.
+    """
+    board = Board.remote()  # type: ignore[attr-defined]
+    stopped = threading.Event()
+    show = _show_bar if sys.stderr.isatty() else _show_lines
+    thread = threading.Thread(target=show, args=(board, label, num_rows, stopped), daemon=True)
+    thread.start()
+    try:
+        yield board
+    finally:
+        stopped.set()
+        thread.join(timeout=10)
+        ray.kill(board)
+
+
+def describe(counts: dict[str, int], num_rows: int, seconds: float) -> str:
+    """Return one line: rows done, rows/s, tokens/s, failed rows, time left."""
+    done, tokens, errors = counts.get("rows", 0), counts.get("tokens", 0), counts.get("errors", 0)
+    rate = done / seconds if seconds else 0.0
+    left = f"{format_seconds((num_rows - done) / rate)} left" if rate and done < num_rows else ""
+    parts = [f"{done}/{num_rows} rows", f"{rate:.1f} rows/s", f"{tokens / max(seconds, 1e-9):.0f} tokens/s", left]
+    return "  ".join([*filter(None, parts), *([f"{errors} failed"] if errors else [])])
+
+
+def format_seconds(seconds: float) -> str:
+    """Return a duration as people write it, e.g. `1 h 05 min`, `4 min 10 s`, `12 s`."""
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def _poll(board: Any, stopped: threading.Event, seconds: float) -> Iterator[tuple[dict[str, int], float]]:
+    """Yield counts and seconds since the first row, so that an engine's start does not count as slowness."""
+    started: float | None = None
+    while not stopped.wait(seconds):
+        counts = ray.get(board.read.remote())
+        if counts.get("rows") and started is None:
+            started = time.monotonic() - seconds
+        yield counts, time.monotonic() - started if started else 0.0
+
+
+def _show_lines(board: Any, label: str, num_rows: int, stopped: threading.Event) -> None:
+    for counts, seconds in _poll(board, stopped, LOG_SECONDS):
+        logger.info("%s: %s", label, describe(counts, num_rows, seconds))
+
+
+def _show_bar(board: Any, label: str, num_rows: int, stopped: threading.Event) -> None:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, TextColumn("{task.fields[line]}"), transient=True) as bar:
+        task: TaskID = bar.add_task(label, total=num_rows, line="starting")
+        for counts, seconds in _poll(board, stopped, POLL_SECONDS):
+            line = describe(counts, num_rows, seconds)
+            bar.update(task, completed=counts.get("rows", 0), line=line.partition("  ")[2])

@@ -1,0 +1,33 @@
+"""Records -> adapter: `python -m jobs.train_lora CONFIG`."""
+
+import logging
+
+from eshop_ray import artifacts
+from eshop_ray.cluster import start_ray
+from eshop_ray.config import Config
+from eshop_ray.models import fetch_model, model_digest
+from eshop_ray.training.trainer import fingerprint_training, train_adapter
+from jobs._main import main
+
+logger = logging.getLogger(__name__)
+
+
+def run(config: Config) -> None:
+    """Write `adapter/`, unless it was trained on exactly these records, base and settings."""
+    folder = config.run_dir / "adapter"
+    records = artifacts.read_manifest(config.run_dir / "records", job="prepare_data")
+    model_dir = fetch_model(config.model)
+    parents = {"base": model_digest(model_dir), "records": records.digest}
+    inputs = fingerprint_training(config, records.digest, parents["base"])
+    if artifacts.is_current(folder, inputs):
+        logger.info("adapter is up to date: %s", folder)
+        return
+    train = config.train
+    start_ray(config.ray, num_cpus=train.num_workers * train.cpus_per_worker + 2, num_gpus=train.num_gpus)
+    for name, count in train_adapter(config, model_dir, inputs, parents).items():
+        logger.info("%-32s %9.6g", name, count)
+    artifacts.write_run_manifest(config.run_dir)
+
+
+if __name__ == "__main__":
+    main(run)
