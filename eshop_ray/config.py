@@ -139,6 +139,11 @@ class InferConfig(Section):
     max_rows: PositiveInt | None = None
     """Take only this many rows per task, always the same ones."""
 
+    @property
+    def num_gpus(self) -> int:
+        """GPUs that the engine actors hold."""
+        return self.concurrency if self.use_gpu else 0
+
 
 class EvaluateConfig(Section):
     """Scoring."""
@@ -201,6 +206,14 @@ class Config(Section):
     def run_dir(self) -> Path:
         """The run directory, absolute: Ray workers run in folders of their own."""
         return (Path(self.run_root).expanduser() / self.name).absolute()
+
+    def model_run_dir(self, model: str) -> Path:
+        """Where a model's answers and scores stand: the tuned model's in the run directory, the base's below it."""
+        return self.run_dir / "base" if model == "base" else self.run_dir
+
+    def predictions_dir(self, model: str) -> Path:
+        """The predictions of `evaluate.split` by one model."""
+        return self.model_run_dir(model) / "predictions" / f"split={self.evaluate.split}"
 
 
 def load_config(path: str, overrides: Sequence[str] = ()) -> Config:

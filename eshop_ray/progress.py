@@ -57,10 +57,12 @@ def watch(label: str, num_rows: int) -> Iterator[Any]:
 
 def describe(counts: dict[str, int], num_rows: int, seconds: float) -> str:
     """Return one line: rows done, rows/s, tokens/s, failed rows, time left."""
-    done, tokens, errors = counts.get("rows", 0), counts.get("tokens", 0), counts.get("errors", 0)
-    rate = done / seconds if seconds else 0.0
-    left = f"{format_seconds((num_rows - done) / rate)} left" if rate and done < num_rows else ""
-    parts = [f"{done}/{num_rows} rows", f"{rate:.1f} rows/s", f"{tokens / max(seconds, 1e-9):.0f} tokens/s", left]
+    if not counts.get("rows"):
+        return f"0/{num_rows} rows  starting"
+    done, tokens, errors = counts["rows"], counts.get("tokens", 0), counts.get("errors", 0)
+    rate = done / seconds
+    left = f"{format_seconds((num_rows - done) / rate)} left" if done < num_rows else ""
+    parts = [f"{done}/{num_rows} rows", f"{rate:.1f} rows/s", f"{tokens / seconds:.0f} tokens/s", left]
     return "  ".join([*filter(None, parts), *([f"{errors} failed"] if errors else [])])
 
 

@@ -1,0 +1,33 @@
+"""Records -> predictions: `python -m jobs.batch_infer CONFIG`."""
+
+import logging
+
+from eshop_ray import artifacts
+from eshop_ray.cluster import start_ray
+from eshop_ray.config import Config
+from eshop_ray.inference.batch import fingerprint_inference, infer_split
+from eshop_ray.models import find_model, model_digest
+from jobs._main import main
+
+logger = logging.getLogger(__name__)
+
+
+def run(config: Config) -> None:
+    """Answer `evaluate.split` with each model of `infer.models`, unless its predictions are up to date."""
+    records = artifacts.read_manifest(config.run_dir / "records", job="prepare_data")
+    models = {name: find_model(config, name) for name in config.infer.models}
+    for name, model_dir in models.items():
+        folder = config.predictions_dir(name)
+        parents = {"model": model_digest(model_dir), "records": records.digest}
+        inputs = fingerprint_inference(config, records.digest, parents["model"])
+        if artifacts.is_current(folder, inputs):
+            logger.info("predictions are up to date: %s", folder)
+            continue
+        start_ray(config.ray, num_cpus=config.infer.concurrency + 2, num_gpus=config.infer.num_gpus)
+        for count, value in infer_split(config, model_dir, folder, inputs, parents).items():
+            logger.info("%-32s %9d", f"{name} {count}", value)
+    artifacts.write_run_manifest(config.run_dir)
+
+
+if __name__ == "__main__":
+    main(run)
