@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -226,7 +226,7 @@ def load_config(path: str, overrides: Sequence[str] = ()) -> Config:
         values = yaml.safe_load(Path(path).read_text())
     except OSError as error:
         raise UserError(f"config {path}: {error.strerror}; give the path of a YAML file") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"config {path}: not valid YAML: {error}") from error
     if not isinstance(values, dict):
         raise UserError(f"config {path}: expected sections such as `data:` and `train:`, found {type(values).__name__}")
@@ -272,16 +272,17 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
 
 
 def _explain(detail: Mapping[str, Any]) -> str:
-    location = [str(part) for part in detail["loc"]]
-    key = ".".join(location)
+    key = ".".join(str(part) for part in detail["loc"])
     if detail["type"] != "extra_forbidden":
         return f"`{key}`: {detail['msg']} (given: {detail['input']!r})"
-    nearest = difflib.get_close_matches(key, _known_keys(Config), n=1, cutoff=0.0)
+    without_numbers = ".".join(part for part in detail["loc"] if isinstance(part, str))
+    nearest = difflib.get_close_matches(without_numbers, _known_keys(Config), n=1, cutoff=0.0)
     return f"unknown key `{key}`; did you mean `{nearest[0]}`?"
 
 
 def _known_keys(section: type[BaseModel], prefix: str = "") -> Iterable[str]:
     for name, field in section.model_fields.items():
         yield prefix + name
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from _known_keys(field.annotation, f"{prefix}{name}.")
+        for inner in (field.annotation, *get_args(field.annotation)):
+            if isinstance(inner, type) and issubclass(inner, BaseModel):
+                yield from _known_keys(inner, f"{prefix}{name}.")

@@ -59,7 +59,13 @@ def load_tokenizer(folder: Path) -> Any:
 
     if not (folder / "config.json").is_file():
         raise UserError(f"model folder {folder}: no config.json; set `model.source` to a folder with a saved model")
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"model folder {folder}: the tokenizer cannot be read ({type(error).__name__}: {str(error)[:200]}); "
+            "put the model's tokenizer files there"
+        ) from error
     if not tokenizer.chat_template:
         raise UserError(
             f"model folder {folder}: the tokenizer has no chat template; put the model's chat_template.jinja there, "

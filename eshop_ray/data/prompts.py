@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from eshop_ray.schema import PROMPT_SCHEMA, decode, encode
+from eshop_ray.schema import MESSAGES, PROMPT_SCHEMA, decode, encode
 from eshop_ray.tasks import get_task
 
 if TYPE_CHECKING:
@@ -46,7 +46,9 @@ def build_prompt(row: Mapping[str, Any], temperature: float, constrained: bool) 
         output = task.output(record) if constrained else None
         if output is not None:
             params["structured_outputs"] = output
-        prompt["messages"] = task.build_messages(record)
+        messages = task.build_messages(record)
+        pa.array([messages], MESSAGES)  # text that Arrow refuses costs this row, not its batch
+        prompt["messages"] = messages
         prompt["sampling_params"] = encode(params)
     except Exception as error:  # whatever a record does to its task, the other rows go on
         logger.warning("row %s: no prompt: %s", row["id"], type(error).__name__)

@@ -23,6 +23,10 @@ TASK = Task(
     output=free_text,
     examples=(
         {"prompt": "Explain the product type: canopy tent", "target": "A tent with a roof and open sides."},
-        {"prompt": "Title for: steel, 500 ml, bottle", "target": ["Steel Bottle, 500 ml", "Bottle of steel 500 ml"]},
+        {
+            "prompt": "Title for: steel, 500 ml, bottle",
+            "target": ["Steel Bottle, 500 ml", "Bottle of steel 500 ml"],
+            "metric": "rougel",
+        },
     ),
 )

@@ -13,7 +13,7 @@ from eshop_ray.errors import UserError
 from eshop_ray.models import load_tokenizer
 
 
-def check_adapter(adapter_dir: Path, base_digest: str) -> None:
+def check_adapter(adapter_dir: Path, model_dir: Path, base_digest: str) -> None:
     """Refuse an adapter that was trained on another base: its shapes may fit and its answers be nonsense.
 
     Raises:
@@ -25,7 +25,7 @@ def check_adapter(adapter_dir: Path, base_digest: str) -> None:
         settings = json.loads((adapter_dir / "adapter_config.json").read_text())
         raise UserError(
             f"adapter {adapter_dir} was trained on {settings.get('base_model_name_or_path')} "
-            f"(digest {str(trained_on)[:12]}), but `model.source` has the digest {base_digest[:12]}; "
+            f"(digest {str(trained_on)[:12]}), but `model.source` is {model_dir} (digest {base_digest[:12]}); "
             "set `model.source` to the adapter's base, or train again"
         )
 
@@ -39,14 +39,20 @@ def fold_adapter(model_dir: Path, adapter_dir: Path) -> Any:
     return PeftModel.from_pretrained(base, str(adapter_dir)).merge_and_unload(safe_merge=True)
 
 
+def read_dtype(model_dir: Path) -> str:
+    """Return the precision a model was saved in: `dtype`, or `torch_dtype` before Transformers 5."""
+    config = json.loads((model_dir / "config.json").read_text())
+    return str(config.get("dtype") or config.get("torch_dtype") or "bfloat16")
+
+
 def write_merged(model_dir: Path, adapter_dir: Path, merged_dir: Path, inputs: str, parents: dict[str, str]) -> None:
     """Write the merged model with its tokenizer, in the base's precision.
 
     Raises:
         UserError: if the adapter was trained on another base.
     """
-    check_adapter(adapter_dir, parents["base"])
-    dtype = json.loads((model_dir / "config.json").read_text()).get("dtype", "bfloat16")
+    check_adapter(adapter_dir, model_dir, parents["base"])
+    dtype = read_dtype(model_dir)
     with stage_dir(merged_dir) as folder:
         fold_adapter(model_dir, adapter_dir).to(getattr(torch, dtype)).save_pretrained(folder)
         load_tokenizer(model_dir).save_pretrained(folder)

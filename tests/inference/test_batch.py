@@ -1,0 +1,98 @@
+"""The plumbing from raw files to scores: with the oracle every metric is 1.0."""
+
+import json
+
+import pyarrow.parquet as pq
+import pytest
+
+from eshop_ray.config import Config, DataConfig, InferConfig, SourceConfig
+from eshop_ray.inference.batch import predict
+from eshop_ray.inference.oracle import answer_row
+from eshop_ray.inference.vllm import ENGINE_ERROR, to_answer
+from eshop_ray.schema import PREDICTION_SCHEMA
+from eshop_ray.tasks import list_tasks
+from jobs import batch_infer, evaluate, make_sample_shop, prepare_data
+
+SOURCES = (
+    ("queryner", "queries.{split}.conll"),
+    ("shopbench", "questions.{split}.jsonl"),
+    ("catalog", "products.jsonl"),
+    ("reviews", "reviews.jsonl"),
+    ("reviews", "review_summaries.{split}.tsv"),
+)
+
+
+@pytest.fixture(scope="module")
+def oracle_run(tmp_path_factory, tiny_model_dir, ray_session):  # noqa: ARG001 - jobs join the session's Ray
+    root = tmp_path_factory.mktemp("oracle")
+    config = Config(
+        name="shop",
+        run_root=str(root),
+        data=DataConfig(
+            root=str(root / "shop"),
+            num_products=40,
+            sources=tuple(SourceConfig(format=name, path=path) for name, path in SOURCES),
+        ),
+        model={"source": str(tiny_model_dir)},
+        infer=InferConfig(engine="oracle", models=("base",)),
+    )
+    for job in (make_sample_shop, prepare_data, batch_infer, evaluate):
+        job.run(config)
+    return config
+
+
+@pytest.mark.ray
+def test_oracle_scores_one_on_every_group(oracle_run):
+    metrics = json.loads((oracle_run.run_dir / "base" / "metrics.json").read_text())
+    assert {name: round(group["score"], 6) for name, group in metrics["groups"].items()} == dict.fromkeys(
+        metrics["groups"], 1.0
+    )
+    assert metrics["score"] == pytest.approx(1.0)
+    assert all(group["num_errors"] == group["num_unparsed"] == 0 for group in metrics["groups"].values())
+
+
+@pytest.mark.ray
+def test_every_task_is_answered_in_one_schema(oracle_run):
+    tables = [pq.read_table(path) for path in oracle_run.predictions_dir("base").glob("*.parquet")]
+    assert all(table.schema.names == PREDICTION_SCHEMA.names for table in tables)
+    assert {task for table in tables for task in table["task"].to_pylist()} == set(list_tasks())
+
+
+@pytest.mark.ray
+def test_unchanged_run_is_not_answered_again(oracle_run, caplog):
+    caplog.set_level("INFO")
+    batch_infer.run(oracle_run)
+    assert "predictions are up to date" in caplog.text
+
+
+@pytest.mark.ray
+def test_manifest_names_the_parents(oracle_run):
+    artifacts = json.loads((oracle_run.run_dir / "manifest.json").read_text())["artifacts"]
+    predictions = artifacts["base/predictions/split=dev"]
+    assert predictions["parents"]["records"] == artifacts["records"]["digest"]
+
+
+def prompt(**values):
+    return {**dict.fromkeys(PREDICTION_SCHEMA.names), "id": "a", "task": "classification", "target": '"x"', **values}
+
+
+def test_oracle_leaves_failed_rows_alone():
+    assert answer_row(prompt(error="prompt: KeyError"))["generated_text"] is None
+    assert answer_row(prompt())["generated_text"] == "x"
+
+
+def test_parser_failure_becomes_the_rows_error():
+    row = predict(prompt(task="no_such_task", generated_text="x"))
+    assert row["error"].startswith("parse: UserError")
+    assert row["prediction"] is None
+
+
+def test_engine_failure_becomes_the_rows_error_and_an_earlier_one_stays():
+    assert to_answer({**prompt(), ENGINE_ERROR: "too long"})["error"] == "engine: too long"
+    assert to_answer({**prompt(error="prompt: x"), ENGINE_ERROR: "prompt: x"})["error"] == "prompt: x"
+
+
+def test_answer_as_long_as_allowed_was_cut_off():
+    answered = {**prompt(), "request_params": '{"max_tokens": 4}', "generated_text": "x", "num_input_tokens": 9}
+    assert to_answer({**answered, "num_generated_tokens": 4})["finish_reason"] == "length"
+    assert to_answer({**answered, "num_generated_tokens": 3})["finish_reason"] == "stop"

@@ -1,0 +1,34 @@
+import pytest
+
+from eshop_ray.cluster import start_ray
+from eshop_ray.config import RaySection
+from eshop_ray.errors import UserError
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
+
+
+def refuse(config, **needed):
+    with pytest.raises(UserError) as refused:
+        start_ray(config, **needed)
+    return str(refused.value)
+
+
+def test_plan_that_fits():
+    start_ray(RaySection(), num_cpus=8)
+
+
+def test_too_few_cpus_here_names_the_number_to_raise():
+    message = refuse(RaySection(), num_cpus=9)
+    assert "needs 9 logical CPUs at one time, this machine's Ray has 8" in message
+    assert "raise `ray.num_cpus` to at least 9" in message
+
+
+def test_too_few_cpus_on_a_cluster_asks_for_nodes(monkeypatch):
+    assert "the cluster has 8; add nodes with CPUs" in refuse(RaySection(address="10.0.0.1:6379"), num_cpus=9)
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    assert "the cluster has 8; add nodes with CPUs" in refuse(RaySection(), num_cpus=9)
+
+
+def test_missing_gpu():
+    message = refuse(RaySection(), num_cpus=1, num_gpus=1)
+    assert "needs 1 logical GPUs at one time, this machine's Ray has 0; add nodes with GPUs" in message

@@ -1,0 +1,91 @@
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from eshop_ray import artifacts
+from eshop_ray.config import Config
+from eshop_ray.data.packing import TokenRow
+from eshop_ray.data.prompts import build_prompt
+from eshop_ray.data.tokenization import tokenize_answer, tokenize_prompt
+from eshop_ray.models import load_tokenizer
+from eshop_ray.schema import RECORD_SCHEMA, decode, encode
+from eshop_ray.tasks import get_task
+
+COLOURS = ("red", "blue", "green", "grey")
+THINGS = ("scarf", "tent", "bottle")
+
+
+def build_records():
+    """Twelve queries to tag and twelve texts to classify, easy to learn by heart."""
+    for colour in COLOURS:
+        for thing in THINGS:
+            tokens = [colour, "wool", thing]
+            tags = ["B-color", "B-material", "B-core_product_type"]
+            yield "ner_tagging", {"tokens": tokens}, {"tokens": tokens, "tags": tags}
+            yield "classification", {"text": f"{colour} {thing}", "labels": list(THINGS)}, thing
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread():
+    """Tiny products: a second thread costs more than it brings."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def records():
+    """Rows of `RECORD_SCHEMA` of two tasks."""
+    return [
+        {
+            "id": f"{number:02d}",
+            "task": task,
+            "group": None,
+            "metric": None,
+            "target": encode(target),
+            "fields": encode(fields),
+        }
+        for number, (task, fields, target) in enumerate(build_records())
+    ]
+
+
+@pytest.fixture(scope="session")
+def token_rows(records, tiny_model_dir):
+    """The same as rows to learn from."""
+    tokenizer = load_tokenizer(tiny_model_dir)
+    rows = []
+    for record in records:
+        messages = build_prompt(record, 0.0, constrained=True)["messages"]
+        answer = get_task(record["task"]).format_target(decode(record["target"]))
+        rows.append(
+            TokenRow(
+                record["id"],
+                record["task"],
+                tokenize_prompt(tokenizer, messages),
+                tokenize_answer(tokenizer, messages, answer),
+            )
+        )
+    return rows
+
+
+@pytest.fixture(scope="session")
+def make_config(tmp_path_factory, records, tiny_model_dir):
+    """Return a function that makes a config whose run directory holds the records already."""
+
+    def make(**train):
+        settings = {"learning_rate": 0.01, "global_batch_size": 6, "precision": "fp32", "torch_threads": 1, **train}
+        config = Config(
+            name="run",
+            run_root=str(tmp_path_factory.mktemp("runs")),
+            model={"source": str(tiny_model_dir)},
+            lora={"r": 8, "lora_alpha": 16},
+            train=settings,
+        )
+        for task in {record["task"] for record in records}:
+            folder = config.run_dir / "records" / f"task={task}" / "split=train"
+            folder.mkdir(parents=True)
+            rows = [record for record in records if record["task"] == task]
+            pq.write_table(pa.Table.from_pylist(rows, schema=RECORD_SCHEMA), folder / "part-00000.parquet")
+        artifacts.write_manifest(config.run_dir / "records", "records", "inputs", {})
+        return config
+
+    return make

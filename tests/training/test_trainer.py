@@ -1,0 +1,124 @@
+"""The whole of training on Ray Train: it learns, whatever the number of workers, and survives being killed."""
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+from statistics import fmean
+
+import pytest
+from ray.train import WorkerGroupError
+
+from eshop_ray import artifacts
+from eshop_ray.errors import UserError
+from eshop_ray.training import loop, trainer
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
+
+NUM_STEPS = 12
+"""24 rows in batches of 6, three epochs."""
+CHECKPOINT_STEPS = 3
+STEPS_MADE = "1" * 7 + "2" * 6
+"""By a worker that dies after 7 steps, and by the one that goes on from the checkpoint of step 6."""
+
+
+def train(config):
+    """Train and return what was counted and the loss of every step."""
+    summary = trainer.train_adapter(config, Path(config.model.source), "f" * 64, {"base": "b" * 64})
+    return summary, json.loads((config.run_dir / "adapter" / "losses.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(ray_session, make_config):  # noqa: ARG001 - started first
+    """A finished run of one worker: its config, what was counted, and its losses."""
+    config = make_config(num_epochs=3)
+    return config, *train(config)
+
+
+def test_one_worker_learns(uninterrupted):
+    config, summary, losses = uninterrupted
+    counted = {name: summary[name] for name in ("num_rows", "num_errors", "num_too_long", "num_steps")}
+    assert counted == {"num_rows": 24, "num_errors": 0, "num_too_long": 0, "num_steps": NUM_STEPS}
+    assert fmean(losses[-4:]) < 0.7 * fmean(losses[:4])
+    folder = config.run_dir / "adapter"
+    assert {"adapter_config.json", "adapter_model.safetensors"} <= {path.name for path in folder.iterdir()}
+    manifest = artifacts.read_manifest(folder, job="train_lora")
+    assert (manifest.details, manifest.digest) == (summary, artifacts.digest_dir(folder))
+
+
+def test_two_workers_learn_the_same(make_config, uninterrupted):
+    _, losses = train(make_config(num_epochs=3, num_workers=2))
+    assert losses == pytest.approx(uninterrupted[2], abs=1e-4)
+
+
+def test_killed_worker_goes_on_from_the_last_checkpoint(make_config, uninterrupted, monkeypatch, tmp_path):
+    monkeypatch.setattr(trainer, "train_worker", kill_once(tmp_path))
+    _, losses = train(make_config(num_epochs=3, checkpoint_steps=CHECKPOINT_STEPS))
+    assert (tmp_path / "steps").read_text() == STEPS_MADE
+    assert losses == pytest.approx(uninterrupted[2], abs=1e-4)
+
+
+def test_rerun_goes_on_where_a_dead_run_stopped(make_config, uninterrupted, monkeypatch, tmp_path):
+    config = make_config(num_epochs=3, checkpoint_steps=CHECKPOINT_STEPS, max_failures=0)
+    monkeypatch.setattr(trainer, "train_worker", kill_once(tmp_path))
+    with pytest.raises(WorkerGroupError):
+        train(config)
+    assert not (config.run_dir / "adapter").exists()
+    _, losses = train(config)
+    assert (tmp_path / "steps").read_text() == STEPS_MADE
+    assert losses == pytest.approx(uninterrupted[2], abs=1e-4)
+
+
+def kill_once(folder):
+    """Return a worker that notes its steps in `folder` and, the first time, dies before its eighth.
+
+    It dies as soon as Ray Train, which looks every two seconds, has taken note of the checkpoint of step 6.
+    """
+    killed, steps = folder / "killed", folder / "steps"
+
+    def die(storage):
+        snapshot = storage / "checkpoint_manager_snapshot.json"
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and not (snapshot.exists() and '"step":6' in snapshot.read_text()):
+            time.sleep(0.1)
+        killed.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def train_worker(settings):
+        original, attempt, count = loop.train_step, "2" if killed.exists() else "1", 0
+
+        def train_step(*args):
+            nonlocal count
+            count += 1
+            if attempt == "1" and count == 8:
+                die(Path(settings["tokens_dir"]).parent / "checkpoints")
+            with steps.open("a") as stream:
+                stream.write(attempt)
+            return original(*args)
+
+        loop.train_step = train_step
+        loop.train_worker(settings)
+
+    return train_worker
+
+
+def test_nothing_to_learn_from_is_refused(make_config):
+    config = make_config(max_row_length=10)
+    with pytest.raises(UserError, match=r"no training row can be used; raise `train\.max_row_length`"):
+        train(config)
+    assert not (config.run_dir / "adapter").exists()
+
+
+def test_training_fingerprint_follows_what_determines_the_adapter(make_config):
+    config = make_config()
+    first = trainer.fingerprint_training(config, "records", "model")
+    same = config.model_copy(update={"train": config.train.model_copy(update={"checkpoint_steps": 7})})
+    other = config.model_copy(update={"train": config.train.model_copy(update={"num_epochs": 7})})
+    assert trainer.fingerprint_training(same, "records", "model") == first
+    assert first not in (
+        trainer.fingerprint_training(other, "records", "model"),
+        trainer.fingerprint_training(config.model_copy(update={"seed": 1}), "records", "model"),
+        trainer.fingerprint_training(config, "other records", "model"),
+        trainer.fingerprint_training(config, "records", "other model"),
+    )
