@@ -92,6 +92,9 @@ class TrainConfig(Section):
     """Tokens per forward pass: a shared prefix and the rows behind it."""
     max_row_length: PositiveInt = 1024
     """Tokens of one row with its prefix; longer rows are left out and counted."""
+    loss_weighting: Literal["token", "row"] = "token"
+    """`token`: every answer token counts the same; `row`: every row does, so that tasks with long answers do not
+    drown those that answer with one number."""
     precision: Literal["bf16", "fp32"] = "bf16"
     """`bf16` runs matrix products under autocast; weights and optimizer stay fp32."""
     num_workers: PositiveInt = 1

@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -35,7 +36,7 @@ def train_worker(settings: dict[str, Any]) -> None:
     rank, world_size = context.get_world_rank(), context.get_world_size()
     train = TrainConfig(**settings["train"])
     device = _set_up_device(train, world_size)
-    rows = read_token_rows(Path(settings["tokens_dir"]), train.max_row_length)
+    rows = weigh_rows(read_token_rows(Path(settings["tokens_dir"]), train.max_row_length), train.loss_weighting)
     batches = build_batches(len(rows), train.num_epochs, train.global_batch_size, settings["seed"])
     lora = LoraSection(**settings["lora"])
     model = build_model(Path(settings["model_dir"]), lora, settings["seed"], train.precision).to(device)
@@ -50,7 +51,9 @@ def train_worker(settings: dict[str, Any]) -> None:
         _set_rate(optimizer, cosine_rate(step, len(batches), train.learning_rate, train.warmup_share))
         batch = [rows[index] for index in batches[step]]
         share = [rows[index] for index in take_share(batches[step], rank, world_size)]
-        loss = train_step(model, optimizer, share, sum(len(row.answer_ids) for row in batch), train, device)
+        loss = train_step(
+            model, optimizer, share, sum(row.weight * len(row.answer_ids) for row in batch), train, device
+        )
         progress.step = step + 1
         progress.losses.append(loss)
         if board:
@@ -63,17 +66,17 @@ def train_step(
     model: Any,
     optimizer: torch.optim.Optimizer,
     share: Sequence[TokenRow],
-    num_answer_tokens: int,
+    total_weight: float,
     train: TrainConfig,
     device: torch.device,
 ) -> float:
-    """Make one optimizer step and return the mean loss per answer token of the global batch.
+    """Make one optimizer step and return the weighted mean loss of the global batch.
 
     Args:
         model: PEFT model; only the adapter is trained.
         optimizer: Over the adapter.
         share: This worker's rows of the global batch; may be empty in a short last batch.
-        num_answer_tokens: Answer tokens of the whole global batch, by which every loss is divided.
+        total_weight: Weights of all answer tokens of the global batch, by which every loss is divided.
         train: Settings.
         device: Where the model is.
     """
@@ -81,7 +84,7 @@ def train_step(
     total = torch.zeros((), device=device)
     for pack in build_packs(share, train.pack_length):
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=train.precision == "bf16"):
-            loss = answer_loss(model, pack, device) / num_answer_tokens
+            loss = answer_loss(model, pack, device) / total_weight
         loss.backward()
         total += loss.detach()
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
@@ -159,6 +162,13 @@ def read_token_rows(folder: Path, max_row_length: int) -> list[TokenRow]:
         if not row["error"] and len(row["prompt_ids"]) + len(row["answer_ids"]) <= max_row_length
     ]
     return sorted(rows, key=lambda row: (row.task, row.id))
+
+
+def weigh_rows(rows: Sequence[TokenRow], loss_weighting: str) -> list[TokenRow]:
+    """Let every answer token count the same (`token`), or every row (`row`), however long its answer."""
+    if loss_weighting == "token":
+        return list(rows)
+    return [replace(row, weight=1 / len(row.answer_ids)) for row in rows]
 
 
 def _set_up_device(train: TrainConfig, world_size: int) -> torch.device:

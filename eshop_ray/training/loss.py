@@ -10,7 +10,7 @@ from eshop_ray.data.packing import IGNORED, Pack
 
 
 def answer_loss(model: Any, pack: Pack, device: torch.device) -> Tensor:
-    """Return the summed cross entropy over the answer tokens of a pack.
+    """Return the weighted sum of the cross entropy over the answer tokens of a pack.
 
     Args:
         model: A causal LM of Transformers, or PEFT's wrapper of one.
@@ -18,8 +18,8 @@ def answer_loss(model: Any, pack: Pack, device: torch.device) -> Tensor:
         device: Where the model is.
 
     Returns:
-        Scalar. The caller divides by the answer tokens of the whole global batch, so that a token weighs the same
-        in whatever pack and on whatever worker it stands.
+        Scalar. The caller divides by the weights of the whole global batch, so that a token counts the same in
+        whatever pack and on whatever worker it stands.
     """
     backbone, head = _split_head(model)
     input_ids = torch.from_numpy(pack.input_ids).to(device)
@@ -32,7 +32,9 @@ def answer_loss(model: Any, pack: Pack, device: torch.device) -> Tensor:
     labels = torch.from_numpy(pack.labels).to(device)
     answer = torch.nonzero(labels[1:] != IGNORED)[:, 0]
     logits = head(hidden[answer])
-    return cross_entropy(logits.float(), labels[answer + 1], reduction="sum")
+    weights = torch.from_numpy(pack.weights).to(device)
+    losses = cross_entropy(logits.float(), labels[answer + 1], reduction="none")
+    return losses @ weights[answer + 1]
 
 
 def _split_head(model: Any) -> tuple[Any, Any]:

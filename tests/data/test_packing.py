@@ -19,10 +19,16 @@ def token_rows(draw):
     ]
 
 
+def of_row(pack, segment):
+    """Return which tokens are a row's own or its group's prefix."""
+    group = pack.group_ids[pack.segment_ids == segment][0]
+    return (pack.group_ids == group) & np.isin(pack.segment_ids, (PREFIX, segment))
+
+
 def split_pack(pack):
     """Yield prompt and answer of each row in a pack, the prefix put back before it."""
     for segment in range(pack.segment_ids.max() + 1):
-        members = (pack.segment_ids == PREFIX) | (pack.segment_ids == segment)
+        members = of_row(pack, segment)
         is_answer = pack.labels[members] != IGNORED
         tokens = pack.input_ids[members]
         assert not np.any(is_answer[:-1] & ~is_answer[1:])
@@ -48,7 +54,8 @@ def test_a_token_sees_what_it_would_see_alone(rows, pack_length):
     for pack in build_packs(rows, pack_length):
         mask = pack.attention_mask()
         for index, segment in enumerate(pack.segment_ids):
-            alone = pack.input_ids[(pack.segment_ids == PREFIX) | (pack.segment_ids == segment)]
+            of_prefix = (pack.group_ids == pack.group_ids[index]) & (pack.segment_ids == PREFIX)
+            alone = pack.input_ids[of_prefix if segment == PREFIX else of_row(pack, segment)]
             assert pack.input_ids[mask[index]].tolist() == alone[: pack.position_ids[index] + 1].tolist()
             assert set(pack.segment_ids[mask[index]]) <= {PREFIX, segment}
 
@@ -68,6 +75,16 @@ def test_a_worked_pack():
     assert pack.position_ids.tolist() == [0, 1, 2, 3, 4, 2, 3, 4]
     assert pack.segment_ids.tolist() == [-1, -1, 0, 0, 0, 1, 1, 1]
     assert [len(pack.input_ids) for pack in build_packs(rows, pack_length=7)] == [5, 5]
+
+
+def test_tasks_share_a_pack_but_do_not_see_each_other():
+    rows = [TokenRow("1", "ner", [7, 1], [5]), TokenRow("2", "ranking", [9, 9, 2], [6, 4], weight=0.5)]
+    (pack,) = build_packs(rows, pack_length=8)
+    assert pack.input_ids.tolist() == [7, 1, 5, 9, 9, 2, 6, 4]
+    assert pack.position_ids.tolist() == [0, 1, 2, 0, 1, 2, 3, 4]
+    assert pack.group_ids.tolist() == [0, 0, 0, 1, 1, 1, 1, 1]
+    assert pack.weights.tolist() == [0, 0, 1, 0, 0, 0, 0.5, 0.5]
+    assert not pack.attention_mask()[3:, :3].any()
 
 
 def test_equal_prompts_keep_one_token_each():
