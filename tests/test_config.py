@@ -4,7 +4,8 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from eshop_ray.config import Config, Section, load_config, write_config
+from eshop_ray.config import Config, load_config, write_config
+from eshop_ray.config.sections import Section
 from eshop_ray.errors import UserError
 
 CONFIGS = sorted((Path(__file__).parent.parent / "jobs" / "configs").glob("*.yaml"))

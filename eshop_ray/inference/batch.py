@@ -16,7 +16,7 @@ from eshop_ray.data.splits import read_split
 from eshop_ray.inference.base import build_engine
 from eshop_ray.progress import watch
 from eshop_ray.schema import PREDICTION_SCHEMA, encode
-from eshop_ray.tasks import get_task
+from eshop_ray.tasks import get_task, list_tasks
 
 BATCH_ROWS = 64
 """Rows per parsing batch: small, so that progress moves."""
@@ -25,8 +25,8 @@ BATCH_ROWS = 64
 def fingerprint_inference(config: Config, records_digest: str, model_digest: str) -> str:
     """Return the digest of all that determines the predictions."""
     infer = config.infer.model_dump(exclude={"models", "batch_size", "concurrency", "cpu_kvcache_gib"})
-    tasks = {name: get_task(name).version for name in config.data.tasks}
-    return fingerprint([infer, config.evaluate.split, config.data.tasks, tasks, records_digest, model_digest])
+    versions = {name: get_task(name).version for name in config.data.tasks or list_tasks()}
+    return fingerprint([infer, config.evaluate.split, versions, records_digest, model_digest])
 
 
 def infer_split(

@@ -18,8 +18,8 @@ def format_input(record: Record) -> str:
 
 
 def format_target(target: Sequence[int]) -> str:
-    """Separate the numbers by commas."""
-    return ",".join(str(index) for index in target)
+    """Separate the numbers by commas; those past the third would not be read."""
+    return ",".join(str(index) for index in target[:MAX_ANSWERS])
 
 
 def build_output(record: Record) -> Output:  # noqa: ARG001 - one shape of answer for every record

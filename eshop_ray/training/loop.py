@@ -47,6 +47,8 @@ def train_worker(settings: dict[str, Any]) -> None:
     )
     progress = _restore(model, optimizer)
     board = settings["board"] if rank == 0 else None
+    if board:
+        board.add.remote(rows=sum(len(batch) for batch in batches[: progress.step]))
     for step in range(progress.step, len(batches)):
         _set_rate(optimizer, cosine_rate(step, len(batches), train.learning_rate, train.warmup_share))
         batch = [rows[index] for index in batches[step]]

@@ -18,14 +18,25 @@ from eshop_ray.data.splits import read_split
 from eshop_ray.data.tokenization import add_tokens
 from eshop_ray.errors import UserError
 from eshop_ray.progress import watch
+from eshop_ray.tasks import get_task, list_tasks
 from eshop_ray.training.checkpoint import ADAPTER, STATE
 from eshop_ray.training.loop import read_token_rows, train_worker
+
+
+KEEP_MEMORY = {
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_THRESHOLD_": str(2**32),
+    "MALLOC_TRIM_THRESHOLD_": str(2**32),
+}
+"""Environment of CPU workers. Ray Train runs the loop in a thread, and outside the main thread glibc hands every
+freed activation back to the kernel and faults it in again for the next: that took more than half of the time."""
 
 
 def fingerprint_training(config: Config, records_digest: str, model_digest: str) -> str:
     """Return the digest of all that determines the adapter."""
     train = config.train.model_dump(exclude={"checkpoint_steps", "max_failures", "torch_threads", "cpus_per_worker"})
-    return fingerprint([train, config.lora.model_dump(), config.seed, records_digest, model_digest])
+    versions = {name: get_task(name).version for name in config.data.tasks or list_tasks()}
+    return fingerprint([train, config.lora.model_dump(), config.seed, versions, records_digest, model_digest])
 
 
 def train_adapter(config: Config, model_dir: Path, inputs: str, parents: Mapping[str, str]) -> dict[str, Any]:
@@ -92,5 +103,6 @@ def build_trainer(config: Config, model_dir: Path, workdir: Path, board: Any) ->
             storage_path=str(workdir),
             failure_config=FailureConfig(max_failures=train.max_failures),
             checkpoint_config=CheckpointConfig(num_to_keep=2),
+            worker_runtime_env={} if train.use_gpu else {"env_vars": KEEP_MEMORY},
         ),
     )

@@ -1,3 +1,5 @@
+import os
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -27,9 +29,10 @@ def build_records():
 
 
 @pytest.fixture(autouse=True, scope="session")
-def one_thread():
-    """Tiny products: a second thread costs more than it brings."""
+def quick_start():
+    """Tiny products: a second thread costs more than it brings. Ray Train looks after its workers more often."""
     torch.set_num_threads(1)
+    os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = "0.2"
 
 
 @pytest.fixture(scope="session")

@@ -1,14 +1,9 @@
-"""One YAML per experiment, read by every job: frozen sections, unknown keys refused, dotted overrides."""
+"""The sections of a config and their defaults; the docstring under a field is its documentation."""
 
-import difflib
-from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-from eshop_ray.errors import UserError
+from pydantic import BaseModel, ConfigDict, Field
 
 PositiveInt = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -217,75 +212,3 @@ class Config(Section):
     def predictions_dir(self, model: str) -> Path:
         """The predictions of `evaluate.split` by one model."""
         return self.model_run_dir(model) / "predictions" / f"split={self.evaluate.split}"
-
-
-def load_config(path: str, overrides: Sequence[str] = ()) -> Config:
-    """Read a YAML file and apply `section.field=value` overrides (values are YAML).
-
-    Raises:
-        UserError: naming the file and the key, with the nearest valid key for a misspelt one.
-    """
-    try:
-        values = yaml.safe_load(Path(path).read_text())
-    except OSError as error:
-        raise UserError(f"config {path}: {error.strerror}; give the path of a YAML file") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"config {path}: not valid YAML: {error}") from error
-    if not isinstance(values, dict):
-        raise UserError(f"config {path}: expected sections such as `data:` and `train:`, found {type(values).__name__}")
-    for override in overrides:
-        _apply_override(values, override)
-    try:
-        return Config.model_validate(values)
-    except ValidationError as error:
-        raise UserError(f"config {path}: " + "; ".join(_explain(detail) for detail in error.errors())) from error
-
-
-def write_config(config: Config) -> None:
-    """Write the resolved config into the run directory, so that a run explains itself.
-
-    Raises:
-        UserError: if the run directory cannot be written.
-    """
-    try:
-        config.run_dir.mkdir(parents=True, exist_ok=True)
-        staged = config.run_dir / ".config.yaml.partial"
-        staged.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
-        staged.replace(config.run_dir / "config.yaml")
-    except OSError as error:
-        raise UserError(
-            f"run directory {config.run_dir}: {error.strerror}; set `run_root` to a folder you may write"
-        ) from error
-
-
-def _apply_override(values: dict[str, Any], override: str) -> None:
-    key, separator, text = override.partition("=")
-    if not separator:
-        raise UserError(f"override {override!r}: write it as section.field=value")
-    *sections, field = key.split(".")
-    for section in sections:
-        inner = values.setdefault(section, {})
-        if not isinstance(inner, dict):
-            raise UserError(f"override {override!r}: `{section}` is a value, not a section")
-        values = inner
-    try:
-        values[field] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UserError(f"override {override!r}: the value is not valid YAML") from error
-
-
-def _explain(detail: Mapping[str, Any]) -> str:
-    key = ".".join(str(part) for part in detail["loc"])
-    if detail["type"] != "extra_forbidden":
-        return f"`{key}`: {detail['msg']} (given: {detail['input']!r})"
-    without_numbers = ".".join(part for part in detail["loc"] if isinstance(part, str))
-    nearest = difflib.get_close_matches(without_numbers, _known_keys(Config), n=1, cutoff=0.0)
-    return f"unknown key `{key}`; did you mean `{nearest[0]}`?"
-
-
-def _known_keys(section: type[BaseModel], prefix: str = "") -> Iterable[str]:
-    for name, field in section.model_fields.items():
-        yield prefix + name
-        for inner in (field.annotation, *get_args(field.annotation)):
-            if isinstance(inner, type) and issubclass(inner, BaseModel):
-                yield from _known_keys(inner, f"{prefix}{name}.")
