@@ -22,7 +22,6 @@ from eshop_ray.tasks import get_task, list_tasks
 from eshop_ray.training.checkpoint import ADAPTER, STATE
 from eshop_ray.training.loop import read_token_rows, train_worker
 
-
 KEEP_MEMORY = {
     "MALLOC_ARENA_MAX": "1",
     "MALLOC_MMAP_THRESHOLD_": str(2**32),

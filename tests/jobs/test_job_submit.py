@@ -2,10 +2,12 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -60,6 +62,7 @@ def run_root(tmp_path):
 def head(tmp_path_factory):
     """Address and environment of a Ray head that asks for a token."""
     port, dashboard_port = free_port(), free_port()
+    temp_dir = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # sockets below it: its path must be short
     token = tmp_path_factory.mktemp("auth") / "token"
     environment = {
         **os.environ,
@@ -70,7 +73,7 @@ def head(tmp_path_factory):
     environment.pop("RAY_ADDRESS", None)
     token.write_text("0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef")
     command = ["ray", "start", "--head", "--block", "--num-cpus=6", f"--port={port}", "--include-dashboard=true"]
-    command += [f"--dashboard-port={dashboard_port}", "--disable-usage-stats", "--temp-dir=/tmp/ray_submit"]
+    command += [f"--dashboard-port={dashboard_port}", "--disable-usage-stats", f"--temp-dir={temp_dir}"]
     process = subprocess.Popen(
         command, env=environment, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -84,6 +87,7 @@ def head(tmp_path_factory):
             process.wait(timeout=30)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
+        shutil.rmtree(temp_dir, ignore_errors=True)
 
 
 def free_port():
@@ -94,7 +98,7 @@ def free_port():
 
 def wait_until_up(address, environment):
     """The head answers before its agent takes jobs: only a job that ran shows that both do."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240
     while True:
         command = ["ray", "job", "submit", "--address", address, "--", "true"]
         probe = subprocess.run(command, env=environment, capture_output=True, text=True)
