@@ -12,7 +12,8 @@ from eshop_ray.errors import UserError
 
 def main(run: Callable[[Config], None], arguments: Sequence[str] | None = None) -> NoReturn:
     """Load the config, write it into the run directory, run the job, exit."""
-    parser = argparse.ArgumentParser(prog=f"python -m {run.__module__}")
+    module = sys.modules[run.__module__].__spec__
+    parser = argparse.ArgumentParser(prog=f"python -m {module.name if module else run.__module__}")
     parser.add_argument("config", help="YAML file of the experiment")
     parser.add_argument("overrides", nargs="*", metavar="section.field=value", help="settings that win over the file")
     options = parser.parse_args(arguments)

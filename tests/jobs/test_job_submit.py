@@ -73,7 +73,13 @@ def head(tmp_path_factory):
     environment.pop("RAY_ADDRESS", None)
     token.write_text("0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef")
     command = ["ray", "start", "--head", "--block", "--num-cpus=6", f"--port={port}", "--include-dashboard=true"]
-    command += [f"--dashboard-port={dashboard_port}", "--disable-usage-stats", f"--temp-dir={temp_dir}"]
+    # The default port may be taken by another Ray of this machine; without its agent a head takes no jobs.
+    command += [
+        f"--dashboard-agent-listen-port={free_port()}",
+        f"--dashboard-port={dashboard_port}",
+        "--disable-usage-stats",
+        f"--temp-dir={temp_dir}",
+    ]
     process = subprocess.Popen(
         command, env=environment, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -98,7 +104,7 @@ def free_port():
 
 def wait_until_up(address, environment):
     """The head answers before its agent takes jobs: only a job that ran shows that both do."""
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + 120
     while True:
         command = ["ray", "job", "submit", "--address", address, "--", "true"]
         probe = subprocess.run(command, env=environment, capture_output=True, text=True)
