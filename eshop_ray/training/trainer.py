@@ -28,7 +28,7 @@ KEEP_MEMORY = {
     "MALLOC_TRIM_THRESHOLD_": str(2**32),
 }
 """Environment of CPU workers. Ray Train runs the loop in a thread, and outside the main thread glibc hands every
-freed activation back to the kernel and faults it in again for the next: that took more than half of the time."""
+freed activation back to the kernel and faults it in again for the next: that cost a third of the throughput."""
 
 
 def fingerprint_training(config: Config, records_digest: str, model_digest: str) -> str:
