@@ -15,6 +15,10 @@ from eshop_ray.schema import PROMPT_SCHEMA, decode
 ENGINE_ERROR = "__inference_error__"
 """Column by which Ray Data LLM marks rows that its engine skips or failed on."""
 
+SKIPPED_PARAMS = {"temperature": 0.0, "max_tokens": 1}
+"""`sampling_params` of a row that the engine skips. Were they empty, the batch's column would hold nulls, its integers
+would become floats, and vLLM would die of a `max_tokens` of 64.0."""
+
 
 def build_vllm(config: InferConfig, model_dir: Path) -> Engine:
     """Return an engine that runs the model in `config.concurrency` vLLM actors.
@@ -81,7 +85,7 @@ def engine_environment(config: InferConfig) -> dict[str, str]:
 
 def to_request(row: dict[str, Any], model_dir: Path) -> dict[str, Any]:
     """Add what the engine reads; a row that already failed, or fails here, is marked so that the engine skips it."""
-    request = {**row, ENGINE_ERROR: row["error"] or "", "sampling_params": {}, "tokenized_prompt": [0]}
+    request = {**row, ENGINE_ERROR: row["error"] or "", "sampling_params": SKIPPED_PARAMS, "tokenized_prompt": [0]}
     if row["error"]:
         return request
     try:
