@@ -1,4 +1,4 @@
-"""Joining or starting Ray, and refusing a plan that the cluster could never schedule."""
+"""Joining or starting Ray, what an engine needs of a machine, and refusing plans that no cluster could schedule."""
 
 import logging
 import os
@@ -36,6 +36,19 @@ def start_ray(config: RaySection, num_cpus: float, num_gpus: float = 0) -> None:
                 f"the job needs {needed:g} logical {resource}s at one time, {where} has {limits.get(resource, 0):g}; "
                 f"{remedy} to at least {needed:g}, or lower `num_workers` or `concurrency`"
             )
+
+
+def cpu_engine_environment(kvcache_gib: int) -> dict[str, str]:
+    """Return the environment of a vLLM engine on CPUs.
+
+    Ray sets one OpenMP thread per reserved CPU, and vLLM keeps one core free for itself: on two cores the model
+    would be left with one. It does better with all of them.
+    """
+    return {
+        "VLLM_CPU_KVCACHE_SPACE": str(kvcache_gib),
+        "VLLM_CPU_NUM_OF_RESERVED_CPU": "0",
+        "OMP_NUM_THREADS": str(os.cpu_count() or 1),
+    }
 
 
 def _init(config: RaySection, address: str | None) -> None:

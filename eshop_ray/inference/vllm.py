@@ -1,11 +1,11 @@
 """vLLM behind Ray Data LLM: prompts in, answers out, one engine per actor."""
 
-import os
 from pathlib import Path
 from typing import Any
 
 from ray.data import Dataset
 
+from eshop_ray.cluster import cpu_engine_environment
 from eshop_ray.config import InferConfig
 from eshop_ray.data.tokenization import tokenize_prompt
 from eshop_ray.inference.base import Engine
@@ -40,7 +40,7 @@ def build_vllm(config: InferConfig, model_dir: Path) -> Engine:
             should_continue_on_error=True,
             log_engine_metrics=False,
             placement_group_config={"bundles": [{"CPU": 1, **({"GPU": 1} if config.use_gpu else {})}]},
-            runtime_env={"env_vars": engine_environment(config)},
+            runtime_env={"env_vars": {} if config.use_gpu else cpu_engine_environment(config.cpu_kvcache_gib)},
         ),
         preprocess=lambda row: to_request(row, model_dir),
         postprocess=dict,
@@ -66,21 +66,6 @@ def engine_kwargs(config: InferConfig) -> dict[str, Any]:
     if not config.use_gpu:
         defaults.update(enforce_eager=True, dtype="bfloat16", max_num_seqs=64, max_num_batched_tokens=4096)
     return {**defaults, **config.engine_kwargs}
-
-
-def engine_environment(config: InferConfig) -> dict[str, str]:
-    """Return the environment of an engine actor.
-
-    Ray sets one OpenMP thread per reserved CPU, and vLLM keeps one core free for itself: on two cores the model
-    would be left with one. An offline CPU engine does better with all of them.
-    """
-    if config.use_gpu:
-        return {}
-    return {
-        "VLLM_CPU_KVCACHE_SPACE": str(config.cpu_kvcache_gib),
-        "VLLM_CPU_NUM_OF_RESERVED_CPU": "0",
-        "OMP_NUM_THREADS": str(os.cpu_count() or 1),
-    }
 
 
 def to_request(row: dict[str, Any], model_dir: Path) -> dict[str, Any]:

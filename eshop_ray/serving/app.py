@@ -1,9 +1,9 @@
 """The merged model as an OpenAI-compatible application of Ray Serve."""
 
-import os
 from pathlib import Path
 from typing import Any
 
+from eshop_ray.cluster import cpu_engine_environment
 from eshop_ray.config import ServeSection
 
 
@@ -24,11 +24,7 @@ def build_llm_config(config: ServeSection, model_dir: Path) -> dict[str, Any]:
     environment: dict[str, str] = {}
     if not config.use_gpu:
         engine_kwargs.update(enforce_eager=True, dtype="bfloat16", max_num_seqs=64)
-        environment = {
-            "VLLM_CPU_KVCACHE_SPACE": str(config.cpu_kvcache_gib),
-            "VLLM_CPU_NUM_OF_RESERVED_CPU": "0",
-            "OMP_NUM_THREADS": str(os.cpu_count() or 1),
-        }
+        environment = cpu_engine_environment(config.cpu_kvcache_gib)
     return {
         "model_loading_config": {"model_id": config.model_id, "model_source": str(model_dir)},
         "accelerator_config": None if config.use_gpu else {"kind": "cpu"},
