@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import ray.data
 from ray.data import Dataset
@@ -41,7 +42,7 @@ def read_split(run_dir: Path, split: str, tasks: Sequence[str] = (), max_rows: i
     return ray.data.from_arrow([_take(folder, max_rows) for folder in folders])
 
 
-def _take(folder: Path, max_rows: int) -> "pq.Table":
+def _take(folder: Path, max_rows: int) -> pa.Table:
     """Return a sample that depends on the rows' ids alone: adding a row moves at most one other."""
     table = pq.read_table(folder, schema=RECORD_SCHEMA, partitioning=None)
     ids = table["id"].to_pylist()

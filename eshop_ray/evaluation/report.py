@@ -1,6 +1,6 @@
 """Scores as a person reads them: one table on the terminal, the same in `report.md`."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,6 @@ def _show(row: Mapping[str, Any]) -> Iterator[str]:
         yield text if len(text) <= MAX_TEXT else text[:MAX_TEXT] + " ..."
 
 
-def _line(cells: "Sequence[str] | Iterator[str]") -> str:
+def _line(cells: Iterable[str]) -> str:
     escaped = (cell.replace("|", "\\|").replace("\n", " ") for cell in cells)
     return f"| {' | '.join(escaped)} |"

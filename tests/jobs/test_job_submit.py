@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -18,6 +17,7 @@ import yaml
 
 from eshop_ray.artifacts import find_manifest, write_manifest
 from eshop_ray.schema import PREDICTION_SCHEMA, RECORD_SCHEMA, decode, encode
+from tests.processes import free_port, stop
 
 ROOT = Path(__file__).parents[2]
 QUERY = ["red", "wool", "scarf", "(large)"]
@@ -88,18 +88,8 @@ def head(tmp_path_factory):
         wait_until_up(address, environment)
         yield address, environment
     finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(timeout=30)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
+        stop(process, signal.SIGTERM, seconds=30)
         shutil.rmtree(temp_dir, ignore_errors=True)
-
-
-def free_port():
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        return bound.getsockname()[1]
 
 
 def wait_until_up(address, environment):

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from eshop_ray.artifacts import fingerprint, write_manifest
 from eshop_ray.config import Config, ModelConfig, ServeSection
 from eshop_ray.models import fetch_model
 from eshop_ray.serving.app import build_llm_config
+from tests.processes import free_port, stop
 
 ROOT = Path(__file__).parents[2]
 
@@ -47,9 +47,7 @@ def endpoint(tmp_path_factory):
         if path.name != "manifest.json":
             (merged / path.name).symlink_to(path)
     write_manifest(merged, "model", fingerprint("test"), {})
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        port = bound.getsockname()[1]
+    port = free_port()
     config = run_root / "config.yaml"
     config.write_text(yaml.safe_dump({"name": "shop", "run_root": str(run_root), "serve": {"port": port}}))
     log = (run_root / "log").open("w+")
@@ -62,11 +60,7 @@ def endpoint(tmp_path_factory):
         wait_until_up(f"http://127.0.0.1:{port}/v1/models", process, log)
         yield f"http://127.0.0.1:{port}/v1"
     finally:
-        process.send_signal(signal.SIGINT)
-        try:
-            process.wait(timeout=60)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
+        stop(process, signal.SIGINT, seconds=60)
 
 
 def wait_until_up(url, process, log):
