@@ -36,7 +36,8 @@ def find_model(config: Config, name: str) -> Path:
     """
     if name == "base":
         return fetch_model(config.model)
-    folder = config.run_dir / "merged"
+    merged_dir = config.model.merged_dir
+    folder = Path(merged_dir).expanduser().absolute() if merged_dir else config.run_dir / "merged"
     read_manifest(folder, job="merge_lora")
     load_tokenizer(folder)
     return folder

@@ -1,6 +1,7 @@
 """One YAML per experiment, read by every job: frozen sections, unknown keys refused, dotted overrides."""
 
 from eshop_ray.config.loading import load_config, write_config
+from eshop_ray.config.nightly import CatalogConfig, EnrichConfig, ReviewsConfig, TableConfig
 from eshop_ray.config.sections import (
     Config,
     DataConfig,
@@ -15,15 +16,19 @@ from eshop_ray.config.sections import (
 )
 
 __all__ = [
+    "CatalogConfig",
     "Config",
     "DataConfig",
+    "EnrichConfig",
     "EvaluateConfig",
     "InferConfig",
     "LoraSection",
     "ModelConfig",
     "RaySection",
+    "ReviewsConfig",
     "ServeSection",
     "SourceConfig",
+    "TableConfig",
     "TrainConfig",
     "load_config",
     "write_config",

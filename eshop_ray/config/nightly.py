@@ -1,0 +1,63 @@
+"""The sections of the nightly enrichment."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from eshop_ray.config.base import PositiveInt, Section, Share
+
+
+class CatalogConfig(Section):
+    """The catalogue that `enrich_catalog` keeps enriched."""
+
+    path: str | None = None
+    """Its files: a pattern as in `data.sources`, relative to `data.root`."""
+    columns: dict[str, str] = {}
+    """The file's own names of `id`, `name`, `category`, `description`, e.g. `{name: title}`."""
+    labels: tuple[str, ...] = ()
+    """Categories to choose from; empty takes all that the catalogue names: one more then asks about every product
+    anew."""
+
+
+class ReviewsConfig(Section):
+    """The reviews that are summarised per product."""
+
+    path: str | None = None
+    """Their files: JSON Lines as Amazon Reviews 2023 has them; None: no product has reviews."""
+    columns: dict[str, str] = {}
+    """The file's own names of `parent_asin` (the product's id), `title`, `text`, `helpful_vote`."""
+    max_tokens: PositiveInt = 1024
+    """Tokens of reviews in one prompt; the most helpful come first."""
+
+
+class TableConfig(Section):
+    """The enriched Delta table, one row per product and task."""
+
+    uri: str | None = None
+    """Folder, `s3://`, `gs://` or `az://`; None: `enriched` in the run directory. The quarantine's table stands beside
+    it, as `..._quarantine`."""
+    rows_per_file: PositiveInt = 512
+    """Rows that are answered, written and committed together: what a kill can cost, per engine."""
+    commit_files: PositiveInt = 16
+    """Finished files that trigger a commit."""
+    commit_seconds: Annotated[float, Field(gt=0)] = 60.0
+    """Seconds after which finished files are committed, however few."""
+    retention_hours: Annotated[float, Field(ge=0)] = 168.0
+    """Files that no version of the last hours needs are deleted at the end of a run."""
+
+
+class EnrichConfig(Section):
+    """Nightly enrichment."""
+
+    tasks: tuple[Literal["ner_tagging", "summarization", "classification"], ...] = (
+        "ner_tagging",
+        "summarization",
+        "classification",
+    )
+    """What is asked about every product: the attributes in its name, what its reviews say, its category."""
+    model: Literal["base", "merged"] = "merged"
+    """Which model answers."""
+    max_quarantined_share: Share = 0.1
+    """Share of quarantined rows above which the run fails, after committing the good ones."""
+    gpu_hour_price: Annotated[float, Field(ge=0)] | None = None
+    """Price of one engine hour, any currency: adds a line of cost to the report."""

@@ -1,0 +1,1 @@
+"""Keeping one enriched Delta table current with a catalogue and its reviews, night after night."""

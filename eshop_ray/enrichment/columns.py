@@ -1,0 +1,52 @@
+"""The Arrow schemas of the two Delta tables."""
+
+import pyarrow as pa
+
+ENTITIES = pa.list_(pa.struct([("text", pa.string()), ("type", pa.string())]))
+
+ENRICHED_SCHEMA = pa.schema(
+    [
+        ("product_id", pa.string()),
+        ("task", pa.string()),
+        ("status", pa.string()),
+        ("prediction", pa.string()),
+        ("text", pa.string()),
+        ("entities", ENTITIES),
+        ("key", pa.string()),
+        ("task_version", pa.int32()),
+        ("model_digest", pa.string()),
+        ("run_id", pa.string()),
+        ("num_input_tokens", pa.int64()),
+        ("num_generated_tokens", pa.int64()),
+        ("inferred_at", pa.timestamp("us", tz="UTC")),
+        ("updated_at", pa.timestamp("us", tz="UTC")),
+    ]
+)
+"""One row per product and task.
+
+`status` is `enriched`; `empty` where there is nothing to ask (no reviews); `quarantined`, without a prediction; or
+`deleted`, a tombstone that keeps its prediction in case the product returns. `prediction` is JSON text; `text` and
+`entities` are the same, typed. `key` is the digest of all that determines the prediction, `run_id` the run that
+inferred it.
+"""
+
+QUARANTINE_SCHEMA = pa.schema(
+    [
+        ("fingerprint", pa.string()),
+        ("product_id", pa.string()),
+        ("task", pa.string()),
+        ("stage", pa.string()),
+        ("reason", pa.string()),
+        ("message", pa.string()),
+        ("attempts", pa.int32()),
+        ("key", pa.string()),
+        ("path", pa.string()),
+        ("line", pa.int64()),
+        ("run_id", pa.string()),
+        ("updated_at", pa.timestamp("us", tz="UTC")),
+    ]
+)
+"""What could not be enriched, one row per trouble that still stands; a row that is mended leaves the table.
+
+`fingerprint` identifies the row over the runs; `product_id` and `task` are null for input that could not be read.
+"""
