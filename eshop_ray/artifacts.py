@@ -1,7 +1,8 @@
 """Folders that are complete or absent, and the digests that tie one to the next.
 
 An artifact is a folder with a `manifest.json`, which is written last and means complete. The manifest holds the
-digest of the folder's files and the digests of the artifacts it was made from.
+digest of every file, one digest of them all, and the digests of the artifacts it was made from. Manifests are sealed:
+a byte that changes later, in a file or in the manifest itself, can be named.
 """
 
 import hashlib
@@ -10,12 +11,13 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from eshop_ray.errors import UserError
 
 MANIFEST = "manifest.json"
+SEAL = "seal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,8 @@ class Manifest:
     """Digest of everything that determines the content; a job whose inputs are unchanged has nothing to do."""
     details: dict[str, Any] = field(default_factory=dict)
     """Counts and settings for the reader."""
+    files: dict[str, str] = field(default_factory=dict)
+    """Relative path -> SHA-256 of each file; empty in manifests older than this field."""
 
 
 def fingerprint(value: Any) -> str:
@@ -39,14 +43,29 @@ def fingerprint(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
 
 
+def hash_file(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, read as a stream."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def hash_files(folder: Path) -> dict[str, str]:
+    """Return relative path -> SHA-256 of a folder's files, its manifest left out."""
+    paths = (path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
+    return {path.relative_to(folder).as_posix(): hash_file(path) for path in sorted(paths)}
+
+
+def digest_files(files: Mapping[str, str]) -> str:
+    """Return one SHA-256 over the relative paths and digests of files, whatever order they come in."""
+    digest = hashlib.sha256()
+    for name in sorted(files, key=lambda name: PurePosixPath(name).parts):
+        digest.update(f"{name}\x1f{files[name]}\n".encode())
+    return digest.hexdigest()
+
+
 def digest_dir(folder: Path) -> str:
     """Return one SHA-256 over the relative paths and bytes of a folder's files, its manifest left out."""
-    digest = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST):
-        with path.open("rb") as stream:
-            content = hashlib.file_digest(stream, "sha256").hexdigest()
-        digest.update(f"{path.relative_to(folder).as_posix()}\x1f{content}\n".encode())
-    return digest.hexdigest()
+    return digest_files(hash_files(folder))
 
 
 def write_text(path: Path, text: str) -> None:
@@ -59,7 +78,39 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON file for people and programs."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    write_text(path, _render(value))
+
+
+def write_sealed(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a JSON object with the digest of its content in it, so that `is_intact` notices any later change."""
+    content = json.loads(json.dumps(value))
+    write_json(path, {**content, SEAL: fingerprint(content)})
+
+
+def read_sealed(path: Path) -> dict[str, Any]:
+    """Return a JSON object without its seal, which may be missing or broken.
+
+    Raises:
+        OSError, ValueError: if there is no such file, or it holds no JSON object.
+    """
+    content = json.loads(path.read_text())
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: no JSON object")
+    content.pop(SEAL, None)
+    return content
+
+
+def is_intact(path: Path) -> bool:
+    """Whether a file is, to the byte, what `write_sealed` wrote."""
+    try:
+        content = read_sealed(path)
+        return path.read_text() == _render({**content, SEAL: fingerprint(content)})
+    except (OSError, ValueError):
+        return False
+
+
+def _render(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
 
 
 @contextmanager
@@ -81,15 +132,16 @@ def write_manifest(
     folder: Path, kind: str, inputs: str, parents: Mapping[str, str], details: Mapping[str, Any] | None = None
 ) -> Manifest:
     """Seal a finished folder."""
-    manifest = Manifest(kind, digest_dir(folder), dict(parents), inputs, dict(details or {}))
-    write_json(folder / MANIFEST, asdict(manifest))
+    files = hash_files(folder)
+    manifest = Manifest(kind, digest_files(files), dict(parents), inputs, dict(details or {}), files)
+    write_sealed(folder / MANIFEST, asdict(manifest))
     return manifest
 
 
 def find_manifest(folder: Path) -> Manifest | None:
     """Return the manifest of a complete artifact, or None."""
     try:
-        return Manifest(**json.loads((folder / MANIFEST).read_text()))
+        return Manifest(**read_sealed(folder / MANIFEST))
     except (OSError, ValueError, TypeError):
         return None
 
@@ -112,11 +164,34 @@ def is_current(folder: Path, inputs: str) -> bool:
     return manifest is not None and manifest.inputs == inputs
 
 
+def find_changes(folder: Path, manifest: Manifest) -> list[str]:
+    """Compare an artifact's bytes with its manifest.
+
+    Returns:
+        One line per changed, missing or added file, and for a manifest that is not as it was written; none if all is
+        as it was. A manifest without `files` can only tell that something in the folder changed.
+    """
+    files = hash_files(folder)
+    if not manifest.files:
+        return [] if digest_files(files) == manifest.digest else [f"{folder}: changed since its manifest was written"]
+    changes = [] if is_intact(folder / MANIFEST) else [f"{folder / MANIFEST}: changed since it was written"]
+    for name in sorted({*files, *manifest.files}):
+        if name not in files:
+            changes.append(f"{folder / name}: missing")
+        elif name not in manifest.files:
+            changes.append(f"{folder / name}: added since the manifest was written")
+        elif files[name] != manifest.files[name]:
+            changes.append(f"{folder / name}: changed since the manifest was written")
+    return changes
+
+
 def write_run_manifest(run_dir: Path) -> None:
     """Gather the manifests below a run directory into its own: the run's lineage on one page."""
     artifacts = {}
     for path in sorted(run_dir.rglob(f"*/{MANIFEST}")):
         manifest = find_manifest(path.parent)
         if manifest is not None and ".partial" not in path.parent.name:
-            artifacts[path.parent.relative_to(run_dir).as_posix()] = asdict(manifest)
-    write_json(run_dir / MANIFEST, {"run": run_dir.name, "artifacts": artifacts})
+            entry = asdict(manifest)
+            del entry["files"]
+            artifacts[path.parent.relative_to(run_dir).as_posix()] = entry
+    write_sealed(run_dir / MANIFEST, {"run": run_dir.name, "artifacts": artifacts})

@@ -85,6 +85,56 @@ def test_half_a_manifest_is_none(tmp_path, text):
         artifacts.read_manifest(folder, job="train_lora")
 
 
+def test_digest_is_that_of_the_files_in_any_order(tmp_path):
+    folder = make(tmp_path / "a", b="1", **{"a-b": "2"})
+    make(folder / "a", c="3")  # before `a-b` by path, after it by text
+    files = artifacts.hash_files(folder)
+    assert list(files) == ["a/c", "a-b", "b"]
+    assert artifacts.digest_files(dict(reversed(files.items()))) == artifacts.digest_dir(folder)
+
+
+def test_digest_keeps_its_definition(tmp_path):
+    """Artifacts of earlier versions have to be found by the digests that their descendants name."""
+    folder = make(tmp_path / "adapter", a="text", b="more")
+    assert artifacts.digest_dir(folder) == "5b08380a9f2186381607a8b7832d8f47709ff713bb402e4b5781e64fd5ea1bdd"
+
+
+def test_changes_are_named(tmp_path):
+    folder = make(tmp_path / "adapter", a="text", b="more", c="rest")
+    manifest = artifacts.write_manifest(folder, "adapter", "inputs", {})
+    assert artifacts.find_changes(folder, manifest) == []
+    make(folder, a="texT", d="new")
+    (folder / "b").unlink()
+    assert artifacts.find_changes(folder, manifest) == [
+        f"{folder}/a: changed since the manifest was written",
+        f"{folder}/b: missing",
+        f"{folder}/d: added since the manifest was written",
+    ]
+
+
+def test_every_byte_of_a_manifest_counts(tmp_path):
+    folder = make(tmp_path / "adapter", a="text")
+    artifacts.write_manifest(folder, "adapter", "inputs", {"base": "12"}, {"num_rows": 3, "name": "tröte"})
+    path = folder / artifacts.MANIFEST
+    written = path.read_bytes()
+    assert artifacts.is_intact(path)
+    for position in range(len(written)):
+        path.write_bytes(written[:position] + bytes([written[position] ^ 1]) + written[position + 1 :])
+        assert not artifacts.is_intact(path)
+        manifest = artifacts.find_manifest(folder)
+        assert manifest is None or f"{path}: changed since it was written" in artifacts.find_changes(folder, manifest)
+
+
+def test_older_manifests_tell_that_something_changed(tmp_path):
+    folder = make(tmp_path / "adapter", a="text")
+    manifest = {"kind": "adapter", "digest": artifacts.digest_dir(folder), "parents": {}, "inputs": "1", "details": {}}
+    artifacts.write_json(folder / artifacts.MANIFEST, manifest)
+    assert artifacts.find_changes(folder, artifacts.find_manifest(folder)) == []
+    make(folder, a="texT")
+    changes = artifacts.find_changes(folder, artifacts.find_manifest(folder))
+    assert changes == [f"{folder}: changed since its manifest was written"]
+
+
 def test_run_manifest_gathers_complete_artifacts(tmp_path):
     run_dir = tmp_path / "run"
     for name in ("adapter", "base/predictions", ".merged.partial"):
@@ -96,6 +146,7 @@ def test_run_manifest_gathers_complete_artifacts(tmp_path):
     assert lineage["run"] == "run"
     assert list(lineage["artifacts"]) == ["adapter", "base/predictions"]
     assert lineage["artifacts"]["adapter"]["digest"] == artifacts.digest_dir(run_dir / "adapter")
+    assert artifacts.is_intact(run_dir / artifacts.MANIFEST)
 
 
 def test_fingerprint_ignores_the_order_of_keys():
