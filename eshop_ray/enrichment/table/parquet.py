@@ -1,0 +1,120 @@
+"""Data files' bytes: Parquet that is written and read one row group at a time."""
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+POSITION = "position"
+"""Column with a row's physical number in its file."""
+
+ROW_GROUP_ROWS = 16_384
+ROW_GROUP_BYTES = 64 << 20
+"""A row group ends with the first of the two: it is the unit of memory of everything that reads."""
+
+_BATCH_ROWS = 4096
+_NUM_BOUNDED = 2
+"""Bounds are kept for a table's leading columns, by which rows are looked up."""
+_BOUND_CHARS = 32
+Positions = npt.NDArray[np.int64]
+
+
+class ParquetBuilder:
+    """A data file in the making, in memory: compressed bytes and at most one row group of rows."""
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self._schema = schema
+        self._sink = pa.BufferOutputStream()
+        self._writer = pq.ParquetWriter(self._sink, schema, compression="zstd")
+        self._pending: list[pa.Table] = []
+        self._bounds: dict[str, list[tuple[Any, Any]]] = {name: [] for name in schema.names[:_NUM_BOUNDED]}
+        self._num_nulls = dict.fromkeys(self._bounds, 0)
+        self.num_rows = 0
+
+    def append(self, rows: pa.Table) -> None:
+        """Add rows; columns that the schema does not name are left out."""
+        rows = rows.select(self._schema.names).cast(self._schema)
+        self.num_rows += rows.num_rows
+        for name in self._bounds:
+            self._note_bounds(name, rows[name])
+        self._pending.append(rows)
+        if (
+            sum(table.num_rows for table in self._pending) >= ROW_GROUP_ROWS
+            or self._num_pending_bytes() >= ROW_GROUP_BYTES
+        ):
+            self._flush()
+
+    def finish(self) -> tuple[bytes, str]:
+        """Return the file's bytes and its statistics as Delta writes them."""
+        self._flush()
+        self._writer.close()
+        bounds = {name: _merge_bounds(found) for name, found in self._bounds.items()}
+        stats = {
+            "numRecords": self.num_rows,
+            "tightBounds": True,
+            "minValues": {name: low[:_BOUND_CHARS] for name, (low, _) in bounds.items() if low is not None},
+            "maxValues": {name: high for name, (_, high) in bounds.items() if high and len(high) <= _BOUND_CHARS},
+            "nullCount": self._num_nulls,
+        }
+        return self._sink.getvalue().to_pybytes(), json.dumps(stats)
+
+    def _num_pending_bytes(self) -> int:
+        return sum(table.nbytes for table in self._pending)
+
+    def _flush(self) -> None:
+        if self._pending:
+            self._writer.write_table(pa.concat_tables(self._pending), row_group_size=ROW_GROUP_ROWS)
+            self._pending = []
+
+    def _note_bounds(self, name: str, column: pa.ChunkedArray) -> None:
+        found = pc.min_max(column).as_py()
+        self._bounds[name].append((found["min"], found["max"]))
+        self._num_nulls[name] += column.null_count
+
+
+def iter_rows(source: IO[bytes], columns: Sequence[str] | None, deleted: Positions) -> Iterator[pa.Table]:
+    """Yield a file's rows but the deleted ones, at most a row group in memory, with the column `position`."""
+    file = pq.ParquetFile(pa.PythonFile(source, mode="r"), pre_buffer=False)
+    start = 0
+    for group in range(file.num_row_groups):
+        for batch in file.iter_batches(_BATCH_ROWS, row_groups=[group], columns=columns):
+            positions = np.arange(start, start + batch.num_rows, dtype=np.int64)
+            start += batch.num_rows
+            rows = pa.Table.from_batches([batch]).append_column(POSITION, pa.array(positions))
+            lost = deleted[np.searchsorted(deleted, positions[0]) : np.searchsorted(deleted, start)]
+            if len(lost):
+                is_live = np.ones(len(positions), dtype=bool)
+                is_live[lost - positions[0]] = False
+                rows = rows.filter(pa.array(is_live))
+            if rows.num_rows:
+                yield rows
+
+
+def take_rows(source: IO[bytes], positions: Positions, columns: Sequence[str] | None) -> pa.Table:
+    """Return chosen physical rows in the order of `positions`, reading only the row groups that hold them.
+
+    Raises:
+        IndexError: if the file has no such row.
+    """
+    file = pq.ParquetFile(pa.PythonFile(source, mode="r"), pre_buffer=False)
+    sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+    starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    if len(positions) and (positions.min() < 0 or positions.max() >= starts[-1]):
+        raise IndexError(f"row {positions.max()} of a file of {starts[-1]} rows")
+    wanted, places = np.unique(positions, return_inverse=True)
+    groups = np.searchsorted(starts, wanted, side="right") - 1
+    found = [file.schema_arrow.empty_table().select(columns or file.schema_arrow.names)]
+    for group in np.unique(groups):
+        rows = file.read_row_group(int(group), columns=columns)
+        found.append(rows.take(pa.array(wanted[groups == group] - starts[group])))
+    return pa.concat_tables(found).take(pa.array(places))
+
+
+def _merge_bounds(found: Sequence[tuple[Any, Any]]) -> tuple[Any, Any]:
+    known = [bounds for bounds in found if bounds[0] is not None]
+    return (min(low for low, _ in known), max(high for _, high in known)) if known else (None, None)
