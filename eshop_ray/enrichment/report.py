@@ -1,0 +1,211 @@
+"""The morning report of an enrichment run: is all well, what changed, what is in trouble, what did it cost.
+
+`enrichment.json` in, `enrichment.md` and `enrichment.html` out. The page is put together once, from the run's numbers
+alone, and written in both forms.
+"""
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from eshop_ray.artifacts import write_text
+from eshop_ray.enrichment import charts
+from eshop_ray.enrichment.histogram import Histogram
+from eshop_ray.enrichment.page import Chart, Page, Section, Table, code, to_html, to_markdown
+from eshop_ray.enrichment.verdict import count, judge
+
+Stats = Mapping[str, Any]
+"""The content of an `enrichment.json`."""
+
+MARKDOWN, HTML = "enrichment.md", "enrichment.html"
+NONE = "-"
+"""Stands where there is no number."""
+
+TASK_COLUMNS = ("new", "changed", "unchanged", "deleted", "quarantined", "inferred", "reused")
+TOKEN_COLUMNS = ("input_tokens", "generated_tokens")
+COMPARED = {
+    "num_products": "products",
+    "num_reviews": "reviews",
+    "num_rows": "rows (product and task)",
+    "num_new": "new",
+    "num_changed": "changed",
+    "num_unchanged": "unchanged",
+    "num_deleted": "deleted",
+    "num_empty": "with nothing to ask",
+    "num_quarantined": "in quarantine",
+    "num_inferred": "asked of the model",
+    "num_duplicates_reused": "same prompt as another, answered once",
+    "num_input_tokens": "input tokens",
+    "num_generated_tokens": "generated tokens",
+}
+"""Name in `enrichment.json` -> words, in the order of the table that compares with the last run."""
+
+LENGTHS = {
+    "input_tokens": ("input tokens of a prompt", charts.BLUE),
+    "generated_tokens": ("generated tokens of an answer", charts.ORANGE),
+    "prediction_characters": ("characters of a prediction", charts.GRAY),
+}
+"""Name of a histogram -> what it counts, and the colour of its bars."""
+
+
+def write_report(run_dir: Path, stats: Stats) -> Path:
+    """Write both forms of the report into the run directory, each whole or not at all.
+
+    Returns:
+        The HTML file.
+    """
+    write_text(run_dir / MARKDOWN, render_markdown(stats))
+    write_text(run_dir / HTML, render_html(stats))
+    return run_dir / HTML
+
+
+def render_markdown(stats: Stats) -> str:
+    """Return the report as Markdown: every sentence and table, no chart."""
+    return to_markdown(_build_page(stats))
+
+
+def render_html(stats: Stats) -> str:
+    """Return the report as one HTML file with its charts inside."""
+    return to_html(_build_page(stats))
+
+
+def _build_page(stats: Stats) -> Page:
+    verdict = judge(stats)
+    sections = [
+        _describe_changes(stats),
+        *_show_examples(stats),
+        _describe_trouble(stats),
+        _describe_cost(stats),
+        _describe_run(stats),
+    ]
+    return Page(f"Enrichment of {stats['name']}, {_when(stats)}", verdict.level, verdict.sentence, sections)
+
+
+def _describe_changes(stats: Stats) -> Section:
+    chart = Chart(partial(charts.draw_changes, stats["tasks"]), "What changed, by task")
+    return Section(
+        "What changed", list(_word_changes(stats)), [_compare(stats), _tabulate_tasks(stats["tasks"])], [chart]
+    )
+
+
+def _show_examples(stats: Stats) -> Iterator[Section]:
+    names = ("product_id", "task", "status", "before", "after")
+    rows = [[example[name] or NONE for name in names] for example in stats["examples"]]
+    if rows:
+        yield Section("Before and after", (), [Table(("product", *names[1:]), rows, num_text=len(names))])
+
+
+def _word_changes(stats: Stats) -> Iterator[str]:
+    previous = stats["previous"]
+    if previous is None:
+        yield "This is the first run: there is nothing to compare with."
+        return
+    for name, noun in (("model_digest", "model"), ("engine", "engine")):
+        before, now = previous.get(name), stats[name]
+        if before and before != now:
+            yield f"The {noun} is another: {code(now[:12])}, in the last run {code(before[:12])}."
+    if not any(stats[f"num_{name}"] for name in charts.CHANGE_COLORS):
+        yield "Nothing changed since the last run."
+
+
+def _compare(stats: Stats) -> Table:
+    previous = stats["previous"] or {}
+    rows = [(words, _number(stats[name]), _number(previous.get(name))) for name, words in COMPARED.items()]
+    rows.append(("duration", _duration(stats["seconds"]), _duration(previous.get("seconds"))))
+    return Table(("", "this run", "last run"), rows)
+
+
+def _tabulate_tasks(tasks: Mapping[str, Mapping[str, int]]) -> Table:
+    columns = (*TASK_COLUMNS, *TOKEN_COLUMNS)
+    rows = [(name, *(_number(task[column]) for column in columns)) for name, task in tasks.items()]
+    return Table(("task", *(column.replace("_", " ") for column in columns)), rows)
+
+
+def _describe_trouble(stats: Stats) -> Section:
+    standing, new = stats["quarantine"], stats["quarantine_new"]
+    reasons = charts.rank_reasons(standing)
+    if not reasons:
+        return Section("Trouble", ["None: nothing stands in quarantine."])
+    sentences = ["`python -m jobs.replay_quarantine CONFIG` tries these rows again; the quarantine table names each."]
+    if stats["num_unreadable"]:
+        sentences.append(f"{count(stats['num_unreadable'], 'input row')} could not be read.")
+    rows = [(reason, _number(standing[reason]), _number(new.get(reason, 0))) for reason in reasons]
+    chart = Chart(partial(charts.draw_quarantine, standing, new), "Rows in quarantine, by reason")
+    return Section("Trouble", sentences, [Table(("reason", "in quarantine", "new in this run"), rows)], [chart])
+
+
+def _describe_cost(stats: Stats) -> Section:
+    histograms = {name: Histogram.from_dict(stats["histograms"][name]) for name in LENGTHS}
+    pictures = [Chart(partial(charts.draw_throughput, stats["throughput"]), "Throughput over time")]
+    pictures += [
+        Chart(partial(charts.draw_histogram, histograms[name], unit, color), unit.capitalize())
+        for name, (unit, color) in LENGTHS.items()
+    ]
+    sentences = [*_word_speed(stats), *_word_cost(stats)]
+    return Section("Cost and speed", sentences, [_tabulate_phases(stats), *_tabulate_lengths(histograms)], pictures)
+
+
+def _word_speed(stats: Stats) -> Iterator[str]:
+    seconds, num_rows = stats["phases"].get("infer", 0.0), stats["num_inferred"]
+    if num_rows and seconds:
+        yield (
+            f"The model answered {count(num_rows, 'question')} in {_duration(seconds)}: {num_rows / seconds:,.1f} a "
+            f"second, {stats['num_generated_tokens'] / seconds:,.0f} generated tokens a second, start of the engine "
+            "included."
+        )
+
+
+def _word_cost(stats: Stats) -> Iterator[str]:
+    price, num_engines, num_rows = stats["gpu_hour_price"], stats["num_engines"], stats["num_inferred"]
+    if price is None:
+        return
+    cost = price * num_engines * stats["seconds"] / 3600
+    each = f"; {1000 * cost / num_rows:,.2f} per 1,000 answers" if num_rows else ""
+    engines = count(num_engines, "engine")
+    yield f"Cost: {cost:,.2f} for {engines} over {_duration(stats['seconds'])}, at {price:,.2f} an engine hour{each}."
+
+
+def _tabulate_phases(stats: Stats) -> Table:
+    rows = [(name, _duration(seconds)) for name, seconds in stats["phases"].items()]
+    return Table(("phase", "time"), rows)
+
+
+def _tabulate_lengths(histograms: Mapping[str, Histogram]) -> Iterator[Table]:
+    rows = [
+        (LENGTHS[name][0], _number(values.num_values), *(_number(values.get_bound(share)) for share in (0.5, 0.95, 1)))
+        for name, values in histograms.items()
+        if values.num_values
+    ]
+    if rows:
+        yield Table(("lengths", "rows", "half are below", "95% are below", "all are below"), rows)
+
+
+def _describe_run(stats: Stats) -> Section:
+    facts = {
+        "run": stats["run_id"],
+        "started": _when(stats),
+        "engine": f"{stats['engine']} x {stats['num_engines']}",
+        "model": stats["model_digest"][:12],
+        "table": f"{stats['table_uri'].partition('?')[0]}, version {stats['table_version']:,}",
+        "written": f"{count(stats['num_files'], 'file')} in {count(stats['num_commits'], 'commit')}",
+    }
+    return Section("This run", (), [Table(("", ""), list(facts.items()), num_text=2)])
+
+
+def _when(stats: Stats) -> str:
+    return f"{datetime.fromisoformat(stats['started_at']):%Y-%m-%d %H:%M %Z}".strip()
+
+
+def _number(value: int | None) -> str:
+    return NONE if value is None else f"{value:,}"
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return NONE
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min {rest:02d} s"
