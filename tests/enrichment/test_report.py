@@ -199,7 +199,7 @@ def test_cost_has_a_line_when_it_has_a_price():
 def test_what_a_shop_or_a_model_wrote_stays_text(tmp_path):
     example = dict.fromkeys(("product_id", "task", "status", "before", "after"), HOSTILE)
     tasks = {HOSTILE: make_stats()["tasks"]["ner_tagging"]}
-    reasons = {HOSTILE: 3, "--> ]]>": 2}
+    reasons = {HOSTILE: 3, "--> $x_$ ]]>": 2}
     stats = make_stats(
         name=HOSTILE, engine=HOSTILE, tasks=tasks, examples=[example], num_quarantined=900, quarantine=reasons,
         quarantine_new=reasons,
