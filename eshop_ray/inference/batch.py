@@ -18,13 +18,17 @@ from eshop_ray.progress import watch
 from eshop_ray.schema import PREDICTION_SCHEMA, encode
 from eshop_ray.tasks import get_task, list_tasks
 
-BATCH_ROWS = 64
-"""Rows per parsing batch: small, so that progress moves."""
+CALLS_PER_BLOCK = 4
+"""Calls to an engine per block: small blocks let several engines share the work, and progress move."""
+
+
+NOT_IN_ANSWERS = {"models", "batch_size", "concurrency", "cpu_kvcache_gib", "timeout_seconds", "max_retries"}
+"""Settings of `infer` that no prediction depends on."""
 
 
 def fingerprint_inference(config: Config, records_digest: str, model_digest: str) -> str:
     """Return the digest of all that determines the predictions."""
-    infer = config.infer.model_dump(exclude={"models", "batch_size", "concurrency", "cpu_kvcache_gib"})
+    infer = config.infer.model_dump(exclude=NOT_IN_ANSWERS)
     versions = {name: get_task(name).version for name in config.data.tasks or list_tasks()}
     return fingerprint([infer, config.evaluate.split, versions, records_digest, model_digest])
 
@@ -43,7 +47,8 @@ def infer_split(
         watch(f"answering {split} with {model_dir.name}", records.count()) as board,
         stage_dir(predictions_dir) as folder,
     ):
-        prompts = add_prompts(records, config.infer.temperature, config.infer.constrained)
+        blocks = records.repartition(target_num_rows_per_block=CALLS_PER_BLOCK * config.infer.batch_size)
+        prompts = add_prompts(blocks, config.infer.temperature, config.infer.constrained)
         add_predictions(engine(prompts), board).write_parquet(str(folder), min_rows_per_file=100_000)
         counts = count_outcomes(folder)
         details = {"split": split, "engine": config.infer.engine, "model_dir": str(model_dir), **counts}
@@ -71,7 +76,7 @@ def add_predictions(answers: Dataset, board: Any) -> Dataset:
         )
         return pa.Table.from_pylist(rows, schema=PREDICTION_SCHEMA)
 
-    return answers.map_batches(predict_batch, batch_format="pyarrow", batch_size=BATCH_ROWS)
+    return answers.map_batches(predict_batch, batch_format="pyarrow", batch_size=None)
 
 
 def predict(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,14 +2,15 @@
 
 import json
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from eshop_ray.config import Config, DataConfig, InferConfig, SourceConfig
 from eshop_ray.inference.batch import predict
-from eshop_ray.inference.oracle import answer_row
+from eshop_ray.inference.oracle import answer_block
 from eshop_ray.inference.vllm import ENGINE_ERROR, to_answer
-from eshop_ray.schema import PREDICTION_SCHEMA
+from eshop_ray.schema import PREDICTION_SCHEMA, PROMPT_SCHEMA
 from eshop_ray.tasks import list_tasks
 from jobs import batch_infer, evaluate, make_sample_shop, prepare_data
 
@@ -77,8 +78,10 @@ def prompt(**values):
 
 
 def test_oracle_leaves_failed_rows_alone():
-    assert answer_row(prompt(error="prompt: KeyError"))["generated_text"] is None
-    assert answer_row(prompt())["generated_text"] == "x"
+    rows = [prompt(error="prompt: KeyError"), prompt(messages=[])]
+    answered = answer_block(pa.Table.from_pylist(rows, schema=PROMPT_SCHEMA))
+    assert answered["generated_text"].to_pylist() == [None, "x"]
+    assert answered["error"].to_pylist() == ["prompt: KeyError", None]
 
 
 def test_parser_failure_becomes_the_rows_error():

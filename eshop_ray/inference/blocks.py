@@ -1,0 +1,96 @@
+"""Arrow blocks of prompts -> questions, and outcomes -> columns; every other column passes through untouched."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from eshop_ray.inference.requests import Answer, Failure, Outcome, Prompt, Request
+from eshop_ray.schema import Message, decode
+
+WritePrompt = Callable[[Sequence[Message]], Prompt]
+"""Chat messages -> what the engine reads."""
+
+ANSWER_FIELDS = (
+    pa.field("generated_text", pa.string()),
+    pa.field("finish_reason", pa.string()),
+    pa.field("num_input_tokens", pa.int64()),
+    pa.field("num_generated_tokens", pa.int64()),
+    pa.field("num_attempts", pa.int64()),
+    pa.field("error", pa.string()),
+)
+"""What an engine adds, and the `error` that it fills in."""
+
+
+@dataclass(slots=True)
+class Row:
+    """One row of a block on its way through the engine."""
+
+    request: Request | None
+    """None: nothing to ask."""
+    outcome: Outcome | None = None
+    """None: nothing was asked, and whatever `error` the row brought stays."""
+    num_attempts: int = 0
+    num_input_tokens: int = 0
+    num_generated_tokens: int = 0
+
+    def add(self, outcome: Outcome) -> None:
+        """Put down how a try ended; tokens of all tries add up."""
+        self.outcome = outcome
+        self.num_attempts += 1
+        if isinstance(outcome, Answer):
+            self.num_input_tokens += outcome.num_input_tokens
+            self.num_generated_tokens += outcome.num_generated_tokens
+
+
+def read_rows(block: pa.Table, write_prompt: WritePrompt) -> list[Row]:
+    """Return the block's rows with what to ask; a row that failed before, or has no messages, asks nothing."""
+    columns = [block[name].to_pylist() for name in ("messages", "sampling_params", "error")]
+    return [_read_row(write_prompt, *values) for values in zip(*columns, strict=True)]
+
+
+def add_answers(block: pa.Table, rows: Sequence[Row]) -> pa.Table:
+    """Return the block with the columns of `ANSWER_FIELDS`, in place of those that it may have already."""
+    answers = [_to_columns(row, error) for row, error in zip(rows, block["error"].to_pylist(), strict=True)]
+    for field, values in zip(ANSWER_FIELDS, zip(*answers, strict=True), strict=True):
+        column = pa.array(values, field.type)
+        index = block.schema.get_field_index(field.name)
+        block = block.append_column(field, column) if index < 0 else block.set_column(index, field, column)
+    return block
+
+
+def _read_row(write_prompt: WritePrompt, messages: Any, params: str | None, error: str | None) -> Row:
+    if error is not None or messages is None:
+        return Row(None)
+    try:
+        decoded = decode(params)
+        _check_params(decoded)
+    except (ValueError, TypeError, KeyError) as trouble:
+        return Row(None, Failure("prompt", f"sampling_params: {type(trouble).__name__}"))
+    try:
+        return Row(Request(write_prompt(messages), decoded))
+    except Exception as trouble:  # whatever one row holds, the other rows go on
+        return Row(None, Failure("tokenize", type(trouble).__name__))
+
+
+def _check_params(params: Any) -> None:
+    if params["max_tokens"] < 1:
+        raise ValueError("max_tokens")
+
+
+def _to_columns(row: Row, error: str | None) -> tuple[str | None, str | None, int, int, int, str | None]:
+    answer = row.outcome if isinstance(row.outcome, Answer) else None
+    return (
+        _clean(answer.text) if answer else None,
+        answer.finish_reason if answer else None,
+        row.num_input_tokens,
+        row.num_generated_tokens,
+        row.num_attempts,
+        row.outcome.error if isinstance(row.outcome, Failure) else error,
+    )
+
+
+def _clean(text: str) -> str:
+    """Replace what Arrow refuses: half of a surrogate pair."""
+    return text.encode("utf-8", "replace").decode() if not text.isascii() else text

@@ -1,0 +1,52 @@
+"""Who may talk to an engine at a time."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+
+class Gate:
+    """Lets several calls through together, or one alone; who waits to be alone goes first."""
+
+    def __init__(self, num_calls: int) -> None:
+        self._num_calls = num_calls
+        self._num_inside = 0
+        self._num_waiting_alone = 0
+        self._is_alone = False
+        self._changed = asyncio.Condition()
+
+    @asynccontextmanager
+    async def together(self) -> AsyncIterator[None]:
+        """Hold one of the places."""
+        await self._enter(
+            lambda: not self._is_alone and not self._num_waiting_alone and self._num_inside < self._num_calls
+        )
+        try:
+            yield
+        finally:
+            await self._leave()
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncIterator[None]:
+        """Hold the engine, with nobody else inside."""
+        self._num_waiting_alone += 1
+        try:
+            await self._enter(lambda: self._num_inside == 0)
+        finally:
+            self._num_waiting_alone -= 1
+        self._is_alone = True
+        try:
+            yield
+        finally:
+            self._is_alone = False
+            await self._leave()
+
+    async def _enter(self, is_free: Callable[[], bool]) -> None:
+        async with self._changed:
+            await self._changed.wait_for(is_free)
+            self._num_inside += 1
+
+    async def _leave(self) -> None:
+        async with self._changed:
+            self._num_inside -= 1
+            self._changed.notify_all()

@@ -1,0 +1,232 @@
+"""Getting answers out of an engine that may die, stall or refuse, without losing a row or blaming the wrong one.
+
+Rows go to the engine in calls, several at a time. When the engine dies, nobody is guilty yet: the rows of the calls
+in flight are suspects and are asked again with nobody else inside, first in small groups, then, if a group kills
+the engine too, one by one. A kill from outside therefore costs no row; a row that kills costs itself.
+"""
+
+import asyncio
+import logging
+import math
+import random
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from eshop_ray.config import InferConfig
+from eshop_ray.errors import UserError
+from eshop_ray.inference.gate import Gate
+from eshop_ray.inference.requests import Busy, Failure, Outcome, Reply, Request
+
+logger = logging.getLogger(__name__)
+
+MAX_DEATHS = 2
+"""Deaths of the engine with a row alone inside that make the row guilty; one could be chance."""
+
+FIRST_PAUSE = 0.5
+LONGEST_PAUSE = 60.0
+"""Seconds between tries: doubled each time, up to the longest, times a random share of 0.5 to 1."""
+
+
+class EngineDiedError(Exception):
+    """The engine is gone, or no longer to be trusted, and the calls in flight with it."""
+
+
+class EngineStalledError(EngineDiedError):
+    """The engine left a call unanswered for too long."""
+
+
+class SupervisedEngine(Protocol):
+    """What a supervisor asks of an engine."""
+
+    async def start(self) -> None:
+        """Return when calls can be taken.
+
+        Raises:
+            EngineDiedError: if it may work the next time.
+            UserError: if it never will.
+        """
+
+    async def ask(self, requests: Sequence[Request]) -> Sequence[Reply]:
+        """Return one reply per request, in order.
+
+        Raises:
+            EngineDiedError: if the call was lost.
+        """
+
+    async def stop(self) -> None:
+        """End the engine at once, whatever state it is in; `start` may follow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How an engine is asked."""
+
+    batch_size: int
+    """Rows per call."""
+    num_calls: int
+    """Calls in flight."""
+    timeout_seconds: float
+    """An engine that leaves a call unanswered for so long counts as dead."""
+    max_retries: int
+    """Tries after trouble that passes."""
+
+    @classmethod
+    def of(cls, config: InferConfig, num_calls: int) -> "Limits":
+        """Return the configured limits."""
+        return cls(config.batch_size, num_calls, config.timeout_seconds, config.max_retries)
+
+
+@dataclass(slots=True)
+class _Row:
+    index: int
+    request: Request
+    num_troubles: int = 0
+    num_deaths: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """Rows that are asked at once; suspects are asked alone."""
+
+    rows: Sequence[_Row]
+    is_suspect: bool = False
+
+    def split(self) -> list["_Call"]:
+        """Return the calls that find out which rows killed the engine."""
+        size = 1 if self.is_suspect else math.isqrt(len(self.rows))
+        return [_Call(part, is_suspect=True) for part in _batches(self.rows, size)]
+
+
+class Supervisor:
+    """Asks one engine on behalf of all batches of its replica, and restarts it."""
+
+    def __init__(
+        self, engine: SupervisedEngine, limits: Limits, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    ) -> None:
+        self._engine = engine
+        self._limits = limits
+        self._sleep = sleep
+        self._gate = Gate(limits.num_calls)
+        self._lifecycle = asyncio.Lock()
+        self._is_running = False
+        self._generation = 0
+        self._num_deaths_in_a_row = 0
+
+    async def answer(self, requests: Sequence[Request]) -> list[Outcome]:
+        """Return one outcome per request, in order. Several batches may be answered at the same time.
+
+        Raises:
+            UserError: if the engine does not start.
+        """
+        outcomes: dict[int, Outcome] = {}
+        rows = [_Row(index, request) for index, request in enumerate(requests)]
+        calls = [_Call(part) for part in _batches(rows, self._limits.batch_size)]
+        await self._settle_all(calls, outcomes)
+        return [outcomes[index] for index in range(len(requests))]
+
+    async def _settle_all(self, calls: Sequence[_Call], outcomes: dict[int, Outcome]) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                for call in calls:
+                    group.create_task(self._settle(call, outcomes))
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+
+    async def _settle(self, call: _Call, outcomes: dict[int, Outcome]) -> None:
+        """Ask until every row of the call has its outcome."""
+        rows = call.rows
+        while rows:
+            try:
+                async with self._gate.alone() if call.is_suspect else self._gate.together():
+                    replies = await self._ask([row.request for row in rows])
+            except EngineDiedError as death:
+                suspects = _Call(rows, call.is_suspect)
+                if not call.is_suspect or len(rows) > 1:
+                    return await self._settle_all(suspects.split(), outcomes)
+                rows = self._blame(rows[0], death, outcomes)
+            else:
+                rows = self._keep(rows, replies, outcomes)
+                if rows:
+                    await self._pause(max(row.num_troubles for row in rows))
+        return None
+
+    async def _ask(self, requests: Sequence[Request]) -> Sequence[Reply]:
+        generation = await self._ensure_running()
+        try:
+            async with asyncio.timeout(self._limits.timeout_seconds):
+                replies = await self._engine.ask(requests)
+        except TimeoutError:
+            await self._discard(generation)
+            raise EngineStalledError(f"no answer within {self._limits.timeout_seconds:g} s") from None
+        except EngineDiedError:
+            await self._discard(generation)
+            raise
+        self._num_deaths_in_a_row = 0
+        return replies
+
+    def _keep(self, rows: Sequence[_Row], replies: Sequence[Reply], outcomes: dict[int, Outcome]) -> list[_Row]:
+        """File the replies and return the rows that the engine was too busy for."""
+        busy = []
+        for row, reply in zip(rows, replies, strict=True):
+            if not isinstance(reply, Busy):
+                outcomes[row.index] = reply
+                continue
+            row.num_troubles += 1
+            if row.num_troubles > self._limits.max_retries:
+                outcomes[row.index] = Failure("engine", f"{reply.message}, {row.num_troubles} times")
+            else:
+                busy.append(row)
+        return busy
+
+    def _blame(self, row: _Row, death: EngineDiedError, outcomes: dict[int, Outcome]) -> list[_Row]:
+        """Count trouble with a row that was alone in the engine; return it while it may be asked again."""
+        if isinstance(death, EngineStalledError):
+            row.num_troubles += 1
+            if row.num_troubles <= self._limits.max_retries:
+                return [row]
+            outcomes[row.index] = Failure("engine", f"{death}, {row.num_troubles} times")
+            return []
+        row.num_deaths += 1
+        if row.num_deaths < MAX_DEATHS:
+            return [row]
+        outcomes[row.index] = Failure("engine_killed", f"the engine died of it {row.num_deaths} times: {death}")
+        return []
+
+    async def _ensure_running(self) -> int:
+        """Return the number of the running engine, started now if need be."""
+        async with self._lifecycle:
+            if not self._is_running:
+                await self._start()
+                self._is_running = True
+                self._generation += 1
+            return self._generation
+
+    async def _start(self) -> None:
+        for num_failures in range(self._limits.max_retries + 1):
+            await self._pause(self._num_deaths_in_a_row + num_failures)
+            try:
+                return await self._engine.start()
+            except EngineDiedError as death:
+                logger.warning("the engine did not start: %s", death)
+                await self._engine.stop()
+                last = death
+        raise UserError(f"the engine did not start in {self._limits.max_retries + 1} tries: {last}")
+
+    async def _discard(self, generation: int) -> None:
+        """Stop the engine that a call was lost with, unless another call has already done so."""
+        async with self._lifecycle:
+            if self._is_running and self._generation == generation:
+                self._is_running = False
+                self._num_deaths_in_a_row += 1
+                logger.warning("engine %d is lost and starts anew", generation)
+                await self._engine.stop()
+
+    async def _pause(self, num_troubles: int) -> None:
+        if num_troubles:
+            longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (num_troubles - 1))
+            await self._sleep(longest * random.uniform(0.5, 1.0))
+
+
+def _batches(rows: Sequence[_Row], size: int) -> Iterator[Sequence[_Row]]:
+    return (rows[start : start + size] for start in range(0, len(rows), size))
