@@ -34,7 +34,7 @@ def read(stream: IO[bytes], path: str, options: Mapping[str, Any]) -> Iterator[R
     columns = _map_columns(options)
     seen: set[str] = set()
     num_rows = 0
-    for line in _read_rows(stream, path):
+    for line in read_rows(stream, path):
         if isinstance(line, Malformed):
             yield line
             continue
@@ -72,7 +72,12 @@ def _product(path: str, row: _Row, columns: Mapping[str, str], group: str) -> Re
     return record if values["id"] in (None, "") else {**record, "id": str(values["id"])}
 
 
-def _read_rows(stream: IO[bytes], path: str) -> Iterator[_Row | Malformed]:
+def read_rows(stream: IO[bytes], path: str) -> Iterator[tuple[int, dict[str, Any]] | Malformed]:
+    """Yield (1-based line or row, the product as it stands in the file).
+
+    Raises:
+        UserError: if the file cannot be parsed as a whole.
+    """
     name = path.partition("?")[0].removesuffix(".gz")
     if name.endswith((".yaml", ".yml")):
         yield from _read_yaml(stream, path)

@@ -1,0 +1,150 @@
+"""Answers -> rows of the two tables, and whether an answer deserves a second try."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from eshop_ray.enrichment.questions import DELETED, EMPTY, ENRICHED, QUARANTINED
+from eshop_ray.schema import decode, encode
+from eshop_ray.tasks import get_task
+
+STAGES = {
+    "prompt": "prompt",
+    "tokenize": "prompt",
+    "too_long": "prompt",
+    "engine": "engine",
+    "engine_killed": "engine",
+    "truncated": "answer",
+    "unparseable": "answer",
+    "parse": "answer",
+}
+"""Reason code -> stage, for what goes wrong after planning; all else goes wrong while reading."""
+
+MAX_MESSAGE_CHARACTERS = 300
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What a run writes into each of its rows."""
+
+    run_id: str
+    model_digest: str
+    now: datetime
+
+
+def ask_again(row: Mapping[str, Any]) -> Row | None:
+    """Return the sampling parameters of a second try, or None where the answer stands.
+
+    A truncated answer gets twice the room; one that cannot be read is asked for with `retry_params`.
+    """
+    if row["error"] is not None or row["generated_text"] is None:
+        return None
+    if row["finish_reason"] == "length":
+        params: Row = decode(row["sampling_params"])
+        return {**params, "max_tokens": 2 * params["max_tokens"]}
+    stricter: Row = decode(row["retry_params"])
+    return stricter if _is_unparsed(row) else None
+
+
+def judge(row: Mapping[str, Any]) -> tuple[Any, str | None, str | None]:
+    """Return (prediction, None, None), or (None, reason, message) for an answer that must not stand."""
+    if row["error"] is not None:
+        reason, _, message = row["error"].partition(": ")
+        return (None, reason, message) if reason in STAGES else (None, "engine", row["error"])
+    if row["finish_reason"] == "length":
+        return None, "truncated", f"cut off after {row['num_generated_tokens']} tokens, in two tries"
+    try:
+        prediction = get_task(row["task"]).parse(row["generated_text"])
+    except Exception as error:  # a parser that breaks on one answer must not end the run
+        return None, "parse", type(error).__name__
+    if prediction == get_task(row["task"]).unparsed:
+        return None, "unparseable", "no answer could be read, in two tries"
+    return prediction, None, None
+
+
+def enriched_row(target: Mapping[str, Any], task: str, key: str, stamp: Stamp, **values: Any) -> Row:
+    """Return a row of `ENRICHED_SCHEMA` that no answer stands behind yet."""
+    return {
+        "product_id": target["product_id"],
+        "task": task,
+        "key": key,
+        "task_version": get_task(task).version,
+        "model_digest": stamp.model_digest,
+        "run_id": stamp.run_id,
+        "updated_at": stamp.now,
+        **values,
+    }
+
+
+def answered_rows(row: Mapping[str, Any], stamp: Stamp) -> tuple[list[Row], list[Row]]:
+    """Return the rows of the enriched table and of the quarantine that an answer makes, one for each target."""
+    prediction, reason, message = judge(row)
+    tokens = {name: row[name] for name in ("num_input_tokens", "num_generated_tokens")}
+    if reason is not None:
+        enriched = [
+            enriched_row(target, row["task"], row["id"], stamp, status=QUARANTINED, **tokens)
+            for target in row["targets"]
+        ]
+        bad = [quarantine_row(target, row["task"], row["id"], reason, message, stamp) for target in row["targets"]]
+        return enriched, bad
+    values = {"status": ENRICHED, "inferred_at": stamp.now, **typed_prediction(prediction), **tokens}
+    return [enriched_row(target, row["task"], row["id"], stamp, **values) for target in row["targets"]], []
+
+
+def typed_prediction(prediction: Any) -> Row:
+    """Return a prediction as JSON text, and typed: `text`, or `entities` with their types."""
+    typed: Row = {"prediction": encode(prediction)}
+    if isinstance(prediction, str):
+        typed["text"] = prediction.encode("utf-8", "replace").decode()
+    elif isinstance(prediction, list) and all(isinstance(span, list) and len(span) == 2 for span in prediction):
+        typed["entities"] = [{"text": text, "type": kind} for text, kind in prediction if kind != "O"]
+    return typed
+
+
+def settled_rows(row: Mapping[str, Any], copied: Mapping[str, Any] | None, stamp: Stamp) -> tuple[list[Row], list[Row]]:
+    """Return the rows that a settled row of `WORK_ROWS` makes without asking anyone.
+
+    Args:
+        row: The row of work.
+        copied: The table's row whose prediction it takes over.
+        stamp: What this run writes.
+    """
+    if row["status"] is None:
+        return [], []
+    if row["status"] == QUARANTINED:
+        bad = [quarantine_row(row, row["task"], row["key"], row["reason"], row["message"], stamp)]
+        is_product = row["task"] is not None
+        return ([enriched_row(row, row["task"], row["key"], stamp, status=QUARANTINED)] if is_product else []), bad
+    if row["status"] == EMPTY:
+        return [enriched_row(row, row["task"], row["key"], stamp, status=EMPTY)], []
+    assert row["status"] in (ENRICHED, DELETED)
+    assert copied is not None
+    own = {name: row[name] for name in ("product_id", "task", "key", "status")}
+    return [{**copied, **own, "updated_at": stamp.now}], []
+
+
+def quarantine_row(
+    target: Mapping[str, Any], task: str | None, key: str | None, reason: str, message: str | None, stamp: Stamp
+) -> Row:
+    """Return a row of `QUARANTINE_SCHEMA`."""
+    return {
+        **{name: target[name] for name in ("fingerprint", "product_id", "path", "line", "attempts")},
+        "task": task,
+        "stage": STAGES.get(reason, "read"),
+        "reason": reason,
+        "message": (message or "").encode("utf-8", "replace").decode()[:MAX_MESSAGE_CHARACTERS],
+        "key": key,
+        "run_id": stamp.run_id,
+        "updated_at": stamp.now,
+    }
+
+
+def _is_unparsed(row: Mapping[str, Any]) -> bool:
+    task = get_task(row["task"])
+    try:
+        return bool(task.parse(row["generated_text"]) == task.unparsed)
+    except Exception:  # judged, and named, once the second try has failed too
+        return True

@@ -1,0 +1,187 @@
+"""A nightly run: catalogue, reviews and last night's table in; the table, current again, out.
+
+files --scan--> products and reviews }
+table --sort--> previous rows, keys  } in buckets --plan--> asked ----settle--> units --engine--> files --> commits
+                                                        +-> settled: tombstones, trouble, known answers -->
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from shutil import rmtree
+from typing import Any
+
+import pyarrow as pa
+from ray.data import Dataset, ExecutionResources
+
+from eshop_ray.config import Config
+from eshop_ray.data.cleaning import check_labels
+from eshop_ray.enrichment import workspace
+from eshop_ray.enrichment.finish import Finisher
+from eshop_ray.enrichment.outcome import ask_again
+from eshop_ray.enrichment.passes import read_reports, run_pass, spread
+from eshop_ray.enrichment.questions import Terms
+from eshop_ray.enrichment.run import BUCKET_ROWS, Model, Run
+from eshop_ray.enrichment.scan import scan_catalog, scan_reviews
+from eshop_ray.enrichment.table import Writer
+from eshop_ray.enrichment.units import load_unit
+from eshop_ray.errors import UserError
+from eshop_ray.inference.base import build_engine
+from eshop_ray.schema import decode, encode
+
+Row = dict[str, Any]
+
+STREAM_BYTES = 256 << 20
+"""Object store that prompts and answers on their way may take."""
+
+
+def enrich(config: Config, model: Model, replay: bool = False) -> Run:
+    """Bring the table up to date with the catalogue and return the run with its counts.
+
+    Args:
+        config: `catalog`, `reviews`, `table`, `enrich` and `infer`.
+        model: The model that answers.
+        replay: Also ask again about what stands in quarantine.
+
+    Raises:
+        UserError: if an input cannot be read as a whole, the table cannot be written, or another run took it over.
+            What was committed before stays, and a rerun goes on from there.
+    """
+    run = Run(config, model, replay)
+    try:
+        with run.timed("scan"):
+            terms = scan(run)
+        with run.timed("plan"):
+            asked, settled = plan(run, terms)
+            units, copied = settle(run, asked)
+        with run.timed("infer"):
+            commit_settled(run, sorted(settled | copied))
+            infer(run, units)
+    finally:
+        rmtree(run.work.folder, ignore_errors=True)
+    return run
+
+
+def scan(run: Run) -> Terms:
+    """Sort files and tables into buckets of products, and return the terms of all questions."""
+    work, config = run.work, run.config
+    products, num_buckets = work.spill("products"), work.num_buckets
+    categories: set[str] = set()
+    read = partial(scan_catalog, columns=config.catalog.columns, spill=products, num_buckets=num_buckets)
+    for report in run_pass(read, run.catalog):
+        run.counts.update(num_products=report["num_rows"], num_unreadable=report["num_unreadable"])
+        categories.update(report["categories"])
+    _check_catalog(run)
+    read = partial(
+        scan_reviews,
+        columns=config.reviews.columns,
+        spill=work.spill("reviews"),
+        unreadable=products,
+        num_buckets=num_buckets,
+    )
+    for report in run_pass(read, run.reviews):
+        run.counts.update(num_reviews=report["num_rows"], num_unreadable=report["num_unreadable"])
+    _sort(partial(workspace.sort_enriched, table=run.enriched, work=work), run.writer)
+    _sort(partial(workspace.sort_quarantined, table=run.quarantine, work=work), run.bad_writer)
+    return _terms(run, sorted(categories))
+
+
+def plan(run: Run, terms: Terms) -> tuple[dict[int, int], set[int]]:
+    """Compare every bucket with last night's table.
+
+    Returns:
+        Rows to be asked per bucket of keys, and the numbers of the files that settled rows copy from.
+    """
+    folder = str(run.model.folder) if run.model.folder else None
+    compare = partial(workspace.plan_work, work=run.work, terms=terms, tokenizer_dir=folder, replay=run.replay)
+    asked: Counter[int] = Counter()
+    settled: set[int] = set()
+    for report in run_pass(compare, range(run.work.num_buckets)):
+        run.counts.update(report["counts"])
+        asked.update({int(bucket): count for bucket, count in report["asked"].items()})
+        settled.update(report["settled"])
+    return dict(asked), settled
+
+
+def settle(run: Run, asked: dict[int, int]) -> tuple[list[Row], set[int]]:
+    """Merge equal questions, find those that the table answers, and return units and the files to copy from."""
+    merge = partial(workspace.settle_asked, work=run.work, rows_per_unit=run.config.table.rows_per_file)
+    units: list[Row] = []
+    copied: set[int] = set()
+    for report in run_pass(merge, list(workspace.divide_buckets(asked, BUCKET_ROWS))):
+        units += report["units"]
+        copied.update(report["settled"])
+    return sorted(units, key=lambda unit: (unit["task"], unit["unit"])), copied
+
+
+def commit_settled(run: Run, file_numbers: Sequence[int]) -> None:
+    """Write what needs no engine: tombstones, known answers, products without reviews, trouble."""
+    write = partial(
+        run.finisher.finish_settled,
+        files=run.writer.snapshot.files,
+        settled=run.work.spill("settled"),
+        rows_per_file=run.config.table.rows_per_file,
+    )
+    run.committer.consume(run_pass(write, file_numbers))
+
+
+def infer(run: Run, units: Sequence[Row]) -> None:
+    """Answer the units and commit their files as they come; without units no engine is started."""
+    if not units:
+        return
+    config = run.config.infer
+    engine = build_engine(config, run.model.folder or Path(), ask_again)
+    questions = _load_units(units, config.temperature, config.constrained)
+    finish = partial(_finish_batch, finisher=run.finisher)
+    answers = engine(questions).map_batches(finish, batch_format="pyarrow", batch_size=None)
+    answers.context.execution_options.resource_limits = ExecutionResources(object_store_memory=STREAM_BYTES)
+    run.committer.consume(read_reports(answers))
+
+
+def _load_units(units: Sequence[Row], temperature: float, constrained: bool) -> Dataset:
+    def load(batch: pa.Table) -> pa.Table:
+        (item,) = batch["item"].to_pylist()
+        return load_unit(decode(item), temperature, constrained)
+
+    return spread(units).map_batches(load, batch_format="pyarrow", batch_size=None)
+
+
+def _finish_batch(batch: pa.Table, finisher: Finisher) -> pa.Table:
+    return pa.table({"report": [encode(finisher.finish_answers(batch.to_pylist()))]})
+
+
+def _sort(sort: Callable[[Row], Row], writer: Writer) -> None:
+    """Spill the files of a table."""
+    numbered = [{"number": number, "file": file.to_row()} for number, file in enumerate(writer.snapshot.files)]
+    for _ in run_pass(sort, numbered):
+        pass
+
+
+def _check_catalog(run: Run) -> None:
+    """Refuse to turn a whole table into tombstones because an export came out empty.
+
+    Raises:
+        UserError: if no product can be read, and the table has rows.
+    """
+    if run.counts["num_products"] == 0 and run.writer.snapshot.num_rows > 0:
+        paths = ", ".join(file["path"] for file in run.catalog[:3])
+        raise UserError(
+            f"{paths}: no product can be read, but the table has {run.writer.snapshot.num_rows} rows; nothing was "
+            "changed. Mend the export, or start a new table with another `table.uri`"
+        )
+
+
+def _terms(run: Run, categories: Sequence[str]) -> Terms:
+    config = run.config
+    labels = tuple(config.catalog.labels) or tuple(categories)
+    if "classification" in config.enrich.tasks:
+        check_labels({"of the catalogue (or set `catalog.labels`)": labels})
+    return Terms(
+        tasks=config.enrich.tasks,
+        labels=labels,
+        temperature=config.infer.temperature,
+        constrained=config.infer.constrained,
+        model_digest=run.model.digest,
+        max_review_tokens=config.reviews.max_tokens,
+    )

@@ -1,0 +1,222 @@
+"""One bucket of products against last night's table: what is unchanged, and what is to be done about the rest.
+
+Pure: rows in, decisions out. Positions of table rows are carried along, so that a row can be superseded where it
+stands without a search.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from eshop_ray.enrichment.questions import ASK, DELETED, ENRICHED, QUARANTINED, Question, Terms, build_question
+from eshop_ray.schema import content_id, decode, encode
+
+PREVIOUS_ROWS = pa.schema(
+    [
+        ("product_id", pa.string()),
+        ("task", pa.string()),
+        ("key", pa.string()),
+        ("status", pa.string()),
+        ("has_prediction", pa.bool_()),
+        ("file", pa.int32()),
+        ("position", pa.int64()),
+    ]
+)
+"""A live row of the enriched table and where it stands: the file's number in the snapshot, the row in that file."""
+
+QUARANTINE_ROWS = pa.schema(
+    [
+        ("fingerprint", pa.string()),
+        ("product_id", pa.string()),
+        ("task", pa.string()),
+        ("reason", pa.string()),
+        ("attempts", pa.int32()),
+        ("file", pa.int32()),
+        ("position", pa.int64()),
+    ]
+)
+"""A row of the quarantine and where it stands."""
+
+WORK_ROWS = pa.schema(
+    [
+        ("product_id", pa.string()),
+        ("task", pa.string()),
+        ("key", pa.string()),
+        ("status", pa.string()),
+        ("change", pa.string()),
+        ("fields", pa.string()),
+        ("reason", pa.string()),
+        ("message", pa.string()),
+        ("fingerprint", pa.string()),
+        ("path", pa.string()),
+        ("line", pa.int64()),
+        ("attempts", pa.int32()),
+        ("old_file", pa.int32()),
+        ("old_position", pa.int64()),
+        ("copy_file", pa.int32()),
+        ("copy_position", pa.int64()),
+        ("bad_file", pa.int32()),
+        ("bad_position", pa.int64()),
+    ]
+)
+"""What is to be done about a product's task.
+
+`status` is what its row will have, or `ask`; null where only the quarantine changes. `change` is `new`, `changed` or
+`deleted`. `old_*` is the row of the table that gives way, `copy_*` one whose prediction is taken over, `bad_*` the row
+of the quarantine that gives way.
+"""
+
+RETRIED_REASONS = frozenset({"engine"})
+"""Trouble that may have passed by the next night; all else waits for `replay_quarantine` or for another text."""
+
+Row = dict[str, Any]
+
+
+@dataclass(slots=True)
+class Bucket:
+    """All that is known of the products of one bucket."""
+
+    products: dict[str, Row] = field(default_factory=dict)
+    unreadable: dict[str, Row] = field(default_factory=dict)
+    num_duplicates: int = 0
+    reviews: dict[str, list[Row]] = field(default_factory=lambda: defaultdict(list))
+    previous: dict[tuple[str, str], Row] = field(default_factory=dict)
+    quarantined: dict[tuple[str, str], Row] = field(default_factory=dict)
+    """Rows with a product, by product and task."""
+    was_unreadable: dict[str, Row] = field(default_factory=dict)
+    """Rows without, by fingerprint."""
+
+    def add_product(self, row: Row) -> None:
+        """Keep the first row of an id, in the order of path and line; a later one counts as unreadable."""
+        if row["reason"]:
+            self.unreadable[row["fingerprint"]] = row
+            return
+        other = self.products.setdefault(row["product_id"], row)
+        if other is row:
+            return
+        self.num_duplicates += 1
+        first, second = sorted((other, row), key=lambda row: (row["path"], row["line"]))
+        self.products[row["product_id"]] = first
+        mark = content_id("duplicate", second["path"], str(second["line"]))
+        message = f"the id stands in {first['path']}:{first['line']} already"
+        self.unreadable[mark] = {**second, "fingerprint": mark, "reason": "duplicate_id", "message": message}
+
+    def add_quarantined(self, row: Row) -> None:
+        """Take a row of the quarantine."""
+        if row["task"] is None:
+            self.was_unreadable[row["fingerprint"]] = row
+        else:
+            self.quarantined[row["product_id"], row["task"]] = row
+
+
+def plan_bucket(
+    bucket: Bucket, terms: Terms, count_tokens: Callable[[str], int], replay: bool, counts: Counter[str]
+) -> Iterator[Row]:
+    """Yield rows of `WORK_ROWS`; what needs no work is counted as `TASK/unchanged` or `TASK/quarantined`."""
+    for product_id, product in bucket.products.items():
+        fields, reviews = decode(product["fields"]), bucket.reviews.get(product_id, [])
+        for task in terms.tasks:
+            question = build_question(task, fields, reviews, terms, count_tokens)
+            old, bad = bucket.previous.get((product_id, task)), bucket.quarantined.get((product_id, task))
+            yield from _compare(product, task, question, old, bad, replay, counts)
+    yield from _plan_deleted(bucket, terms.tasks)
+    yield from _plan_unreadable(bucket, counts)
+
+
+def _compare(
+    product: Row, task: str, question: Question, old: Row | None, bad: Row | None, replay: bool, counts: Counter[str]
+) -> Iterator[Row]:
+    is_known = old is not None and old["key"] == question.key
+    if is_known and old is not None and old["status"] != DELETED:
+        if old["status"] != QUARANTINED:
+            counts[f"{task}/unchanged"] += 1
+            yield from _forget(bad)
+            return
+        is_retried = question.status == ASK and (replay or bad is None or bad["reason"] in RETRIED_REASONS)
+        if not is_retried and bad is not None:
+            counts[f"{task}/quarantined"] += 1
+            counts[f"reason/{bad['reason']}"] += 1
+            return
+    is_restored = is_known and old is not None and old["has_prediction"]
+    yield _work(
+        product_id=product["product_id"],
+        task=task,
+        key=question.key,
+        status=ENRICHED if is_restored else question.status,
+        change="new" if old is None or old["status"] == DELETED else "changed",
+        fields=encode(question.fields) if question.status == ASK and not is_restored else None,
+        reason=question.reason,
+        message=question.message,
+        fingerprint=content_id("row", product["product_id"], task),
+        path=product["path"],
+        line=product["line"],
+        attempts=1 + (bad["attempts"] if bad and is_known else 0),
+        copy=old if is_restored else None,
+        old=old,
+        bad=bad,
+    )
+
+
+def _plan_deleted(bucket: Bucket, tasks: Sequence[str]) -> Iterator[Row]:
+    """Turn rows whose product left into tombstones, and clear the quarantine of what it no longer concerns."""
+    for (product_id, task), old in bucket.previous.items():
+        if product_id in bucket.products or task not in tasks or old["status"] == DELETED:
+            continue
+        values = {"product_id": product_id, "task": task, "key": old["key"], "status": DELETED, "change": DELETED}
+        yield _work(**values, copy=old, old=old, bad=bucket.quarantined.get((product_id, task)))
+    for (product_id, task), bad in bucket.quarantined.items():
+        is_open = product_id in bucket.products and task in tasks
+        if not is_open and bucket.previous.get((product_id, task), {}).get("status") in (None, DELETED):
+            yield from _forget(bad)
+
+
+def _plan_unreadable(bucket: Bucket, counts: Counter[str]) -> Iterator[Row]:
+    for mark, row in bucket.unreadable.items():
+        bad = bucket.was_unreadable.pop(mark, None)
+        if bad is not None and bad["reason"] == row["reason"]:
+            counts["/quarantined"] += 1
+            counts[f"reason/{bad['reason']}"] += 1
+            continue
+        kept = {name: row[name] for name in ("fingerprint", "product_id", "reason", "message", "path", "line")}
+        yield _work(**kept, status=QUARANTINED, change="new", attempts=1, bad=bad)
+    for bad in bucket.was_unreadable.values():
+        yield from _forget(bad)
+
+
+def _forget(bad: Row | None) -> Iterator[Row]:
+    """Take a row out of the quarantine whose trouble is over."""
+    if bad is not None:
+        yield _work(fingerprint=bad["fingerprint"], bad=bad)
+
+
+def _work(copy: Row | None = None, old: Row | None = None, bad: Row | None = None, **values: Any) -> Row:
+    row = {**dict.fromkeys(WORK_ROWS.names), **values}
+    for prefix, place in (("copy", copy), ("old", old), ("bad", bad)):
+        if place is not None:
+            row[f"{prefix}_file"], row[f"{prefix}_position"] = place["file"], place["position"]
+    return row
+
+
+def merge_asked(rows: Iterable[Row], known: Mapping[str, tuple[int, int]]) -> tuple[list[Row], list[list[Row]]]:
+    """Divide asked rows into those whose key the table has already, and groups that one answer serves.
+
+    Args:
+        rows: Rows of `WORK_ROWS` with the status `ask`.
+        known: Key -> (file, position) of a row of the table with a prediction.
+
+    Returns:
+        Rows with `copy_*` filled in and the status `enriched`; groups of rows of equal key, sorted by task and key.
+    """
+    copies: list[Row] = []
+    groups: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    for row in rows:
+        place = known.get(row["key"])
+        if place is None:
+            groups[row["task"], row["key"]].append(row)
+        else:
+            file, position = place
+            copies.append({**row, "status": ENRICHED, "fields": None, "copy_file": file, "copy_position": position})
+    return copies, [groups[name] for name in sorted(groups)]

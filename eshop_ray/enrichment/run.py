@@ -1,0 +1,93 @@
+"""One run over one catalogue: its inputs, its tables, its folder, and what has been counted."""
+
+import math
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from eshop_ray.config import Config
+from eshop_ray.data import files
+from eshop_ray.enrichment.columns import ENRICHED_SCHEMA, QUARANTINE_SCHEMA
+from eshop_ray.enrichment.commits import Committer
+from eshop_ray.enrichment.finish import Finisher
+from eshop_ray.enrichment.table import Table, Writer
+from eshop_ray.enrichment.workspace import open_workspace
+from eshop_ray.errors import UserError
+
+BUCKET_BYTES = 4 << 20
+"""Bytes of input per bucket: what a task holds, some times over, as Python values."""
+BUCKET_ROWS = 20_000
+"""Rows of the table per bucket."""
+MAX_BUCKETS = 4096
+PACKED_FACTOR = 5
+"""What compressed files grow by when they are read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """The model that answers: its folder (None for a simulated engine) and its digest."""
+
+    folder: Path | None
+    digest: str
+
+
+class Run:
+    """What the steps of a run share. Opening it takes both tables over from any run that is still at work."""
+
+    def __init__(self, config: Config, model: Model, replay: bool) -> None:
+        self.config = config
+        self.model = model
+        self.replay = replay
+        self.started_at = datetime.now(UTC)
+        self.run_id = f"{self.started_at:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
+        self.catalog = list_inputs(config, config.catalog.path, "catalog.path")
+        self.reviews = list_inputs(config, config.reviews.path, "reviews.path") if config.reviews.path else []
+        self.enriched = Table.open(config.table_uri, ENRICHED_SCHEMA)
+        self.quarantine = Table.open(config.quarantine_uri, QUARANTINE_SCHEMA)
+        self.writer = Writer(self.enriched, self.run_id)
+        self.bad_writer = Writer(self.quarantine, self.run_id)
+        self.work = open_workspace(config.run_dir, self.run_id, self._num_buckets())
+        self.committer = Committer(self.writer, self.bad_writer, config.table)
+        self.finisher = Finisher(self.enriched, self.quarantine, self.run_id, model.digest)
+        self.counts: Counter[str] = Counter()
+        self.phases: dict[str, float] = {}
+
+    @contextmanager
+    def timed(self, phase: str) -> Iterator[None]:
+        """Note the seconds of a phase."""
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.phases[phase] = round(time.monotonic() - started, 2)
+
+    def _num_buckets(self) -> int:
+        inputs = (*self.catalog, *self.reviews)
+        num_bytes: int = sum(file["size"] * (PACKED_FACTOR if _is_packed(file["path"]) else 1) for file in inputs)
+        wanted = max(num_bytes / BUCKET_BYTES, self.writer.snapshot.num_rows / BUCKET_ROWS, 1)
+        return int(min(math.ceil(wanted), MAX_BUCKETS))
+
+
+def list_inputs(config: Config, pattern: str | None, key: str) -> list[dict[str, Any]]:
+    """Return `number`, `path`, `size` in bytes and `state` of the files that a pattern matches.
+
+    Raises:
+        UserError: if there is no pattern, or it matches nothing.
+    """
+    if not pattern:
+        raise UserError(f"`{key}` is not set; name the files, e.g. {key}=shop/products.jsonl")
+    listed = []
+    for number, file in enumerate(files.list_files(config.data.root, pattern)):
+        size, changed = files.state_of(file.path)
+        listed.append({"number": number, "path": file.path, "size": size, "state": changed})
+    return listed
+
+
+def _is_packed(path: str) -> bool:
+    return path.partition("?")[0].endswith((".gz", ".parquet"))

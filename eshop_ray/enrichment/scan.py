@@ -1,0 +1,185 @@
+"""Catalogue and review files -> rows in buckets by product id; what cannot be read is kept, with its reason."""
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from eshop_ray.data.files import open_bytes
+from eshop_ray.data.sources import catalog
+from eshop_ray.data.sources.lines import is_text, read_json_lines
+from eshop_ray.data.sources.reviews import clean_text
+from eshop_ray.enrichment.spill import Spill
+from eshop_ray.schema import Malformed, content_id, encode
+
+PRODUCT_ROWS = pa.schema(
+    [
+        ("product_id", pa.string()),
+        ("fields", pa.string()),
+        ("fingerprint", pa.string()),
+        ("reason", pa.string()),
+        ("message", pa.string()),
+        ("path", pa.string()),
+        ("line", pa.int64()),
+    ]
+)
+"""A product, `fields` being JSON text, or a row of any file that could not be read: its `reason` is set."""
+
+REVIEW_ROWS = pa.schema([("product_id", pa.string()), ("text", pa.string()), ("votes", pa.float64())])
+
+PART_ROWS = 20_000
+"""Rows that a task holds before it writes them out."""
+PART_CHARACTERS = 16_000_000
+"""Characters of text after which it writes sooner."""
+MAX_CHARACTERS = 100_000
+"""A text longer than this fits no prompt; it is not carried further."""
+MAX_MESSAGE_CHARACTERS = 300
+MAX_CATEGORIES = 1_000
+MAX_VOTES = 1e12
+
+_FIELDS = ("name", "description", "category")
+
+Row = dict[str, Any]
+
+
+def bucket_of(value: str, num_buckets: int) -> int:
+    """Return the bucket of an id or key."""
+    return int(content_id(value), 16) % num_buckets
+
+
+def scan_catalog(file: Mapping[str, Any], columns: Mapping[str, str], spill: Spill, num_buckets: int) -> Row:
+    """Read one catalogue file (`path`, `number`) into a spill and return what was counted and which categories."""
+    categories: set[str] = set()
+
+    def rows() -> Iterator[Row]:
+        with open_bytes(file["path"]) as stream:
+            path = file["path"].partition("?")[0]
+            for row in catalog.read_rows(stream, path):
+                product = _unreadable(row) if isinstance(row, Malformed) else to_product(path, *row, columns)
+                category = None if product["reason"] else product.pop("category")
+                if category and len(categories) <= MAX_CATEGORIES:
+                    categories.add(category)
+                yield product
+
+    counts = _write_parts(rows(), spill, f"catalog-{file['number']:06d}", PRODUCT_ROWS, num_buckets)
+    return {**counts, "categories": sorted(categories)}
+
+
+def scan_reviews(
+    file: Mapping[str, Any], columns: Mapping[str, str], spill: Spill, unreadable: Spill, num_buckets: int
+) -> Row:
+    """Read one file of reviews into a spill; those that cannot be read go where such products go."""
+    part = f"reviews-{file['number']:06d}"
+    path = file["path"].partition("?")[0]
+    bad: list[Row] = []
+    counted = {"num_rows": 0, "num_unreadable": 0}
+
+    def rows() -> Iterator[Row]:
+        with open_bytes(file["path"]) as stream:
+            for row in read_json_lines(stream, path):
+                review = _unreadable(row) if isinstance(row, Malformed) else to_review(path, *row, columns)
+                if "reason" not in review:
+                    yield review
+                    continue
+                bad.append(review)
+                if len(bad) >= PART_ROWS:
+                    write_bad()
+
+    def write_bad() -> None:
+        counted["num_unreadable"] += len(bad)
+        _write_parts(bad, unreadable, f"{part}-{counted['num_unreadable']:09d}", PRODUCT_ROWS, num_buckets)
+        bad.clear()
+
+    counted["num_rows"] = _write_parts(rows(), spill, part, REVIEW_ROWS, num_buckets)["num_rows"]
+    write_bad()
+    return counted
+
+
+def to_product(path: str, line: int, row: Mapping[str, Any], columns: Mapping[str, str]) -> Row:
+    """Return a product as a row of `PRODUCT_ROWS`, with its `category` beside it; faulty fields are named in it."""
+    product_id = _read_id(row.get(columns.get("id", "id")))
+    if product_id is None:
+        return _unreadable(Malformed(path, line, f"`{columns.get('id', 'id')}` is missing or no id"), "missing_id")
+    values: dict[str, str | None] = {}
+    problems: dict[str, str] = {}
+    for name in _FIELDS:
+        value = row.get(columns.get(name, name))
+        problem = _problem(value)
+        values[name] = None if problem else value
+        if problem:
+            problems[name] = problem
+    category = " ".join((values.pop("category") or "").split())
+    problems.pop("category", None)
+    fields = encode({**values, "problems": problems})
+    return _row(path, line, product_id=product_id, fields=fields, category=category)
+
+
+def to_review(path: str, line: int, row: Mapping[str, Any], columns: Mapping[str, str]) -> Row:
+    """Return a review as a row of `REVIEW_ROWS`, or as one that cannot be read."""
+    product_id = _read_id(row.get(columns.get("parent_asin", "parent_asin")))
+    if product_id is None:
+        return _unreadable(Malformed(path, line, "a review without a product's id"), "missing_id")
+    texts = []
+    for name in ("text", "title"):
+        value = row.get(columns.get(name, name))
+        problem = _problem(value)
+        if problem:
+            return _unreadable(Malformed(path, line, f"a review whose `{name}` is no usable text"), problem)
+        texts.append(clean_text(value or ""))
+    if not any(texts):
+        return _unreadable(Malformed(path, line, "a review without text"), "missing_text")
+    votes = row.get(columns.get("helpful_vote", "helpful_vote"))
+    return {"product_id": product_id, "text": texts[0] or texts[1], "votes": _read_votes(votes)}
+
+
+def _read_id(value: Any) -> str | None:
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        return None
+    text = str(value).strip()
+    return text if text and len(text) <= 500 and is_text(text) else None
+
+
+def _read_votes(value: Any) -> float:
+    """Return a number of votes; what is none counts as zero, which costs a review its rank and nothing else."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number and 0 <= value < MAX_VOTES else 0.0
+
+
+def _problem(value: Any) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        return "wrong_type"
+    if len(value) > MAX_CHARACTERS:
+        return "too_long"
+    return None if is_text(value) else "not_utf8"
+
+
+def _unreadable(malformed: Malformed, reason: str = "unreadable") -> Row:
+    message = malformed.reason.encode("utf-8", "replace").decode()[:MAX_MESSAGE_CHARACTERS]
+    mark = content_id("unreadable", malformed.path, str(malformed.line))
+    return _row(malformed.path, malformed.line, fingerprint=mark, reason=reason, message=message)
+
+
+def _row(path: str, line: int, **values: Any) -> Row:
+    return {**dict.fromkeys(PRODUCT_ROWS.names), "path": path, "line": line, **values}
+
+
+def _write_parts(rows: Iterable[Row], spill: Spill, part: str, schema: pa.Schema, num_buckets: int) -> dict[str, int]:
+    """Write rows in parts that fit into memory, by the bucket of their product or, without one, of themselves."""
+    counts = {"num_rows": 0, "num_unreadable": 0}
+    iterator = iter(rows)
+    for number in itertools.count():
+        held: list[tuple[int, Row]] = []
+        num_characters = 0
+        for row in iterator:
+            counts["num_unreadable" if row.get("reason") else "num_rows"] += 1
+            held.append((bucket_of(row["product_id"] or row["fingerprint"], num_buckets), row))
+            num_characters += len(row.get("fields") or row.get("text") or "")
+            if len(held) >= PART_ROWS or num_characters >= PART_CHARACTERS:
+                break
+        if not held:
+            return counts
+        spill.write(f"{part}-{number:06d}", held, schema)
+    raise AssertionError("the count above does not end")

@@ -1,0 +1,76 @@
+"""What a run did, in numbers that add up: `enrichment.json`."""
+
+import time
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from eshop_ray.enrichment.questions import EMPTY, QUARANTINED
+from eshop_ray.enrichment.run import Run
+
+_PER_TASK = ("new", "changed", "unchanged", "deleted", "quarantined", "inferred", "reused")
+_TOKENS = ("input_tokens", "generated_tokens")
+_NOT_KEPT = ("previous", "examples", "throughput")
+
+
+def summarize(run: Run, previous: Mapping[str, Any] | None, maintenance: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the run's statistics; `num_rows` counts rows of the input, task by task.
+
+    A readable product counts once for each task; an input row that cannot be read, once; a product's task that became
+    a tombstone, once. Every one of them is new, changed, unchanged, deleted or quarantined.
+
+    Raises:
+        AssertionError: if they do not add up: a defect of this program.
+    """
+    counts = run.counts + run.committer.counts
+    tasks = {
+        task: {name: counts[f"{task}/{name}"] for name in (*_PER_TASK, *_TOKENS)} for task in run.config.enrich.tasks
+    }
+    totals = {name: sum(task[name] for task in tasks.values()) for name in (*_PER_TASK, *_TOKENS)}
+    num_quarantined = totals["quarantined"] + counts[f"/{QUARANTINED}"]
+    num_rows = _num_input_rows(counts, len(tasks)) + totals["deleted"]
+    outcomes = totals["new"] + totals["changed"] + totals["unchanged"] + totals["deleted"] + num_quarantined
+    assert outcomes == num_rows, f"{outcomes} outcomes of {num_rows} input rows: {dict(counts)}"
+    committer, table = run.committer, run.config.table_uri
+    return {
+        "run_id": run.run_id,
+        "name": run.config.name,
+        "started_at": run.started_at.isoformat(timespec="seconds"),
+        "seconds": round(time.time() - run.started_at.timestamp(), 2),
+        "engine": run.config.infer.engine,
+        "num_engines": run.config.infer.concurrency,
+        "model_digest": run.model.digest,
+        "table_uri": table,
+        "num_rows": num_rows,
+        **{f"num_{name}": totals[name] for name in ("new", "changed", "unchanged", "deleted", "inferred")},
+        "num_duplicates_reused": totals["reused"],
+        "num_quarantined": num_quarantined,
+        "num_empty": sum(counts[f"{task}/{EMPTY}_rows"] for task in tasks),
+        **{name: counts[name] for name in ("num_products", "num_unreadable", "num_reviews", "num_duplicates")},
+        **{f"num_{name}": totals[name] for name in _TOKENS},
+        "max_quarantined_share": run.config.enrich.max_quarantined_share,
+        "gpu_hour_price": run.config.enrich.gpu_hour_price,
+        "tasks": tasks,
+        "quarantine": _by_reason(counts, "reason/", "new_reason/"),
+        "quarantine_new": _by_reason(counts, "new_reason/"),
+        "phases": run.phases,
+        "throughput": committer.throughput,
+        "histograms": {name: histogram.to_dict() for name, histogram in committer.histograms.items()},
+        "examples": committer.examples,
+        "num_commits": committer.num_commits,
+        "num_files": committer.num_files,
+        **maintenance,
+        "previous": {key: value for key, value in previous.items() if key not in _NOT_KEPT} if previous else None,
+    }
+
+
+def _num_input_rows(counts: Counter[str], num_tasks: int) -> int:
+    num_readable = counts["num_products"] - counts["num_duplicates"]
+    return num_readable * num_tasks + counts["num_duplicates"] + counts["num_unreadable"]
+
+
+def _by_reason(counts: Counter[str], *prefixes: str) -> dict[str, int]:
+    reasons: Counter[str] = Counter()
+    for prefix in prefixes:
+        reasons.update({name.removeprefix(prefix): n for name, n in counts.items() if name.startswith(prefix)})
+    return dict(reasons.most_common())

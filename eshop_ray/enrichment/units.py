@@ -1,0 +1,112 @@
+"""Units of inference: rows of one task that are answered, written and committed together.
+
+A unit is one file before the engine and one file of the table after it. Its name goes along, so that a unit counts
+once, however often a cluster in trouble runs it.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from eshop_ray.data.prompts import build_prompt
+from eshop_ray.schema import MESSAGES, decode, encode
+from eshop_ray.tasks import get_task
+
+MAX_TARGETS = 10_000
+"""Products that one answer serves; with more of equal text the question is asked once more."""
+
+TARGETS = pa.list_(
+    pa.struct(
+        [
+            ("product_id", pa.string()),
+            ("change", pa.string()),
+            ("fingerprint", pa.string()),
+            ("path", pa.string()),
+            ("line", pa.int64()),
+            ("attempts", pa.int32()),
+            ("old_file", pa.int32()),
+            ("old_position", pa.int64()),
+            ("bad_file", pa.int32()),
+            ("bad_position", pa.int64()),
+        ]
+    )
+)
+"""The products that an answer is for; the columns of `WORK_ROWS`."""
+
+UNIT_ROWS = pa.schema([("key", pa.string()), ("task", pa.string()), ("fields", pa.string()), ("targets", TARGETS)])
+
+QUESTION_ROWS = pa.schema(
+    [
+        ("id", pa.string()),
+        ("task", pa.string()),
+        ("messages", MESSAGES),
+        ("sampling_params", pa.string()),
+        ("retry_params", pa.string()),
+        ("error", pa.string()),
+        ("unit", pa.string()),
+        ("targets", TARGETS),
+    ]
+)
+"""What an engine is given; `id` is the key, `retry_params` replaces `sampling_params` once an answer was unreadable."""
+
+RETRY_MIN_TOKENS = 8
+"""A free text that came back empty is asked again for at least so many tokens."""
+
+_TARGET_NAMES = [TARGETS.value_type.field(index).name for index in range(TARGETS.value_type.num_fields)]
+
+Row = dict[str, Any]
+
+
+def group_units(groups: Sequence[Sequence[Row]], rows_per_unit: int) -> Iterator[list[Row]]:
+    """Yield units of at most `rows_per_unit` rows of `UNIT_ROWS`, never of two tasks, for `MAX_TARGETS` products."""
+    unit: list[Row] = []
+    num_targets = 0
+    for group in groups:
+        for start in range(0, len(group), MAX_TARGETS):
+            first = group[start]
+            targets = [{name: row[name] for name in _TARGET_NAMES} for row in group[start : start + MAX_TARGETS]]
+            is_full = len(unit) >= rows_per_unit or num_targets + len(targets) > MAX_TARGETS
+            if unit and (is_full or unit[0]["task"] != first["task"]):
+                yield unit
+                unit, num_targets = [], 0
+            unit.append({**{name: first[name] for name in ("key", "task", "fields")}, "targets": targets})
+            num_targets += len(targets)
+    if unit:
+        yield unit
+
+
+def write_units(folder: Path, part: str, units: Iterable[Sequence[Row]]) -> list[Row]:
+    """Write each unit as a file and return what is needed to load it: `task`, `unit`, `path`, `num_rows`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for number, rows in enumerate(units):
+        name = f"{part}-{number:06d}"
+        staged = folder / f".{name}.partial"
+        pq.write_table(pa.Table.from_pylist(rows, schema=UNIT_ROWS), staged, compression="zstd")
+        path = staged.replace(folder / f"{name}.parquet")
+        written.append({"task": rows[0]["task"], "unit": name, "path": str(path), "num_rows": len(rows)})
+    return written
+
+
+def load_unit(unit: Mapping[str, Any], temperature: float, constrained: bool) -> pa.Table:
+    """Return a unit as prompts, rows of `QUESTION_ROWS`."""
+    rows = []
+    for row in pq.read_table(unit["path"]).to_pylist():
+        record = {**dict.fromkeys(("group", "metric", "target")), "id": row["key"], **row}
+        prompt = build_prompt(record, temperature, constrained)
+        extra = {"unit": unit["unit"], "targets": row["targets"]}
+        rows.append({**prompt, **extra, "retry_params": _stricter(prompt, row["fields"])})
+    names = QUESTION_ROWS.names
+    return pa.Table.from_pylist([{name: row.get(name) for name in names} for row in rows], schema=QUESTION_ROWS)
+
+
+def _stricter(prompt: Mapping[str, Any], fields: str) -> str | None:
+    """Hold a second try to the task's output, or, where the task has none, to a minimum of tokens."""
+    if prompt.get("error"):
+        return None
+    output = get_task(prompt["task"]).output(decode(fields))
+    held = {"structured_outputs": output} if output else {"min_tokens": RETRY_MIN_TOKENS}
+    return encode({**decode(prompt["sampling_params"]), **held})
