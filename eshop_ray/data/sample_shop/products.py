@@ -27,6 +27,11 @@ class Product:
     description: str | None
 
     @property
+    def id(self) -> str:
+        """The shop's own name of the product."""
+        return f"SKU-{self.number:07d}"
+
+    @property
     def attributes(self) -> dict[str, list[str]]:
         """Entity type -> the spans of the title that name it."""
         values: dict[str, list[str | None]] = {
@@ -41,7 +46,7 @@ class Product:
     def to_row(self) -> dict[str, Any]:
         """Return the catalogue row; keys without a value are left out."""
         row = {
-            "id": f"SKU-{self.number:07d}",
+            "id": self.id,
             "name": self.title,
             "brand": self.brand,
             "color": " and ".join(self.colors) or None,

@@ -28,6 +28,20 @@ class Review:
     opinions: tuple[tuple[Aspect, bool], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What reviewers have to know about a product, of this shop or of any other."""
+
+    product_id: str
+    key: str
+    """What the reviews are drawn from, together with the seed."""
+    noun: str
+    """What the product is, e.g. `frying pan`."""
+    category: str
+    """One that has aspects of its own, or any other."""
+    uses: tuple[str, ...]
+
+
 _OPENINGS = (
     "Bought this for {use}.",
     "I have had this {kind} for {time} now.",
@@ -59,26 +73,31 @@ _TITLES = {
 }
 
 
-def make_reviews(seed: int, product: Product, count: int) -> list[Review]:
+def describe(product: Product) -> Subject:
+    """Return what reviewers know about a product of the sample shop."""
+    return Subject(product.id, str(product.number), product.kind.name, product.kind.category, product.kind.uses)
+
+
+def make_reviews(seed: int, subject: Subject, count: int) -> list[Review]:
     """Make the first `count` reviews of a product; all of its reviewers lean towards the same opinions."""
-    rng = make_rng(seed, "reviews", product.number)
+    rng = make_rng(seed, "reviews", subject.key)
     appeal = rng.choice((0.15, 0.5, 0.8, 0.9))
     shared = rng.sample(SHARED, 3)
-    aspects = [*shared, *BY_CATEGORY[product.kind.category]]
+    aspects = [*shared, *BY_CATEGORY.get(subject.category, ())]
     verdicts = [(aspect, rng.random() < appeal) for aspect in aspects]
-    return [_make_review(rng, product, verdicts) for _ in range(count)]
+    return [_make_review(rng, subject, verdicts) for _ in range(count)]
 
 
-def _make_review(rng: random.Random, product: Product, verdicts: Sequence[tuple[Aspect, bool]]) -> Review:
+def _make_review(rng: random.Random, subject: Subject, verdicts: Sequence[tuple[Aspect, bool]]) -> Review:
     chosen = rng.sample(verdicts, rng.choice((1, 2, 2, 3)))
     opinions = [(aspect, good if rng.random() < _AGREEMENT else not good) for aspect, good in chosen]
     opinions.sort(key=lambda opinion: not opinion[1])
     praised = sum(good for _, good in opinions)
     rating = _rate(praised, len(opinions) - praised)
-    openings = _PLURAL_OPENINGS if is_plural(product.kind.name) else _OPENINGS
+    openings = _PLURAL_OPENINGS if is_plural(subject.noun) else _OPENINGS
     opening = rng.choice(openings).format(
-        use=rng.choice(product.kind.uses),
-        kind=product.kind.name,
+        use=rng.choice(subject.uses),
+        kind=subject.noun,
         time=rng.choice(_TIMES),
         person=rng.choice(_PEOPLE),
     )
@@ -127,15 +146,15 @@ def summarize(reviews: Sequence[Review]) -> list[str]:
     return summaries
 
 
-def to_rating_row(seed: int, product: Product, position: int, review: Review) -> dict[str, Any]:
+def to_rating_row(seed: int, subject: Subject, position: int, review: Review) -> dict[str, Any]:
     """Return the review as a row of Amazon Reviews 2023; a few have no title."""
-    rng = make_rng(seed, "reviewer", product.number, position)
+    rng = make_rng(seed, "reviewer", subject.key, position)
     return {
         "rating": float(review.rating),
         "title": review.title if rng.random() < 0.85 else "",
         "text": review.text,
-        "asin": f"SKU-{product.number:07d}",
-        "parent_asin": f"SKU-{product.number:07d}",
+        "asin": subject.product_id,
+        "parent_asin": subject.product_id,
         "user_id": f"U{rng.randrange(10**9):09d}",
         "timestamp": 1_672_531_200_000 + rng.randrange(63_072_000) * 1000,
         "helpful_vote": max(0, int(rng.gauss(0, 3))),

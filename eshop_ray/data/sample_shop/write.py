@@ -3,7 +3,7 @@
 import filecmp
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TextIO
@@ -11,7 +11,7 @@ from typing import Any, TextIO
 from eshop_ray.data.sample_shop.products import make_product, make_rng
 from eshop_ray.data.sample_shop.queries import make_query
 from eshop_ray.data.sample_shop.questions import make_questions
-from eshop_ray.data.sample_shop.reviews import NUM_REVIEWS, Review, make_reviews, summarize, to_rating_row
+from eshop_ray.data.sample_shop.reviews import NUM_REVIEWS, Review, describe, make_reviews, summarize, to_rating_row
 from eshop_ray.errors import UserError
 
 SPLITS = ("train", "dev")
@@ -69,6 +69,26 @@ def write_sample_shop(folder: str, num_products: int, seed: int) -> dict[str, in
     return num_rows
 
 
+def write_json_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
+    """Write rows as they come, whole or not at all, and return their number; the same bytes keep the file as it is.
+
+    Raises:
+        UserError: if the file cannot be written.
+    """
+    staged = path.with_name(f".{path.name}.partial")
+    num_rows = 0
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with staged.open("w", newline="\n", encoding="utf-8") as stream:
+            for row in rows:
+                stream.write(_json_line(row))
+                num_rows += 1
+        _put_in_place(staged, path)
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; name a file in a folder that you may write") from error
+    return num_rows
+
+
 def _put_in_place(staged: Path, path: Path) -> None:
     """Replace a file, unless it is the same already: jobs notice changed files by their time."""
     if path.exists() and filecmp.cmp(staged, path, shallow=False):
@@ -88,11 +108,12 @@ def _rows(seed: int, num_products: int) -> Iterator[tuple[str, str]]:
         product = make_product(seed, number)
         rng = make_rng(seed, "shop", number)
         yield "products.jsonl", _json_line(product.to_row())
-        reviews = make_reviews(seed, product, NUM_REVIEWS)
+        subject = describe(product)
+        reviews = make_reviews(seed, subject, NUM_REVIEWS)
         for position, review in enumerate(reviews[: rng.choice((0, 1, 1, 2, 2))]):
-            yield "reviews.jsonl", _json_line(to_rating_row(seed, product, position, review))
+            yield "reviews.jsonl", _json_line(to_rating_row(seed, subject, position, review))
         if rng.random() < _SUMMARY_SHARE:
-            text = _summary_line(product.kind.category, f"SKU-{number:07d}", reviews)
+            text = _summary_line(product.kind.category, product.id, reviews)
             yield f"review_summaries.{_draw_split(text)}.tsv", text
         tagged = make_query(seed, product)
         split = _draw_split(" ".join(token for token, _ in tagged))
