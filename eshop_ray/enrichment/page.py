@@ -111,7 +111,7 @@ def _html_sentence(sentence: str) -> str:
 
 
 def _html_table(table: Table) -> str:
-    rows = [_html_row("th", table.header, table.num_text)]
+    rows = [_html_row("th", table.header, table.num_text)] if any(table.header) else []
     rows += [_html_row("td", [clean_text(cell) for cell in row], table.num_text) for row in table.rows]
     return f'<div class="table"><table>\n{chr(10).join(rows)}\n</table></div>'
 
