@@ -159,6 +159,21 @@ class Storage:
                 except FileNotFoundError:
                     continue
 
+    def delete_partial(self, before: datetime) -> int:
+        """Delete what killed processes had half written before a time, and return how many files that were.
+
+        Only local folders show them: as `NAME#1`, which `list` leaves out.
+
+        Raises:
+            StorageError: if the storage refuses.
+        """
+        partial = [] if self.folder is None else self.folder.rglob("*#[0-9]*")
+        with self.explain("written"):
+            old = [path for path in partial if path.stat().st_mtime < before.timestamp()]
+            for path in old:
+                path.unlink(missing_ok=True)
+        return len(old)
+
     @contextmanager
     def explain(self, verb: str) -> Iterator[None]:
         """Turn what the storage says into one line that names the place, the reason and the remedy."""

@@ -6,6 +6,7 @@ them.
 
 import hashlib
 import json
+import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +17,8 @@ from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
-from deltalake import Schema
+from deltalake import DeltaTable, Schema
+from deltalake.exceptions import DeltaError
 from pyroaring import BitMap64
 
 from eshop_ray.enrichment.table import snapshot
@@ -28,6 +30,8 @@ from eshop_ray.enrichment.table.protocol import Protocol
 from eshop_ray.enrichment.table.snapshot import Snapshot
 from eshop_ray.enrichment.table.storage import Storage
 from eshop_ray.errors import UserError
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -127,6 +131,13 @@ class Table:
     def merge(self, files: Iterable[DataFile]) -> DataFile:
         """Write the live rows of some files as one new file, batch by batch."""
         return self.write_batches(batch for file in files for batch in self.iter_batches(file))
+
+    def checkpoint(self, version: int) -> None:
+        """Sum up the log to a version in one file; where that fails, readers only have more to read."""
+        try:
+            DeltaTable(self.storage.uri, version, storage_options=self.storage.options).create_checkpoint()
+        except (DeltaError, OSError, ValueError) as error:
+            logger.warning("%s: no checkpoint of version %d: %s", self.storage.shown, version, type(error).__name__)
 
     def deleted(self, file: DataFile) -> BitMap64:
         """Return the physical row numbers that a file's deletion vector removes.
