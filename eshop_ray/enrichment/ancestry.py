@@ -1,0 +1,113 @@
+"""What rows come from: run record -> model -> its parents, each found by its digest and recomputed."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from eshop_ray.artifacts import find_manifest, is_intact, read_sealed
+from eshop_ray.config import Config
+from eshop_ray.enrichment.shelf import Shelf
+
+RECORDS = "enrichment"
+"""Folder of the run directory with one record per enrichment run; rows name their run, so none is ever deleted."""
+
+_SHOWN_DIGITS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What the rows of one run and task come from, and one of their products."""
+
+    task: str
+    run_id: str
+    model_digest: str
+    product_id: str
+
+
+def find_run_record(config: Config, run_id: str) -> Path | None:
+    """Return the record of a run, which may have had another name, or None."""
+    folders = [config.run_dir, *sorted(Path(config.run_root).expanduser().absolute().glob("*"))]
+    return next((path for folder in folders if (path := folder / RECORDS / f"{run_id}.json").is_file()), None)
+
+
+def read_run_record(path: Path) -> dict[str, Any] | None:
+    """Return a run record, or None if it is not, to the byte, as it was written."""
+    return read_sealed(path) if is_intact(path) else None
+
+
+class Ancestry:
+    """Follows rows to their beginnings; everything on the way is recomputed once, however many rows lead there."""
+
+    def __init__(self, config: Config) -> None:
+        self.findings: list[str] = []
+        self._config = config
+        self._shelf = Shelf(config)
+        self._roads: dict[tuple[str, str], list[str]] = {}
+
+    @property
+    def num_runs(self) -> int:
+        """Runs that rows led to."""
+        return len({run_id for run_id, _ in self._roads})
+
+    @property
+    def num_artifacts(self) -> int:
+        """Artifacts that were recomputed."""
+        return self._shelf.num_checked
+
+    def follow(self, origin: Origin) -> list[str]:
+        """Return the road from a row to its training data, a line per step; `findings` takes what is broken."""
+        pair = (origin.run_id, origin.model_digest)
+        if pair not in self._roads:
+            self._roads[pair] = self._follow_run(*pair)
+        return self._roads[pair]
+
+    def _follow_run(self, run_id: str, digest: str) -> list[str]:
+        path = find_run_record(self._config, run_id)
+        if path is None:
+            self._note(
+                f"run {run_id}: no `{RECORDS}/{run_id}.json` in any run directory of {self._config.run_root}; "
+                "restore it, or set `run_root` to where the run was made"
+            )
+            return [f"  run {run_id}: no record", *self._follow_artifact("model", digest, f"run {run_id}", Path())]
+        record = read_run_record(path)
+        if record is None:
+            self._note(f"{path}: changed since it was written")
+            return [f"  run {run_id}: {path}", *self._follow_artifact("model", digest, str(path), path)]
+        return [f"  run {run_id} of {record['started_at']}: {path}", *self._follow_model(path, record, digest)]
+
+    def _follow_model(self, path: Path, record: dict[str, Any], digest: str) -> list[str]:
+        model = record["model"]
+        if model["digest"] != digest:
+            self._note(f"{path}: the run's rows name another model, {digest}")
+        if model["dir"] is None:
+            return ["    model: none, the engine was simulated"]
+        folder = Path(model["dir"])
+        self._shelf.put(folder)
+        return self._follow_artifact("model", digest, str(path), folder)
+
+    def _follow_artifact(self, name: str, digest: str, child: str, near: Path, depth: int = 2) -> list[str]:
+        folder = self._shelf.find(digest, near)
+        step = f"{'  ' * depth}{name} {digest[:_SHOWN_DIGITS]}: "
+        if folder is None:
+            self._note(self._explain_broken(name, digest, child))
+            return [f"{step}nowhere"]
+        for finding in self._shelf.check(folder):
+            self._note(finding)
+        manifest = find_manifest(folder)
+        lines = [f"{step}{folder}"]
+        for parent, parent_digest in (manifest.parents if manifest else {}).items():
+            lines += self._follow_artifact(parent, parent_digest, str(folder), folder, depth + 1)
+        return lines
+
+    def _explain_broken(self, name: str, digest: str, child: str) -> str:
+        hints = [f"damaged: {path}" for path in self._shelf.damaged_manifests()]
+        hints += [f"{folder} has {found[:_SHOWN_DIGITS]}" for folder, found in self._shelf.bare_folders().items()]
+        return (
+            f"{child}: its {name} {digest[:_SHOWN_DIGITS]} is in none of {', '.join(map(str, self._shelf.roots))}"
+            f"{' (' + '; '.join(hints) + ')' if hints else ''}; put the folder back, set `model.source` or "
+            "`model.merged_dir` to it, or enrich again with the present model"
+        )
+
+    def _note(self, finding: str) -> None:
+        if finding not in self.findings:
+            self.findings.append(finding)

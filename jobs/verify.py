@@ -1,0 +1,27 @@
+"""Enriched rows -> all that they were made with, every digest computed anew: `python -m jobs.verify CONFIG`."""
+
+import logging
+
+from eshop_ray.config import Config
+from eshop_ray.enrichment.lineage import verify
+from eshop_ray.errors import UserError
+from jobs._main import main
+
+logger = logging.getLogger(__name__)
+
+
+def run(config: Config) -> None:
+    """Print the way back from one row of each task; fail with the name of everything that changed."""
+    report = verify(config)
+    for line in report.roads:
+        logger.info(line)
+    for name in ("num_data_files", "num_runs", "num_artifacts"):
+        logger.info("%-32s %9d", name, getattr(report, name))
+    if report.findings:
+        listed = "".join(f"\n  {finding}" for finding in report.findings)
+        raise UserError(f"{len(report.findings)} of the things verified are not as they were:{listed}")
+    logger.info("all sound: %s", config.table_uri)
+
+
+if __name__ == "__main__":
+    main(run)
