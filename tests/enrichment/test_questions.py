@@ -1,0 +1,70 @@
+"""What is asked about a product, and which reviews a summariser sees."""
+
+import pytest
+
+from eshop_ray.enrichment.questions import Terms, build_question, select_reviews
+
+TERMS = Terms(("ner_tagging",), ("A",), 0.0, True, "model", 12)
+
+
+def words(text):
+    return len(text.split())
+
+
+def review(text, votes=0):
+    return {"text": text, "votes": votes}
+
+
+def ask(task, reviews=(), terms=TERMS, **product):
+    fields = {"name": None, "description": None, "problems": {}, **product}
+    return build_question(task, fields, reviews, terms, words)
+
+
+def test_tagging_asks_about_the_words_of_the_name():
+    assert ask("ner_tagging", name=" red  scarf ").fields == {"tokens": ["red", "scarf"]}
+
+
+@pytest.mark.parametrize(
+    ("task", "product", "reason"),
+    [
+        ("ner_tagging", {}, "missing_text"),
+        ("ner_tagging", {"name": "  "}, "missing_text"),
+        ("ner_tagging", {"problems": {"name": "too_long"}}, "too_long"),
+        ("classification", {"name": "x", "problems": {"description": "wrong_type"}}, "wrong_type"),
+    ],
+)
+def test_what_cannot_be_asked_says_why(task, product, reason):
+    question = ask(task, **product)
+    assert (question.status, question.reason) == ("quarantined", reason)
+    assert question.message
+
+
+def test_key_follows_what_the_prompt_uses_and_nothing_else():
+    key = ask("ner_tagging", name="red scarf").key
+    assert ask("ner_tagging", name="red  scarf", description="new").key == key
+    assert ask("ner_tagging", name="red hat").key != key
+
+
+def test_summary_key_ignores_reviews_that_the_budget_leaves_out():
+    shown = [review("good scarf keeps me warm all the long winter", 5)]
+    key = ask("summarization", shown).key
+    assert ask("summarization", [*shown, review("meh, it is a scarf and no more than that", 1)]).key == key
+
+
+def test_most_helpful_reviews_come_first_within_the_budget():
+    reviews = [review("one two three four five six", 1), review("a b", 9), review("c d e f", 5), review("x", 0)]
+    assert select_reviews(reviews, 16, words) == ["a b", "c d e f", "x"]
+
+
+def test_equal_reviews_count_once_and_order_does_not_matter():
+    reviews = [review("b"), review("a"), review("b")]
+    assert select_reviews(reviews, 100, words) == select_reviews(reviews[::-1], 100, words) == ["a", "b"]
+
+
+def test_review_longer_than_the_budget_is_cut_at_a_word():
+    assert select_reviews([review("a b c d e f g h i j k l m n o p q r s t")], 10, words) == ["a b c d e f g"]
+
+
+def test_no_label_to_choose_from_is_said():
+    terms = Terms(("classification",), (), 0.0, True, "m", 10)
+    assert ask("classification", terms=terms, name="x").reason == "no_labels"

@@ -1,0 +1,89 @@
+"""Raw rows of catalogues and reviews: what is kept, and why the rest is not."""
+
+import json
+
+import pytest
+
+from eshop_ray.enrichment.scan import bucket_of, scan_catalog, scan_reviews, to_product, to_review
+from eshop_ray.enrichment.spill import Spill
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"name": "x"}, "missing_id"),
+        ({"id": None}, "missing_id"),
+        ({"id": ["a"]}, "missing_id"),
+        ({"id": True}, "missing_id"),
+        ({"id": "\ud800"}, "missing_id"),
+        ({"id": "x" * 501}, "missing_id"),
+    ],
+)
+def test_row_without_an_id_cannot_be_read(row, reason):
+    assert to_product("f", 3, row, {})["reason"] == reason
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [(5, "wrong_type"), (["a"], "wrong_type"), ("x" * 100_001, "too_long"), ("\udfff", "not_utf8")],
+)
+def test_faulty_field_is_named_and_not_carried(value, problem):
+    fields = json.loads(to_product("f", 1, {"id": 7, "name": value, "description": "d"}, {})["fields"])
+    assert fields == {"name": None, "description": "d", "problems": {"name": problem}}
+
+
+def test_columns_may_have_other_names():
+    row = to_product("f", 1, {"sku": "1", "title": "t", "category": " A  b "}, {"id": "sku", "name": "title"})
+    assert (row["product_id"], json.loads(row["fields"])["name"], row["category"]) == ("1", "t", "A b")
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ({"parent_asin": "p", "text": "a<br>b", "helpful_vote": 3}, {"product_id": "p", "text": "a b", "votes": 3.0}),
+        ({"parent_asin": "p", "title": "t", "text": ""}, {"product_id": "p", "text": "t", "votes": 0.0}),
+        ({"parent_asin": "p", "text": "x", "helpful_vote": "many"}, {"product_id": "p", "text": "x", "votes": 0.0}),
+        (
+            {"parent_asin": "p", "text": "x", "helpful_vote": float("nan")},
+            {"product_id": "p", "text": "x", "votes": 0.0},
+        ),
+    ],
+)
+def test_review(row, expected):
+    assert to_review("f", 1, row, {}) == expected
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"text": "x"}, "missing_id"),
+        ({"parent_asin": "p"}, "missing_text"),
+        ({"parent_asin": "p", "text": 5}, "wrong_type"),
+    ],
+)
+def test_review_that_cannot_be_read(row, reason):
+    assert to_review("f", 1, row, {})["reason"] == reason
+
+
+def test_every_line_of_the_files_ends_in_a_bucket(tmp_path):
+    products = [{"id": f"p{number}", "name": "n", "category": f"C{number % 2}"} for number in range(50)]
+    catalog, reviews = tmp_path / "c.jsonl", tmp_path / "r.jsonl"
+    catalog.write_text("\n".join(map(json.dumps, products)) + "\nnot json\n")
+    reviews.write_text('{"parent_asin": "p1", "text": "x"}\n{}\n\xff'.replace("\xff", "\\"))
+    spills = [Spill(str(tmp_path / name)) for name in ("products", "reviews")]
+    counts = scan_catalog({"path": str(catalog), "number": 0}, {}, spills[0], 4)
+    assert counts == {"num_rows": 50, "num_unreadable": 1, "categories": ["C0", "C1"]}
+    assert scan_reviews({"path": str(reviews), "number": 0}, {}, spills[1], spills[0], 4) == {
+        "num_rows": 1,
+        "num_unreadable": 2,
+    }
+    found = [row for bucket in range(4) for row in spills[0].read([bucket])]
+    assert sorted(row["product_id"] or row["reason"] for row in found) == sorted(
+        [f"p{number}" for number in range(50)] + ["unreadable", "missing_id", "unreadable"]
+    )
+    assert all(
+        bucket_of("p7", 4) == bucket
+        for bucket in range(4)
+        for row in spills[0].read([bucket])
+        if row["product_id"] == "p7"
+    )
