@@ -13,13 +13,14 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from eshop_ray.artifacts import fingerprint, write_sealed
+from eshop_ray.artifacts import write_sealed
 from eshop_ray.config import Config
 from eshop_ray.enrichment.ancestry import RECORDS, Ancestry, Origin, read_run_record
 from eshop_ray.enrichment.columns import ENRICHED_SCHEMA, QUARANTINE_SCHEMA
-from eshop_ray.enrichment.table import DataFile, Snapshot, Table
+from eshop_ray.enrichment.table import DataFile, Table
 from eshop_ray.errors import UserError
 
+_LOG = "_delta_log"
 _CHUNK_BYTES = 1 << 20
 
 
@@ -32,6 +33,7 @@ class Report:
     roads: tuple[str, ...]
     """The way back from one row of each task, a line per step."""
     num_data_files: int
+    """Sound ones of the enriched table."""
     num_runs: int
     num_artifacts: int
 
@@ -46,17 +48,21 @@ def write_run_record(run_dir: Path, run_id: str, record: Mapping[str, Any]) -> P
         run_dir: The run directory.
         run_id: As the table's rows name it.
         record: At least `started_at` and `model` with `dir` (None for a simulated engine) and `digest`. With
-            `table_uri`, `table_version` and `table_digest` (see `digest_snapshot`) the table's log is verified too.
+            `logs`, URI -> `hash_log` of that table, the tables' logs are verified too.
     """
     path = run_dir / RECORDS / f"{run_id}.json"
     write_sealed(path, record)
     return path
 
 
-def digest_snapshot(snapshot: Snapshot) -> str:
-    """Return the digest of what a version of a table consists of: its files and the rows deleted from them."""
-    names = ("path", "size", "num_rows", "deletion_vector")
-    return fingerprint(sorted([file.sha256 or "", *map(file.to_row().get, names)] for file in snapshot.files))
+def hash_log(table: Table, since: int) -> dict[str, str]:
+    """Return path -> SHA-256 of the log's files of the versions after `since`: a run's record keeps those of its own.
+
+    Raises:
+        UserError: if the log cannot be read.
+    """
+    paths = (file.path for file in table.storage.list(_LOG))
+    return {path: _hash_stored(table, path) for path in sorted(paths) if _version_of(path) > since}
 
 
 def verify(config: Config) -> Report:
@@ -70,23 +76,34 @@ def verify(config: Config) -> Report:
     """
     enriched = Table(config.table_uri, ENRICHED_SCHEMA)
     quarantine = Table(config.quarantine_uri, QUARANTINE_SCHEMA)
-    files, bad_files = enriched.snapshot().files, quarantine.snapshot().files
-    damaged = _find_damaged(enriched, files)
+    findings: list[str] = []
+    sound = _check_table(config, enriched, findings)
+    _check_table(config, quarantine, findings)
     ancestry = Ancestry(config)
-    roads = _draw_roads(ancestry, _collect_origins(enriched, [file for file in files if file.path not in damaged]))
-    findings = [
-        *damaged.values(),
-        *_find_damaged(quarantine, bad_files).values(),
-        *ancestry.findings,
-        *_check_log(config, enriched),
-    ]
+    roads = _draw_roads(ancestry, _collect_origins(enriched, sound))
     return Report(
-        findings=tuple(findings),
+        findings=(*findings, *ancestry.findings),
         roads=tuple(roads),
-        num_data_files=len(files) + len(bad_files),
+        num_data_files=len(sound),
         num_runs=ancestry.num_runs,
         num_artifacts=ancestry.num_artifacts,
     )
+
+
+def _check_table(config: Config, table: Table, findings: list[str]) -> list[DataFile]:
+    """Add what changed in a table's log and data files to `findings`; return the sound files."""
+    log = [file.path for file in table.storage.list(_LOG)]
+    if not log:
+        raise UserError(f"{table.storage.shown}: no Delta table; run `python -m jobs.enrich_catalog` first")
+    findings += _check_log(config, table, log)
+    try:
+        files = table.snapshot().files
+    except (UserError, ValueError, LookupError, TypeError) as error:  # What a damaged entry leads to.
+        findings.append(f"{table.storage.shown}/{_LOG} cannot be read: {type(error).__name__}: {error}")
+        return []
+    damaged = _find_damaged(table, files)
+    findings += damaged.values()
+    return [file for file in files if file.path not in damaged]
 
 
 def _find_damaged(table: Table, files: Sequence[DataFile]) -> dict[str, str]:
@@ -101,14 +118,14 @@ def _find_trouble(table: Table, file: DataFile, size: int | None) -> str | None:
         return "missing"
     if file.sha256 is None:
         return "its bytes cannot be checked: another program wrote it, without a digest"
-    if size != file.size or _hash_data(table, file) != file.sha256:
+    if size != file.size or _hash_stored(table, file.name) != file.sha256:
         return "changed since it was written"
     return None
 
 
-def _hash_data(table: Table, file: DataFile) -> str:
+def _hash_stored(table: Table, path: str) -> str:
     digest = hashlib.sha256()
-    with table.storage.open(file.name) as stream:
+    with table.storage.open(path) as stream:
         while chunk := stream.read(_CHUNK_BYTES):
             digest.update(chunk)
     return digest.hexdigest()
@@ -120,7 +137,7 @@ def _collect_origins(table: Table, files: Sequence[DataFile]) -> list[Origin]:
     Tombstones and quarantined rows need none: they may name a model that has been replaced since.
     """
     keys = ["task", "run_id", "model_digest"]
-    origins = {}
+    origins: dict[tuple[str, ...], Origin] = {}
     for file in files:
         for batch in table.iter_batches(file, ["product_id", "status", *keys]):
             rows = batch.filter(pc.equal(batch["status"], "enriched"))
@@ -139,18 +156,16 @@ def _draw_roads(ancestry: Ancestry, origins: Sequence[Origin]) -> list[str]:
     return [line for lines in roads.values() for line in lines]
 
 
-def _check_log(config: Config, table: Table) -> list[str]:
-    """Compare the table's log with what the last run says that it left, as long as that version can be read."""
-    for path in sorted((config.run_dir / RECORDS).glob("*.json"), reverse=True):
-        record = read_run_record(path) or {}
-        if record.get("table_uri") != config.table_uri or not record.get("table_digest"):
-            continue
-        try:
-            found = digest_snapshot(table.snapshot(record["table_version"]))
-        except UserError:
-            return []  # Older than the table's retention.
-        if found == record["table_digest"]:
-            return []
-        version = record["table_version"]
-        return [f"{table.storage.shown}/_delta_log: version {version} is not what run {path.stem} left there"]
-    return []
+def _check_log(config: Config, table: Table, paths: Sequence[str]) -> list[str]:
+    """Compare the log with what the runs of this name left there; entries that were tidied away are no trouble."""
+    stored, changed = set(paths), set()
+    for path in sorted((config.run_dir / RECORDS).glob("*.json")):
+        log = (read_run_record(path) or {}).get("logs", {}).get(table.uri, {})
+        changed |= {name for name, digest in log.items() if name in stored and _hash_stored(table, name) != digest}
+    return [f"{table.storage.shown}/{name}: changed since it was written" for name in sorted(changed)]
+
+
+def _version_of(path: str) -> int:
+    """Return the version that a file of the log belongs to; -1 for those that are overwritten."""
+    number = Path(path).name.partition(".")[0]
+    return int(number) if number.isdigit() else -1

@@ -1,0 +1,229 @@
+"""Everything that an enriched table rests on, made small, then changed byte by byte."""
+
+import shutil
+from datetime import UTC, datetime
+
+import pyarrow as pa
+import pytest
+
+from eshop_ray.artifacts import MANIFEST, digest_dir, is_intact, write_manifest, write_run_manifest
+from eshop_ray.config import Config
+from eshop_ray.enrichment.ancestry import find_run_record
+from eshop_ray.enrichment.columns import ENRICHED_SCHEMA, QUARANTINE_SCHEMA
+from eshop_ray.enrichment.lineage import hash_log, verify, write_run_record
+from eshop_ray.enrichment.table import Table, Writer
+from eshop_ray.errors import UserError
+from jobs.verify import run as run_job
+
+RUN_ID = "20261122T020000-0123abcd"
+
+
+def make_artifact(folder, kind, files, parents):
+    folder.mkdir(parents=True)
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    return write_manifest(folder, kind, "inputs", parents).digest
+
+
+def make_rows(model_digest, run_id=RUN_ID, status="enriched", product_ids=("p1", "p2")):
+    columns = {"run_id": run_id, "model_digest": model_digest, "status": status, "updated_at": datetime.now(UTC)}
+    rows = [
+        {**dict.fromkeys(ENRICHED_SCHEMA.names), **columns, "product_id": product_id, "task": task}
+        for product_id in product_ids
+        for task in ("classification", "ner_tagging")
+    ]
+    return pa.Table.from_pylist(rows, schema=ENRICHED_SCHEMA)
+
+
+def add_rows(config, rows, run_id=RUN_ID):
+    table = Table(config.table_uri, ENRICHED_SCHEMA)
+    Writer(table, run_id).commit([table.write_file(rows)], {})
+
+
+def make_record(config, model_dir, digest, run_id=RUN_ID):
+    tables = Table(config.table_uri, ENRICHED_SCHEMA), Table(config.quarantine_uri, QUARANTINE_SCHEMA)
+    record = {
+        "run_id": run_id,
+        "started_at": "2026-11-22T02:00:00+00:00",
+        "model": {"dir": model_dir and str(model_dir), "digest": digest},
+        "logs": {table.uri: hash_log(table, since=-1) for table in tables},
+    }
+    return write_run_record(config.run_dir, run_id, record)
+
+
+@pytest.fixture
+def config(tmp_path):
+    """A run that enriched two products with a model that another run merged."""
+    config = Config.model_validate(
+        {"name": "night", "run_root": str(tmp_path / "runs"), "model": {"cache_dir": str(tmp_path / "cache")}}
+    )
+    tuned = tmp_path / "runs" / "tuned"
+    base = make_artifact(tmp_path / "cache" / "base", "model", {"model.safetensors": "base", "config.json": "{}"}, {})
+    records = make_artifact(tuned / "records", "records", {"task=ner/part-0.parquet": "rows"}, {})
+    parents = {"base": base, "records": records}
+    adapter = make_artifact(tuned / "adapter", "adapter", {"adapter_model.safetensors": "low rank"}, parents)
+    parents = {"base": base, "adapter": adapter}
+    merged = make_artifact(tuned / "merged", "model", {"model.safetensors": "sum", "config.json": "{}"}, parents)
+    write_run_manifest(tuned)
+    Table.open(config.table_uri, ENRICHED_SCHEMA)
+    quarantine = Table.open(config.quarantine_uri, QUARANTINE_SCHEMA)
+    add_rows(config, make_rows(merged))
+    bad = pa.Table.from_pylist([dict.fromkeys(QUARANTINE_SCHEMA.names)], schema=QUARANTINE_SCHEMA)
+    Writer(quarantine, RUN_ID).commit([quarantine.write_file(bad)], {})
+    make_record(config, tuned / "merged", merged)
+    return config
+
+
+def flip(path, position=None):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 if position is None else position] ^= 1
+    path.write_bytes(data)
+
+
+def find_file(tmp_path, pattern):
+    (path,) = tmp_path.glob(pattern)
+    return path
+
+
+def test_untouched_is_sound(config, tmp_path):
+    report = verify(config)
+    assert report.findings == ()
+    assert (report.num_data_files, report.num_runs, report.num_artifacts) == (1, 1, 4)
+    tuned = tmp_path / "runs" / "tuned"
+    names = [line.strip().partition(" ")[0] for line in report.roads]
+    ancestors = ["run", "model", "base", "adapter", "base", "records"]
+    assert names == ["classification", *ancestors, "ner_tagging", *ancestors]
+    assert report.roads[0] == "classification of product p1"
+    for folder in (tuned / "merged", tuned / "adapter", tuned / "records", tmp_path / "cache" / "base"):
+        assert any(line.endswith(f": {folder}") for line in report.roads)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "runs/night/enriched/*.parquet",
+        "runs/night/enriched_quarantine/*.parquet",
+        f"runs/night/enrichment/{RUN_ID}.json",
+        "runs/tuned/merged/model.safetensors",
+        "runs/tuned/adapter/adapter_model.safetensors",
+        "runs/tuned/records/task=ner/part-0.parquet",
+        "cache/base/config.json",
+        "runs/tuned/manifest.json",
+    ],
+)
+def test_a_changed_byte_is_reported_by_name(config, tmp_path, pattern):
+    path = find_file(tmp_path, pattern)
+    flip(path)
+    (finding,) = verify(config).findings
+    assert finding.startswith(f"{path}: changed since")
+
+
+@pytest.mark.parametrize("folder", ["runs/tuned/merged", "runs/tuned/adapter", "runs/tuned/records", "cache/base"])
+def test_a_changed_byte_of_a_manifest_is_reported_by_name(config, tmp_path, folder):
+    path = tmp_path / folder / MANIFEST
+    size = path.stat().st_size
+    for position in range(0, size, max(size // 23, 1)):
+        flip(path, position)
+        assert any(str(path) in finding for finding in verify(config).findings), position
+        flip(path, position)
+    assert verify(config).findings == ()
+
+
+@pytest.mark.parametrize("table", ["enriched", "enriched_quarantine"])
+@pytest.mark.parametrize("version", [0, 1, 2])
+def test_a_changed_byte_of_the_log_is_reported_by_name(config, tmp_path, table, version):
+    path = tmp_path / "runs" / "night" / table / "_delta_log" / f"{version:020}.json"
+    size = path.stat().st_size
+    for position in range(0, size, max(size // 7, 1)):
+        flip(path, position)
+        assert f"{path}: changed since it was written" in verify(config).findings, position
+        flip(path, position)
+
+
+def test_missing_files_are_named(config, tmp_path):
+    data = find_file(tmp_path, "runs/night/enriched/*.parquet")
+    weights = tmp_path / "runs" / "tuned" / "merged" / "model.safetensors"
+    weights.unlink()
+    assert verify(config).findings == (f"{weights}: missing",)
+    data.unlink()
+    assert verify(config).findings[0] == f"{data}: missing"
+
+
+@pytest.mark.parametrize(("folder", "name"), [("merged", "model"), ("adapter", "adapter"), ("records", "records")])
+def test_a_broken_link_says_what_is_nowhere(config, tmp_path, folder, name):
+    shutil.rmtree(tmp_path / "runs" / "tuned" / folder)
+    (finding,) = verify(config).findings
+    assert f": its {name} " in finding
+    assert "put the folder back" in finding
+
+
+def test_rows_of_an_unknown_run(config):
+    find_run_record(config, RUN_ID).unlink()
+    (finding,) = verify(config).findings
+    assert finding.startswith(f"run {RUN_ID}: no `enrichment/{RUN_ID}.json`")
+
+
+def test_rows_of_another_model_than_their_run_says(config):
+    other = make_artifact(config.run_dir.parent / "other" / "merged", "model", {"model.safetensors": "other"}, {})
+    add_rows(config, make_rows(other, product_ids=["p3"]))
+    (finding,) = verify(config).findings
+    assert finding == f"{find_run_record(config, RUN_ID)}: the run's rows name another model, {other}"
+
+
+def test_tombstones_need_no_model(config):
+    add_rows(config, make_rows("model that was replaced", status="deleted", product_ids=["p4"]))
+    assert verify(config).findings == ()
+
+
+def test_simulated_engine_ends_the_road(config):
+    add_rows(config, make_rows("made up", run_id="simulated", product_ids=["p5"]))
+    make_record(config, None, "made up", run_id="simulated")
+    report = verify(config)
+    assert report.findings == ()
+    assert report.num_runs == 2
+
+
+def test_rows_of_a_base_without_manifest(config, tmp_path):
+    base = tmp_path / "own model"
+    base.mkdir()
+    (base / "config.json").write_text("{}")
+    config = config.model_copy(update={"model": config.model.model_copy(update={"source": str(base)})})
+    digest = digest_dir(base)
+    add_rows(config, make_rows(digest, run_id="base", product_ids=["p6"]))
+    make_record(config, base, digest, run_id="base")
+    assert verify(config).findings == ()
+    (base / "config.json").write_text("{ }")
+    (finding,) = verify(config).findings
+    assert f"{base} has {digest_dir(base)[:12]}" in finding
+
+
+def test_table_that_another_program_wrote_to(config):
+    import deltalake
+
+    deltalake.write_deltalake(config.table_uri, make_rows("x", product_ids=["p7"]), mode="append")
+    assert any("another program wrote it" in finding for finding in verify(config).findings)
+
+
+def test_job_says_sound_or_lists_all(config, tmp_path, caplog):
+    caplog.set_level("INFO")
+    run_job(config)
+    assert "all sound" in caplog.text
+    paths = [find_file(tmp_path, f"runs/tuned/{name}.safetensors") for name in ("merged/model", "adapter/*")]
+    for path in paths:
+        flip(path)
+    with pytest.raises(UserError, match="2 of the things verified") as caught:
+        run_job(config)
+    assert all(str(path) in str(caught.value) for path in paths)
+
+
+def test_no_table(tmp_path):
+    config = Config(name="night", run_root=str(tmp_path))
+    with pytest.raises(UserError, match=r"no Delta table; run `python -m jobs\.enrich_catalog` first"):
+        verify(config)
+    assert not (tmp_path / "night").exists()
+
+
+def test_record_is_sealed(config):
+    assert is_intact(find_run_record(config, RUN_ID))
