@@ -146,4 +146,4 @@ def _write(table: Table, rows: Sequence[Row], schema: pa.Schema) -> Row | None:
 
 
 def _example(row: Row) -> Row:
-    return {name: row[name] for name in ("product_id", "task", "status", "prediction")}
+    return {**{name: row[name] for name in ("product_id", "task", "status")}, "after": row["prediction"]}

@@ -15,14 +15,13 @@ from typing import Any
 import pyarrow as pa
 from ray.data import Dataset, ExecutionResources
 
-from eshop_ray.config import Config
 from eshop_ray.data.cleaning import check_labels
 from eshop_ray.enrichment import workspace
 from eshop_ray.enrichment.finish import Finisher
 from eshop_ray.enrichment.outcome import ask_again
 from eshop_ray.enrichment.passes import read_reports, run_pass, spread
 from eshop_ray.enrichment.questions import Terms
-from eshop_ray.enrichment.run import BUCKET_ROWS, Model, Run
+from eshop_ray.enrichment.run import BUCKET_ROWS, Run
 from eshop_ray.enrichment.scan import scan_catalog, scan_reviews
 from eshop_ray.enrichment.table import Writer
 from eshop_ray.enrichment.units import load_unit
@@ -36,19 +35,13 @@ STREAM_BYTES = 256 << 20
 """Object store that prompts and answers on their way may take."""
 
 
-def enrich(config: Config, model: Model, replay: bool = False) -> Run:
-    """Bring the table up to date with the catalogue and return the run with its counts.
-
-    Args:
-        config: `catalog`, `reviews`, `table`, `enrich` and `infer`.
-        model: The model that answers.
-        replay: Also ask again about what stands in quarantine.
+def enrich(run: Run) -> None:
+    """Bring the run's table up to date with its catalogue.
 
     Raises:
         UserError: if an input cannot be read as a whole, the table cannot be written, or another run took it over.
             What was committed before stays, and a rerun goes on from there.
     """
-    run = Run(config, model, replay)
     try:
         with run.timed("scan"):
             terms = scan(run)
@@ -60,7 +53,6 @@ def enrich(config: Config, model: Model, replay: bool = False) -> Run:
             infer(run, units)
     finally:
         rmtree(run.work.folder, ignore_errors=True)
-    return run
 
 
 def scan(run: Run) -> Terms:

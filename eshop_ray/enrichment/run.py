@@ -38,9 +38,19 @@ class Model:
 
 
 class Run:
-    """What the steps of a run share. Opening it takes both tables over from any run that is still at work."""
+    """What the steps of a run share."""
 
     def __init__(self, config: Config, model: Model, replay: bool) -> None:
+        """Open a run, which takes both tables over from any run that is still at work.
+
+        Args:
+            config: `catalog`, `reviews`, `table`, `enrich` and `infer`.
+            model: The model that answers.
+            replay: Also ask again about what stands in quarantine.
+
+        Raises:
+            UserError: if an input is missing, or a table cannot be read or written.
+        """
         self.config = config
         self.model = model
         self.replay = replay

@@ -13,7 +13,7 @@ _TOKENS = ("input_tokens", "generated_tokens")
 _NOT_KEPT = ("previous", "examples", "throughput")
 
 
-def summarize(run: Run, previous: Mapping[str, Any] | None, maintenance: Mapping[str, Any]) -> dict[str, Any]:
+def summarize(run: Run, previous: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return the run's statistics; `num_rows` counts rows of the input, task by task.
 
     A readable product counts once for each task; an input row that cannot be read, once; a product's task that became
@@ -56,10 +56,10 @@ def summarize(run: Run, previous: Mapping[str, Any] | None, maintenance: Mapping
         "phases": run.phases,
         "throughput": committer.throughput,
         "histograms": {name: histogram.to_dict() for name, histogram in committer.histograms.items()},
-        "examples": committer.examples,
+        "examples": [{**example, "before": None} for example in committer.examples],
         "num_commits": committer.num_commits,
         "num_files": committer.num_files,
-        **maintenance,
+        "table_version": run.writer.version,
         "previous": {key: value for key, value in previous.items() if key not in _NOT_KEPT} if previous else None,
     }
 

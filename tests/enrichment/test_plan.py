@@ -174,9 +174,8 @@ def test_unreadable_row_stays_in_quarantine_until_it_is_gone():
 
 
 def test_equal_questions_are_merged_and_known_ones_copied():
-    asked = [
-        {"task": "t", "key": key, "product_id": name, "fields": "{}"} for key, name in zip("abac", "1234", strict=True)
-    ]
+    names = zip("abac", "1234", strict=True)
+    asked = [{"task": "t", "key": key, "product_id": name, "fields": "{}"} for key, name in names]
     copies, groups = merge_asked(asked, {"b": (2, 9)})
     assert [(row["product_id"], row["copy_file"], row["copy_position"]) for row in copies] == [("2", 2, 9)]
     assert [[row["product_id"] for row in group] for group in groups] == [["1", "3"], ["4"]]
