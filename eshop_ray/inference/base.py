@@ -41,4 +41,4 @@ def build_engine(config: InferConfig, model_dir: Path, ask_again: AskAgain | Non
         return build_simulated(config, ask_again)
     from eshop_ray.inference.vllm import build_vllm
 
-    return build_vllm(config, model_dir)
+    return build_vllm(config, model_dir, ask_again)

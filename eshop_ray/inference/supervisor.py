@@ -112,6 +112,7 @@ class Supervisor:
         self._is_running = False
         self._generation = 0
         self._num_deaths_in_a_row = 0
+        self._never_starts: UserError | None = None
 
     async def answer(self, requests: Sequence[Request]) -> list[Outcome]:
         """Return one outcome per request, in order. Several batches may be answered at the same time.
@@ -198,11 +199,21 @@ class Supervisor:
         async with self._lifecycle:
             if not self._is_running:
                 await self._start()
-                self._is_running = True
-                self._generation += 1
             return self._generation
 
     async def _start(self) -> None:
+        """Start the engine; what was found hopeless once is not tried for every call in flight."""
+        if self._never_starts is None:
+            try:
+                await self._try_to_start()
+            except UserError as error:
+                self._never_starts = error
+        if self._never_starts is not None:
+            raise self._never_starts
+        self._is_running = True
+        self._generation += 1
+
+    async def _try_to_start(self) -> None:
         for num_failures in range(self._limits.max_retries + 1):
             await self._pause(self._num_deaths_in_a_row + num_failures)
             try:

@@ -1,55 +1,45 @@
-"""vLLM behind Ray Data LLM: prompts in, answers out, one engine per actor."""
+"""vLLM in an actor: calls from several batches become one continuous batch."""
 
+import functools
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-from ray.data import Dataset
 
 from eshop_ray.cluster import cpu_engine_environment
 from eshop_ray.config import InferConfig
 from eshop_ray.data.tokenization import tokenize_prompt
-from eshop_ray.inference.base import Engine
+from eshop_ray.inference.actor import EngineActor
+from eshop_ray.inference.base import AskAgain, Engine
+from eshop_ray.inference.stage import run_stage
+from eshop_ray.inference.supervisor import Limits
+from eshop_ray.inference.vllm_actor import VllmActor
 from eshop_ray.models import load_tokenizer
-from eshop_ray.schema import PROMPT_SCHEMA, decode
+from eshop_ray.schema import Message
 
-ENGINE_ERROR = "__inference_error__"
-"""Column by which Ray Data LLM marks rows that its engine skips or failed on."""
-
-SKIPPED_PARAMS = {"temperature": 0.0, "max_tokens": 1}
-"""`sampling_params` of a row that the engine skips. Were they empty, the batch's column would hold nulls, its integers
-would become floats, and vLLM would die of a `max_tokens` of 64.0."""
+MAX_NUM_SEQS = 256
+"""Sequences that vLLM decodes together on a GPU unless told otherwise."""
 
 
-def build_vllm(config: InferConfig, model_dir: Path) -> Engine:
+def build_vllm(config: InferConfig, model_dir: Path, ask_again: AskAgain | None = None) -> Engine:
     """Return an engine that runs the model in `config.concurrency` vLLM actors.
 
-    Tokenising happens in plain tasks before the engine, with the code that training uses, so a prompt is the same
-    ids in both; on a small machine it also saves three actors that would each want a CPU.
+    Prompts are tokenised beside the engine, with the code that training uses, so a prompt is the same ids in both.
     """
-    from ray.data.llm import build_processor, vLLMEngineProcessorConfig
+    arguments = {"model": str(model_dir), **engine_kwargs(config)}
+    options = actor_options(config)
+    limits = Limits.of(config, count_calls(config))
+    write_prompt = functools.partial(write_ids, model_dir)
 
-    processor = build_processor(
-        vLLMEngineProcessorConfig(
-            model_source=str(model_dir),
-            engine_kwargs=engine_kwargs(config),
-            batch_size=config.batch_size,
-            concurrency=(config.concurrency, config.concurrency),
-            chat_template_stage=False,
-            tokenize_stage=False,
-            detokenize_stage=False,
-            should_continue_on_error=True,
-            log_engine_metrics=False,
-            placement_group_config={"bundles": [{"CPU": 1, **({"GPU": 1} if config.use_gpu else {})}]},
-            runtime_env={"env_vars": {} if config.use_gpu else cpu_engine_environment(config.cpu_kvcache_gib)},
-        ),
-        preprocess=lambda row: to_request(row, model_dir),
-        postprocess=dict,
-    )
+    def build_actor() -> EngineActor:
+        return EngineActor(VllmActor, (arguments,), options)
 
-    def answer(prompts: Dataset) -> Dataset:
-        return processor(prompts).map(to_answer)
+    return lambda prompts: run_stage(prompts, build_actor, limits, config.concurrency, write_prompt, ask_again)
 
-    return answer
+
+def write_ids(model_dir: Path, messages: Sequence[Message]) -> list[int]:
+    """Return the prompt's token ids."""
+    return tokenize_prompt(load_tokenizer(model_dir), messages)
 
 
 def engine_kwargs(config: InferConfig) -> dict[str, Any]:
@@ -68,38 +58,26 @@ def engine_kwargs(config: InferConfig) -> dict[str, Any]:
     return {**defaults, **config.engine_kwargs}
 
 
-def to_request(row: dict[str, Any], model_dir: Path) -> dict[str, Any]:
-    """Add what the engine reads; a row that already failed, or fails here, is marked so that the engine skips it."""
-    request = {**row, ENGINE_ERROR: row["error"] or "", "sampling_params": SKIPPED_PARAMS, "tokenized_prompt": [0]}
-    if row["error"]:
-        return request
-    try:
-        request["tokenized_prompt"] = tokenize_prompt(load_tokenizer(model_dir), row["messages"])
-        request["sampling_params"] = decode(row["sampling_params"])
-    except Exception as error:  # whatever one row holds, the other rows go on
-        request[ENGINE_ERROR] = f"tokenize: {type(error).__name__}: {error}"
-    return {**request, "request_params": row["sampling_params"]}
+def actor_options(config: InferConfig) -> dict[str, Any]:
+    """Return what Ray reserves for one engine, and its environment.
+
+    The engine's core runs in the actor's own process: killing the actor leaves nothing behind.
+    """
+    environment = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
+    if not config.use_gpu:
+        environment.update(cpu_engine_environment(config.cpu_kvcache_gib))
+    return {"num_cpus": 1, "num_gpus": count_gpus(config), "runtime_env": {"env_vars": environment}}
 
 
-def to_answer(row: dict[str, Any]) -> dict[str, Any]:
-    """Bring every row, answered or failed, into one set of columns."""
-    answer = {name: row.get(name) for name in PROMPT_SCHEMA.names}
-    answer["sampling_params"] = row.get("request_params")
-    failure = row.get(ENGINE_ERROR)
-    if failure and not answer["error"]:
-        answer["error"] = failure if failure.startswith("tokenize:") else f"engine: {failure}"
-    if answer["error"]:
-        return {**answer, "generated_text": None, "finish_reason": None, **dict.fromkeys(_COUNTS, 0)}
-    num_generated = int(row["num_generated_tokens"])
-    # The engine stage does not hand on why it stopped; an answer as long as allowed was cut off.
-    was_cut = num_generated >= decode(row["request_params"])["max_tokens"]
-    return {
-        **answer,
-        "generated_text": row["generated_text"],
-        "finish_reason": "length" if was_cut else "stop",
-        "num_input_tokens": int(row["num_input_tokens"]),
-        "num_generated_tokens": num_generated,
-    }
+def count_gpus(config: InferConfig) -> int:
+    """Return the GPUs of one engine."""
+    if not config.use_gpu:
+        return 0
+    sizes = (config.engine_kwargs.get(f"{kind}_parallel_size", 1) for kind in ("tensor", "pipeline"))
+    return math.prod(map(int, sizes))
 
 
-_COUNTS = ("num_input_tokens", "num_generated_tokens")
+def count_calls(config: InferConfig) -> int:
+    """Return how many calls keep the engine full: three times the sequences it decodes together, for the tails."""
+    num_seqs = engine_kwargs(config).get("max_num_seqs") or MAX_NUM_SEQS
+    return max(2, math.ceil(3 * num_seqs / config.batch_size))

@@ -1,7 +1,7 @@
 """Data files' bytes: Parquet that is written and read one row group at a time."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import IO, Any
 
 import numpy as np
@@ -32,7 +32,8 @@ class ParquetBuilder:
         self._sink = pa.BufferOutputStream()
         self._writer = pq.ParquetWriter(self._sink, schema, compression="zstd")
         self._pending: list[pa.Table] = []
-        self._bounds: dict[str, list[tuple[Any, Any]]] = {name: [] for name in schema.names[:_NUM_BOUNDED]}
+        self._pending_rows = self._pending_bytes = 0
+        self._bounds: dict[str, tuple[Any, Any]] = dict.fromkeys(schema.names[:_NUM_BOUNDED], (None, None))
         self._num_nulls = dict.fromkeys(self._bounds, 0)
         self.num_rows = 0
 
@@ -43,49 +44,54 @@ class ParquetBuilder:
         for name in self._bounds:
             self._note_bounds(name, rows[name])
         self._pending.append(rows)
-        if (
-            sum(table.num_rows for table in self._pending) >= ROW_GROUP_ROWS
-            or self._num_pending_bytes() >= ROW_GROUP_BYTES
-        ):
+        self._pending_rows += rows.num_rows
+        self._pending_bytes += rows.nbytes
+        if self._pending_rows >= ROW_GROUP_ROWS or self._pending_bytes >= ROW_GROUP_BYTES:
             self._flush()
 
     def finish(self) -> tuple[bytes, str]:
         """Return the file's bytes and its statistics as Delta writes them."""
         self._flush()
         self._writer.close()
-        bounds = {name: _merge_bounds(found) for name, found in self._bounds.items()}
+        bounds = self._bounds.items()
         stats = {
             "numRecords": self.num_rows,
             "tightBounds": True,
-            "minValues": {name: low[:_BOUND_CHARS] for name, (low, _) in bounds.items() if low is not None},
-            "maxValues": {name: high for name, (_, high) in bounds.items() if high and len(high) <= _BOUND_CHARS},
+            "minValues": {name: low[:_BOUND_CHARS] for name, (low, _) in bounds if low is not None},
+            "maxValues": {name: high for name, (_, high) in bounds if high is not None and len(high) <= _BOUND_CHARS},
             "nullCount": self._num_nulls,
         }
         return self._sink.getvalue().to_pybytes(), json.dumps(stats)
 
-    def _num_pending_bytes(self) -> int:
-        return sum(table.nbytes for table in self._pending)
-
     def _flush(self) -> None:
         if self._pending:
             self._writer.write_table(pa.concat_tables(self._pending), row_group_size=ROW_GROUP_ROWS)
-            self._pending = []
+        self._pending, self._pending_rows, self._pending_bytes = [], 0, 0
 
     def _note_bounds(self, name: str, column: pa.ChunkedArray) -> None:
         found = pc.min_max(column).as_py()
-        self._bounds[name].append((found["min"], found["max"]))
+        low, high = self._bounds[name]
+        if found["min"] is not None:
+            low = found["min"] if low is None else min(low, found["min"])
+            high = found["max"] if high is None else max(high, found["max"])
+        self._bounds[name] = low, high
         self._num_nulls[name] += column.null_count
 
 
-def iter_rows(source: IO[bytes], columns: Sequence[str] | None, deleted: Positions) -> Iterator[pa.Table]:
-    """Yield a file's rows but the deleted ones, at most a row group in memory, with the column `position`."""
+def iter_rows(source: IO[bytes], schema: pa.Schema, deleted: Positions) -> Iterator[pa.Table]:
+    """Yield a file's rows but the deleted ones, at most a row group in memory.
+
+    Columns are those of `schema`, in its types even where another program wrote others (large strings, views), and
+    `position`.
+    """
     file = pq.ParquetFile(pa.PythonFile(source, mode="r"), pre_buffer=False)
     start = 0
     for group in range(file.num_row_groups):
-        for batch in file.iter_batches(_BATCH_ROWS, row_groups=[group], columns=columns):
+        for batch in file.iter_batches(_BATCH_ROWS, row_groups=[group], columns=schema.names):
             positions = np.arange(start, start + batch.num_rows, dtype=np.int64)
             start += batch.num_rows
-            rows = pa.Table.from_batches([batch]).append_column(POSITION, pa.array(positions))
+            rows = pa.Table.from_batches([batch]).select(schema.names).cast(schema)
+            rows = rows.append_column(POSITION, pa.array(positions))
             lost = deleted[np.searchsorted(deleted, positions[0]) : np.searchsorted(deleted, start)]
             if len(lost):
                 is_live = np.ones(len(positions), dtype=bool)
@@ -95,7 +101,7 @@ def iter_rows(source: IO[bytes], columns: Sequence[str] | None, deleted: Positio
                 yield rows
 
 
-def take_rows(source: IO[bytes], positions: Positions, columns: Sequence[str] | None) -> pa.Table:
+def take_rows(source: IO[bytes], positions: Positions, schema: pa.Schema) -> pa.Table:
     """Return chosen physical rows in the order of `positions`, reading only the row groups that hold them.
 
     Raises:
@@ -105,16 +111,11 @@ def take_rows(source: IO[bytes], positions: Positions, columns: Sequence[str] | 
     sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
     starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
     if len(positions) and (positions.min() < 0 or positions.max() >= starts[-1]):
-        raise IndexError(f"row {positions.max()} of a file of {starts[-1]} rows")
+        raise IndexError(f"rows {positions.min()} to {positions.max()} of a file of {starts[-1]} rows")
     wanted, places = np.unique(positions, return_inverse=True)
     groups = np.searchsorted(starts, wanted, side="right") - 1
-    found = [file.schema_arrow.empty_table().select(columns or file.schema_arrow.names)]
+    found = [schema.empty_table()]
     for group in np.unique(groups):
-        rows = file.read_row_group(int(group), columns=columns)
+        rows = file.read_row_group(int(group), columns=schema.names).select(schema.names).cast(schema)
         found.append(rows.take(pa.array(wanted[groups == group] - starts[group])))
     return pa.concat_tables(found).take(pa.array(places))
-
-
-def _merge_bounds(found: Sequence[tuple[Any, Any]]) -> tuple[Any, Any]:
-    known = [bounds for bounds in found if bounds[0] is not None]
-    return (min(low for low, _ in known), max(high for _, high in known)) if known else (None, None)

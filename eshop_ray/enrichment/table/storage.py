@@ -95,6 +95,8 @@ class Storage:
         Raises:
             StorageError: if the storage cannot be read.
         """
+        if self._is_absent:
+            return None
         with self.explain("read"):
             try:
                 return bytes(obstore.get(self._store, path).bytes())
@@ -140,7 +142,7 @@ class Storage:
         Raises:
             StorageError: if the storage cannot be listed.
         """
-        if self.folder is not None and not self.folder.is_dir():
+        if self._is_absent:
             return
         with self.explain("read"):
             for chunk in obstore.list(self._store, prefix, offset=offset, chunk_size=1000):
@@ -181,6 +183,10 @@ class Storage:
             yield
         except (BaseError, OSError) as error:
             raise StorageError(f"{self.shown} cannot be {verb}: {_reason(error)}; {_STAYS}") from error
+
+    @property
+    def _is_absent(self) -> bool:
+        return self.folder is not None and not self.folder.is_dir()
 
     @property
     def _is_plain_http(self) -> bool:

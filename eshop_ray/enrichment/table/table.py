@@ -105,16 +105,13 @@ class Table:
         Raises:
             UserError: if the file is missing or damaged.
         """
-        names = self._names(columns)
         deleted = self._deleted_positions(file)
         with self._open(file) as source:
-            for rows in iter_rows(source, names, deleted):
-                yield self._cast(rows.select([*names, POSITION]))
+            yield from iter_rows(source, self._select(columns), deleted)
 
     def read_file(self, file: DataFile, columns: Sequence[str] | None = None) -> pa.Table:
         """Return all live rows of a file, as `iter_batches` yields them."""
-        empty = self._cast(self.schema.empty_table().select(self._names(columns)))
-        empty = empty.append_column(POSITION, pa.array([], pa.int64()))
+        empty = self._select(columns).append(pa.field(POSITION, pa.int64())).empty_table()
         return pa.concat_tables([empty, *self.iter_batches(file, columns)])
 
     def take(self, file: DataFile, positions: Sequence[int], columns: Sequence[str] | None = None) -> pa.Table:
@@ -124,9 +121,8 @@ class Table:
             UserError: if the file is missing or damaged.
             IndexError: if the file has no such row.
         """
-        names = self._names(columns)
         with self._open(file) as source:
-            return self._cast(take_rows(source, np.asarray(positions, np.int64), names).select(names))
+            return take_rows(source, np.asarray(positions, np.int64), self._select(columns))
 
     def merge(self, files: Iterable[DataFile]) -> DataFile:
         """Write the live rows of some files as one new file, batch by batch."""
@@ -169,15 +165,8 @@ class Table:
         except pa.ArrowInvalid as error:
             raise UserError(f"{self.storage.shown}: {file.name} is damaged; restore it or rebuild the table") from error
 
-    def _names(self, columns: Sequence[str] | None) -> list[str]:
-        return list(self.schema.names if columns is None else columns)
-
-    def _cast(self, rows: pa.Table) -> pa.Table:
-        """Give rows that another program wrote (large strings, views) the table's own types."""
-        fields = [
-            self.schema.field(name) if name != POSITION else rows.schema.field(name) for name in rows.schema.names
-        ]
-        return rows.cast(pa.schema(fields))
+    def _select(self, columns: Sequence[str] | None) -> pa.Schema:
+        return self.schema if columns is None else pa.schema([self.schema.field(name) for name in columns])
 
 
 def _first_entry(schema: pa.Schema) -> list[dict[str, Any]]:

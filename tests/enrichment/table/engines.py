@@ -1,0 +1,73 @@
+"""One small table, its rows, and every engine that has to read them."""
+
+from collections.abc import Callable
+
+import duckdb
+import polars as pl
+import pyarrow as pa
+from deltalake import DeltaTable, QueryBuilder
+from duckdb_extensions import import_extension
+
+from eshop_ray.enrichment.table import Table
+
+SCHEMA = pa.schema(
+    [
+        ("product_id", pa.string()),
+        ("task", pa.string()),
+        ("value", pa.int64()),
+        ("entities", pa.list_(pa.struct([("text", pa.string()), ("type", pa.string())]))),
+        ("at", pa.timestamp("us", tz="UTC")),
+    ]
+)
+Row = tuple[str, int]
+"""Product id and value."""
+
+
+def make_rows(values: dict[str, int]) -> pa.Table:
+    return pa.table(
+        {
+            "product_id": list(values),
+            "task": ["ner_tagging"] * len(values),
+            "value": list(values.values()),
+            "entities": [[{"text": f"red {name}", "type": "color"}] for name in values],
+            "at": [1_790_000_000_000_000 + value for value in values.values()],
+        },
+        schema=SCHEMA,
+    )
+
+
+def read_own(uri: str) -> list[Row]:
+    table = Table(uri, SCHEMA)
+    return sorted(row for file in table.snapshot().files for row in to_rows(table.read_file(file)))
+
+
+def read_polars(uri: str) -> list[Row]:
+    return to_rows(pl.read_delta(uri).to_arrow())
+
+
+def read_duckdb(uri: str) -> list[Row]:
+    with duckdb.connect() as connection:
+        import_extension("delta", con=connection)
+        return sorted(connection.execute("select product_id, value from delta_scan(?)", [uri]).fetchall())
+
+
+def read_deltalake(uri: str) -> list[Row]:
+    query = QueryBuilder().register("enriched", DeltaTable(uri)).execute("select product_id, value from enriched")
+    return to_rows(pa.table(query.read_all()))
+
+
+def read_pandas(uri: str) -> list[Row]:
+    """Through deltalake's own reader, which refuses tables with deletion vectors."""
+    return to_rows(pa.Table.from_pandas(DeltaTable(uri).to_pandas()))
+
+
+def to_rows(table: pa.Table) -> list[Row]:
+    return sorted(zip(table["product_id"].to_pylist(), table["value"].to_pylist(), strict=True))
+
+
+ENGINES: dict[str, Callable[[str], list[Row]]] = {
+    "own": read_own,
+    "polars": read_polars,
+    "duckdb": read_duckdb,
+    "deltalake": read_deltalake,
+}
