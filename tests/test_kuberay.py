@@ -1,0 +1,179 @@
+"""The manifests in `jobs/kuberay` against KubeRay's field names, our own config and each other; no cluster is asked."""
+
+import copy
+import importlib.util
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from eshop_ray.config import load_config
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER = ROOT / "jobs" / "kuberay"
+SCHEMA = yaml.safe_load((ROOT / "tests" / "kuberay_schema.yaml").read_text())
+MANIFESTS = sorted(path.name for path in FOLDER.glob("*.yaml"))
+
+QUANTITY = re.compile(r"[0-9.]+(m|[kMGTP]|[KMGTP]i)?")
+SCALARS = {
+    "any": lambda _: True,
+    "string": lambda value: isinstance(value, str),
+    "boolean": lambda value: isinstance(value, bool),
+    "integer": lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= 0,
+    "number": lambda value: isinstance(value, int | float) and not isinstance(value, bool),
+    "map": lambda value: isinstance(value, dict) and all(isinstance(part, str) for part in value.values()),
+    "quantities": lambda value: (
+        isinstance(value, dict) and all(QUANTITY.fullmatch(str(part)) for part in value.values())
+    ),
+}
+
+
+def load(name: str) -> dict[str, Any]:
+    return yaml.safe_load((FOLDER / name).read_text())
+
+
+def find_errors(value: Any, kind: Any, place: str = "") -> list[str]:
+    """Walk a manifest; one line per unknown, missing or mistyped field."""
+    if isinstance(kind, list):
+        if not isinstance(value, list):
+            return [f"{place}: not a list"]
+        return [
+            error for number, part in enumerate(value) for error in find_errors(part, kind[0], f"{place}[{number}]")
+        ]
+    if kind in SCALARS:
+        return [] if SCALARS[kind](value) else [f"{place}: {value!r} is no {kind}"]
+    if kind not in SCHEMA:
+        return [] if value in kind.split("|") else [f"{place}: {value!r} is not {kind}"]
+    if not isinstance(value, dict):
+        return [f"{place}: not a {kind}"]
+    fields = {name.removesuffix("!"): inner for name, inner in SCHEMA[kind].items()}
+    required = [name[:-1] for name in SCHEMA[kind] if name.endswith("!")]
+    errors = [f"{place}.{name}: missing" for name in required if name not in value]
+    for name, part in value.items():
+        errors += find_errors(part, fields[name], f"{place}.{name}") if name in fields else [f"{place}.{name}: unknown"]
+    return errors
+
+
+def get_cluster(manifest: dict[str, Any]) -> dict[str, Any]:
+    spec = manifest["spec"].get("jobTemplate", manifest["spec"])
+    return spec.get("rayClusterSpec") or spec["rayClusterConfig"]
+
+
+def get_pods(manifest: dict[str, Any]) -> list[dict[str, Any]]:
+    cluster = get_cluster(manifest)
+    return [group["template"]["spec"] for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"])]
+
+
+def count_gpus(group: dict[str, Any]) -> int:
+    """GPUs of a worker group at its largest."""
+    limits = group["template"]["spec"]["containers"][0]["resources"]["limits"]
+    return group["maxReplicas"] * limits.get("nvidia.com/gpu", 0)
+
+
+@pytest.fixture(params=[name for name in MANIFESTS if name.startswith("ray")])
+def manifest(request) -> dict[str, Any]:
+    return load(request.param)
+
+
+@pytest.mark.parametrize("name", MANIFESTS)
+def test_fields_are_known(name: str) -> None:
+    manifest = load(name)
+    assert manifest["apiVersion"] == SCHEMA["Kinds"][manifest["kind"]]
+    assert find_errors(manifest, manifest["kind"]) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "error"),
+    [
+        (("spec", "ttlSecondAfterFinished"), 1, ".spec.ttlSecondAfterFinished: unknown"),
+        (("spec", "backoffLimit"), "1", ".spec.backoffLimit: '1' is no integer"),
+        (("spec", "submissionMode"), "K8sJob", "is not K8sJobMode|"),
+        (("spec", "rayClusterSpec", "authOptions"), {"mode": "password"}, "'password' is not disabled|token"),
+        (("spec", "rayClusterSpec", "headGroupSpec"), {}, ".headGroupSpec.template: missing"),
+        (("spec", "rayClusterSpec", "headGroupSpec", "rayStartParams"), {"num-cpus": 0}, "is no map"),
+        (("spec", "rayClusterSpec", "workerGroupSpecs"), [{"groupName": "gpu"}], "[0].minReplicas: missing"),
+        (("spec", "rayClusterSpec", "workerGroupSpecs", 0, "template", "spec", "volume"), [], ".volume: unknown"),
+    ],
+)
+def test_broken_copy_fails(path: tuple[Any, ...], value: Any, error: str) -> None:
+    manifest = copy.deepcopy(load("rayjob.yaml"))
+    inner: Any = manifest
+    for name in path[:-1]:
+        inner = inner[name]
+    inner[path[-1]] = value
+    errors = find_errors(manifest, "RayJob")
+    assert any(error in found for found in errors), errors
+
+
+def test_every_night_is_the_one_night_again() -> None:
+    once = load("rayjob.yaml")["spec"]
+    del once["jobId"]
+    assert load("raycronjob.yaml")["spec"]["jobTemplate"] == once
+
+
+def test_entrypoint_runs_and_its_settings_exist() -> None:
+    words = shlex.split(load("rayjob.yaml")["spec"]["entrypoint"])
+    assert words[:2] == ["python", "-m"]
+    assert importlib.util.find_spec(words[2]) is not None
+    config = load_config(str(ROOT / words[3].removeprefix("/app/")), words[4:])
+    gpus = sum(map(count_gpus, get_cluster(load("rayjob.yaml"))["workerGroupSpecs"]))
+    assert config.infer.use_gpu
+    assert 1 <= config.infer.num_gpus <= gpus
+    for place in (config.run_root, config.model.cache_dir, config.model.merged_dir, config.table_uri):
+        assert place.startswith("/mnt/eshop/")
+
+
+def test_ids_carry_the_night() -> None:
+    manifest = load("rayjob.yaml")
+    assert manifest["metadata"]["name"] == manifest["spec"]["jobId"] == "enrich-NIGHT"
+    name = manifest["metadata"]["name"].replace("NIGHT", "2026-11-22")
+    assert re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", name)
+    assert len(name) <= 47
+
+
+def test_cluster_asks_for_a_token_and_scales_from_nothing(manifest: dict[str, Any]) -> None:
+    cluster = get_cluster(manifest)
+    assert cluster["authOptions"]["mode"] == "token"
+    assert cluster["enableInTreeAutoscaling"]
+    assert cluster["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
+    assert all(group["minReplicas"] == 0 < group["maxReplicas"] for group in cluster["workerGroupSpecs"])
+    assert {pod["restartPolicy"] for pod in get_pods(manifest) if "restartPolicy" in pod} <= {"Never"}
+
+
+def test_versions_are_those_of_the_lock(manifest: dict[str, Any]) -> None:
+    lock = (ROOT / "jobs" / "environments" / "gpu.txt").read_text()
+    assert f"\nray=={get_cluster(manifest)['rayVersion']}\n" in lock
+    dockerfile = (FOLDER / "Dockerfile").read_text()
+    for place in re.findall(r"^COPY (\S+)", dockerfile, re.MULTILINE):
+        assert (ROOT / place).exists()
+
+
+def test_pods_share_the_volume_and_no_secret_is_written_down(manifest: dict[str, Any]) -> None:
+    claim = load("storage.yaml")
+    assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
+    for pod in get_pods(manifest):
+        (volume,) = pod["volumes"]
+        assert volume["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
+        (container,) = pod["containers"]
+        assert container["volumeMounts"] == [{"name": volume["name"], "mountPath": "/mnt/eshop"}]
+        assert container["envFrom"] == [{"secretRef": {"name": "eshop-secrets", "optional": True}}]
+        assert not [entry for entry in container["env"] if re.search("KEY|TOKEN|SECRET", entry["name"])]
+
+
+def test_service_configures_ray_serve() -> None:
+    from ray.serve.llm import LLMConfig
+    from ray.serve.schema import ServeDeploySchema
+
+    deployed = ServeDeploySchema.model_validate(yaml.safe_load(load("rayservice.yaml")["spec"]["serveConfigV2"]))
+    (application,) = deployed.applications
+    module, _, name = application.import_path.partition(":")
+    assert callable(getattr(importlib.import_module(module), name))
+    (arguments,) = application.args["llm_configs"]
+    config = LLMConfig(**arguments)
+    group = get_cluster(load("rayservice.yaml"))["workerGroupSpecs"][0]
+    assert config.deployment_config["autoscaling_config"]["max_replicas"] <= group["maxReplicas"]
+    assert config.deployment_config["max_ongoing_requests"] < 1000
+    assert str(config.model_loading_config.model_source).startswith("/mnt/eshop/")
