@@ -2,7 +2,7 @@
 
 import os
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from eshop_ray.artifacts import MANIFEST, Manifest, digest_dir, find_changes, find_manifest, is_intact
@@ -10,26 +10,31 @@ from eshop_ray.config import Config
 
 
 class Shelf:
-    """Artifacts under the run directories, the model cache and the folders that the config names.
+    """Artifacts under the run directories and in the model cache, and those put to them.
 
     Looking one up reads manifests only; `check` recomputes a folder's bytes, once.
     """
 
     def __init__(self, config: Config) -> None:
         self.roots = [Path(config.run_root).expanduser().absolute(), Path(config.model.cache_dir).expanduser()]
-        if config.model.merged_dir:
-            self.roots.append(Path(config.model.merged_dir).expanduser().absolute())
         self._model_source = config.model.source
         self._folders: dict[str, list[Path]] = defaultdict(list)
         self._manifest_paths: set[Path] = set()
         self._bare_folders: dict[Path, str] = {}
         self._changes: dict[Path, list[str]] = {}
         for root in self.roots:
-            self.put(root)
+            self._put(_walk(root))
+        if config.model.merged_dir:
+            self.put(Path(config.model.merged_dir).expanduser().absolute())
 
-    def put(self, root: Path) -> None:
-        """Take in the artifacts of a folder."""
-        for folder in _walk(root):
+    def put(self, folder: Path) -> None:
+        """Take in an artifact and those beside it: of a model that another run merged, the adapter and its records."""
+        if folder.parent not in self.roots:
+            self.roots.append(folder.parent)
+            self._put(path.parent for path in sorted(folder.parent.glob(f"*/{MANIFEST}")))
+
+    def _put(self, folders: Iterable[Path]) -> None:
+        for folder in folders:
             if folder / MANIFEST in self._manifest_paths:
                 continue
             self._manifest_paths.add(folder / MANIFEST)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pyarrow as pa
 import pytest
 
-from eshop_ray.artifacts import MANIFEST, digest_dir, is_intact, write_manifest, write_run_manifest
+from eshop_ray.artifacts import MANIFEST, digest_dir, find_manifest, is_intact, write_manifest, write_run_manifest
 from eshop_ray.config import Config
 from eshop_ray.enrichment.ancestry import find_run_record
 from eshop_ray.enrichment.columns import ENRICHED_SCHEMA, QUARANTINE_SCHEMA
@@ -140,6 +140,15 @@ def test_a_changed_byte_of_the_log_is_reported_by_name(config, tmp_path, table, 
         flip(path, position)
         assert f"{path}: changed since it was written" in verify(config).findings, position
         flip(path, position)
+
+
+def test_model_of_runs_that_lie_elsewhere(config, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    tuned = (tmp_path / "runs" / "tuned").rename(tmp_path / "elsewhere" / "tuned")
+    make_record(config, tuned / "merged", find_manifest(tuned / "merged").digest)
+    assert verify(config).findings == ()
+    flip(tuned / "records" / "task=ner" / "part-0.parquet")
+    assert len(verify(config).findings) == 1
 
 
 def test_missing_files_are_named(config, tmp_path):
