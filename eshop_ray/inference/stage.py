@@ -52,7 +52,8 @@ def choose_again(block: pa.Table, rows: Sequence[Row], ask_again: AskAgain) -> l
     """Return the answered rows that deserve one more try, with the sampling parameters for it."""
     answered = [index for index, row in enumerate(rows) if isinstance(row.outcome, Answer)]
     chosen = []
-    for index, values in zip(answered, add_answers(block, rows).take(pa.array(answered, pa.int64())).to_pylist(), strict=True):
+    with_answers = add_answers(block, rows).take(pa.array(answered, pa.int64())).to_pylist()
+    for index, values in zip(answered, with_answers, strict=True):
         row = rows[index]
         try:
             params = ask_again(values)
