@@ -9,7 +9,6 @@ import pytest
 from eshop_ray.config import Config, DataConfig, InferConfig, SourceConfig
 from eshop_ray.inference.batch import predict
 from eshop_ray.inference.oracle import answer_block
-from eshop_ray.inference.vllm import ENGINE_ERROR, to_answer
 from eshop_ray.schema import PREDICTION_SCHEMA, PROMPT_SCHEMA
 from eshop_ray.tasks import list_tasks
 from jobs import batch_infer, evaluate, make_sample_shop, prepare_data
@@ -88,14 +87,3 @@ def test_parser_failure_becomes_the_rows_error():
     row = predict(prompt(task="no_such_task", generated_text="x"))
     assert row["error"].startswith("parse: UserError")
     assert row["prediction"] is None
-
-
-def test_engine_failure_becomes_the_rows_error_and_an_earlier_one_stays():
-    assert to_answer({**prompt(), ENGINE_ERROR: "too long"})["error"] == "engine: too long"
-    assert to_answer({**prompt(error="prompt: x"), ENGINE_ERROR: "prompt: x"})["error"] == "prompt: x"
-
-
-def test_answer_as_long_as_allowed_was_cut_off():
-    answered = {**prompt(), "request_params": '{"max_tokens": 4}', "generated_text": "x", "num_input_tokens": 9}
-    assert to_answer({**answered, "num_generated_tokens": 4})["finish_reason"] == "length"
-    assert to_answer({**answered, "num_generated_tokens": 3})["finish_reason"] == "stop"
