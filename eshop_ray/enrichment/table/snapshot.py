@@ -53,8 +53,15 @@ class _State:
             elif "protocol" in action:
                 self.protocol = Protocol.from_action(action["protocol"])
             elif "metaData" in action:
-                self.metadata = action["metaData"]
+                self.metadata = _plain(action["metaData"])
         self.adds.update(added)
+
+
+def _plain(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Return metadata as the log's JSON has it: in a checkpoint maps are lists of pairs and absent fields null."""
+    known = {name: value for name, value in metadata.items() if value is not None}
+    provider = {**metadata["format"], "options": dict(metadata["format"].get("options") or {})}
+    return {**known, "format": provider, "configuration": dict(metadata.get("configuration") or {})}
 
 
 def load(storage: Storage, version: int | None = None) -> Snapshot | None:

@@ -3,7 +3,7 @@
 import io
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -148,18 +148,17 @@ class Storage:
             for chunk in obstore.list(self._store, prefix, offset=offset, chunk_size=1000):
                 yield from (StoredFile(meta["path"], meta["size"], meta["last_modified"]) for meta in chunk)
 
-    def delete(self, paths: Sequence[str]) -> None:
-        """Delete files; one that is gone already is no trouble.
+    def delete(self, path: str) -> None:
+        """Delete a file; one that is gone already is no trouble.
 
         Raises:
             StorageError: if the storage refuses.
         """
         with self.explain("written"):
-            for path in paths:
-                try:
-                    obstore.delete(self._store, path)
-                except FileNotFoundError:
-                    continue
+            try:
+                obstore.delete(self._store, path)
+            except FileNotFoundError:
+                return
 
     def delete_partial(self, before: datetime) -> int:
         """Delete what killed processes had half written before a time, and return how many files that were.

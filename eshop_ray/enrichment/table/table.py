@@ -192,7 +192,7 @@ def _check(table: Table, current: Snapshot) -> None:
         if found.get(name) != expected.get(name)
     ]
     wrong += [f"it is partitioned by `{name}`" for name in current.metadata["partitionColumns"]]
-    if (current.metadata.get("configuration") or {}).get("delta.appendOnly") == "true":
+    if current.metadata["configuration"].get("delta.appendOnly") == "true":
         wrong.append("`delta.appendOnly` is set")
     if wrong:
         raise UserError(

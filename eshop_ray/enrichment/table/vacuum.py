@@ -6,6 +6,7 @@ clock how old a file is: a file that a newer run has written is never older than
 """
 
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import PurePosixPath
@@ -17,6 +18,7 @@ from eshop_ray.enrichment.table.table import Table
 from eshop_ray.enrichment.table.writer import Writer
 from eshop_ray.errors import UserError
 
+_NUM_THREADS = 8
 _SUFFIXES = {".parquet", ".bin"}
 
 
@@ -41,13 +43,17 @@ def vacuum(table: Table, writer: Writer, retention_hours: float) -> int:
     history = _read_history(table, writer.version, retention_hours)
     needed = _list_needed(table, history)
     writer.check_fence()
-    expired = [file.path for version, file in history.files if version < _first_kept_version(history)]
     unneeded = [
         file.path
         for file in table.storage.list()
         if file.path not in needed and file.modified < history.cutoff and _is_data(file.path)
     ]
-    table.storage.delete([*unneeded, *expired])
+    first_kept = _first_kept_version(history)
+    expired = [file.path for version, file in history.files if version < first_kept]
+    with ThreadPoolExecutor(_NUM_THREADS) as threads:
+        list(threads.map(table.storage.delete, unneeded))
+    for path in sorted(expired):  # oldest first: a kill leaves no gap
+        table.storage.delete(path)
     return len(unneeded) + len(expired) + table.storage.delete_partial(history.cutoff)
 
 

@@ -139,7 +139,7 @@ class Writer:
         has_vector = any(entry.current is not None and entry.current.deletion_vector for entry in changed)
         if not has_vector or self._protocol.has_deletion_vectors:
             return self._protocol, self._metadata
-        configuration = {**(self._metadata.get("configuration") or {}), "delta.enableDeletionVectors": "true"}
+        configuration = {**self._metadata["configuration"], "delta.enableDeletionVectors": "true"}
         return self._protocol.with_deletion_vectors(), {**self._metadata, "configuration": configuration}
 
     def _review(self, entry: Entry) -> None:

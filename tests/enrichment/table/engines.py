@@ -9,6 +9,7 @@ from deltalake import DeltaTable, QueryBuilder
 from duckdb_extensions import import_extension
 
 from eshop_ray.enrichment.table import Table
+from eshop_ray.enrichment.table.storage import Storage
 
 SCHEMA = pa.schema(
     [
@@ -52,7 +53,8 @@ def read_duckdb(uri: str) -> list[Row]:
 
 
 def read_deltalake(uri: str) -> list[Row]:
-    query = QueryBuilder().register("enriched", DeltaTable(uri)).execute("select product_id, value from enriched")
+    table = DeltaTable(uri, storage_options=Storage(uri).options)
+    query = QueryBuilder().register("enriched", table).execute("select product_id, value from enriched")
     return to_rows(pa.table(query.read_all()))
 
 
