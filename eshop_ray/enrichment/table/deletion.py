@@ -1,14 +1,16 @@
 """Deletion vectors: which rows of a data file are gone, as Delta writes it into its log.
 
-A vector is a 64-bit Roaring bitmap of physical row numbers. Those written here stand in the log itself ("inline"):
-removing rows from a big file costs bytes per row, not a new file. Those that other engines write may be files.
+A vector is a 64-bit Roaring bitmap of physical row numbers: removing rows from a big file costs bytes per row, not a
+new file. A small vector stands in the log itself ("inline"); the bigger ones of a commit share a file, because the log
+would repeat them in every checkpoint.
 """
 
 import struct
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import numpy as np
 from pyroaring import BitMap64
@@ -21,8 +23,12 @@ _DIGITS[_ALPHABET] = np.arange(85, dtype=np.uint64)
 _PLACES = np.array([85**4, 85**3, 85**2, 85, 1], np.uint64)
 
 _MAGIC = struct.pack("<i", 1681511377)
+_FILE_VERSION = b"\x01"
 _INLINE, _RELATIVE = "i", "u"
 _UUID_CHARS = 20
+
+INLINE_BYTES = 2048
+"""Vectors up to this size stand in the log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +72,28 @@ class DeletionVector:
         return action if self.offset is None else {**action, "offset": self.offset}
 
 
-def encode(positions: BitMap64) -> DeletionVector:
-    """Return the inline vector of these row numbers."""
-    data = _MAGIC + positions.serialize()
-    return DeletionVector(_INLINE, z85_encode(data), len(data), len(positions))
+class VectorWriter:
+    """The vectors of one commit: those that are too big for the log go into one file."""
+
+    def __init__(self) -> None:
+        self._id = uuid4()
+        self._content = bytearray(_FILE_VERSION)
+
+    @property
+    def file(self) -> tuple[str, bytes] | None:
+        """Path and bytes of the file that the vectors need; None if all stand in the log."""
+        if self._content == _FILE_VERSION:
+            return None
+        return f"deletion_vector_{self._id}.bin", bytes(self._content)
+
+    def encode(self, positions: BitMap64) -> DeletionVector:
+        """Return the vector of these row numbers; it is good once `file` is written."""
+        data = _MAGIC + positions.serialize()
+        if len(data) <= INLINE_BYTES:
+            return DeletionVector(_INLINE, z85_encode(data), len(data), len(positions))
+        offset = len(self._content)
+        self._content += struct.pack(">i", len(data)) + data + struct.pack(">I", zlib.crc32(data))
+        return DeletionVector(_RELATIVE, z85_encode(self._id.bytes), len(data), len(positions), offset)
 
 
 def decode(vector: DeletionVector, read: Callable[[str], bytes]) -> BitMap64:
@@ -81,13 +105,21 @@ def decode(vector: DeletionVector, read: Callable[[str], bytes]) -> BitMap64:
     if vector.storage_type == _INLINE:
         data = z85_decode(vector.place)[: vector.size]
     elif vector.path is not None:
-        start = (vector.offset or 0) + 4  # behind the vector's own size
-        data = read(vector.path)[start : start + vector.size]
+        data = _cut(read(vector.path), vector)
     else:
         raise ValueError(f"deletion vector of storage type {vector.storage_type}")
     if data[:4] != _MAGIC:
         raise ValueError("damaged deletion vector")
     return BitMap64.deserialize(data[4:])
+
+
+def _cut(content: bytes, vector: DeletionVector) -> bytes:
+    """Cut a vector out of its file: size, data, checksum."""
+    start = (vector.offset or 0) + 4
+    data, checksum = content[start : start + vector.size], content[start + vector.size :][:4]
+    if checksum != struct.pack(">I", zlib.crc32(data)):
+        raise ValueError(f"damaged deletion vector in {vector.path}")
+    return data
 
 
 def z85_encode(data: bytes) -> str:

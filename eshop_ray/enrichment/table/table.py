@@ -23,9 +23,9 @@ from pyroaring import BitMap64
 
 from eshop_ray.enrichment.table import snapshot
 from eshop_ray.enrichment.table.datafile import SHA256, DataFile
-from eshop_ray.enrichment.table.deletion import decode
+from eshop_ray.enrichment.table.deletion import DeletionVector, VectorWriter, decode
 from eshop_ray.enrichment.table.log import Log
-from eshop_ray.enrichment.table.parquet import POSITION, ParquetBuilder, Positions, iter_rows, take_rows
+from eshop_ray.enrichment.table.parquet import POSITION, ParquetBuilder, iter_rows, take_rows
 from eshop_ray.enrichment.table.protocol import Protocol
 from eshop_ray.enrichment.table.snapshot import Snapshot
 from eshop_ray.enrichment.table.storage import Storage
@@ -105,9 +105,7 @@ class Table:
         Raises:
             UserError: if the file is missing or damaged.
         """
-        deleted = self._deleted_positions(file)
-        with self._open(file) as source:
-            yield from iter_rows(source, self._select(columns), deleted)
+        yield from self._iter_batches(file, self.deleted(file), columns)
 
     def read_file(self, file: DataFile, columns: Sequence[str] | None = None) -> pa.Table:
         """Return all live rows of a file, as `iter_batches` yields them."""
@@ -127,6 +125,22 @@ class Table:
     def merge(self, files: Iterable[DataFile]) -> DataFile:
         """Write the live rows of some files as one new file, batch by batch."""
         return self.write_batches(batch for file in files for batch in self.iter_batches(file))
+
+    def rewrite(self, file: DataFile, deleted: BitMap64) -> DataFile:
+        """Write a file's rows but these as a new file."""
+        return self.write_batches(self._iter_batches(file, deleted, columns=None))
+
+    def write_vectors(self, deleted: Iterable[BitMap64]) -> list[DeletionVector]:
+        """Return the deletion vectors of these physical row numbers; big ones are written to a file.
+
+        Raises:
+            StorageError: if the storage refuses.
+        """
+        writer = VectorWriter()
+        vectors = [writer.encode(positions) for positions in deleted]
+        if writer.file is not None:
+            self.storage.write(*writer.file)
+        return vectors
 
     def checkpoint(self, version: int) -> None:
         """Sum up the log to a version in one file; where that fails, readers only have more to read."""
@@ -148,8 +162,10 @@ class Table:
         except ValueError as error:
             raise UserError(f"{self.storage.shown}: {file.name} cannot be read: {error}") from error
 
-    def _deleted_positions(self, file: DataFile) -> Positions:
-        return np.array(self.deleted(file).to_array(), dtype=np.int64)
+    def _iter_batches(self, file: DataFile, deleted: BitMap64, columns: Sequence[str] | None) -> Iterator[pa.Table]:
+        positions = np.array(deleted.to_array(), dtype=np.int64)
+        with self._open(file) as source:
+            yield from iter_rows(source, self._select(columns), positions)
 
     def _read_whole(self, path: str) -> bytes:
         data = self.storage.read(path)

@@ -19,6 +19,7 @@ from eshop_ray.enrichment.table.writer import Writer
 from eshop_ray.errors import UserError
 
 _NUM_THREADS = 8
+_FOR_EVER = 24 * 365 * 100
 _SUFFIXES = {".parquet", ".bin"}
 
 
@@ -62,7 +63,7 @@ def _read_history(table: Table, newest: int, retention_hours: float) -> _History
     entries = {version: file.modified for version, file in files if file.path == entry_path(version)}
     if newest not in entries:
         raise UserError(f"{table.storage.shown}: version {newest} is missing from its log; run it again")
-    cutoff = entries[newest] - timedelta(hours=retention_hours)
+    cutoff = entries[newest] - timedelta(hours=min(retention_hours, _FOR_EVER))
     readable = 0 if 0 in entries else min(_checkpoints(files))
     kept = max([readable, *(version for version, modified in entries.items() if modified <= cutoff)])
     return _History(cutoff, kept, newest, files)

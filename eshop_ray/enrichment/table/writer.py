@@ -7,7 +7,6 @@ from typing import Any
 from pyroaring import BitMap64
 
 from eshop_ray.enrichment.table.datafile import DataFile
-from eshop_ray.enrichment.table.deletion import encode
 from eshop_ray.enrichment.table.fence import Entry, FencedLog, find_info, now_ms
 from eshop_ray.enrichment.table.log import Action
 from eshop_ray.enrichment.table.protocol import Protocol
@@ -119,14 +118,18 @@ class Writer:
                 raise ValueError(f"{path} has no row {after.max()}")
             if len(after) > len(before):
                 grown.append((entry.original, after))
-        is_small = sum(original.size for original, _ in grown) <= self._rewrite_bytes
-        return [_Tracked(original, self._remainder(original, gone, is_small), gone) for original, gone in grown]
+        return self._remainders(grown)
 
-    def _remainder(self, original: DataFile, deleted: BitMap64, is_small: bool) -> DataFile | None:
-        if len(deleted) == original.num_rows:
-            return None
-        marked = replace(original, deletion_vector=encode(deleted))
-        return self._table.merge([marked]) if is_small else marked
+    def _remainders(self, grown: Sequence[tuple[DataFile, BitMap64]]) -> list[_Tracked]:
+        """Rewrite files without their deleted rows where that is little work; else mark the rows."""
+        partial = [(original, deleted) for original, deleted in grown if len(deleted) < original.num_rows]
+        if sum(original.size for original, _ in partial) <= self._rewrite_bytes:
+            files = [self._table.rewrite(original, deleted) for original, deleted in partial]
+        else:
+            vectors = self._table.write_vectors(deleted for _, deleted in partial)
+            files = [replace(file, deletion_vector=vector) for (file, _), vector in zip(partial, vectors, strict=True)]
+        remainders = {original.path: file for (original, _), file in zip(partial, files, strict=True)}
+        return [_Tracked(original, remainders.get(original.path), deleted) for original, deleted in grown]
 
     def _swap(self, entry: _Tracked) -> list[Action]:
         """Return the actions that put a file's new state in the place of its present one."""

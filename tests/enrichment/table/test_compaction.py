@@ -9,12 +9,12 @@ from pyroaring import BitMap64
 
 from eshop_ray.enrichment.table import DataFile, Writer, maintain
 from eshop_ray.enrichment.table.compaction import TARGET_BYTES, TARGET_ROWS, plan_merges
-from eshop_ray.enrichment.table.deletion import encode
+from eshop_ray.enrichment.table.deletion import VectorWriter
 from tests.enrichment.table.engines import ENGINES, make_rows, read_own, read_pandas
 
 
 def make_file(name, num_rows, num_deleted=0, size=1000):
-    vector = encode(BitMap64(range(num_deleted))) if num_deleted else None
+    vector = VectorWriter().encode(BitMap64(range(num_deleted))) if num_deleted else None
     return DataFile(f"{name}.parquet", size, num_rows, 0, "{}", {}, vector)
 
 

@@ -9,7 +9,7 @@ from deltalake import DeltaTable
 from pyroaring import BitMap64
 
 from eshop_ray.enrichment.table import DataFile, Table, Writer
-from eshop_ray.enrichment.table.deletion import encode
+from eshop_ray.enrichment.table.deletion import VectorWriter
 from eshop_ray.errors import UserError
 from tests.enrichment.table.engines import SCHEMA, make_rows, read_own, read_polars
 
@@ -130,7 +130,7 @@ def test_file_without_a_row_count_is_named(table):
 
 def write_entries(table, num_entries, files_per_entry):
     stats, tags = json.dumps({"numRecords": 1000}), {"sha256": "0" * 64}
-    vector = encode(BitMap64(range(0, 1000, 50)))
+    vector = VectorWriter().encode(BitMap64(range(0, 1000, 50)))
     for version in range(1, num_entries + 1):
         files = [
             DataFile(f"part-{version}-{number}.parquet", 10**6, 1000, 0, stats, tags, vector if number % 2 else None)

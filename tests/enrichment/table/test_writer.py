@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from deltalake import DeltaTable
 
-from eshop_ray.enrichment.table import Table, Writer, maintain
+from eshop_ray.enrichment.table import Table, Writer, deletion, maintain
 from tests.enrichment.table.engines import (
     ENGINES,
     SCHEMA,
@@ -70,7 +70,8 @@ class Night:
 
 @pytest.mark.parametrize("rewrite_bytes", [REWRITE, VECTORS, MIXED])
 @pytest.mark.parametrize("seed", range(2))
-def test_random_nights_read_alike_in_every_engine(table, seed, rewrite_bytes):
+def test_random_nights_read_alike_in_every_engine(table, monkeypatch, seed, rewrite_bytes):
+    monkeypatch.setattr(deletion, "INLINE_BYTES", 60)  # both kinds of vectors
     night = Night(table, seed, rewrite_bytes)
     for step in range(24):
         night.commit(night.random.choice([0, 1, 5, 100, 300]))
