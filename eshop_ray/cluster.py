@@ -27,14 +27,16 @@ def start_ray(config: RaySection, num_cpus: float, num_gpus: float = 0) -> None:
     address = config.address or os.environ.get("RAY_ADDRESS")
     if not ray.is_initialized():
         _init(config, address)
-    limits = _limits()
+    limits = {**ray.cluster_resources(), **config.limits}
     where = "the cluster" if address else "this machine's Ray"
     for resource, needed in (("CPU", num_cpus), ("GPU", num_gpus)):
         if limits.get(resource, 0) < needed:
-            remedy = "raise `ray.num_cpus`" if resource == "CPU" and not address else f"add nodes with {resource}s"
+            remedy = f"add nodes with {resource}s, or say in `ray.limits` what it can grow to"
+            if resource == "CPU" and not address:
+                remedy = f"raise `ray.num_cpus` to at least {needed:g}"
             raise UserError(
                 f"the job needs {needed:g} logical {resource}s at one time, {where} has {limits.get(resource, 0):g}; "
-                f"{remedy} to at least {needed:g}, or lower `num_workers` or `concurrency`"
+                f"{remedy}, or lower `num_workers` or `concurrency`"
             )
 
 
@@ -61,13 +63,3 @@ def _init(config: RaySection, address: str | None) -> None:
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     logging.getLogger("ray.data").setLevel(logging.WARNING)
-
-
-def _limits() -> dict[str, float]:
-    """Return the resources of the cluster at its largest, where an autoscaler states them, else as it stands."""
-    from ray._private.state import state
-
-    limits = dict(ray.cluster_resources())
-    for resource, amount in (state.get_max_resources_from_cluster_config() or {}).items():
-        limits[resource] = max(limits.get(resource, 0), amount)
-    return limits

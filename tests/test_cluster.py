@@ -32,3 +32,8 @@ def test_too_few_cpus_on_a_cluster_asks_for_nodes(monkeypatch):
 def test_missing_gpu():
     message = refuse(RaySection(), num_cpus=1, num_gpus=1)
     assert "needs 1 logical GPUs at one time, this machine's Ray has 0; add nodes with GPUs" in message
+
+
+def test_cluster_that_grows_on_demand_says_how_far():
+    start_ray(RaySection(address="10.0.0.1:6379", limits={"CPU": 100, "GPU": 8}), num_cpus=90, num_gpus=8)
+    assert "has 8;" in refuse(RaySection(address="10.0.0.1:6379", limits={"GPU": 8}), num_cpus=1, num_gpus=9)

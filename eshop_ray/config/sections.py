@@ -181,6 +181,9 @@ class RaySection(Section):
     num_cpus: PositiveInt | None = None
     """Logical CPUs of a Ray started here; None takes the machine's cores, at least 4. They are bookkeeping:
     more of them than cores is fine."""
+    limits: dict[str, float] = {}
+    """What the cluster can grow to, e.g. `{CPU: 136, GPU: 8}`; Ray does not tell, and without it what stands now
+    counts."""
 
 
 class Config(Section):

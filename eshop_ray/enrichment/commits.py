@@ -66,7 +66,7 @@ class Committer:
         self.counts.update(report["counts"])
         for name, counts in report["histograms"].items():
             self.histograms[name].merge(Histogram(counts=counts))
-        self.examples = [*self.examples, *report["examples"]][:MAX_EXAMPLES]
+        self.examples = sorted([*self.examples, *report["examples"]], key=_is_less_telling)[:MAX_EXAMPLES]
         self._note_throughput()
 
     def flush(self) -> None:
@@ -100,6 +100,10 @@ class Committer:
         self.throughput.append((round(time.monotonic() - self._started, 2), rows, tokens))
         if len(self.throughput) > MAX_POINTS:
             self.throughput = self.throughput[1::2]
+
+
+def _is_less_telling(example: Row) -> bool:
+    return bool(example["change"] != "changed")
 
 
 def _by_path(writer: Writer, places: Iterable[tuple[int, int]]) -> Mapping[str, list[int]]:

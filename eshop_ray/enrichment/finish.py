@@ -38,8 +38,9 @@ class Finisher:
         for row in rows:
             enriched, bad = answered_rows(row, stamp)
             report.add_answer(row)
-            for target in row["targets"]:
+            for target, made in zip(row["targets"], enriched, strict=True):
                 report.add_target(target, row["task"], is_bad=bool(bad))
+                report.add_example(target, made)
             report.add_rows(enriched, bad)
         return report.write(self.enriched, self.quarantine)
 
@@ -56,6 +57,8 @@ class Finisher:
                 enriched, bad = settled_rows(row, old, self._stamp())
                 report.add_rows(enriched, bad)
                 report.add_settled(row)
+                for made in enriched:
+                    report.add_example(row, made)
             yield report.write(self.enriched, self.quarantine)
 
     def _take(self, file: DataFile, rows: Sequence[Row]) -> list[Row]:
@@ -112,8 +115,13 @@ class Report:
         self.bad += bad
         for row in bad:
             self.counts[f"new_reason/{row['reason']}"] += 1
-        if len(self.examples) < MAX_EXAMPLES:
-            self.examples += [_example(row) for row in enriched[:1] if row.get("prediction")]
+
+    def add_example(self, target: Mapping[str, Any], made: Row) -> None:
+        """Keep a few rows to be shown; `old` is where the row stands that gives way."""
+        if made.get("prediction") and len(self.examples) < MAX_EXAMPLES:
+            shown = {name: made[name] for name in ("product_id", "task", "status")}
+            old = [target["old_file"], target["old_position"]] if target["old_file"] is not None else None
+            self.examples.append({**shown, "change": target["change"], "after": made["prediction"], "old": old})
 
     def write(self, enriched: Table, quarantine: Table) -> Row:
         """Write both tables' files and return the report as plain values."""
@@ -143,7 +151,3 @@ def _write(table: Table, rows: Sequence[Row], schema: pa.Schema) -> Row | None:
         return None
     file: Row = table.write_file(pa.Table.from_pylist(list(rows), schema=schema)).to_row()
     return file
-
-
-def _example(row: Row) -> Row:
-    return {**{name: row[name] for name in ("product_id", "task", "status")}, "after": row["prediction"]}

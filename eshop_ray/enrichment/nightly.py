@@ -6,9 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from eshop_ray.artifacts import fingerprint, write_json
 from eshop_ray.config import Config
-from eshop_ray.enrichment.lineage import write_run_record
+from eshop_ray.enrichment.lineage import hash_log, write_run_record
 from eshop_ray.enrichment.passes import run_pass
 from eshop_ray.enrichment.pipeline import enrich
 from eshop_ray.enrichment.report import write_report
@@ -49,19 +51,21 @@ def run_night(config: Config, model: Model, replay: bool = False) -> dict[str, A
         UserError: if the run could not be finished, or more rows are in quarantine than the config allows: the good
             rows are committed and the report is written all the same.
     """
+    pa.set_memory_pool(pa.system_memory_pool())  # others keep what a rewritten file took for the rest of the night
     run = Run(config, model, replay)
     record = _record(run)
     write_run_record(config.run_dir, run.run_id, record)
     enrich(run)
+    _find_before(run)
     with run.timed("maintain"):
         upkeep = [
-            maintain(table, writer, merge_groups(table), config.table.retention_hours)
-            for table, writer in ((run.enriched, run.writer), (run.quarantine, run.bad_writer))
+            maintain(table, writer, merge_groups(table), config.table.retention_hours) for table, writer in run.tables
         ]
     stats = summarize(run, read_statistics(config.run_dir))
     stats["num_merged_files"] = sum(done.num_merged_files for done in upkeep)
     write_json(config.run_dir / STATISTICS, stats)
-    write_run_record(config.run_dir, run.run_id, {**record, "table_version": run.writer.version})
+    logs = {table.uri: hash_log(table, since=writer.snapshot.version - 1) for table, writer in run.tables}
+    write_run_record(config.run_dir, run.run_id, {**record, "table_version": run.writer.version, "logs": logs})
     report = write_report(config.run_dir, stats)
     for name in SHOWN:
         logger.info("%-32s %9d", name, stats[name])
@@ -93,6 +97,15 @@ def merge_groups(table: Table) -> MergeAll:
             yield DataFile.from_row(merged[number])
 
     return merge_all
+
+
+def _find_before(run: Run) -> None:
+    """Fill in what the rows that are shown said last night, while their old files are sure to be there."""
+    for example in run.committer.examples:
+        old, example["before"] = example.pop("old"), None
+        if old is not None:
+            file = run.writer.snapshot.files[old[0]]
+            example["before"] = run.enriched.take(file, [old[1]], ["prediction"])["prediction"][0].as_py()
 
 
 def _record(run: Run) -> dict[str, Any]:

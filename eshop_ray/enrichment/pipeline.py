@@ -74,8 +74,8 @@ def scan(run: Run) -> Terms:
     )
     for report in run_pass(read, run.reviews):
         run.counts.update(num_reviews=report["num_rows"], num_unreadable=report["num_unreadable"])
-    _sort(partial(workspace.sort_enriched, table=run.enriched, work=work), run.writer)
-    _sort(partial(workspace.sort_quarantined, table=run.quarantine, work=work), run.bad_writer)
+    for sort, (table, writer) in zip((workspace.sort_enriched, workspace.sort_quarantined), run.tables, strict=True):
+        _sort(partial(sort, table=table, work=work), writer)
     return _terms(run, sorted(categories))
 
 

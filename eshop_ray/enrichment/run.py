@@ -68,6 +68,11 @@ class Run:
         self.counts: Counter[str] = Counter()
         self.phases: dict[str, float] = {}
 
+    @property
+    def tables(self) -> tuple[tuple[Table, Writer], ...]:
+        """The enriched table and the quarantine, each with its writer."""
+        return (self.enriched, self.writer), (self.quarantine, self.bad_writer)
+
     @contextmanager
     def timed(self, phase: str) -> Iterator[None]:
         """Note the seconds of a phase."""

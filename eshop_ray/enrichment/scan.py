@@ -28,9 +28,9 @@ PRODUCT_ROWS = pa.schema(
 
 REVIEW_ROWS = pa.schema([("product_id", pa.string()), ("text", pa.string()), ("votes", pa.float64())])
 
-PART_ROWS = 20_000
+PART_ROWS = 8_000
 """Rows that a task holds before it writes them out."""
-PART_CHARACTERS = 16_000_000
+PART_CHARACTERS = 8_000_000
 """Characters of text after which it writes sooner."""
 MAX_CHARACTERS = 100_000
 """A text longer than this fits no prompt; it is not carried further."""

@@ -56,7 +56,7 @@ def summarize(run: Run, previous: Mapping[str, Any] | None) -> dict[str, Any]:
         "phases": run.phases,
         "throughput": committer.throughput,
         "histograms": {name: histogram.to_dict() for name, histogram in committer.histograms.items()},
-        "examples": [{**example, "before": None} for example in committer.examples],
+        "examples": committer.examples,
         "num_commits": committer.num_commits,
         "num_files": committer.num_files,
         "table_version": run.writer.version,

@@ -1,6 +1,7 @@
 """Memory of a nightly run against the size of the catalogue: `python -m tests.bench.enrich_memory [PRODUCTS ...]`.
 
-A synthetic catalogue with one review a product, the simulated engine, a first night and a second one with 1 % changed.
+A synthetic catalogue with one review a product to be summarised, the simulated engine, a first night and a second one
+with 1 % changed.
 Prints a table and writes `runs/bench/enrich_memory.json`. Memory is each process's own (USS): what Ray's object store
 shares is bounded by Ray and counted apart.
 """
@@ -18,7 +19,24 @@ from shutil import rmtree
 import psutil
 
 ROOT = Path(__file__).parents[2]
-WORDS = "steel wool red blue warm light large small cotton travel kitchen garden soft deep round flat".split()
+WORDS = [
+    "steel",
+    "wool",
+    "red",
+    "blue",
+    "warm",
+    "light",
+    "large",
+    "small",
+    "cotton",
+    "travel",
+    "kitchen",
+    "garden",
+    "soft",
+    "deep",
+    "round",
+    "flat",
+]
 CATEGORIES = [f"category {number}" for number in range(20)]
 
 
@@ -29,9 +47,9 @@ def write_shop(folder, num_products, changed_share):
         for number in range(num_products):
             words = [WORDS[(number >> shift) % len(WORDS)] for shift in (0, 4, 8, 12, 16)]
             night = " second night" if step and number % step == 0 else ""
-            name = f"{' '.join(words)} {number}"
+            name = f"{' '.join(words)} {number}{night}"
             category = CATEGORIES[number % len(CATEGORIES)]
-            description = f"{' '.join(words * 6)}{night}"
+            description = " ".join(words * 6)
             row = {"id": f"p{number}", "name": name, "category": category, "description": description}
             products.write(json.dumps(row) + "\n")
             review = {"parent_asin": f"p{number}", "text": " ".join(words * 5), "helpful_vote": number % 7}
@@ -80,7 +98,12 @@ def run_night(folder, name):
         "catalog.path=products.jsonl",
         "reviews.path=reviews.jsonl",
     ]
-    command += ["infer.engine=simulated", "table.rows_per_file=2048", "infer.batch_size=1024"]
+    command += [
+        "enrich.tasks=[summarization]",
+        "infer.engine=simulated",
+        "table.rows_per_file=2048",
+        "infer.batch_size=1024",
+    ]
     started = time.monotonic()
     process = subprocess.Popen(command, cwd=ROOT, start_new_session=True)
     watch = Watch(process.pid)

@@ -1,0 +1,137 @@
+"""Whole nights on real Ray and a real Delta table; the engine is simulated, its faults included."""
+
+import pytest
+
+from eshop_ray.enrichment.nightly import run_night
+from eshop_ray.enrichment.run import Model
+from eshop_ray.errors import UserError
+from tests.enrichment.shop import COUNTED, product, review
+
+pytestmark = pytest.mark.ray
+
+def test_second_night_costs_what_changed(shop):
+    first = shop.night()
+    assert (first["num_rows"], first["num_new"], first["num_empty"]) == (120, 120, 20)
+    assert shop.night()["num_inferred"] == 0
+
+    shop.products[3] = product(3, name="blue scarf 3")
+    shop.reviews.append(review(4, "even better", 99))
+    del shop.products[7]
+    shop.products.append(product(100))
+    before = shop.rows()
+    second = shop.night()
+    assert {name: second[name] for name in COUNTED} == {
+        "num_new": 3,
+        "num_changed": 3,
+        "num_unchanged": 114,
+        "num_deleted": 3,
+        "num_quarantined": 0,
+    }
+    assert second["num_inferred"] == 5  # p3: name and category; p4: reviews; p100: name and category
+    after = shop.rows()
+    changed = {key for key in after if after[key] != before.get(key)}
+    tagged, categorized, summed_up = (
+        {(f"p{number}", task) for number in (3, 7, 100)} for task in ("ner_tagging", "classification", "summarization")
+    )
+    assert changed == tagged | categorized | summed_up - {("p3", "summarization")} | {("p4", "summarization")}
+    assert {after["p7", task]["status"] for task in ("classification", "ner_tagging")} == {"deleted"}
+
+
+def test_returned_product_is_restored_without_the_engine(shop):
+    shop.night()
+    gone = shop.products.pop(6)
+    before = shop.rows()
+    shop.night()
+    shop.products.append(gone)
+    stats = shop.night()
+    assert (stats["num_new"], stats["num_inferred"], stats["num_duplicates_reused"]) == (3, 0, 3)
+    after = shop.rows()
+    for task in ("classification", "ner_tagging", "summarization"):
+        assert {**after["p6", task], "updated_at": None} == {**before["p6", task], "updated_at": None}
+
+
+def test_equal_questions_are_asked_once(shop):
+    shop.products = [{**product(number), "name": "same", "description": "same"} for number in range(30)]
+    shop.reviews = []
+    stats = shop.night()
+    assert (stats["num_inferred"], stats["num_duplicates_reused"], stats["num_new"]) == (2, 58, 90)
+    shop.products.append({**product(31), "name": "same", "description": "same"})
+    later = shop.night()
+    assert (later["num_inferred"], later["num_duplicates_reused"]) == (0, 2)
+
+
+def test_new_model_asks_everything_again(shop):
+    shop.night()
+    stats = shop.night(model="better model")
+    assert (stats["num_changed"], stats["num_inferred"]) == (120, 100)
+    assert {row["model_digest"] for row in shop.rows().values()} == {"better model"}
+
+
+def test_bad_rows_go_to_quarantine_with_their_reason(shop):
+    shop.products += [
+        {"id": "typed", "name": 5, "category": "Garden"},
+        {"id": "empty", "name": "", "description": None},
+        {"id": "long", "name": "x" * 200_000, "category": "Garden"},
+        {"id": "p1", "name": "twice"},
+        {"name": "without id"},
+    ]
+    shop.raw = b'{"id": "broken\n\xff\xfe\n'
+    shop.reviews.append({"parent_asin": "p1", "text": 7})
+    shop.faults = {"truncate_on": "scarf 11", "empty_on": "number 12", "reject_on": "scarf 13"}
+    stats = shop.night()
+    reasons = {(row["product_id"], row["task"]): row["reason"] for row in shop.quarantine()}
+    assert reasons["typed", "ner_tagging"] == reasons["typed", "classification"] == "wrong_type"
+    assert reasons["empty", "ner_tagging"] == reasons["empty", "classification"] == "missing_text"
+    assert reasons["long", "ner_tagging"] == "too_long"
+    assert reasons["p11", "ner_tagging"] == "truncated"
+    assert reasons["p12", "classification"] == "unparseable"
+    assert reasons["p13", "classification"] == "engine"
+    unreadable = sorted(row["reason"] for row in shop.quarantine() if row["task"] is None)
+    assert unreadable == ["duplicate_id", "missing_id", "unreadable", "unreadable", "wrong_type"]
+    assert stats["num_quarantined"] == len(shop.quarantine()) == sum(stats["quarantine"].values())
+    assert all(row["attempts"] == 1 and row["fingerprint"] and row["message"] for row in shop.quarantine())
+    assert shop.rows()["p11", "ner_tagging"]["prediction"] is None
+
+    again = shop.night()  # nothing but the engine's refusal is asked again
+    assert (again["num_quarantined"], again["num_inferred"]) == (stats["num_quarantined"], 3)
+
+
+def test_replay_empties_the_quarantine_once_the_trouble_is_over(shop):
+    shop.faults = {"truncate_on": "scarf 11"}
+    num_bad = shop.night()["num_quarantined"]
+    assert num_bad > 0
+    shop.faults = {}
+    assert shop.night()["num_quarantined"] == num_bad
+    stats = shop.night(replay=True)
+    assert (stats["num_quarantined"], stats["num_changed"]) == (0, num_bad)
+    assert shop.quarantine() == []
+    assert shop.rows()["p11", "classification"]["status"] == "enriched"
+
+
+def test_too_large_a_share_fails_after_the_good_rows_are_committed(shop):
+    shop.products += [{"id": f"bad{number}"} for number in range(20)]
+    with pytest.raises(UserError, match="max_quarantined_share=0"):
+        shop.night(enrich={"max_quarantined_share": 0.1})
+    assert shop.rows()["p1", "classification"]["status"] == "enriched"
+    assert (shop.folder / "runs" / "shop" / "enrichment.html").exists()
+
+
+def test_row_that_kills_the_engine_is_the_only_one_lost(shop):
+    shop.faults = {"kill_on": "scarf 21"}
+    stats = shop.night(enrich={"max_quarantined_share": 1.0, "tasks": ["ner_tagging"]})
+    assert (stats["num_new"], stats["num_quarantined"]) == (39, 1)
+    assert [(row["product_id"], row["reason"]) for row in shop.quarantine()] == [("p21", "engine_killed")]
+
+
+def test_empty_export_does_not_turn_the_table_into_tombstones(shop):
+    shop.night()
+    shop.products = []
+    with pytest.raises(UserError, match="nothing was changed"):
+        shop.night()
+    assert {row["status"] for row in shop.rows().values()} == {"enriched", "empty"}
+
+
+def test_missing_catalogue_is_said_before_the_table_is_touched(shop):
+    with pytest.raises(UserError, match="no such file"):
+        run_night(shop.config(catalog={"path": "elsewhere.jsonl"}), Model(None, "model"))
+    assert not (shop.folder / "runs" / "shop" / "enriched").exists()
