@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from typing import IO, Any
+from typing import IO, Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -25,17 +25,23 @@ Positions = npt.NDArray[np.int64]
 
 
 class ParquetBuilder:
-    """A data file in the making, in memory: compressed bytes and at most one row group of rows."""
+    """A data file in the making; at most one row group of rows is in memory."""
 
-    def __init__(self, schema: pa.Schema) -> None:
+    def __init__(self, schema: pa.Schema, sink: IO[bytes]) -> None:
         self._schema = schema
-        self._sink = pa.BufferOutputStream()
-        self._writer = pq.ParquetWriter(self._sink, schema, compression="zstd")
+        self._writer = pq.ParquetWriter(pa.PythonFile(sink, mode="w"), schema, compression="zstd")
         self._pending: list[pa.Table] = []
         self._pending_rows = self._pending_bytes = 0
         self._bounds: dict[str, tuple[Any, Any]] = dict.fromkeys(schema.names[:_NUM_BOUNDED], (None, None))
         self._num_nulls = dict.fromkeys(self._bounds, 0)
         self.num_rows = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, error: type[BaseException] | None, *details: object) -> None:
+        if error is not None:
+            self._writer.is_open = False  # else PyArrow would finish the file when it is collected, sink or no sink
 
     def append(self, rows: pa.Table) -> None:
         """Add rows; columns that the schema does not name are left out."""
@@ -49,8 +55,8 @@ class ParquetBuilder:
         if self._pending_rows >= ROW_GROUP_ROWS or self._pending_bytes >= ROW_GROUP_BYTES:
             self._flush()
 
-    def finish(self) -> tuple[bytes, str]:
-        """Return the file's bytes and its statistics as Delta writes them."""
+    def finish(self) -> str:
+        """Write the rest and return the file's statistics as Delta writes them."""
         self._flush()
         self._writer.close()
         bounds = self._bounds.items()
@@ -61,7 +67,7 @@ class ParquetBuilder:
             "maxValues": {name: high for name, (_, high) in bounds if high is not None and len(high) <= _BOUND_CHARS},
             "nullCount": self._num_nulls,
         }
-        return self._sink.getvalue().to_pybytes(), json.dumps(stats)
+        return json.dumps(stats)
 
     def _flush(self) -> None:
         if self._pending:

@@ -1,10 +1,9 @@
 """Bytes of a table in a local folder or an object store, and storage trouble in the user's words."""
 
-import io
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -15,10 +14,10 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import AzureStore, GCSStore, LocalStore, ObjectStore, S3Store
 
+from eshop_ray.enrichment.table.streams import RandomReader, Sink
 from eshop_ray.errors import UserError
 
 if TYPE_CHECKING:  # stubs only
-    from obstore import ReadableFile
     from obstore.store import ClientConfig, RetryConfig
 
 MAX_RETRIES = 5
@@ -26,6 +25,8 @@ RETRY_TIMEOUT = timedelta(seconds=60)
 """Passing trouble of an object store (5xx, lost connections) is retried this often and this long."""
 
 _READ_AHEAD = 1 << 20
+_PART_BYTES = 5 << 20
+_NUM_PARTS_IN_FLIGHT = 2
 _STAYS = "what was committed stays; mend the storage and run it again: it goes on from there"
 _REASONS = (
     re.compile(r"([A-Z][\w ]+) \(os error \d+\)"),
@@ -112,7 +113,7 @@ class Storage:
         """
         with self.explain("read"):
             reader = obstore.open_reader(self._store, path, buffer_size=_READ_AHEAD)
-            yield cast(IO[bytes], _RandomReader(reader))
+            yield cast(IO[bytes], RandomReader(reader))
 
     def write(self, path: str, data: bytes) -> None:
         """Write a whole file or nothing.
@@ -122,6 +123,25 @@ class Storage:
         """
         with self.explain("written"):
             obstore.put(self._store, path, data)
+
+    @contextmanager
+    def open_sink(self, path: str) -> Iterator[Sink]:
+        """Write a file bit by bit; it is there once the block has ended.
+
+        Raises:
+            StorageError: if the storage refuses, also while it is written.
+        """
+        with self.explain("written"):
+            writer = obstore.open_writer(
+                self._store, path, buffer_size=_PART_BYTES, max_concurrency=_NUM_PARTS_IN_FLIGHT
+            )
+            try:
+                yield Sink(writer)
+            except BaseException:
+                with suppress(BaseError, OSError):  # an orphan for the vacuum, not parts that nobody sees
+                    writer.close()
+                raise
+            writer.close()
 
     def create(self, path: str, data: bytes) -> bool:
         """Write a whole file if there is none of that name; return whether this call wrote it.
@@ -205,28 +225,6 @@ class Storage:
         raise UserError(
             f"{self.shown}: no storage is known as `{scheme}`; use a local folder, `s3://`, `gs://` or `az://`"
         )
-
-
-class _RandomReader(io.RawIOBase):
-    """An object store's reader as the file that PyArrow wants."""
-
-    def __init__(self, reader: "ReadableFile") -> None:
-        self._reader = reader
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        return self._reader.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._reader.tell()
-
-    def read(self, size: int = -1) -> bytes:
-        return bytes(self._reader.readall() if size < 0 else self._reader.read(size))
 
 
 def _reason(error: Exception) -> str:

@@ -4,7 +4,6 @@ Every version holds one row per key. Workers write data files; they count only o
 them.
 """
 
-import hashlib
 import json
 import logging
 import time
@@ -12,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import IO, Any
+from typing import IO, Any, cast
 from uuid import uuid4
 
 import numpy as np
@@ -82,22 +81,20 @@ class Table:
         return self.write_batches([rows])
 
     def write_batches(self, batches: Iterable[pa.Table]) -> DataFile:
-        """Write a stream of rows as one new data file; what is in memory is its compressed bytes and a row group.
+        """Write a stream of rows as one new data file; a row group is in memory.
 
         Raises:
             StorageError: if the storage refuses.
             ValueError: if there are no rows.
         """
-        builder = ParquetBuilder(self.schema)
-        for batch in batches:
-            builder.append(batch)
-        if builder.num_rows == 0:
-            raise ValueError("a data file needs rows")
-        data, stats = builder.finish()
         path = f"part-{uuid4()}.parquet"
-        self.storage.write(path, data)
-        tags = {SHA256: hashlib.sha256(data).hexdigest()}
-        return DataFile(path, len(data), builder.num_rows, int(time.time() * 1000), stats, tags)
+        with self.storage.open_sink(path) as sink, ParquetBuilder(self.schema, cast(IO[bytes], sink)) as builder:
+            for batch in batches:
+                builder.append(batch)
+            if builder.num_rows == 0:
+                raise ValueError("a data file needs rows")
+            stats = builder.finish()
+        return DataFile(path, sink.size, builder.num_rows, int(time.time() * 1000), stats, {SHA256: sink.sha256})
 
     def iter_batches(self, file: DataFile, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
         """Yield a file's live rows in batches, with the columns chosen and the physical row number, `position`.
