@@ -75,12 +75,12 @@ class Log:
         """Yield the actions of a checkpoint that say what the table holds.
 
         Raises:
-            UserError: if one of its files is gone.
+            FileNotFoundError: if one of its files is gone, as in the middle of somebody's clean-up.
         """
         for path in checkpoint.paths:
             data = self._storage.read(path)
             if data is None:
-                raise UserError(f"{self._storage.shown} lost {path} of its log; restore it or set another `table.uri`")
+                raise FileNotFoundError(path)
             file = pq.ParquetFile(pa.BufferReader(data))
             for batch in file.iter_batches(columns=_CHECKPOINT_COLUMNS):
                 for name, column in zip(batch.schema.names, batch.columns, strict=True):

@@ -83,11 +83,14 @@ def load(storage: Storage, version: int | None = None) -> Snapshot | None:
 
 
 def _replay(log: Log, listing: Listing, version: int) -> _State | None:
-    """Sum up the log to a version; None where an entry is gone, as in the middle of somebody's clean-up."""
+    """Sum up the log to a version; None where a part of it is gone, as in the middle of somebody's clean-up."""
     state, start = _State(), 0
     usable = [checkpoint for checkpoint in listing.checkpoints if checkpoint.version <= version]
     if usable:
-        state.apply(log.read_checkpoint(usable[-1]))
+        try:
+            state.apply(log.read_checkpoint(usable[-1]))
+        except FileNotFoundError:
+            return None
         start = usable[-1].version + 1
     for actions in log.read_range(range(start, version + 1)):
         if actions is None:

@@ -10,6 +10,7 @@ from pyroaring import BitMap64
 
 from eshop_ray.enrichment.table import DataFile, Table, Writer
 from eshop_ray.enrichment.table.deletion import VectorWriter
+from eshop_ray.enrichment.table.log import Log
 from eshop_ray.errors import UserError
 from tests.enrichment.table.engines import SCHEMA, make_rows, read_own, read_polars
 
@@ -81,6 +82,19 @@ def test_checkpoint_in_parts_counts_once_it_is_whole(table):
     parts[0].unlink()
     with pytest.raises(UserError, match="its newest version needs are missing"):
         table.snapshot()
+
+
+def test_clean_up_between_listing_and_reading_does_no_harm(table, monkeypatch):
+    fill(table, 8)
+    table.checkpoint(3)
+    listings = [Log(table.storage).list()]
+    writer = fill(table, 12)
+    for path in folder_of(table).glob("0000000000000000000?.*"):
+        path.unlink()
+    look = Log.list
+    monkeypatch.setattr(Log, "list", lambda log: listings.pop() if listings else look(log))
+    assert table.snapshot().version == writer.version
+    assert listings == []
 
 
 def test_gap_is_told(table):
