@@ -19,24 +19,8 @@ from shutil import rmtree
 import psutil
 
 ROOT = Path(__file__).parents[2]
-WORDS = [
-    "steel",
-    "wool",
-    "red",
-    "blue",
-    "warm",
-    "light",
-    "large",
-    "small",
-    "cotton",
-    "travel",
-    "kitchen",
-    "garden",
-    "soft",
-    "deep",
-    "round",
-    "flat",
-]
+WORDS = ["steel", "wool", "red", "blue", "warm", "light", "large", "small"]
+WORDS += ["cotton", "travel", "kitchen", "garden", "soft", "deep", "round", "flat"]
 CATEGORIES = [f"category {number}" for number in range(20)]
 
 
