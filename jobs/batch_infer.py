@@ -1,12 +1,15 @@
 """Records -> predictions: `python -m jobs.batch_infer CONFIG`."""
 
 import logging
+from pathlib import Path
 
 from eshop_ray import artifacts
 from eshop_ray.cluster import start_ray
 from eshop_ray.config import Config
 from eshop_ray.inference.batch import fingerprint_inference, infer_split
+from eshop_ray.inference.vllm import count_gpus
 from eshop_ray.models import find_model, model_digest
+from eshop_ray.serving.app import APP_CPUS, ensure_running
 from jobs._main import main
 
 logger = logging.getLogger(__name__)
@@ -23,10 +26,20 @@ def run(config: Config) -> None:
         if artifacts.is_current(folder, inputs):
             logger.info("predictions are up to date: %s", folder)
             continue
-        start_ray(config.ray, num_cpus=config.infer.concurrency + 2, num_gpus=config.infer.num_gpus)
+        start_engine(config, model_dir, parents["model"])
         for count, value in infer_split(config, model_dir, folder, inputs, parents).items():
             logger.info("%-32s %9d", f"{name} {count}", value)
     artifacts.write_run_manifest(config.run_dir)
+
+
+def start_engine(config: Config, model_dir: Path, digest: str) -> None:
+    """Start Ray, see that the plan fits, and deploy the model where it is asked through Ray Serve."""
+    if config.infer.engine == "serve":
+        start_ray(config.ray, num_cpus=APP_CPUS + 1, num_gpus=int(config.serve.use_gpu))
+        ensure_running(config.serve, model_dir, digest)
+    else:
+        num_gpus = config.infer.concurrency * count_gpus(config.infer)
+        start_ray(config.ray, num_cpus=config.infer.concurrency + 2, num_gpus=num_gpus)
 
 
 if __name__ == "__main__":

@@ -6,23 +6,20 @@ from ray import serve
 
 from eshop_ray.cluster import start_ray
 from eshop_ray.config import Config
-from eshop_ray.models import find_model
-from eshop_ray.serving.app import build_app
+from eshop_ray.models import find_model, model_digest
+from eshop_ray.serving.app import APP_CPUS, SERVE_APP, build_app
 from jobs._main import main
 
 logger = logging.getLogger(__name__)
-
-CPUS_PER_REPLICA = 2
-"""What Ray Serve LLM reserves for a replica."""
 
 
 def run(config: Config) -> None:
     """Serve until interrupted."""
     model_dir = find_model(config, "merged")
-    start_ray(config.ray, num_cpus=CPUS_PER_REPLICA + 2, num_gpus=1 if config.serve.use_gpu else 0)
+    start_ray(config.ray, num_cpus=APP_CPUS, num_gpus=1 if config.serve.use_gpu else 0)
     serve.start(http_options={"host": config.serve.host, "port": config.serve.port})
     logger.info("starting: http://%s:%d/v1, model `%s`", config.serve.host, config.serve.port, config.serve.model_id)
-    serve.run(build_app(config.serve, model_dir), blocking=True)
+    serve.run(build_app(config.serve, model_dir, model_digest(model_dir)), blocking=True, name=SERVE_APP)
 
 
 if __name__ == "__main__":

@@ -39,6 +39,10 @@ def build_engine(config: InferConfig, model_dir: Path, ask_again: AskAgain | Non
         from eshop_ray.inference.simulated import build_simulated
 
         return build_simulated(config, ask_again)
+    if config.engine == "serve":
+        from eshop_ray.inference.serve import build_serve
+
+        return build_serve(config, model_dir, ask_again)
     from eshop_ray.inference.vllm import build_vllm
 
     return build_vllm(config, model_dir, ask_again)

@@ -14,6 +14,7 @@ from eshop_ray.config import Config
 from eshop_ray.data.prompts import add_prompts
 from eshop_ray.data.splits import read_split
 from eshop_ray.inference.base import build_engine
+from eshop_ray.inference.stage import user_errors
 from eshop_ray.progress import watch
 from eshop_ray.schema import PREDICTION_SCHEMA, encode
 from eshop_ray.tasks import get_task, list_tasks
@@ -44,6 +45,7 @@ def infer_split(
     records = read_split(config.run_dir, split, config.data.tasks, config.infer.max_rows).materialize()
     engine = build_engine(config.infer, model_dir)
     with (
+        user_errors(),
         watch(f"answering {split} with {model_dir.name}", records.count()) as board,
         stage_dir(predictions_dir) as folder,
     ):

@@ -1,15 +1,23 @@
 """The engine stage of a dataset: each block goes in with prompts and comes out with answers."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+import functools
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import pyarrow as pa
 from ray.data import ActorPoolStrategy, Dataset
 
+from eshop_ray.errors import UserError
 from eshop_ray.inference.base import AskAgain
 from eshop_ray.inference.blocks import Row, WritePrompt, add_answers, read_rows
 from eshop_ray.inference.requests import Answer, Failure, Request
 from eshop_ray.inference.supervisor import Limits, SupervisedEngine, Supervisor
+
+Value = TypeVar("Value")
 
 BLOCKS_IN_FLIGHT = 2
 """Blocks that one engine works on: with one, it would idle at the end of each."""
@@ -31,16 +39,22 @@ class AnswerStage:
         self._supervisor = Supervisor(build_supervised(), limits)
         self._write_prompt = write_prompt
         self._ask_again = ask_again
+        # One thread, for all blocks: a tokenizer used by two at once fails rows.
+        self._thread = ThreadPoolExecutor(max_workers=1)
 
     async def __call__(self, block: pa.Table) -> pa.Table:
         """Answer a block: one out, its rows in the same order."""
         if not block.num_rows:  # Ray may leave out an empty block's columns
             return block
-        rows = await asyncio.to_thread(read_rows, block, self._write_prompt)
+        rows = await self._compute(read_rows, block, self._write_prompt)
         await self._answer([row for row in rows if row.request])
         if self._ask_again:
-            await self._answer(await asyncio.to_thread(choose_again, block, rows, self._ask_again))
-        return await asyncio.to_thread(add_answers, block, rows)
+            await self._answer(await self._compute(choose_again, block, rows, self._ask_again))
+        return await self._compute(add_answers, block, rows)
+
+    async def _compute(self, function: Callable[..., Value], *arguments: Any) -> Value:
+        """Keep heavy work off the event loop, which the engine's calls wait on."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, functools.partial(function, *arguments))
 
     async def _answer(self, rows: Sequence[Row]) -> None:
         outcomes = await self._supervisor.answer([row.request for row in rows if row.request])
@@ -79,6 +93,7 @@ def run_stage(
     The supervising actors ask for no CPU: they wait for their engines, which Ray Data knows nothing of, and a small
     machine has none to spare.
     """
+    prompts.context.raise_original_map_exception = True
     return prompts.map_batches(
         AnswerStage,
         fn_constructor_args=(build_supervised, limits, write_prompt, ask_again),
@@ -91,3 +106,21 @@ def run_stage(
             max_concurrent_calls_per_actor=BLOCKS_IN_FLIGHT,
         ),
     )
+
+
+@contextmanager
+def user_errors() -> Iterator[None]:
+    """Raise what the user can mend as the engine stage raised it, without Ray's trace and advice around it.
+
+    Ray Data logs each error's trace, twice, before it raises it: the raised one is enough.
+    """
+    logger = logging.getLogger("ray.data")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    except UserError as error:
+        text = str(getattr(error, "cause", error))
+        raise UserError(text.partition("\nFailed to apply UDF transform")[0]) from None
+    finally:
+        logger.setLevel(level)

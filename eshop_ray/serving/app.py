@@ -1,30 +1,74 @@
 """The merged model as an OpenAI-compatible application of Ray Serve."""
 
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from eshop_ray.cluster import cpu_engine_environment
 from eshop_ray.config import ServeSection
+from eshop_ray.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+SERVE_APP = "eshop"
+"""Name of the application: one per cluster, for the endpoint's clients and for bulk jobs alike."""
+
+DIGEST_VARIABLE = "ESHOP_MODEL_DIGEST"
+"""Variable in the replicas' environment that holds the digest of the model they serve."""
+
+APP_CPUS = 3
+"""Logical CPUs of the application with one replica: two for Ray Serve LLM's replica, one for its router."""
+
+START_SECONDS = 900.0
+"""A cluster may have to find a GPU node first; an application that is not up by then lacks something."""
+
+POLL_SECONDS = 0.5
+SAY_SECONDS = 15.0
+MAX_MESSAGE = 1000
 
 
-def build_app(config: ServeSection, model_dir: Path) -> Any:
+def build_app(config: ServeSection, model_dir: Path, digest: str) -> Any:
     """Return the Ray Serve application: `/v1/chat/completions`, `/v1/completions`, `/v1/models`, streaming included.
 
     Ray Serve LLM sets no bound on requests in flight, which leaves no signal to scale on: the bounds come from
     `serve.deployment_config`.
     """
-    from ray.serve.llm import LLMConfig, build_openai_app
+    with keep_log_format():
+        from ray.serve.llm import LLMConfig, build_openai_app
 
-    return build_openai_app({"llm_configs": [LLMConfig(**build_llm_config(config, model_dir))]})
+    return build_openai_app({"llm_configs": [LLMConfig(**build_llm_config(config, model_dir, digest))]})
 
 
-def build_llm_config(config: ServeSection, model_dir: Path) -> dict[str, Any]:
-    """Return the arguments of `ray.serve.llm.LLMConfig`."""
-    engine_kwargs: dict[str, Any] = {"max_model_len": 2048, "enable_prefix_caching": True}
-    environment: dict[str, str] = {}
+@contextmanager
+def keep_log_format() -> Iterator[None]:
+    """Keep a job's log for people: Ray Serve LLM, imported, takes over the root logger and writes JSON."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    try:
+        yield
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+
+
+def build_llm_config(config: ServeSection, model_dir: Path, digest: str) -> dict[str, Any]:
+    """Return the arguments of `ray.serve.llm.LLMConfig`.
+
+    Constraints are held to by the same backend as in bulk inference: answers are the same either way.
+    """
+    engine_kwargs: dict[str, Any] = {
+        "max_model_len": 2048,
+        "enable_prefix_caching": True,
+        "structured_outputs_config": {"backend": "guidance"},
+    }
+    environment = {DIGEST_VARIABLE: digest}
     if not config.use_gpu:
         engine_kwargs.update(enforce_eager=True, dtype="bfloat16", max_num_seqs=64)
-        environment = cpu_engine_environment(config.cpu_kvcache_gib)
+        environment.update(cpu_engine_environment(config.cpu_kvcache_gib))
     return {
         "model_loading_config": {"model_id": config.model_id, "model_source": str(model_dir)},
         "accelerator_config": None if config.use_gpu else {"kind": "cpu"},
@@ -33,3 +77,82 @@ def build_llm_config(config: ServeSection, model_dir: Path) -> dict[str, Any]:
         "runtime_env": {"env_vars": environment},
         "log_engine_metrics": False,
     }
+
+
+def ensure_running(config: ServeSection, model_dir: Path, digest: str) -> None:
+    """Have the cluster serve this model, and leave it running: the next task, run or client finds it warm.
+
+    What already serves this very model is left as it is; another model's application is replaced.
+
+    Raises:
+        UserError: if the application cannot be had: it fails, its CPUs or GPUs are missing, or it belongs to a
+            declarative deployment (KubeRay's RayService), which would undo what is done here.
+    """
+    from ray import serve
+    from ray.serve import RunTarget
+
+    serve.start(http_options={"host": config.host, "port": config.port})
+    served = find_served()
+    if served is None or served.digest != digest:
+        if served is not None and served.is_declarative:
+            raise UserError(
+                f"the Ray Serve application `{SERVE_APP}` was declared elsewhere and does not serve {model_dir}: set "
+                f"its `model_source`, and {DIGEST_VARIABLE}={digest} under `runtime_env.env_vars`, where it is declared"
+            )
+        logger.info("deploying %s as Ray Serve application `%s`", model_dir, SERVE_APP)
+        target = RunTarget(build_app(config, model_dir, digest), name=SERVE_APP, route_prefix="/")
+        serve.run_many([target], wait_for_applications_running=False)
+    wait_until_running()
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What the application serves."""
+
+    digest: str | None
+    """Digest of its model; None where it was deployed by other means."""
+    is_declarative: bool
+
+
+def find_served() -> Served | None:
+    """Return what the application serves, or None if there is no such application."""
+    from ray.serve.context import _get_global_client
+    from ray.serve.schema import APIType
+
+    application = _get_global_client().get_serve_details()["applications"].get(SERVE_APP)
+    if application is None or application["status"] in ("DELETING", "NOT_STARTED"):
+        return None
+    environments = (
+        (deployment["deployment_config"].get("ray_actor_options") or {}).get("runtime_env", {}).get("env_vars", {})
+        for deployment in application["deployments"].values()
+    )
+    digests = [variables[DIGEST_VARIABLE] for variables in environments if DIGEST_VARIABLE in variables]
+    return Served(digests[0] if digests else None, application["source"] == APIType.DECLARATIVE)
+
+
+def wait_until_running() -> None:
+    """Wait for the application, and say what it waits for.
+
+    Raises:
+        UserError: if it fails, or is not up in time.
+    """
+    from ray import serve
+
+    deadline = time.monotonic() + START_SECONDS
+    said = time.monotonic()
+    while True:
+        application = serve.status().applications[SERVE_APP]
+        if application.status == "RUNNING":
+            return
+        message = " ".join(
+            filter(None, [application.message, *(one.message for one in application.deployments.values())])
+        )
+        if application.status == "DEPLOY_FAILED" or time.monotonic() > deadline:
+            raise UserError(
+                f"the Ray Serve application `{SERVE_APP}` is not up ({application.status}): {message[:MAX_MESSAGE]}; "
+                "see `serve status`, and `serve.use_gpu`, `serve.deployment_config`, `ray.num_cpus` for what it needs"
+            )
+        if time.monotonic() - said > SAY_SECONDS:
+            said = time.monotonic()
+            logger.info("waiting for `%s` (%s) %s", SERVE_APP, application.status, message[:MAX_MESSAGE])
+        time.sleep(POLL_SECONDS)
