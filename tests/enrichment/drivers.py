@@ -1,0 +1,125 @@
+"""Nights that run as `python -m jobs.enrich_catalog`, the moments to disturb them at, and a reader beside them."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import polars as pl
+import psutil
+from deltalake.exceptions import DeltaError
+
+ROOT = Path(__file__).parents[2]
+PATIENCE = 240
+"""Seconds that anything may take on a busy machine."""
+
+
+class Driver:
+    """A night's driver, in a session of its own."""
+
+    def __init__(self, shop, address=None, variables=None, **sections):
+        shop.write()
+        config = shop.folder / "enrich.json"
+        config.write_text(json.dumps(shop.config(**sections).model_dump(mode="json")))
+        self._log = shop.folder / f"driver-{time.monotonic_ns()}.log"
+        environment = {**os.environ, "HF_HUB_OFFLINE": "1", **(variables or {})}
+        environment.pop("RAY_ADDRESS", None)
+        if address:
+            environment["RAY_ADDRESS"] = address
+        with self._log.open("w") as log:
+            command = [sys.executable, "-m", "jobs.enrich_catalog", str(config)]
+            self.process = subprocess.Popen(
+                command, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True
+            )
+
+    def wait(self):
+        """Its exit status and what it printed."""
+        status = self.process.wait(PATIENCE)
+        return status, self._log.read_text()
+
+    def succeed(self):
+        status, printed = self.wait()
+        assert status == 0, printed
+
+    def is_running(self):
+        return self.process.poll() is None
+
+    def kill(self):
+        """End the driver alone; a Ray that it started notices by itself."""
+        self.process.kill()
+        self.process.wait()
+
+    def kill_session(self):
+        """End everything that it started too, wherever these have gone."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            children = psutil.Process(self.process.pid).children(recursive=True)
+            self.kill()
+            for child in children:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    child.kill()
+            psutil.wait_procs(children, timeout=PATIENCE)
+
+
+def wait_until(is_reached, is_running=lambda: True):
+    """Wait for a moment; whether it came before the end of what is running."""
+    started = time.monotonic()
+    while not is_reached():
+        if not is_running():
+            return False
+        assert time.monotonic() - started < PATIENCE, "this moment does not come"
+        time.sleep(0.02)
+    return True
+
+
+def kill_one(name, random, parent=None):
+    """SIGKILL one of the processes of a Ray worker's class below a process; return its process id."""
+    found = []
+
+    def is_found():
+        root = psutil.Process(parent)
+        for process in root.children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if process.name().startswith(name[:15]) and " ".join(process.cmdline()).startswith(name):
+                    found.append(process.pid)
+        return bool(found)
+
+    wait_until(is_found)
+    pid = random.choice(found)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    return pid
+
+
+class Reader:
+    """Reads a table over and over while others write it, as another engine would."""
+
+    def __init__(self, uri):
+        self._uri = uri
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._read)
+        self.counts = []
+        self.troubles = []
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._stopped.set()
+        self._thread.join()
+
+    def _read(self):
+        while not self._stopped.wait(0.05):
+            try:
+                table = pl.read_delta(self._uri, columns=["product_id", "task"])
+            except (DeltaError, OSError, pl.exceptions.PolarsError) as error:
+                self.troubles.append(repr(error))
+                continue
+            self.counts.append(len(table))
+            if table.n_unique() != len(table):
+                self.troubles.append(f"{len(table) - table.n_unique()} rows stand twice")
