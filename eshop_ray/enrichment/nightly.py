@@ -13,13 +13,12 @@ from eshop_ray.config import Config
 from eshop_ray.enrichment.lineage import hash_log, write_run_record
 from eshop_ray.enrichment.passes import run_pass
 from eshop_ray.enrichment.pipeline import enrich
-from eshop_ray.enrichment.report import write_report
+from eshop_ray.enrichment.report import get_quarantined_share, is_failed, write_report
 from eshop_ray.enrichment.run import Model, Run
 from eshop_ray.enrichment.statistics import summarize
 from eshop_ray.enrichment.table import DataFile, Table
 from eshop_ray.enrichment.table.compaction import Group
 from eshop_ray.enrichment.table.maintenance import MergeAll, maintain
-from eshop_ray.enrichment.verdict import get_quarantined_share, is_failed
 from eshop_ray.errors import UserError
 
 logger = logging.getLogger(__name__)

@@ -8,9 +8,9 @@ import pytest
 
 from eshop_ray.artifacts import MANIFEST, digest_dir, find_manifest, is_intact, write_manifest, write_run_manifest
 from eshop_ray.config import Config
-from eshop_ray.enrichment.ancestry import find_run_record
 from eshop_ray.enrichment.columns import ENRICHED_SCHEMA, QUARANTINE_SCHEMA
 from eshop_ray.enrichment.lineage import hash_log, verify, write_run_record
+from eshop_ray.enrichment.lineage.ancestry import find_run_record
 from eshop_ray.enrichment.table import Table, Writer
 from eshop_ray.errors import UserError
 from jobs.verify import run as run_job

@@ -9,7 +9,7 @@ import pytest
 
 from eshop_ray.enrichment.histogram import EDGES, Histogram
 from eshop_ray.enrichment.report import render_html, render_markdown, write_report
-from eshop_ray.enrichment.verdict import is_failed, judge
+from eshop_ray.enrichment.report.verdict import is_failed, judge
 
 TASKS = ("ner_tagging", "summarization", "classification")
 ZERO = dict.fromkeys(("new", "changed", "unchanged", "deleted", "quarantined", "inferred", "reused"), 0)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from eshop_ray.enrichment.page import Level, code
+from eshop_ray.enrichment.report.page import Level, code
 
 _SHRUNK = 0.8
 """A catalogue or a set of reviews that lost more than a fifth overnight is more often a broken export than a sale."""

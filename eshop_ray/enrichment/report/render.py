@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from eshop_ray.artifacts import write_text
-from eshop_ray.enrichment import charts
 from eshop_ray.enrichment.histogram import Histogram
-from eshop_ray.enrichment.page import Chart, Page, Section, Table, code, to_html, to_markdown
-from eshop_ray.enrichment.verdict import count, judge
+from eshop_ray.enrichment.report import charts
+from eshop_ray.enrichment.report.page import Chart, Page, Section, Table, code, to_html, to_markdown
+from eshop_ray.enrichment.report.verdict import count, judge
 
 Stats = Mapping[str, Any]
 """The content of an `enrichment.json`."""

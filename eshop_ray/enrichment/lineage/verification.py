@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 
 from eshop_ray.artifacts import write_sealed
 from eshop_ray.config import Config
-from eshop_ray.enrichment.ancestry import RECORDS, Ancestry, Origin, read_run_record
 from eshop_ray.enrichment.columns import ENRICHED_SCHEMA, QUARANTINE_SCHEMA
+from eshop_ray.enrichment.lineage.ancestry import RECORDS, Ancestry, Origin, read_run_record
 from eshop_ray.enrichment.table import DataFile, Table
 from eshop_ray.errors import UserError
 

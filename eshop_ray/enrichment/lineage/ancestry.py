@@ -6,7 +6,7 @@ from typing import Any
 
 from eshop_ray.artifacts import find_manifest, is_intact, read_sealed
 from eshop_ray.config import Config
-from eshop_ray.enrichment.shelf import Shelf
+from eshop_ray.enrichment.lineage.shelf import Shelf
 
 RECORDS = "enrichment"
 """Folder of the run directory with one record per enrichment run; rows name their run, so none is ever deleted."""

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from eshop_ray.enrichment.histogram import Histogram
-from eshop_ray.enrichment.page import clean_text
+from eshop_ray.enrichment.report.page import clean_text
 
 BLUE, ORANGE, RED, GRAY = "#0072b2", "#e69f00", "#d55e00", "#9aa4ad"
 CHANGE_COLORS = {"new": BLUE, "changed": ORANGE, "deleted": GRAY}
