@@ -13,6 +13,7 @@ from eshop_ray.config import TableConfig
 from eshop_ray.enrichment.finish import HISTOGRAMS
 from eshop_ray.enrichment.histogram import Histogram
 from eshop_ray.enrichment.table import DataFile, Writer
+from eshop_ray.progress import LOG_SECONDS, describe
 
 logger = logging.getLogger(__name__)
 
@@ -41,17 +42,24 @@ class Committer:
         self.throughput: list[tuple[float, int, int]] = []
         self._seen: set[str] = set()
         self._pending: list[Row] = []
-        self._started = self._committed = time.monotonic()
+        self._started = self._committed = self._shown = time.monotonic()
 
-    def consume(self, reports: Iterable[Row]) -> None:
-        """Take all reports of a pass; whatever ends it, what was finished is committed."""
-        self._started = self._committed = time.monotonic()
+    def consume(self, reports: Iterable[Row], num_asked: int = 0) -> None:
+        """Take all reports of a pass; whatever ends it, what was finished is committed.
+
+        Args:
+            reports: What `Finisher` returns, as units are finished.
+            num_asked: Questions among them, for a person who watches.
+        """
+        self._started = self._committed = self._shown = time.monotonic()
         try:
-            for report in _ticking(reports, self.config.commit_seconds / 4):
+            for report in _ticking(reports, min(self.config.commit_seconds / 4, LOG_SECONDS)):
                 if report is not None:
                     self.add(report)
                 if self._is_due():
                     self.flush()
+                if num_asked:
+                    self._show(num_asked)
         except BaseException:
             self._flush_quietly()
             raise
@@ -86,6 +94,13 @@ class Committer:
     def _is_due(self) -> bool:
         is_old = time.monotonic() - self._committed >= self.config.commit_seconds
         return len(self._pending) >= self.config.commit_files or (bool(self._pending) and is_old)
+
+    def _show(self, num_asked: int) -> None:
+        now = time.monotonic()
+        if now - self._shown >= LOG_SECONDS:
+            self._shown = now
+            _, rows, tokens = self.throughput[-1] if self.throughput else (0.0, 0, 0)
+            logger.info("enriching: %s", describe({"rows": rows, "tokens": tokens}, num_asked, now - self._started))
 
     def _flush_quietly(self) -> None:
         """Save what is finished while another error is on its way to the user."""

@@ -128,7 +128,7 @@ def infer(run: Run, units: Sequence[Row]) -> None:
     finish = partial(_finish_batch, finisher=run.finisher)
     answers = engine(questions).map_batches(finish, batch_format="pyarrow", batch_size=None)
     answers.context.execution_options.resource_limits = ExecutionResources(object_store_memory=STREAM_BYTES)
-    run.committer.consume(read_reports(answers))
+    run.committer.consume(read_reports(answers), num_asked=sum(unit["num_rows"] for unit in units))
 
 
 def _load_units(units: Sequence[Row], temperature: float, constrained: bool) -> Dataset:

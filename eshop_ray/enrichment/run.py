@@ -49,8 +49,12 @@ class Run:
             replay: Also ask again about what stands in quarantine.
 
         Raises:
-            UserError: if an input is missing, or a table cannot be read or written.
+            UserError: if an input is missing, the engine makes no sense here, or a table cannot be read or written.
         """
+        if config.infer.engine == "oracle":
+            raise UserError(
+                "infer.engine=oracle answers with gold targets, and a catalogue has none; use vllm or serve"
+            )
         self.config = config
         self.model = model
         self.replay = replay
