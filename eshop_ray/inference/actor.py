@@ -9,8 +9,8 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from eshop_ray.errors import UserError
+from eshop_ray.inference.lifecycle import EngineDiedError
 from eshop_ray.inference.requests import Reply, Request
-from eshop_ray.inference.supervisor import EngineDiedError
 
 logger = logging.getLogger(__name__)
 

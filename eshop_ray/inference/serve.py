@@ -11,9 +11,10 @@ from ray.exceptions import RayError, RayTaskError
 from eshop_ray.config import InferConfig
 from eshop_ray.errors import UserError
 from eshop_ray.inference.base import AskAgain, Engine
+from eshop_ray.inference.lifecycle import EngineDiedError
 from eshop_ray.inference.requests import Answer, Busy, Failure, Reply, Request, find_too_long
 from eshop_ray.inference.stage import run_stage
-from eshop_ray.inference.supervisor import EngineDiedError, Limits
+from eshop_ray.inference.supervisor import Limits
 from eshop_ray.inference.vllm import write_ids
 
 DEPLOYMENT_PREFIX = "LLMServer:"

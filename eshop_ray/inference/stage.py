@@ -14,8 +14,9 @@ from ray.data import ActorPoolStrategy, Dataset
 from eshop_ray.errors import UserError
 from eshop_ray.inference.base import AskAgain
 from eshop_ray.inference.blocks import Row, WritePrompt, add_answers, read_rows
+from eshop_ray.inference.lifecycle import SupervisedEngine
 from eshop_ray.inference.requests import Answer, Failure, Request
-from eshop_ray.inference.supervisor import Limits, SupervisedEngine, Supervisor
+from eshop_ray.inference.supervisor import Limits, Supervisor
 
 Value = TypeVar("Value")
 

@@ -6,56 +6,22 @@ the engine too, one by one. A kill from outside therefore costs no row; a row th
 """
 
 import asyncio
-import logging
 import math
-import random
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from eshop_ray.config import InferConfig
-from eshop_ray.errors import UserError
 from eshop_ray.inference.gate import Gate
+from eshop_ray.inference.lifecycle import Backoff, EngineDiedError, Lifecycle, SupervisedEngine
 from eshop_ray.inference.requests import Busy, Failure, Outcome, Reply, Request
 
-logger = logging.getLogger(__name__)
-
 MAX_DEATHS = 2
-"""Deaths of the engine with a row alone inside that make the row guilty; one could be chance."""
-
-FIRST_PAUSE = 0.5
-LONGEST_PAUSE = 60.0
-"""Seconds between tries: doubled each time, up to the longest, times a random share of 0.5 to 1."""
-
-
-class EngineDiedError(Exception):
-    """The engine is gone, or no longer to be trusted, and the calls in flight with it."""
+"""Ends of the engine, by death or by stalling, with a row alone inside that make the row guilty; one could be chance.
+Not `infer.max_retries`: while a suspect is asked, all others wait."""
 
 
 class EngineStalledError(EngineDiedError):
     """The engine left a call unanswered for too long."""
-
-
-class SupervisedEngine(Protocol):
-    """What a supervisor asks of an engine."""
-
-    async def start(self) -> None:
-        """Return when calls can be taken.
-
-        Raises:
-            EngineDiedError: if it may work the next time.
-            UserError: if it never will.
-        """
-
-    async def ask(self, requests: Sequence[Request]) -> Sequence[Reply]:
-        """Return one reply per request, in order.
-
-        Raises:
-            EngineDiedError: if the call was lost.
-        """
-
-    async def stop(self) -> None:
-        """End the engine at once, whatever state it is in; `start` may follow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +35,7 @@ class Limits:
     timeout_seconds: float
     """An engine that leaves a call unanswered for so long counts as dead."""
     max_retries: int
-    """Tries after trouble that passes."""
+    """Tries after the engine was too busy, or did not start."""
 
     @classmethod
     def of(cls, config: InferConfig, num_calls: int) -> "Limits":
@@ -106,13 +72,9 @@ class Supervisor:
     ) -> None:
         self._engine = engine
         self._limits = limits
-        self._sleep = sleep
+        self._backoff = Backoff(sleep)
         self._gate = Gate(limits.num_calls)
-        self._lifecycle = asyncio.Lock()
-        self._is_running = False
-        self._generation = 0
-        self._num_deaths_in_a_row = 0
-        self._never_starts: UserError | None = None
+        self._lifecycle = Lifecycle(engine, limits.max_retries, self._backoff)
 
     async def answer(self, requests: Sequence[Request]) -> list[Outcome]:
         """Return one outcome per request, in order. Several batches may be answered at the same time.
@@ -149,21 +111,21 @@ class Supervisor:
             else:
                 rows = self._keep(rows, replies, outcomes)
                 if rows:
-                    await self._pause(max(row.num_troubles for row in rows))
+                    await self._backoff.pause(max(row.num_troubles for row in rows))
         return None
 
     async def _ask(self, requests: Sequence[Request]) -> Sequence[Reply]:
-        generation = await self._ensure_running()
+        generation = await self._lifecycle.ensure_running()
         try:
             async with asyncio.timeout(self._limits.timeout_seconds):
                 replies = await self._engine.ask(requests)
         except TimeoutError:
-            await self._discard(generation)
+            await self._lifecycle.discard(generation)
             raise EngineStalledError(f"no answer within {self._limits.timeout_seconds:g} s") from None
         except EngineDiedError:
-            await self._discard(generation)
+            await self._lifecycle.discard(generation)
             raise
-        self._num_deaths_in_a_row = 0
+        self._lifecycle.praise()
         return replies
 
     def _keep(self, rows: Sequence[_Row], replies: Sequence[Reply], outcomes: dict[int, Outcome]) -> list[_Row]:
@@ -181,62 +143,15 @@ class Supervisor:
         return busy
 
     def _blame(self, row: _Row, death: EngineDiedError, outcomes: dict[int, Outcome]) -> list[_Row]:
-        """Count trouble with a row that was alone in the engine; return it while it may be asked again."""
-        if isinstance(death, EngineStalledError):
-            row.num_troubles += 1
-            if row.num_troubles <= self._limits.max_retries:
-                return [row]
-            outcomes[row.index] = Failure("engine", f"{death}, {row.num_troubles} times")
-            return []
+        """Count the end of an engine with a row alone inside; return the row while that may be chance."""
         row.num_deaths += 1
         if row.num_deaths < MAX_DEATHS:
             return [row]
-        outcomes[row.index] = Failure("engine_killed", f"the engine died of it {row.num_deaths} times: {death}")
+        if isinstance(death, EngineStalledError):
+            outcomes[row.index] = Failure("engine", f"{death}, {row.num_deaths} times alone")
+        else:
+            outcomes[row.index] = Failure("engine_killed", f"the engine died of it {row.num_deaths} times: {death}")
         return []
-
-    async def _ensure_running(self) -> int:
-        """Return the number of the running engine, started now if need be."""
-        async with self._lifecycle:
-            if not self._is_running:
-                await self._start()
-            return self._generation
-
-    async def _start(self) -> None:
-        """Start the engine; what was found hopeless once is not tried for every call in flight."""
-        if self._never_starts is None:
-            try:
-                await self._try_to_start()
-            except UserError as error:
-                self._never_starts = error
-        if self._never_starts is not None:
-            raise self._never_starts
-        self._is_running = True
-        self._generation += 1
-
-    async def _try_to_start(self) -> None:
-        for num_failures in range(self._limits.max_retries + 1):
-            await self._pause(self._num_deaths_in_a_row + num_failures)
-            try:
-                return await self._engine.start()
-            except EngineDiedError as death:
-                logger.warning("the engine did not start: %s", death)
-                await self._engine.stop()
-                last = death
-        raise UserError(f"the engine did not start in {self._limits.max_retries + 1} tries: {last}")
-
-    async def _discard(self, generation: int) -> None:
-        """Stop the engine that a call was lost with, unless another call has already done so."""
-        async with self._lifecycle:
-            if self._is_running and self._generation == generation:
-                self._is_running = False
-                self._num_deaths_in_a_row += 1
-                logger.warning("engine %d is lost and starts anew", generation)
-                await self._engine.stop()
-
-    async def _pause(self, num_troubles: int) -> None:
-        if num_troubles:
-            longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (num_troubles - 1))
-            await self._sleep(longest * random.uniform(0.5, 1.0))
 
 
 def _batches(rows: Sequence[_Row], size: int) -> Iterator[Sequence[_Row]]:

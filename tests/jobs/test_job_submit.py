@@ -149,7 +149,7 @@ def check_predictions(folder):
     assert by_id["free"]["finish_reason"] in {"stop", "length"}
 
     assert by_id["no-tokens"]["error"].startswith("prompt: KeyError")
-    assert by_id["too-long"]["error"].startswith("engine:")
+    assert by_id["too-long"]["error"].startswith("too_long:")
     assert by_id["too-long"]["prediction"] is None
     details = find_manifest(folder).details
     assert (details["num_rows"], details["num_errors"]) == (5, 2)
