@@ -44,6 +44,8 @@ class EngineActor:
 
     async def ask(self, requests: Sequence[Request]) -> Sequence[Reply]:
         """Have the actor answer."""
+        if self._actor is None:
+            raise EngineDiedError("stopped")
         try:
             replies: Sequence[Reply] = await self._actor.answer.remote(requests)
         except RayError as error:

@@ -55,8 +55,12 @@ class ServeEngine:
             raise EngineDiedError(type(error).__name__) from error
 
     async def ask(self, requests: Sequence[Request]) -> Sequence[Reply]:
-        """Ask for each row by itself: the deployment batches what arrives, whoever asks."""
-        return await asyncio.gather(*map(self._ask, requests))
+        """Ask for each row by itself: the deployment batches what arrives, whoever asks.
+
+        Every row is waited for, also when one is lost: what is asked next should find none of them inside.
+        """
+        replies = await asyncio.gather(*map(self._ask, requests), return_exceptions=True)
+        return [raise_or_return(reply) for reply in replies]
 
     async def stop(self) -> None:
         """Leave the deployment alone: it serves others too, and heals itself."""
@@ -95,7 +99,7 @@ class ServeEngine:
             return Failure("engine", f"no completion request: {type(error).__name__}")
         try:
             return read_response(await anext(self._handle.completions.remote(body)))
-        except (RayError, RuntimeError) as error:
+        except Exception as error:  # of Ray Serve, of Ray, or of vLLM in the replica
             return judge_error(error)
 
 
@@ -113,6 +117,13 @@ def build_serve(config: InferConfig, model_dir: Path, ask_again: AskAgain | None
     build = functools.partial(ServeEngine, model_dir)
     write_prompt = functools.partial(write_ids, model_dir)
     return lambda prompts: run_stage(prompts, build, limits, 1, write_prompt, ask_again)
+
+
+def raise_or_return(reply: Reply | BaseException) -> Reply:
+    """Return the reply, or raise what came in its place."""
+    if isinstance(reply, BaseException):
+        raise reply
+    return reply
 
 
 def read_response(response: Any) -> Reply:
