@@ -1,7 +1,6 @@
 """Nights that run as `python -m jobs.enrich_catalog`, the moments to disturb them at, and a reader beside them."""
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
@@ -23,16 +22,14 @@ class Driver:
     """A night's driver, in a session of its own."""
 
     def __init__(self, shop, address=None, variables=None, **sections):
-        shop.write()
-        config = shop.folder / "enrich.json"
-        config.write_text(json.dumps(shop.config(**sections).model_dump(mode="json")))
+        config = shop.write_config(**sections)
         self._log = shop.folder / f"driver-{time.monotonic_ns()}.log"
         environment = {**os.environ, "HF_HUB_OFFLINE": "1", **(variables or {})}
         environment.pop("RAY_ADDRESS", None)
         if address:
             environment["RAY_ADDRESS"] = address
         with self._log.open("w") as log:
-            command = [sys.executable, "-m", "jobs.enrich_catalog", str(config)]
+            command = [sys.executable, "-m", "jobs.enrich_catalog", config]
             self.process = subprocess.Popen(
                 command, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True
             )

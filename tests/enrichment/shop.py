@@ -66,6 +66,13 @@ class Shop:
         (self.folder / "products.jsonl").write_bytes(lines + self.raw)
         (self.folder / "reviews.jsonl").write_text("".join(json.dumps(row) + "\n" for row in self.reviews))
 
+    def write_config(self, **sections):
+        """Write all that a job needs, and return the config's path."""
+        self.write()
+        path = self.folder / "enrich.json"
+        path.write_text(json.dumps(self.config(**sections).model_dump(mode="json")))
+        return str(path)
+
     def night(self, model="model", replay=False, **sections):
         self.write()
         stats = run_night(self.config(**sections), Model(None, model), replay)

@@ -1,0 +1,80 @@
+"""Nights on three nodes, of which each loses two: `python -m tests.enrichment.cluster_night DIGEST CONFIG...`.
+
+A process of its own, because a process can be in one Ray only. Prints each night's statistics.
+"""
+
+import json
+import random
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+import ray
+import ray.data
+from ray.cluster_utils import Cluster
+
+from eshop_ray.config import load_config
+from eshop_ray.enrichment.nightly import run_night
+from eshop_ray.enrichment.run import Model
+from tests.enrichment.drivers import wait_until
+
+ENGINE = "ray::SimulatedEngine"
+
+
+class Nodes:
+    """A head that works nothing, as in a cluster with a head of its own, and two workers."""
+
+    def __init__(self):
+        self.cluster = Cluster(
+            initialize_head=True, connect=False, head_node_args={"num_cpus": 0, "include_dashboard": False}
+        )
+        self.workers = [self.cluster.add_node(num_cpus=3) for _ in range(2)]
+        self.cluster.wait_for_nodes()
+
+    def find_engine(self):
+        """The worker that an engine runs on, or None."""
+        for node in self.workers:
+            (raylet,) = node.all_processes["raylet"]
+            processes = psutil.Process(raylet.process.pid).children(recursive=True)
+            if any(process.name().startswith(ENGINE[:15]) for process in processes):
+                return node
+        return None
+
+    def lose(self, node):
+        """A machine goes down at once, and another comes up in its place."""
+        self.workers.remove(node)
+        self.cluster.remove_node(node, allow_graceful=False)
+        self.workers.append(self.cluster.add_node(num_cpus=3))
+
+
+def run_losing(nodes, config, digest, chance):
+    """Run a night during which the engine's node goes down and later any; return the night's statistics."""
+    log = Path(config.table_uri) / "_delta_log"
+    started, killed = len(list(log.glob("*.json"))) + 1, []
+    moments = (chance.randrange(1, 4), True), (chance.randrange(7, 12), chance.random() < 0.5)
+    with ThreadPoolExecutor() as threads:
+        night = threads.submit(run_night, config, Model(None, digest))
+        for commits, is_engines in moments:  # a node starts from the main thread only
+            is_reached = wait_until(
+                lambda commits=commits: len(list(log.glob("*.json"))) >= started + commits and nodes.find_engine(),
+                lambda: not night.done(),
+            )
+            if is_reached and (engines := nodes.find_engine()):
+                nodes.lose(engines if is_engines else next(node for node in nodes.workers if node is not engines))
+                killed.append("engine" if is_engines else "other")
+        return {"killed": killed, **night.result()}
+
+
+def main(digest, *config_paths):
+    nodes = Nodes()
+    ray.init(address=nodes.cluster.address, log_to_driver=False)
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    for seed, path in enumerate(config_paths):
+        print(json.dumps(run_losing(nodes, load_config(path, []), digest, random.Random(seed))))
+    ray.shutdown()
+    nodes.cluster.shutdown()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
