@@ -94,8 +94,8 @@ def read_rows(stream: IO[bytes], path: str) -> Iterator[tuple[int, dict[str, Any
 def _read_yaml(stream: IO[bytes], path: str) -> Iterator[_Row | Malformed]:
     try:
         products = yaml.load(stream.read(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
-        raise UserError(f"{path}: not valid YAML: {error}") from error
+    except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        raise UserError(f"{path}: not valid YAML: {error}") from error  # a wrong tag breaks PyYAML in many ways
     if not isinstance(products, list):
         raise UserError(f"{path}: expected a YAML list of products, found {type(products).__name__}")
     for number, product in enumerate(products, start=1):
@@ -107,13 +107,25 @@ def _read_yaml(stream: IO[bytes], path: str) -> Iterator[_Row | Malformed]:
             yield number, product
 
 
-def _read_parquet(stream: IO[bytes], path: str) -> Iterator[_Row]:
+def _read_parquet(stream: IO[bytes], path: str) -> Iterator[_Row | Malformed]:
     number = 0
     try:
         with pq.ParquetFile(io.BytesIO(stream.read())) as file:
             for batch in file.iter_batches():
-                for product in batch.to_pylist():
+                for product in _to_rows(batch):
                     number += 1
-                    yield number, product
+                    yield (number, product) if product else Malformed(path, number, "a value that cannot be read")
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"{path}: not a readable Parquet file: {error}") from error
+
+
+def _to_rows(batch: pa.RecordBatch) -> list[dict[str, Any] | None]:
+    """Return rows as Python values, None for one with text that is no UTF-8 or a date that Python does not know."""
+    try:
+        rows: list[dict[str, Any] | None] = batch.to_pylist()
+    except (ValueError, OverflowError):
+        if batch.num_rows == 1:
+            return [None]
+        middle = batch.num_rows // 2
+        return [*_to_rows(batch.slice(0, middle)), *_to_rows(batch.slice(middle))]
+    return rows

@@ -39,7 +39,8 @@ def read_table(stream: IO[bytes], path: str, delimiter: str) -> Iterator[tuple[i
         except StopIteration:
             return
         except csv.Error as error:
-            yield Malformed(path, reader.line_num, f"not a row of a table: {error}")
+            number = reader.reader.line_num  # the outer reader's own still names the line before
+            yield Malformed(path, number, f"not a row of a table: {error}")
             continue
         if not is_text(str(row)):
             yield Malformed(path, reader.line_num, "not UTF-8")
