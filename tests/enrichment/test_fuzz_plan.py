@@ -1,0 +1,146 @@
+"""Nights without Ray and without a model over random input: whatever is read, every row has one outcome."""
+
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+from hypothesis import HealthCheck, Phase, event, example, given, settings
+from hypothesis import strategies as st
+
+from eshop_ray.enrichment.plan import PREVIOUS_ROWS, QUARANTINE_ROWS
+from eshop_ray.enrichment.questions import ASK, DELETED, EMPTY, ENRICHED, QUARANTINED, Terms
+from eshop_ray.enrichment.scan import bucket_of, scan_catalog, scan_reviews
+from eshop_ray.enrichment.units import load_unit
+from eshop_ray.enrichment.workspace import Workspace, plan_work, settle_asked
+from eshop_ray.errors import UserError
+from tests.enrichment.junk import catalogues, grow, review_files
+
+TASKS = ("ner_tagging", "summarization", "classification")
+NUM_BUCKETS = 3
+BUCKETS = range(NUM_BUCKETS)
+
+
+class Shop:
+    """Both tables as dictionaries, and the steps of a night up to the engine."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.enriched = {}
+        self.quarantine = {}
+        self.num_nights = 0
+
+    def night(self, catalog, reviews, replay=False):
+        """Bring the tables up to date and return how many rows had which outcome.
+
+        The sum is compared with the rows that were read.
+        """
+        self.num_nights += 1
+        work = Workspace(str(self.folder / f"night-{self.num_nights}"), NUM_BUCKETS)
+        read = self._scan(work, catalog, reviews)
+        self._sort(work)
+        terms = Terms(TASKS, ("Garden", "Kitchen"), 0.0, True, "model", 64)
+        outcomes, num_duplicates = Counter(), 0
+        for bucket in BUCKETS:
+            counts = plan_work(bucket, work, terms, None, replay)["counts"]
+            num_duplicates += counts.get("num_duplicates", 0)
+            for name, count in counts.items():
+                if name.endswith(("/unchanged", "/quarantined")):
+                    outcomes[name.rpartition("/")[2]] += count
+        outcomes += self._settle(work)
+        num_rows = (read["num_rows"] - num_duplicates) * len(TASKS) + num_duplicates + read["num_unreadable"]
+        assert sum(outcomes.values()) == num_rows + outcomes["deleted"]
+        assert {key for key, row in self.enriched.items() if row["status"] == QUARANTINED} == {
+            (row["product_id"], row["task"]) for row in self.quarantine.values() if row["task"]
+        }
+        return outcomes
+
+    def _scan(self, work, catalog, reviews):
+        read = Counter()
+        products = work.spill("products")
+        for number, (ending, data) in enumerate(catalog):
+            file = self._write(f"products-{number}.{ending}", number, data)
+            counted = scan_catalog(file, {}, products, NUM_BUCKETS)
+            read.update({name: counted[name] for name in ("num_rows", "num_unreadable")})
+        for number, data in enumerate(reviews):
+            file = self._write(f"reviews-{number}.jsonl", number, data)
+            counted = scan_reviews(file, {}, work.spill("reviews"), products, NUM_BUCKETS)
+            read["num_unreadable"] += counted["num_unreadable"]
+        return read
+
+    def _write(self, name, number, data):
+        path = self.folder / name
+        path.write_bytes(grow(data))
+        return {"path": str(path), "number": number}
+
+    def _sort(self, work):
+        """Last night's rows in files of one row each, by their position in the dictionary."""
+        by_product, by_key, bad = [], [], []
+        for number, row in enumerate(self.enriched.values()):
+            place = {**row, "file": number, "position": 0}
+            by_product.append((bucket_of(row["product_id"], NUM_BUCKETS), place))
+            if row["has_prediction"]:
+                by_key.append((bucket_of(row["key"], NUM_BUCKETS), place))
+        for number, row in enumerate(self.quarantine.values()):
+            owner = row["product_id"] or row["fingerprint"]
+            bad.append((bucket_of(owner, NUM_BUCKETS), {**row, "file": number, "position": 0}))
+        work.spill("previous").write("file-0", by_product, PREVIOUS_ROWS)
+        work.spill("keys").write("file-0", by_key, PREVIOUS_ROWS)
+        work.spill("quarantined").write("file-0", bad, QUARANTINE_ROWS)
+
+    def _settle(self, work):
+        """Give every question its answer, as an engine does that never fails, and write the tables anew."""
+        units = settle_asked(list(BUCKETS), work, 4)["units"]
+        answered = [
+            {**target, "task": row["task"], "key": row["id"], "status": ASK}
+            for unit in units
+            for row in load_unit(unit, 0.0, True).to_pylist()
+            for target in row["targets"]
+        ]
+        every_file = [-1, *range(len(self.enriched))]
+        rows = [*work.spill("settled").read(every_file), *answered]
+        old, old_bad = list(self.enriched), list(self.quarantine)
+        for row in rows:
+            if row["old_file"] is not None:
+                del self.enriched[old[row["old_file"]]]
+            if row["bad_file"] is not None:
+                del self.quarantine[old_bad[row["bad_file"]]]
+        for row in rows:
+            self._put(row)
+        return Counter(QUARANTINED if row["status"] == QUARANTINED else row["change"] for row in rows if row["status"])
+
+    def _put(self, row):
+        if row["status"] is None:
+            return
+        if row["status"] == QUARANTINED:
+            assert row["fingerprint"] not in self.quarantine
+            self.quarantine[row["fingerprint"]] = {name: row[name] for name in QUARANTINE_ROWS.names[:5]}
+        if row["task"] is not None:
+            assert (row["product_id"], row["task"]) not in self.enriched
+            status = ENRICHED if row["status"] == ASK else row["status"]
+            kept = {"product_id": row["product_id"], "task": row["task"], "key": row["key"], "status": status}
+            has_prediction = status in (ENRICHED, DELETED)
+            self.enriched[row["product_id"], row["task"]] = {**kept, "has_prediction": has_prediction}
+
+
+@settings(
+    max_examples=150,
+    deadline=None,
+    derandomize=True,
+    phases=[Phase.explicit, Phase.generate, Phase.shrink],
+    suppress_health_check=list(HealthCheck),
+)
+@given(st.lists(st.tuples(catalogues(), review_files), min_size=1, max_size=3), st.booleans())
+@example([([("csv", b"\na\n" + b"x" * 200_000)], [])], False)  # two bad rows must not count as one
+def test_every_row_of_every_night_has_one_outcome(nights, replay):
+    with tempfile.TemporaryDirectory() as folder:
+        shop = Shop(Path(folder))
+        for catalog, reviews in nights:
+            try:
+                shop.night(catalog, reviews, replay)
+                outcomes = shop.night(catalog, reviews)
+            except UserError:
+                event("refused")
+                continue
+            event("planned")
+            assert set(+outcomes) <= {"unchanged", "quarantined"}
+            assert {row["status"] for row in shop.enriched.values()} <= {ENRICHED, EMPTY, QUARANTINED, DELETED}
