@@ -20,9 +20,9 @@ from eshop_ray.enrichment.table import Table, Writer
 from eshop_ray.enrichment.workspace import open_workspace
 from eshop_ray.errors import UserError
 
-BUCKET_BYTES = 4 << 20
+BUCKET_BYTES = 2 << 20
 """Bytes of input per bucket: what a task holds, some times over, as Python values."""
-BUCKET_ROWS = 20_000
+BUCKET_ROWS = 10_000
 """Rows of the table per bucket."""
 MAX_BUCKETS = 4096
 PACKED_FACTOR = 5
