@@ -1,0 +1,65 @@
+"""Two nights at once over one table: the later one has it, the earlier one is told, and the rows are right."""
+
+import time
+
+import pytest
+
+from tests.enrichment.drivers import Driver, Reader, wait_until
+from tests.enrichment.shop import timeless
+
+pytestmark = pytest.mark.ray
+
+
+def check_told(first, shop, second_run_id):
+    """The earlier run ended with one clear message."""
+    status, printed = first.wait()
+    assert status == 2, printed
+    (message,) = [line for line in printed.splitlines() if line.startswith("error: ")]
+    assert f"another run ({second_run_id}) took over the table {shop.config().table_uri} at" in message
+    assert "what this run committed stays: start it again when that one has ended" in message
+    assert "Traceback" not in printed
+
+
+def check_right(shop, undisturbed, reader):
+    assert timeless(shop.rows()) == timeless(undisturbed[1])
+    assert shop.quarantine() == []
+    assert reader.troubles == []
+
+
+def test_later_of_two_drivers_takes_the_table(changed_shop, undisturbed, ray_address):
+    shop = changed_shop
+    started = shop.version() + 1
+    first = Driver(shop, ray_address)
+    with Reader(shop.config().table_uri) as reader:
+        assert wait_until(lambda: shop.version() >= started, first.is_running), first.wait()
+        Driver(shop, ray_address).succeed()
+    check_told(first, shop, shop.statistics()["run_id"])
+    check_right(shop, undisturbed, reader)
+
+
+def test_later_run_keeps_what_the_earlier_committed(changed_shop, undisturbed, ray_address):
+    shop, digest = changed_shop, changed_shop.digest
+    started = shop.version() + 1
+    first = Driver(shop, ray_address)
+    with Reader(shop.config().table_uri) as reader:
+        assert wait_until(lambda: shop.version() >= started + 10, first.is_running), first.wait()
+        shop.faults = {}
+        stats = shop.night(model=digest)
+    check_told(first, shop, stats["run_id"])
+    check_right(shop, undisturbed, reader)
+    committed = {row["run_id"] for row in shop.rows().values() if row["model_digest"] == digest and row["inferred_at"]}
+    assert len(committed) == 2
+    assert 0 < stats["num_inferred"] < undisturbed[0]["num_inferred"]
+
+
+def test_of_many_drivers_at_once_one_completes(changed_shop, undisturbed, ray_address):
+    shop = changed_shop
+    drivers = []
+    for _ in range(3):
+        drivers.append(Driver(shop, ray_address))
+        time.sleep(0.2)
+    with Reader(shop.config().table_uri) as reader:
+        ended = [driver.wait() for driver in drivers]
+    assert sorted(status for status, _ in ended) == [0, 2, 2], [printed for _, printed in ended]
+    assert all("took over the table" in printed for status, printed in ended if status)
+    check_right(shop, undisturbed, reader)
