@@ -11,7 +11,7 @@ from tests.enrichment.shop import timeless
 
 pytestmark = pytest.mark.ray
 
-NUM_COMMITS = 20
+NUM_COMMITS = 17
 """About as many as an undisturbed night makes."""
 
 
@@ -44,7 +44,7 @@ def finish(shop, undisturbed, digest):
     return len(committed)
 
 
-@pytest.mark.parametrize(("seed", "commits"), [(0, 0), (1, 2), (2, NUM_COMMITS // 2), (3, NUM_COMMITS - 4)])
+@pytest.mark.parametrize(("seed", "commits"), [(0, 0), (1, NUM_COMMITS // 2), (2, NUM_COMMITS - 3)])
 def test_killed_driver_goes_on_from_its_last_commit(changed_shop, undisturbed, ray_address, seed, commits):
     shop, chance = changed_shop, random.Random(seed)
     old_rows, started = shop.rows(), shop.version() + 1
@@ -68,7 +68,7 @@ def test_driver_killed_with_its_ray_goes_on_in_another(changed_shop, undisturbed
     finish(shop, undisturbed, shop.digest)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_night_survives_killed_workers(changed_shop, undisturbed, seed):
     """Of every kind one or two: the engine, its supervisor, and whoever loads, writes or waits."""
     shop, chance = changed_shop, random.Random(seed)
