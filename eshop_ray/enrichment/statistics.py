@@ -23,15 +23,22 @@ def summarize(run: Run, previous: Mapping[str, Any] | None) -> dict[str, Any]:
         AssertionError: if they do not add up: a defect of this program.
     """
     counts = run.counts + run.committer.counts
-    tasks = {
+    tasks: dict[str, dict[str, int]] = {
         task: {name: counts[f"{task}/{name}"] for name in (*_PER_TASK, *_TOKENS)} for task in run.config.enrich.tasks
     }
-    totals = {name: sum(task[name] for task in tasks.values()) for name in (*_PER_TASK, *_TOKENS)}
-    num_quarantined = totals["quarantined"] + counts[f"/{QUARANTINED}"]
-    num_rows = _num_input_rows(counts, len(tasks)) + totals["deleted"]
-    outcomes = totals["new"] + totals["changed"] + totals["unchanged"] + totals["deleted"] + num_quarantined
-    assert outcomes == num_rows, f"{outcomes} outcomes of {num_rows} input rows: {dict(counts)}"
-    committer, table = run.committer, run.config.table_uri
+    return {
+        **_describe(run),
+        **_add_up(counts, tasks),
+        "tasks": tasks,
+        "quarantine": _by_reason(counts, "reason/", "new_reason/"),
+        "quarantine_new": _by_reason(counts, "new_reason/"),
+        "previous": {key: value for key, value in previous.items() if key not in _NOT_KEPT} if previous else None,
+    }
+
+
+def _describe(run: Run) -> dict[str, Any]:
+    """Return what the run was and how it went."""
+    committer = run.committer
     return {
         "run_id": run.run_id,
         "name": run.config.name,
@@ -40,7 +47,27 @@ def summarize(run: Run, previous: Mapping[str, Any] | None) -> dict[str, Any]:
         "engine": run.config.infer.engine,
         "num_engines": run.config.infer.concurrency,
         "model_digest": run.model.digest,
-        "table_uri": table,
+        "table_uri": run.config.table_uri,
+        "table_version": run.writer.version,
+        "max_quarantined_share": run.config.enrich.max_quarantined_share,
+        "gpu_hour_price": run.config.enrich.gpu_hour_price,
+        "phases": run.phases,
+        "throughput": committer.throughput,
+        "histograms": {name: histogram.to_dict() for name, histogram in committer.histograms.items()},
+        "examples": committer.examples,
+        "num_commits": committer.num_commits,
+        "num_files": committer.num_files,
+    }
+
+
+def _add_up(counts: Counter[str], tasks: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
+    """Return the sums over all tasks, which have to agree with what was read."""
+    totals = {name: sum(task[name] for task in tasks.values()) for name in (*_PER_TASK, *_TOKENS)}
+    num_quarantined = totals["quarantined"] + counts[f"/{QUARANTINED}"]
+    num_rows = _num_input_rows(counts, len(tasks)) + totals["deleted"]
+    outcomes = totals["new"] + totals["changed"] + totals["unchanged"] + totals["deleted"] + num_quarantined
+    assert outcomes == num_rows, f"{outcomes} outcomes of {num_rows} input rows: {dict(counts)}"
+    return {
         "num_rows": num_rows,
         **{f"num_{name}": totals[name] for name in ("new", "changed", "unchanged", "deleted", "inferred")},
         "num_duplicates_reused": totals["reused"],
@@ -48,19 +75,6 @@ def summarize(run: Run, previous: Mapping[str, Any] | None) -> dict[str, Any]:
         "num_empty": sum(counts[f"{task}/{EMPTY}_rows"] for task in tasks),
         **{name: counts[name] for name in ("num_products", "num_unreadable", "num_reviews", "num_duplicates")},
         **{f"num_{name}": totals[name] for name in _TOKENS},
-        "max_quarantined_share": run.config.enrich.max_quarantined_share,
-        "gpu_hour_price": run.config.enrich.gpu_hour_price,
-        "tasks": tasks,
-        "quarantine": _by_reason(counts, "reason/", "new_reason/"),
-        "quarantine_new": _by_reason(counts, "new_reason/"),
-        "phases": run.phases,
-        "throughput": committer.throughput,
-        "histograms": {name: histogram.to_dict() for name, histogram in committer.histograms.items()},
-        "examples": committer.examples,
-        "num_commits": committer.num_commits,
-        "num_files": committer.num_files,
-        "table_version": run.writer.version,
-        "previous": {key: value for key, value in previous.items() if key not in _NOT_KEPT} if previous else None,
     }
 
 

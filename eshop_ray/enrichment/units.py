@@ -12,28 +12,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from eshop_ray.data.prompts import build_prompt
+from eshop_ray.enrichment.plan import WORK_ROWS
 from eshop_ray.schema import MESSAGES, decode, encode
 from eshop_ray.tasks import get_task
 
 MAX_TARGETS = 10_000
 """Products that one answer serves; with more of equal text the question is asked once more."""
 
-TARGETS = pa.list_(
-    pa.struct(
-        [
-            ("product_id", pa.string()),
-            ("change", pa.string()),
-            ("fingerprint", pa.string()),
-            ("path", pa.string()),
-            ("line", pa.int64()),
-            ("attempts", pa.int32()),
-            ("old_file", pa.int32()),
-            ("old_position", pa.int64()),
-            ("bad_file", pa.int32()),
-            ("bad_position", pa.int64()),
-        ]
-    )
+_TARGET_NAMES = (
+    *("product_id", "change", "fingerprint", "path", "line", "attempts"),
+    *("old_file", "old_position", "bad_file", "bad_position"),
 )
+
+TARGETS = pa.list_(pa.struct([WORK_ROWS.field(name) for name in _TARGET_NAMES]))
 """The products that an answer is for; the columns of `WORK_ROWS`."""
 
 UNIT_ROWS = pa.schema([("key", pa.string()), ("task", pa.string()), ("fields", pa.string()), ("targets", TARGETS)])
@@ -54,8 +45,6 @@ QUESTION_ROWS = pa.schema(
 
 RETRY_MIN_TOKENS = 8
 """A free text that came back empty is asked again for at least so many tokens."""
-
-_TARGET_NAMES = [TARGETS.value_type.field(index).name for index in range(TARGETS.value_type.num_fields)]
 
 Row = dict[str, Any]
 
