@@ -9,6 +9,7 @@ from tests.enrichment.shop import COUNTED, product, review
 
 pytestmark = pytest.mark.ray
 
+
 def test_second_night_costs_what_changed(shop):
     first = shop.night()
     assert (first["num_rows"], first["num_new"], first["num_empty"]) == (120, 120, 20)
