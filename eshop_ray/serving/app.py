@@ -137,22 +137,24 @@ def wait_until_running() -> None:
         UserError: if it fails, or is not up in time.
     """
     from ray import serve
+    from ray.serve.schema import ApplicationStatus
 
     deadline = time.monotonic() + START_SECONDS
     said = time.monotonic()
     while True:
         application = serve.status().applications[SERVE_APP]
-        if application.status == "RUNNING":
+        state = ApplicationStatus(application.status)
+        if state is ApplicationStatus.RUNNING:
             return
         message = " ".join(
             filter(None, [application.message, *(one.message for one in application.deployments.values())])
         )
-        if application.status == "DEPLOY_FAILED" or time.monotonic() > deadline:
+        if state is ApplicationStatus.DEPLOY_FAILED or time.monotonic() > deadline:
             raise UserError(
-                f"the Ray Serve application `{SERVE_APP}` is not up ({application.status}): {message[:MAX_MESSAGE]}; "
+                f"the Ray Serve application `{SERVE_APP}` is not up ({state.value}): {message[:MAX_MESSAGE]}; "
                 "see `serve status`, and `serve.use_gpu`, `serve.deployment_config`, `ray.num_cpus` for what it needs"
             )
         if time.monotonic() - said > SAY_SECONDS:
             said = time.monotonic()
-            logger.info("waiting for `%s` (%s) %s", SERVE_APP, application.status, message[:MAX_MESSAGE])
+            logger.info("waiting for `%s` (%s) %s", SERVE_APP, state.value, message[:MAX_MESSAGE])
         time.sleep(POLL_SECONDS)
