@@ -25,6 +25,7 @@ def main(run: Callable[[Config], None], arguments: Sequence[str] | None = None) 
         write_config(config)
         run(config)
     except UserError as error:
+        logging.disable()  # Ray complains, at length, of being shut down under a pipeline that still runs
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     sys.exit(0)

@@ -48,11 +48,13 @@ class SimulatedOptions(Section):
     refuse_on: str | None = None
     """The engine is too busy for the row, `refuse_times` times."""
     refuse_times: PositiveInt = 1
+    """How often."""
     reject_on: str | None = None
     """The engine refuses the row for good."""
     truncate_on: str | None = None
     """The answer has `truncate_tokens` words, and is cut where `max_tokens` are fewer."""
     truncate_tokens: PositiveInt = 1_000_000
+    """How long such an answer wants to be."""
     empty_on: str | None = None
     """The answer is empty."""
 
