@@ -138,11 +138,6 @@ class InferConfig(Section):
     max_rows: PositiveInt | None = None
     """Take only this many rows per task, always the same ones."""
 
-    @property
-    def num_gpus(self) -> int:
-        """GPUs that the engine actors hold."""
-        return self.concurrency if self.use_gpu else 0
-
 
 class EvaluateConfig(Section):
     """Scoring."""

@@ -42,11 +42,11 @@ def ask_again(row: Mapping[str, Any]) -> Row | None:
     """
     if row["error"] is not None or row["generated_text"] is None:
         return None
-    if row["finish_reason"] == "length":
-        params: Row = decode(row["sampling_params"])
-        return {**params, "max_tokens": 2 * params["max_tokens"]}
-    stricter: Row = decode(row["retry_params"])
-    return stricter if _is_unparsed(row) else None
+    _, reason, _ = judge(row)
+    if reason is None:
+        return None
+    params: Row = decode(row["sampling_params" if reason == "truncated" else "retry_params"])
+    return {**params, "max_tokens": 2 * params["max_tokens"]} if reason == "truncated" else params
 
 
 def judge(row: Mapping[str, Any]) -> tuple[Any, str | None, str | None]:
@@ -140,11 +140,3 @@ def quarantine_row(
         "run_id": stamp.run_id,
         "updated_at": stamp.now,
     }
-
-
-def _is_unparsed(row: Mapping[str, Any]) -> bool:
-    task = get_task(row["task"])
-    try:
-        return bool(task.parse(row["generated_text"]) == task.unparsed)
-    except Exception:  # judged, and named, once the second try has failed too
-        return True

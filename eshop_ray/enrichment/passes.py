@@ -1,6 +1,5 @@
 """A pass of Ray Data over small descriptions of work: each becomes a task, and its reports stream to the driver."""
 
-import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -8,10 +7,8 @@ import pyarrow as pa
 import ray.data
 from ray.data import Dataset
 
-from eshop_ray.errors import UserError
+from eshop_ray.inference.stage import user_errors
 from eshop_ray.schema import decode, encode
-
-logger = logging.getLogger(__name__)
 
 Row = dict[str, Any]
 
@@ -48,20 +45,6 @@ def read_reports(reports: Dataset) -> Iterator[Row]:
     Raises:
         UserError: as a stage raised it.
     """
-    try:
+    with user_errors():
         for row in reports.iter_rows():
             yield decode(row["report"])
-    except Exception as error:
-        raise _find_user_error(error) or error from error
-
-
-def _find_user_error(error: BaseException | None) -> UserError | None:
-    """Return the user's error behind what Ray wrapped around it."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        if isinstance(error, UserError):
-            return UserError(str(error.args[0]) if error.args else str(error))
-        seen.add(id(error))
-        cause = getattr(error, "cause", None)
-        error = cause if isinstance(cause, BaseException) else error.__cause__
-    return None

@@ -6,7 +6,7 @@ table --sort--> previous rows, keys  } in buckets --plan--> asked ----settle--> 
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from shutil import rmtree
@@ -139,8 +139,9 @@ def _load_units(units: Sequence[Row], temperature: float, constrained: bool) -> 
     return spread(units).map_batches(load, batch_format="pyarrow", batch_size=None)
 
 
-def _finish_batch(batch: pa.Table, finisher: Finisher) -> pa.Table:
-    return pa.table({"report": [encode(finisher.finish_answers(batch.to_pylist()))]})
+def _finish_batch(batch: pa.Table, finisher: Finisher) -> Iterator[pa.Table]:
+    """Yield the one report: of a function that returns, Ray Data keeps an error's trace but not the error."""
+    yield pa.table({"report": [encode(finisher.finish_answers(batch.to_pylist()))]})
 
 
 def _sort(sort: Callable[[Row], Row], writer: Writer) -> None:
