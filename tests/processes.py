@@ -1,15 +1,29 @@
-"""Real processes that tests start: a port for them, and an end to them."""
+"""Real processes that tests start: a port for them, a search among them, and an end to them."""
 
+import contextlib
 import os
 import signal
 import socket
 import subprocess
+
+import psutil
 
 
 def free_port():
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         return bound.getsockname()[1]
+
+
+def find_processes(pid, name=""):
+    """Processes below one, of a name; one that ends during the search is left out."""
+    found = []
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for process in psutil.Process(pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if process.name().startswith(name[:15]) and " ".join(process.cmdline()).startswith(name):
+                    found.append(process)
+    return found
 
 
 def stop(process, with_signal, seconds):

@@ -9,7 +9,6 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import psutil
 import ray
 import ray.data
 from ray.cluster_utils import Cluster
@@ -18,6 +17,7 @@ from eshop_ray.config import load_config
 from eshop_ray.enrichment.nightly import run_night
 from eshop_ray.enrichment.run import Model
 from tests.enrichment.drivers import wait_until
+from tests.processes import find_processes
 
 ENGINE = "ray::SimulatedEngine"
 
@@ -36,8 +36,7 @@ class Nodes:
         """The worker that an engine runs on, or None."""
         for node in self.workers:
             (raylet,) = node.all_processes["raylet"]
-            processes = psutil.Process(raylet.process.pid).children(recursive=True)
-            if any(process.name().startswith(ENGINE[:15]) for process in processes):
+            if find_processes(raylet.process.pid, ENGINE):
                 return node
         return None
 

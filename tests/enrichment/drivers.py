@@ -13,6 +13,8 @@ import polars as pl
 import psutil
 from deltalake.exceptions import DeltaError
 
+from tests.processes import find_processes
+
 ROOT = Path(__file__).parents[2]
 PATIENCE = 240
 """Seconds that anything may take on a busy machine."""
@@ -53,13 +55,12 @@ class Driver:
 
     def kill_session(self):
         """End everything that it started too, wherever these have gone."""
-        with contextlib.suppress(psutil.NoSuchProcess):
-            children = psutil.Process(self.process.pid).children(recursive=True)
-            self.kill()
-            for child in children:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    child.kill()
-            psutil.wait_procs(children, timeout=PATIENCE)
+        children = find_processes(self.process.pid)
+        self.kill()
+        for child in children:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.kill()
+        psutil.wait_procs(children, timeout=PATIENCE)
 
 
 def wait_until(is_reached, is_running=lambda: True):
@@ -78,11 +79,7 @@ def kill_one(name, random, parent=None):
     found = []
 
     def is_found():
-        root = psutil.Process(parent)
-        for process in root.children(recursive=True):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                if process.name().startswith(name[:15]) and " ".join(process.cmdline()).startswith(name):
-                    found.append(process.pid)
+        found.extend(process.pid for process in find_processes(parent, name))
         return bool(found)
 
     wait_until(is_found)

@@ -5,7 +5,6 @@ import re
 import signal
 import time
 
-import psutil
 import pyarrow as pa
 import pytest
 
@@ -17,6 +16,7 @@ from eshop_ray.inference.vllm import actor_options, count_calls, engine_kwargs
 from eshop_ray.inference.vllm_actor import load_engine
 from eshop_ray.models import load_tokenizer
 from eshop_ray.schema import PROMPT_SCHEMA, encode
+from tests.processes import find_processes
 
 LONG = {"temperature": 0.0, "max_tokens": 400, "ignore_eos": True}
 
@@ -50,10 +50,8 @@ ROWS = {
 
 def find_engines():
     """Processes of this test session that run vLLM, those that only vLLM started included."""
-    engines = [
-        process for process in psutil.Process().children(recursive=True) if process.name().startswith("ray::VllmActor")
-    ]
-    return engines, [child for engine in engines for child in engine.children(recursive=True)]
+    engines = find_processes(os.getpid(), "ray::VllmActor")
+    return engines, [child for engine in engines for child in find_processes(engine.pid)]
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,6 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -21,7 +20,7 @@ from eshop_ray.config import Config, ModelConfig, ServeSection
 from eshop_ray.models import fetch_model
 from eshop_ray.schema import RECORD_SCHEMA, encode
 from eshop_ray.serving.app import DIGEST_VARIABLE, build_llm_config
-from tests.processes import free_port, stop
+from tests.processes import find_processes, free_port, stop
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "RAY_AUTH_MODE": "token"}  # a job may join only with the server's token
@@ -160,7 +159,7 @@ def read_answers(job, run_root, name):
 @pytest.mark.ray
 @pytest.mark.engine
 def test_batch_job_finds_the_model_warm_and_gets_the_engines_own_answers(run_root, server, endpoint):  # noqa: ARG001
-    raylet = next(child for child in psutil.Process(server.pid).children(recursive=True) if child.name() == "raylet")
+    (raylet,) = (child for child in find_processes(server.pid) if child.name() == "raylet")
     address = next(part.partition("=")[2] for part in raylet.cmdline() if part.startswith("--gcs-address="))
     served = start_batch_infer(run_root, "served", "infer.engine=serve", f"ray.address={address}")
     alone = start_batch_infer(run_root, "alone", "infer.engine=vllm")
