@@ -7,13 +7,12 @@ from eshop_ray.config.sections import (
     DataConfig,
     EvaluateConfig,
     InferConfig,
-    LoraSection,
     ModelConfig,
     RaySection,
     ServeSection,
     SourceConfig,
-    TrainConfig,
 )
+from eshop_ray.config.training import LoraSection, TrackingConfig, TrainConfig
 
 __all__ = [
     "CatalogConfig",
@@ -29,6 +28,7 @@ __all__ = [
     "ServeSection",
     "SourceConfig",
     "TableConfig",
+    "TrackingConfig",
     "TrainConfig",
     "load_config",
     "write_config",

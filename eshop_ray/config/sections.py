@@ -7,6 +7,7 @@ from pydantic import Field
 
 from eshop_ray.config.base import PositiveInt, Section, Share
 from eshop_ray.config.nightly import CatalogConfig, EnrichConfig, ReviewsConfig, TableConfig
+from eshop_ray.config.training import LoraSection, TrackingConfig, TrainConfig
 
 
 class SourceConfig(Section):
@@ -49,64 +50,6 @@ class ModelConfig(Section):
     """Where fetched models are kept."""
     merged_dir: str | None = None
     """Folder of the merged model; None: `merged/` of the run directory."""
-
-
-class LoraSection(Section):
-    """Handed to `peft.LoraConfig` under the same names."""
-
-    r: PositiveInt = 16
-    """Rank of the update."""
-    lora_alpha: PositiveInt = 32
-    """Scale: the update is multiplied by `lora_alpha / r`."""
-    lora_dropout: Share = 0.0
-    """Dropout before the update."""
-    target_modules: str | tuple[str, ...] = "all-linear"
-    """Layers that get an update; `all-linear` leaves out the head."""
-
-
-class TrainConfig(Section):
-    """LoRA tuning on Ray Train; the loss covers answer tokens only."""
-
-    num_epochs: PositiveInt = 1
-    """Passes over the training records."""
-    learning_rate: Annotated[float, Field(gt=0)] = 5e-4
-    """Peak of the cosine schedule."""
-    warmup_share: Share = 0.05
-    """Share of the steps in which the rate climbs to its peak."""
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    """AdamW's decay of the LoRA weights."""
-    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
-    """Gradients are clipped to this norm."""
-    global_batch_size: PositiveInt = 32
-    """Rows per optimizer step, over all workers."""
-    pack_length: PositiveInt = 1024
-    """Tokens per forward pass: a shared prefix and the rows behind it."""
-    max_row_length: PositiveInt = 1024
-    """Tokens of one row with its prefix; longer rows are left out and counted."""
-    loss_weighting: Literal["token", "row"] = "token"
-    """`token`: every answer token counts the same; `row`: every row does, so that tasks with long answers do not
-    drown those that answer with one number."""
-    precision: Literal["bf16", "fp32"] = "bf16"
-    """`bf16` runs matrix products under autocast; weights and optimizer stay fp32."""
-    num_workers: PositiveInt = 1
-    """Data-parallel workers."""
-    use_gpu: bool = False
-    """One GPU per worker, NCCL; otherwise CPU, gloo."""
-    cpus_per_worker: PositiveInt = 1
-    """Logical CPUs that Ray reserves per worker."""
-    torch_threads: PositiveInt | None = None
-    """Intra-op threads per CPU worker; None divides the machine's cores among the workers."""
-    checkpoint_steps: PositiveInt = 100
-    """Optimizer steps between checkpoints."""
-    max_failures: int = 2
-    """Restarts of the worker group from the last checkpoint before the run fails."""
-    max_train_rows: PositiveInt | None = None
-    """Take only this many rows per task, always the same ones."""
-
-    @property
-    def num_gpus(self) -> int:
-        """GPUs that the worker group holds."""
-        return self.num_workers if self.use_gpu else 0
 
 
 class InferConfig(Section):
@@ -194,6 +137,7 @@ class Config(Section):
     model: ModelConfig = ModelConfig()
     lora: LoraSection = LoraSection()
     train: TrainConfig = TrainConfig()
+    tracking: TrackingConfig = TrackingConfig()
     infer: InferConfig = InferConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     catalog: CatalogConfig = CatalogConfig()

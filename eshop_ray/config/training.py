@@ -1,0 +1,108 @@
+"""The sections of a config that tuning reads."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator
+
+from eshop_ray.config.base import PositiveInt, Section, Share
+
+
+class LoraSection(Section):
+    """Handed to `peft.LoraConfig` under the same names."""
+
+    r: PositiveInt = 16
+    """Rank of the update."""
+    lora_alpha: PositiveInt = 32
+    """Scale: the update is multiplied by `lora_alpha / r`."""
+    lora_dropout: Share = 0.0
+    """Dropout before the update."""
+    target_modules: str | tuple[str, ...] = "all-linear"
+    """Layers that get an update; `all-linear` leaves out the head."""
+    options: dict[str, Any] = {}
+    """Passed to `peft.LoraConfig` verbatim, e.g. `{use_dora: true}` or `{use_rslora: true}`."""
+    init_from: str | None = None
+    """Folder of an adapter of the same base to go on from; None begins with a fresh one."""
+
+
+class TrainConfig(Section):
+    """Instruction tuning on Ray Train; the loss covers answer tokens only."""
+
+    method: Literal["lora", "qlora", "full"] = "lora"
+    """`lora`: an adapter; `qlora`: an adapter on a base held in 4 bits (bitsandbytes, nf4); `full`: all weights."""
+    num_epochs: PositiveInt = 1
+    """Passes over the training records."""
+    learning_rate: Annotated[float, Field(gt=0)] = 5e-4
+    """Peak of the cosine schedule."""
+    warmup_share: Share = 0.05
+    """Share of the steps in which the rate climbs to its peak."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """AdamW's decay of the trained weights."""
+    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    """Gradients are clipped to this norm."""
+    global_batch_size: PositiveInt = 32
+    """Rows per optimizer step, over all workers; packs of one step accumulate their gradients."""
+    pack_length: PositiveInt = 1024
+    """Tokens per forward pass: shared prefixes and the rows behind them."""
+    max_row_length: PositiveInt = 1024
+    """Tokens of one row with its prefix; a longer row loses the beginning of its own text, and is counted."""
+    loss_weighting: Literal["token", "row"] = "token"
+    """`token`: every answer token counts the same; `row`: every row does, so that tasks with long answers do not
+    drown those that answer with one number."""
+    precision: Literal["bf16", "fp32"] = "bf16"
+    """`bf16` runs matrix products under autocast; trained weights and optimizer stay fp32."""
+    attention: Literal["auto", "mask", "gather", "flex"] = "auto"
+    """How rows of a pack are kept apart; the numbers are the same. `mask`: one mask over the pack; `gather`: every row
+    with its prefix; `flex`: compiled flex attention. `auto` takes `flex` on a GPU that runs it, else `gather`."""
+    gradient_checkpointing: bool = False
+    """Compute activations again in the backward pass instead of keeping them."""
+    sharding: Literal["replicate", "fsdp"] = "replicate"
+    """`replicate`: every worker holds the model; `fsdp`: workers share its weights out (FSDP2), for bases that
+    outgrow one GPU."""
+    num_workers: PositiveInt | tuple[PositiveInt, PositiveInt] = 1
+    """Data-parallel workers; `[min, max]` takes what the cluster has and follows it as nodes come and go."""
+    use_gpu: bool = False
+    """One GPU per worker, NCCL; otherwise CPU, gloo."""
+    cpus_per_worker: PositiveInt = 1
+    """Logical CPUs that Ray reserves per worker."""
+    torch_threads: PositiveInt | None = None
+    """Intra-op threads per CPU worker; None divides the machine's cores among the workers."""
+    checkpoint_steps: PositiveInt = 100
+    """Optimizer steps between checkpoints; each comes with the held-out loss of every task."""
+    max_failures: int = 2
+    """Restarts of the worker group from the last checkpoint before the run fails."""
+    max_train_rows: PositiveInt | None = None
+    """Take only this many rows per task, always the same ones."""
+    num_held_out: int = Field(default=0, ge=0)
+    """Rows per task that are kept out of training, at most a tenth of the task's, always the same ones. Their loss
+    chooses the checkpoint that becomes the adapter; 0 takes the last one."""
+
+    @field_validator("num_workers")
+    @classmethod
+    def _check_range(cls, value: int | tuple[int, int]) -> int | tuple[int, int]:
+        if isinstance(value, tuple) and value[0] > value[1]:
+            raise ValueError("the smallest number comes first: [min, max]")
+        return value
+
+    @property
+    def max_workers(self) -> int:
+        """Workers at most."""
+        return self.num_workers if isinstance(self.num_workers, int) else self.num_workers[1]
+
+    @property
+    def min_workers(self) -> int:
+        """Workers at least."""
+        return self.num_workers if isinstance(self.num_workers, int) else self.num_workers[0]
+
+    @property
+    def num_gpus(self) -> int:
+        """GPUs without which the worker group cannot start."""
+        return self.min_workers if self.use_gpu else 0
+
+
+class TrackingConfig(Section):
+    """Metrics for a tracking server, beside the files of the run directory."""
+
+    uri: str | None = None
+    """MLflow tracking URI or a local folder; None: no tracking."""
+    experiment: str = "eshop_ray"
+    """MLflow experiment; the run is called by the config's `name`."""
