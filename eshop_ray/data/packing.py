@@ -2,15 +2,16 @@
 
 Rows of a task share their instruction. A pack holds that prefix once and the rows behind it; each row attends to
 the prefix and to itself, and its positions go on where the prefix ends, so it sees exactly what it would see alone.
-A pack may hold several such groups, one for each task.
+A pack may hold several such groups.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
 
 import numpy as np
 import numpy.typing as npt
+
+Ints = npt.NDArray[np.int64]
 
 PREFIX = -1
 """`segment_ids` of prefix tokens."""
@@ -48,6 +49,14 @@ class Pack:
     """Number of the group, a prefix and its rows, within the pack."""
     weights: npt.NDArray[np.float32]
     """What a token counts in the loss."""
+    ids: tuple[str, ...]
+    """The rows' ids, by number of the row within the pack."""
+    tasks: tuple[str, ...]
+    """The rows' tasks, likewise."""
+
+    def __len__(self) -> int:
+        """Tokens of the pack."""
+        return len(self.input_ids)
 
     def attention_mask(self) -> npt.NDArray[np.bool_]:
         """Return who may look at whom, (T, T): causally, at the own group's prefix and at one's own row."""
@@ -57,27 +66,25 @@ class Pack:
         return visible
 
 
-def build_packs(rows: Sequence[TokenRow], pack_length: int) -> Iterator[Pack]:
-    """Divide rows among packs of at most `pack_length` tokens, every row in exactly one.
+def build_pack(rows: Sequence[TokenRow], groups: Sequence[int] | None = None) -> Pack:
+    """Write rows behind each other, what a group shares once before its rows.
 
-    A row that is longer than a pack gets a pack of its own.
+    Args:
+        rows: The rows of one forward pass. They keep their order within a group, and groups come in the order of
+            their first rows.
+        groups: Number of each row's group, any numbers; None makes one group of each task's rows.
     """
+    keys: Sequence[int | str] = [row.task for row in rows] if groups is None else groups
+    members: dict[int | str, list[TokenRow]] = {}
+    for row, key in zip(rows, keys, strict=True):
+        members.setdefault(key, []).append(row)
     pack = _OpenPack()
-    for _, group in groupby(sorted(rows, key=lambda row: row.task), key=lambda row: row.task):
-        members = list(group)
-        num_shared = count_shared(members)
-        is_open = False
-        for row in members:
-            num_more = len(row) - (num_shared if is_open else 0)
-            if pack.input_ids and len(pack.input_ids) + num_more > pack_length:
-                yield pack.close()
-                pack, is_open = _OpenPack(), False
-            if not is_open:
-                pack.add_prefix(row.prompt_ids[:num_shared])
-                is_open = True
+    for group in members.values():
+        num_shared = count_shared(group)
+        pack.add_prefix(group[0].prompt_ids[:num_shared])
+        for row in group:
             pack.add_row(row, num_shared)
-    if pack.input_ids:
-        yield pack.close()
+    return pack.close()
 
 
 def count_shared(rows: Sequence[TokenRow]) -> int:
@@ -87,11 +94,111 @@ def count_shared(rows: Sequence[TokenRow]) -> int:
     """
     prompts = [tuple(row.prompt_ids) for row in rows]
     first, last = min(prompts), max(prompts)
-    limit = min(len(prompt) for prompt in prompts) - 1
+    limit = max(0, min(len(prompt) for prompt in prompts) - 1)
     for index in range(limit):
         if first[index] != last[index]:
             return index
     return limit
+
+
+def plan_packs(own: Ints, groups: Ints, shared: Ints, pack_length: int, num_shares: int = 1) -> list[Ints]:
+    """Divide the rows of one step among packs: as few as can be, then as equal in length as can be.
+
+    Every pass of a step is padded to the step's longest pack on a GPU, so the longest pack is made as short as the
+    rows allow, which also leaves little room to compute a prefix twice. The method is MULTIFIT (Coffman, Garey and
+    Johnson 1978), groups being kept together where they fit.
+
+    Args:
+        own: Tokens that a row does not share, (N,).
+        groups: Number of each row's group, (N,).
+        shared: Tokens that the row's group shares, (N,).
+        pack_length: Tokens of a pack at most; a longer row gets a pack of its own.
+        num_shares: Workers among which the packs will be divided: they get the same number of packs if there are
+            rows enough.
+
+    Returns:
+        Row positions of each pack, by group and then by own length, so that rows of similar length stand together.
+    """
+    is_long = own + shared > pack_length
+    packs = [[int(row)] for row in np.flatnonzero(is_long)]
+    filler = _Filler(own, groups, shared, np.flatnonzero(~is_long))
+    if filler.num_rows:
+        fewest = filler.find_fewest(pack_length)
+        num_wanted = -(-(fewest + len(packs)) // num_shares) * num_shares - len(packs)
+        packs += filler.balance(min(num_wanted, filler.num_rows), pack_length)
+    arrays = [np.array(pack, dtype=np.int64) for pack in packs]
+    return [pack[np.lexsort((pack, own[pack], groups[pack]))] for pack in arrays]
+
+
+class _Filler:
+    """Fills a given number of packs with the rows of a step, group after group, the largest first."""
+
+    def __init__(self, own: Ints, groups: Ints, shared: Ints, rows: Ints) -> None:
+        self.num_rows = len(rows)
+        self._own = own
+        self._groups: list[tuple[int, int, list[int]]] = []
+        for group in np.unique(groups[rows]):
+            members = rows[groups[rows] == group]
+            members = members[np.lexsort((members, -own[members]))]
+            prefix = int(shared[members[0]])
+            self._groups.append((prefix, prefix + int(own[members].sum()), members.tolist()))
+        self._groups.sort(key=lambda group: (-group[1], group[2]))
+        self._least = sum(total for _, total, _ in self._groups)
+
+    def find_fewest(self, pack_length: int) -> int:
+        """Return the smallest number of packs found to hold all rows."""
+        low, high = -(-self._least // pack_length), self.num_rows
+        while low < high:
+            middle = min((low + high) // 2, low + (high - low) // 8)
+            if self.fill(middle, pack_length):
+                high = middle
+            else:
+                low = middle + 1
+        return high
+
+    def balance(self, num_packs: int, pack_length: int) -> list[list[int]]:
+        """Return packs of which the longest is as short as found possible, within half a percent."""
+        low, high = -(-self._least // num_packs) - 1, pack_length
+        best = self.fill(num_packs, pack_length) or [[row] for _, _, rows in self._groups for row in rows]
+        while high - low > max(1, pack_length // 200):
+            middle = (low + high) // 2
+            packs = self.fill(num_packs, middle)
+            if packs:
+                best, high = packs, middle
+            else:
+                low = middle
+        return [pack for pack in best if pack]
+
+    def fill(self, num_packs: int, capacity: int) -> list[list[int]] | None:
+        """Return the packs' rows, or None if they do not fit so."""
+        room = np.full(num_packs, capacity, dtype=np.int64)
+        packs: list[list[int]] = [[] for _ in range(num_packs)]
+        for prefix, total, rows in self._groups:
+            fits = np.flatnonzero(room >= total)
+            if len(fits):
+                pack = int(fits[np.argmin(room[fits])])
+                room[pack] -= total
+                packs[pack] += rows
+            elif not self._divide(prefix, rows, room, packs):
+                return None
+        return packs
+
+    def _divide(self, prefix: int, rows: list[int], room: Ints, packs: list[list[int]]) -> bool:
+        """Put each row where its group is and it fits most closely, else begin the group in the emptiest pack."""
+        places: list[int] = []
+        for row in rows:
+            size = int(self._own[row])
+            fitting = [place for place in places if room[place] >= size]
+            if fitting:
+                pack = min(fitting, key=lambda place: room[place])
+            else:
+                pack, size = int(np.argmax(room)), size + prefix
+                if pack in places or room[pack] < size:
+                    return False
+                places.append(pack)
+            room[pack] -= size
+            packs[pack].append(row)
+        return True
 
 
 @dataclass(slots=True)
@@ -104,7 +211,7 @@ class _OpenPack:
     segment_ids: list[int] = field(default_factory=list)
     group_ids: list[int] = field(default_factory=list)
     weights: list[float] = field(default_factory=list)
-    num_rows: int = 0
+    rows: list[TokenRow] = field(default_factory=list)
     num_groups: int = 0
 
     def add_prefix(self, ids: Sequence[int]) -> None:
@@ -115,8 +222,8 @@ class _OpenPack:
     def add_row(self, row: TokenRow, num_shared: int) -> None:
         """Add what a row has of its own to the group begun last."""
         own = [*row.prompt_ids[num_shared:], *row.answer_ids]
-        self._extend(own, num_shared, self.num_rows, len(row.answer_ids), row.weight)
-        self.num_rows += 1
+        self._extend(own, num_shared, len(self.rows), len(row.answer_ids), row.weight)
+        self.rows.append(row)
 
     def close(self) -> Pack:
         """Return the finished pack."""
@@ -127,6 +234,8 @@ class _OpenPack:
             segment_ids=np.array(self.segment_ids, dtype=np.int64),
             group_ids=np.array(self.group_ids, dtype=np.int64),
             weights=np.array(self.weights, dtype=np.float32),
+            ids=tuple(row.id for row in self.rows),
+            tasks=tuple(row.task for row in self.rows),
         )
 
     def _extend(self, ids: Sequence[int], start: int, segment: int, num_answer: int, weight: float) -> None:

@@ -2,6 +2,8 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from os.path import commonprefix
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,9 @@ from eshop_ray.tasks import get_task
 if TYPE_CHECKING:
     from ray.data import Dataset
 
+MARKS = ("\ue000", "\ue001", "\ue002")
+"""Contents of a user message to compare with: private characters, of which a text begins or ends with two at most."""
+
 logger = logging.getLogger(__name__)
 
 TOKEN_SCHEMA = pa.schema(
@@ -22,16 +27,21 @@ TOKEN_SCHEMA = pa.schema(
         ("task", pa.string()),
         ("prompt_ids", pa.list_(pa.int32())),
         ("answer_ids", pa.list_(pa.int32())),
+        ("num_fixed", pa.int32()),
+        ("num_cut", pa.int32()),
         ("error", pa.string()),
     ]
 )
-"""A row to learn from: the prompt with the assistant's header, then the answer with its end token."""
+"""A row to learn from: the prompt with the assistant's header, then the answer with its end token. `num_fixed` prompt
+tokens stand before the row's own text, which has lost its first `num_cut`."""
+
+TOO_LONG = "too_long"
+"""How the `error` of a row begins that does not fit, whatever its own text loses."""
 
 
 def tokenize_prompt(tokenizer: Any, messages: Sequence[Message]) -> list[int]:
     """Return the ids of the messages and the header of the assistant's turn."""
-    text = tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
-    return _encode(tokenizer, text)
+    return _encode(tokenizer, _render_prompt(tokenizer, messages))
 
 
 def tokenize_answer(tokenizer: Any, messages: Sequence[Message], answer: str) -> list[int]:
@@ -43,7 +53,7 @@ def tokenize_answer(tokenizer: Any, messages: Sequence[Message], answer: str) ->
     Raises:
         ValueError: if the template changes the turns before an answer, so that no prefix of the text is the prompt.
     """
-    prompt = tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
+    prompt = _render_prompt(tokenizer, messages)
     turns = [*messages, {"role": "assistant", "content": answer}]
     text = tokenizer.apply_chat_template(turns, tokenize=False)
     if not text.startswith(prompt):
@@ -53,37 +63,109 @@ def tokenize_answer(tokenizer: Any, messages: Sequence[Message], answer: str) ->
     return ids[: ids.index(end) + 1] if end in ids else [*ids, end]
 
 
-def add_tokens(prompts: "Dataset", model_dir: Path) -> "Dataset":
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Where the row's own text stands in a prompt: `ids[start:end]`; what comes before and after belongs to all."""
+
+    start: int
+    end: int
+    cuts: Sequence[int]
+    """Places up to which the text may be cut: where a character begins, and the end."""
+
+    def find_cut(self, num_over: int) -> int | None:
+        """Return how many of its first tokens go for at least `num_over` to go, or None if nothing would be left."""
+        for place in self.cuts:
+            if num_over <= place - self.start < self.end - self.start:
+                return place - self.start
+        return None
+
+
+def find_own_text(tokenizer: Any, messages: Sequence[Message], ids: Sequence[int]) -> Span:
+    """Find the content of the last user message among the ids of a prompt.
+
+    The prompt is compared with the one of another content: what both begin and end with is not the row's own. So a
+    template may alter the content. A token that spans both sides stays with the template's.
+    """
+    last = max((index for index, message in enumerate(messages) if message["role"] == "user"), default=None)
+    if last is None:
+        return Span(len(ids), len(ids), ())
+    text = _render_prompt(tokenizer, messages)
+    content = messages[last]["content"]
+    other = next(mark for mark in MARKS if not content.strip() or mark not in (content.strip()[0], content.strip()[-1]))
+    turns = [*messages[:last], {**messages[last], "content": other}, *messages[last + 1 :]]
+    start, end = _compare(text, _render_prompt(tokenizer, turns))
+    if not tokenizer.is_fast:
+        num_head = _count_shared(ids, _encode(tokenizer, text[:start]))
+        num_tail = _count_shared(ids[::-1], _encode(tokenizer, text[end:])[::-1])
+        own = range(num_head, max(num_head, len(ids) - num_tail) + 1)
+        return Span(own.start, own.stop - 1, own)
+    offsets = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+    first = sum(token_start < start for token_start, _ in offsets)
+    stop = max(first, sum(token_end <= end for _, token_end in offsets))
+    cuts = [index for index in range(first, stop) if index == first or offsets[index][0] >= offsets[index - 1][1]]
+    return Span(first, stop, cuts)
+
+
+def add_tokens(prompts: "Dataset", model_dir: Path, max_row_length: int) -> "Dataset":
     """Turn prompts with their targets into rows to learn from.
 
     Args:
         prompts: Columns of `PROMPT_SCHEMA`.
         model_dir: Folder whose tokenizer and chat template apply.
+        max_row_length: Tokens of a row at most; a longer one loses the beginning of its own text, so that the
+            instruction, the template and the answer stay whole.
 
     Returns:
         Columns of `TOKEN_SCHEMA`; a row that cannot be tokenised keeps its place, with its `error`.
     """
 
     def tokenize_batch(batch: pa.Table) -> pa.Table:
-        rows = [_tokenize_row(row, model_dir) for row in batch.to_pylist()]
+        rows = [_tokenize_row(row, model_dir, max_row_length) for row in batch.to_pylist()]
         return pa.Table.from_pylist(rows, schema=TOKEN_SCHEMA)
 
     return prompts.map_batches(tokenize_batch, batch_format="pyarrow")
 
 
-def _tokenize_row(row: Mapping[str, Any], model_dir: Path) -> dict[str, Any]:
+def _tokenize_row(row: Mapping[str, Any], model_dir: Path, max_row_length: int) -> dict[str, Any]:
     tokens = {"id": row["id"], "task": row["task"], "error": row["error"]}
     if row["error"]:
         return tokens
     tokenizer = load_tokenizer(model_dir)
     try:
         answer = get_task(row["task"]).format_target(decode(row["target"]))
-        tokens["prompt_ids"] = tokenize_prompt(tokenizer, row["messages"])
-        tokens["answer_ids"] = tokenize_answer(tokenizer, row["messages"], answer)
+        prompt_ids = tokenize_prompt(tokenizer, row["messages"])
+        answer_ids = tokenize_answer(tokenizer, row["messages"], answer)
+        own = find_own_text(tokenizer, row["messages"], prompt_ids)
     except Exception as error:  # whatever one row holds, the other rows go on
         logger.warning("row %s: not tokenised: %s", row["id"], type(error).__name__)
-        tokens["error"] = f"tokenize: {type(error).__name__}: {error}"
-    return tokens
+        return {**tokens, "error": f"tokenize: {type(error).__name__}: {error}"}
+    length = len(prompt_ids) + len(answer_ids)
+    num_cut = own.find_cut(length - max_row_length) if length > max_row_length else 0
+    if num_cut is None:
+        num_least = length - (own.end - own.start)
+        return {
+            **tokens,
+            "error": f"{TOO_LONG}: {length} tokens, {num_least} without its own text; max_row_length is "
+            f"{max_row_length}",
+        }
+    del prompt_ids[own.start : own.start + num_cut]
+    return {**tokens, "prompt_ids": prompt_ids, "answer_ids": answer_ids, "num_fixed": own.start, "num_cut": num_cut}
+
+
+def _render_prompt(tokenizer: Any, messages: Sequence[Message]) -> str:
+    text: str = tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
+    return text
+
+
+def _compare(text: str, other: str) -> tuple[int, int]:
+    """Return where the part of a text lies that another text, of the same beginning and end, has not."""
+    start = len(commonprefix([text, other]))  # noqa: RUF071 - these are texts, not paths
+    num_tail = len(commonprefix([text[start:][::-1], other[start:][::-1]]))  # noqa: RUF071
+    return start, len(text) - num_tail
+
+
+def _count_shared(ids: Sequence[int], others: Sequence[int]) -> int:
+    return next((index for index, pair in enumerate(zip(ids, others, strict=False)) if pair[0] != pair[1]), len(others))
 
 
 def _encode(tokenizer: Any, text: str) -> list[int]:

@@ -1,0 +1,168 @@
+"""Ray Data builds each step's packs and deals them to the workers, a few steps ahead of the training.
+
+A row of the dataset is one worker's share of one step. Rows come in the order of the steps, each in a block of its
+own, so `streaming_split` deals every worker one of each step. Nothing depends on that: workers add up whatever rows
+of a step they get.
+"""
+
+import pickle
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import ray
+import ray.data
+import ray.train
+from ray.data import DataIterator, Dataset
+
+from eshop_ray.artifacts import write_text
+from eshop_ray.data.packing import Ints, Pack
+from eshop_ray.training.plan import TrainPlan
+from eshop_ray.training.tokens import TokenStore
+
+DATASET = "packs"
+"""The dataset's name for the trainer and its workers."""
+STEPS_PER_TASK = 32
+"""Steps whose packs one task of Ray Data builds."""
+TASK_CPUS = 0.25
+"""Building packs takes a fraction of the time of learning them; so a small machine has room for it."""
+MAX_TASKS = 2
+"""Tasks that build packs at a time."""
+START = "first_step"
+
+SHARE_SCHEMA = pa.schema([("start", pa.int64()), ("step", pa.int64()), ("packs", pa.large_binary())])
+"""`start`: the step from which on this dataset has rows; `packs`: a pickled list."""
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What one worker computes of one step."""
+
+    step: int
+    total_weight: float
+    """Weights of all answer tokens of the global batch, by which every loss is divided."""
+    num_rows: int
+    """Rows of the global batch."""
+    num_tokens: int
+    """Tokens of these rows, each with its whole prompt."""
+    packs: list[Pack]
+    """This worker's; there may be none."""
+
+
+class Feed(NamedTuple):
+    """What a worker needs to know of the feed; small enough for the trainer's settings."""
+
+    folder: Path
+    """The token store, which every node reaches."""
+    plan: "ray.ObjectRef[TrainPlan]"
+
+
+class PackFeed(ray.train.DataConfig):  # type: ignore[misc]
+    """Makes the dataset for as many workers as there are, each time a group of workers starts."""
+
+    def __init__(self, feed: Feed) -> None:
+        super().__init__(datasets_to_split=[DATASET])
+        self._feed = feed
+
+    @staticmethod
+    def stand_in() -> dict[str, Dataset]:
+        """Return what the trainer's `datasets` must name for `configure` to be asked."""
+        return {DATASET: ray.data.range(1)}
+
+    def configure(
+        self, datasets: dict[str, Dataset], world_size: int, *_args: Any, **_options: Any
+    ) -> list[dict[str, DataIterator]]:
+        """Return each worker's part of the dataset, by name."""
+        dataset = build_shares(self._feed, _read_start(self._feed.folder), world_size)
+        splits = dataset.streaming_split(world_size, equal=False)
+        return [dict.fromkeys(datasets, split) for split in splits]
+
+
+def build_shares(feed: Feed, first_step: int, world_size: int) -> Dataset:
+    """Return rows of `SHARE_SCHEMA`: each step's shares in order, from `first_step` on."""
+    folder, plan_ref = feed
+    num_steps = ray.get(plan_ref).num_steps
+
+    def build_block(block: pa.Table) -> Iterator[pa.Table]:
+        plan, store = ray.get(plan_ref), TokenStore.open(folder)
+        (start,) = block["id"].to_pylist()
+        first = first_step + start * STEPS_PER_TASK
+        for step in range(first, min(first + STEPS_PER_TASK, num_steps)):
+            packs = [plan.build_pack(store, rows) for rows in plan.pick_packs(step, world_size)]
+            for part in deal(packs, world_size):
+                row = {"start": first_step, "step": step, "packs": pickle.dumps(part)}
+                yield pa.Table.from_pylist([row], schema=SHARE_SCHEMA)
+
+    num_tasks = max(1, -(-(num_steps - first_step) // STEPS_PER_TASK))
+    dataset = ray.data.range(num_tasks, override_num_blocks=num_tasks)
+    dataset.context.target_max_block_size = 1  # a block is closed as soon as it holds a row
+    dataset.context.execution_options.preserve_order = True
+    return dataset.map_batches(
+        build_block, batch_format="pyarrow", batch_size=1, num_cpus=TASK_CPUS, concurrency=MAX_TASKS
+    )
+
+
+def deal(packs: list[Pack], num_shares: int) -> list[list[Pack]]:
+    """Divide packs so that the shares are about equal in tokens: the longest first, to whoever has least."""
+    shares: list[list[Pack]] = [[] for _ in range(num_shares)]
+    for pack in sorted(packs, key=lambda pack: (-len(pack), pack.ids)):
+        min(shares, key=lambda share: (sum(map(len, share)), len(share))).append(pack)
+    return shares
+
+
+def iterate_shares(feed: Feed, first_step: int) -> Iterator[Share]:
+    """Yield this worker's share of every step from `first_step` on; every worker calls this, all with the same step.
+
+    A step's rows are complete when one of a later step, or the end, is seen: until then they are held back.
+    """
+    if ray.train.get_context().get_world_rank() == 0:
+        # The dataset is made when the worker of rank 0 asks for its shard, so it finds this.
+        write_text(feed.folder / START, str(first_step))
+    plan = ray.get(feed.plan)
+    rows = ray.train.get_dataset_shard(DATASET).iter_batches(batch_format="pyarrow", batch_size=None)
+    yield from gather(plan, (row for batch in rows for row in batch.to_pylist()), first_step)
+
+
+def gather(plan: TrainPlan, rows: Iterator[dict[str, Any]], first_step: int) -> Iterator[Share]:
+    """Add up the rows of each step.
+
+    Raises:
+        RuntimeError: if the rows are not in order, or begin too late.
+    """
+    step, packs = first_step, list[Pack]()
+    for row in rows:
+        if row["start"] > first_step:
+            raise RuntimeError(f"the packs begin at step {row['start']}, the training at step {first_step}")
+        if first_step <= row["step"] < step:
+            raise RuntimeError(f"packs of step {row['step']} came after those of step {step}")
+        while step < row["step"]:
+            yield _share(plan, step, packs)
+            step, packs = step + 1, []
+        if row["step"] >= first_step:
+            packs += pickle.loads(row["packs"])
+    for last in range(step, plan.num_steps):
+        yield _share(plan, last, packs if last == step else [])
+
+
+def build_held_out_packs(
+    store: TokenStore, plan: TrainPlan, pack_length: int, rank: int, world_size: int
+) -> list[Pack]:
+    """Return this worker's packs of the rows held out; those of all workers hold each row once."""
+    size = plan.global_batch_size
+    batches = (plan.held_out[start : start + size] for start in range(0, len(plan.held_out), size))
+    packs = [rows for batch in batches for rows in plan.divide(batch, pack_length)]
+    return [plan.build_pack(store, rows) for rows in packs[rank::world_size]]
+
+
+def _share(plan: TrainPlan, step: int, packs: list[Pack]) -> Share:
+    rows: Ints = plan.pick_rows(step)
+    return Share(step, plan.sum_weights(rows), len(rows), plan.count_tokens(rows), packs)
+
+
+def _read_start(folder: Path) -> int:
+    try:
+        return int((folder / START).read_text())
+    except FileNotFoundError:
+        return 0
