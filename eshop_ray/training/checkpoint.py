@@ -1,43 +1,126 @@
-"""What a training run needs to go on where it stopped: adapter, optimizer state, step, losses."""
+"""What a training run needs to go on where it stopped: trained weights, optimizer state, progress.
 
-from dataclasses import dataclass, field
+A checkpoint is sealed like an artifact: one that was half written, or altered later, is found out and not used.
+"""
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import get_peft_model_state_dict, set_peft_model_state_dict
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    get_optimizer_state_dict,
+    set_model_state_dict,
+    set_optimizer_state_dict,
+)
+
+from eshop_ray.artifacts import hash_files, is_intact, read_sealed, write_json, write_sealed
+from eshop_ray.errors import UserError
+from eshop_ray.training.history import HeldOut, Progress
+from eshop_ray.training.model import save_trained
+
+logger = logging.getLogger(__name__)
 
 ADAPTER = "adapter"
 STATE = "state.pt"
+PROGRESS = "progress.json"
+SEALED = "checkpoint.json"
 
 
-@dataclass(slots=True)
-class Progress:
-    """Where a run stands."""
+def collect_state(model: Any, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Return trained weights (`model`) and optimizer state (`optimizer`), whole and on the CPU.
 
-    step: int = 0
-    """Optimizer steps done."""
-    losses: list[float] = field(default_factory=list)
-    """Mean loss per answer token, one for each step done."""
+    Every worker has to call it, as each may hold a share only; the first one's result is whole. It may be the very
+    tensors that are trained: write it before the next step.
+    """
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
+    trained = _name_trained(model)
+    weights = get_model_state_dict(model, options=options)
+    return {
+        "model": {name: weight for name, weight in weights.items() if name in trained},
+        "optimizer": get_optimizer_state_dict(model, optimizer, options=options),
+    }
 
 
-def save_checkpoint(folder: Path, model: Any, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
-    """Write the adapter in PEFT's own format, and beside it what only training needs."""
-    model.save_pretrained(folder / ADAPTER)
-    torch.save(
-        {
-            "adapter": get_peft_model_state_dict(model),
-            "optimizer": optimizer.state_dict(),
-            "step": progress.step,
-            "losses": progress.losses,
-        },
-        folder / STATE,
-    )
+def restore_state(model: Any, optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
+    """Put weights and optimizer back as they were; every worker calls it with the whole state."""
+    if state["model"].keys() != _name_trained(model):
+        raise UserError("the checkpoint holds other weights than this config trains; start with a new `name`")
+    options = StateDictOptions(full_state_dict=True, strict=False)
+    set_model_state_dict(model, dict(state["model"]), options=options)
+    set_optimizer_state_dict(model, optimizer, state["optimizer"], options=options)
+
+
+def save_checkpoint(folder: Path, model: Any, state: Mapping[str, Any], progress: Progress) -> None:
+    """Write the trained weights in their final format, and beside them what only training needs; one worker does.
+
+    Args:
+        folder: Empty.
+        model: Gives names and settings.
+        state: Of `collect_state`.
+        progress: Where the run stands.
+    """
+    save_trained(state["model"], model, folder / ADAPTER)
+    torch.save(dict(state), folder / STATE)
+    write_json(folder / PROGRESS, asdict(progress))
+    write_sealed(folder / SEALED, {"step": progress.step, "files": hash_files(folder)})
 
 
 def load_checkpoint(folder: Path, model: Any, optimizer: torch.optim.Optimizer) -> Progress:
-    """Put weights and optimizer back as they were and return where the run stood."""
-    state = torch.load(folder / STATE, weights_only=True)
-    set_peft_model_state_dict(model, state["adapter"])
-    optimizer.load_state_dict(state["optimizer"])
-    return Progress(step=state["step"], losses=state["losses"])
+    """Put weights and optimizer back as they were and return where the run stood.
+
+    Raises:
+        UserError: if the checkpoint is damaged.
+    """
+    damage = find_damage(folder)
+    if damage:
+        raise UserError(f"checkpoint {folder} is damaged ({damage}); remove it to go on from the one before")
+    restore_state(model, optimizer, torch.load(folder / STATE, weights_only=True, mmap=True))
+    return read_progress(folder)
+
+
+def read_progress(folder: Path) -> Progress:
+    """Return where the run stood at a checkpoint."""
+    content = json.loads((folder / PROGRESS).read_text())
+    held_out = [HeldOut(**measured) for measured in content.pop("held_out")]
+    return Progress(**content, held_out=held_out)
+
+
+def find_damage(folder: Path) -> str | None:
+    """Compare a checkpoint with its seal and name the first file that is not as it was written; None if all are."""
+    if not is_intact(folder / SEALED):
+        return f"{SEALED} missing or altered: it was not written to its end"
+    sealed, files = read_sealed(folder / SEALED)["files"], hash_files(folder)
+    for name, digest in sealed.items():
+        if files.get(name) != digest:
+            return f"{name} {'altered' if name in files else 'missing'}"
+    return None
+
+
+def find_intact(storage_dir: Path) -> Path | None:
+    """Return the newest checkpoint that is whole, among those that Ray Train keeps side by side in a folder.
+
+    Returns:
+        None if there is no checkpoint at all. A damaged one is passed over with a warning.
+
+    Raises:
+        UserError: if there are checkpoints and all are damaged.
+    """
+    folders = sorted(storage_dir.glob("checkpoint_*"), reverse=True)
+    for folder in folders:
+        damage = find_damage(folder)
+        if damage is None:
+            return folder
+        logger.warning("checkpoint %s is damaged (%s); trying the one before", folder, damage)
+    if folders:
+        raise UserError(f"every checkpoint in {storage_dir} is damaged; remove that folder to train from the start")
+    return None
+
+
+def _name_trained(model: Any) -> set[str]:
+    return {name for name, parameter in model.named_parameters() if parameter.requires_grad}

@@ -1,0 +1,153 @@
+"""The adapter's settings, checked against PEFT and the base before anything is loaded; and earlier adapters."""
+
+import dataclasses
+import difflib
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors import safe_open
+from safetensors.torch import load_file
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from eshop_ray.artifacts import digest_files, find_manifest, hash_file
+from eshop_ray.config import LoraSection
+from eshop_ray.errors import UserError
+from eshop_ray.models import model_digest
+
+logger = logging.getLogger(__name__)
+
+SETTINGS = "adapter_config.json"
+WEIGHTS = "adapter_model.safetensors"
+
+FIXED = {
+    *("auto_mapping", "base_model_name_or_path", "inference_mode", "peft_type", "peft_version", "revision"),
+    *("task_type", "runtime_config", "layer_replication", "loftq_config", "eva_config", "corda_config"),
+}
+"""Fields of `peft.LoraConfig` that are no option: PEFT's own notes, and what makes another base of the base."""
+STARTS = (True, False, "gaussian", "orthogonal")
+"""`init_lora_weights` that leave the base as it is: with others the adapter would not fold into the base on disk."""
+COMPARED = ("r", "lora_alpha", "use_rslora", "use_dora", "rank_pattern", "alpha_pattern")
+"""Settings under which an adapter's weights mean something else."""
+
+
+def build_lora_config(lora: LoraSection) -> LoraConfig:
+    """Return PEFT's settings.
+
+    Raises:
+        UserError: if an option is unknown, has a field of its own in the section, or is refused by PEFT.
+    """
+    own = {name: getattr(lora, name) for name in ("r", "lora_alpha", "lora_dropout")}
+    modules = lora.target_modules if isinstance(lora.target_modules, str) else list(lora.target_modules)
+    known = {field.name for field in dataclasses.fields(LoraConfig)} - FIXED
+    for name in lora.options:
+        if name in LoraSection.model_fields:
+            raise UserError(f"`lora.options.{name}`: set `lora.{name}` itself")
+        if name not in known:
+            near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.0)[0]
+            raise UserError(f"`lora.options.{name}`: no option of peft.LoraConfig; did you mean `{near}`?")
+    start = lora.options.get("init_lora_weights", True)
+    if start not in STARTS:
+        raise UserError(
+            f"`lora.options.init_lora_weights: {start}` changes the base's own weights, so that the adapter would not "
+            f"fit the base on disk; set one of {', '.join(map(str, STARTS))}"
+        )
+    try:
+        return LoraConfig(**own, target_modules=modules, task_type="CAUSAL_LM", **lora.options)
+    except (TypeError, ValueError, ImportError) as error:
+        raise UserError(f"`lora.options`: PEFT refuses them ({error})") from error
+
+
+def check_adapter_settings(model_dir: Path, lora: LoraSection) -> None:
+    """Lay the adapter over the base's empty outline: wrong settings come to light before weights are loaded.
+
+    Raises:
+        UserError: if no layer gets an update, or `lora.init_from` is no adapter of this base and these settings.
+    """
+    settings = dataclasses.replace(build_lora_config(lora), init_lora_weights=False)
+    try:
+        with torch.device("meta"):
+            outline = get_peft_model(AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(model_dir)), settings)
+    except (TypeError, ValueError, NotImplementedError, RuntimeError) as error:
+        raise UserError(f"section `lora` does not fit the model {model_dir}: {str(error)[:500]}") from error
+    if lora.init_from:
+        _check_initial(_find_initial(lora), model_dir, outline)
+
+
+def digest_initial(lora: LoraSection) -> str | None:
+    """Return the digest of the adapter that training starts from, for the fingerprint; None if it starts afresh.
+
+    Raises:
+        UserError: if there is no adapter.
+    """
+    if not lora.init_from:
+        return None
+    folder = _find_initial(lora)
+    return digest_files({name: hash_file(folder / name) for name in (SETTINGS, WEIGHTS)})
+
+
+def load_initial(model: Any, lora: LoraSection) -> None:
+    """Put the weights of `lora.init_from` into a model's fresh adapter."""
+    set_peft_model_state_dict(model, load_file(_find_initial(lora) / WEIGHTS))
+
+
+def _find_initial(lora: LoraSection) -> Path:
+    folder = Path(str(lora.init_from)).expanduser().absolute()
+    for name in (SETTINGS, WEIGHTS):
+        if not (folder / name).is_file():
+            raise UserError(
+                f"`lora.init_from` {folder}: no {name}; give the folder of an adapter "
+                "(a fully trained model is a base of its own: set `model.source` to it)"
+            )
+    return folder
+
+
+def _check_initial(folder: Path, model_dir: Path, outline: Any) -> None:
+    theirs, ours = LoraConfig.from_pretrained(folder), outline.peft_config["default"]
+    _check_base(folder, model_dir, theirs.base_model_name_or_path)
+    differences = [
+        f"{name} is {getattr(theirs, name)} there and {getattr(ours, name)} here"
+        for name in COMPARED
+        if getattr(theirs, name) != getattr(ours, name)
+    ]
+    if not differences:
+        weights = get_peft_model_state_dict(outline, save_embedding_layers=False)
+        differences = _compare_weights(
+            _read_shapes(folder / WEIGHTS), {name: tuple(weight.shape) for name, weight in weights.items()}
+        )
+    if differences:
+        raise UserError(
+            f"`lora.init_from` {folder} has other settings than the section `lora`: {'; '.join(differences)}; "
+            "set the section as the adapter has it, or start afresh"
+        )
+
+
+def _check_base(folder: Path, model_dir: Path, named: str | None) -> None:
+    manifest = find_manifest(folder)
+    if manifest is None:
+        logger.warning("%s has no manifest: its base, by PEFT's note %s, cannot be verified", folder, named)
+    elif manifest.parents.get("base") != (digest := model_digest(model_dir)):
+        raise UserError(
+            f"`lora.init_from` {folder} was trained on {named} (digest {str(manifest.parents.get('base'))[:12]}), but "
+            f"`model.source` is {model_dir} (digest {digest[:12]}); take an adapter of this base, or its base"
+        )
+
+
+def _read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    with safe_open(path, framework="pt") as weights:
+        return {name: tuple(weights.get_slice(name).get_shape()) for name in weights.keys()}  # noqa: SIM118
+
+
+def _compare_weights(theirs: Mapping[str, tuple[int, ...]], ours: Mapping[str, tuple[int, ...]]) -> list[str]:
+    if theirs.keys() != ours.keys():
+        return [f"target_modules are {_list_layers(theirs)} there and {_list_layers(ours)} here"]
+    return [f"{name} is {theirs[name]} there and {ours[name]} here" for name in ours if theirs[name] != ours[name]][:3]
+
+
+def _list_layers(names: Mapping[str, Any]) -> str:
+    """Return the updated layers' own names; with their number, as two may differ in depth only."""
+    layers = {name.rpartition(".lora_")[0] for name in names}
+    return f"{', '.join(sorted({layer.rpartition('.')[2] for layer in layers}))} ({len(layers)} layers)"
