@@ -11,7 +11,7 @@ PACKAGE = ROOT / "eshop_ray"
 
 L0 = {"errors", "config", "schema", "parsing", "metrics", "artifacts"}
 L1 = {"tasks"}
-L2_MODULES = {"cluster", "models", "progress"}
+L2_MODULES = {"cluster", "models", "progress", "reporting"}
 L2 = {"data", *L2_MODULES}
 L3 = {"training", "inference", "enrichment", "serving", "evaluation"}
 

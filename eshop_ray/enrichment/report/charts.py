@@ -1,6 +1,5 @@
-"""The report's charts, as SVG: sized for a phone's width, in colours that colour-blind readers tell apart."""
+"""The report's charts, as SVG."""
 
-import io
 from collections.abc import Mapping, Sequence
 
 import matplotlib as mpl
@@ -9,11 +8,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from eshop_ray.enrichment.histogram import Histogram
-from eshop_ray.enrichment.report.page import clean_text
+from eshop_ray.reporting.page import clean_text
+from eshop_ray.reporting.picture import BLUE, GRAY, LOOK, ORANGE, RED, WIDTH, to_svg
 
-BLUE, ORANGE, RED, GRAY = "#0072b2", "#e69f00", "#d55e00", "#9aa4ad"
 CHANGE_COLORS = {"new": BLUE, "changed": ORANGE, "deleted": GRAY}
-"""Okabe and Ito's colours; `unchanged` has none: beside it nothing else could be seen."""
+"""`unchanged` has none: beside it nothing else could be seen."""
 
 MAX_BARS = 10
 """Quarantine reasons with a bar of their own."""
@@ -24,23 +23,6 @@ MAX_TICKS = 8
 NUM_BINS = 40
 """Stretches of time in the throughput chart."""
 
-_WIDTH = 4.6
-_LOOK = {
-    "font.size": 9.5,
-    "axes.titlesize": 10,
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": "#5b6670",
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "grid.color": "#e3e7eb",
-    "legend.frameon": False,
-    "legend.fontsize": 9,
-    "figure.constrained_layout.use": True,
-    "svg.hashsalt": "enrichment",
-    "text.parse_math": False,
-}
 _UNITS = ((7200.0, 3600.0, "hours"), (180.0, 60.0, "minutes"), (0.0, 1.0, "seconds"))
 
 
@@ -55,8 +37,8 @@ def draw_throughput(points: Sequence[Sequence[float]]) -> bytes | None:
     seconds, *totals = np.asarray(points, dtype=float).T
     edges = np.linspace(seconds[0], seconds[-1], min(NUM_BINS, len(points) - 1) + 1)
     divisor, unit = next((divisor, unit) for least, divisor, unit in _UNITS if seconds[-1] >= least)
-    with mpl.rc_context(_LOOK):
-        figure = Figure((_WIDTH, 3.4))
+    with mpl.rc_context(LOOK):
+        figure = Figure((WIDTH, 3.4))
         both = figure.subplots(2, 1, sharex=True)
         for axes, total, color, name in zip(
             both, totals, (BLUE, ORANGE), ("rows per second", "generated tokens per second"), strict=True
@@ -68,7 +50,7 @@ def draw_throughput(points: Sequence[Sequence[float]]) -> bytes | None:
             axes.yaxis.set_major_locator(MaxNLocator(3))
             axes.yaxis.set_major_formatter(EngFormatter(sep=""))
         both[-1].set_xlabel(f"{unit} since inference began")
-        return _to_svg(figure)
+        return to_svg(figure)
 
 
 def draw_histogram(histogram: Histogram, unit: str, color: str = BLUE) -> bytes | None:
@@ -82,8 +64,8 @@ def draw_histogram(histogram: Histogram, unit: str, color: str = BLUE) -> bytes 
     first, last = filled[0], filled[-1] + 1
     places = np.arange(first, last)
     ticks = _pick_ticks(histogram.edges, first, last)
-    with mpl.rc_context(_LOOK):
-        figure = Figure((_WIDTH, 2.5))
+    with mpl.rc_context(LOOK):
+        figure = Figure((WIDTH, 2.5))
         axes = figure.subplots()
         axes.bar(places, histogram.counts[first:last], width=0.92, align="edge", color=color)
         axes.set_xticks(ticks, [_short(histogram.edges[place]) for place in ticks])
@@ -91,7 +73,7 @@ def draw_histogram(histogram: Histogram, unit: str, color: str = BLUE) -> bytes 
         axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
         axes.yaxis.set_major_formatter(EngFormatter(sep=""))
         axes.grid(visible=False, axis="x")
-        return _to_svg(figure)
+        return to_svg(figure)
 
 
 def draw_quarantine(standing: Mapping[str, int], new: Mapping[str, int]) -> bytes | None:
@@ -121,8 +103,8 @@ def rank_reasons(counts: Mapping[str, int]) -> list[str]:
 
 
 def _draw_stacked(labels: Sequence[str], bars: Mapping[str, tuple[Sequence[int], str]], unit: str) -> bytes:
-    with mpl.rc_context(_LOOK):
-        figure = Figure((_WIDTH, 1.3 + 0.32 * len(labels)))
+    with mpl.rc_context(LOOK):
+        figure = Figure((WIDTH, 1.3 + 0.32 * len(labels)))
         axes = figure.subplots()
         left = np.zeros(len(labels), dtype=int)
         shown = {name: bar for name, bar in bars.items() if any(bar[0])}
@@ -138,14 +120,7 @@ def _draw_stacked(labels: Sequence[str], bars: Mapping[str, tuple[Sequence[int],
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.grid(visible=False, axis="y")
         figure.legend(loc="outside upper left", ncols=len(shown), handlelength=1, columnspacing=1.2)
-        return _to_svg(figure)
-
-
-def _to_svg(figure: Figure) -> bytes:
-    """Write a figure; the same numbers give the same bytes."""
-    stream = io.BytesIO()
-    figure.savefig(stream, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
-    return stream.getvalue()
+        return to_svg(figure)
 
 
 def _pick_ticks(edges: Sequence[int], first: int, last: int) -> list[int]:

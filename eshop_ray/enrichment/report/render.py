@@ -13,15 +13,15 @@ from typing import Any
 from eshop_ray.artifacts import write_text
 from eshop_ray.enrichment.histogram import Histogram
 from eshop_ray.enrichment.report import charts
-from eshop_ray.enrichment.report.page import Chart, Page, Section, Table, code, to_html, to_markdown
-from eshop_ray.enrichment.report.verdict import count, judge
+from eshop_ray.enrichment.report.verdict import judge
+from eshop_ray.reporting.page import Chart, Page, Section, Table, code, to_html, to_markdown
+from eshop_ray.reporting.picture import BLUE, GRAY, ORANGE
+from eshop_ray.reporting.words import NONE, count, duration
 
 Stats = Mapping[str, Any]
 """The content of an `enrichment.json`."""
 
 MARKDOWN, HTML = "enrichment.md", "enrichment.html"
-NONE = "-"
-"""Stands where there is no number."""
 
 TASK_COLUMNS = ("new", "changed", "unchanged", "deleted", "quarantined", "inferred", "reused")
 TOKEN_COLUMNS = ("input_tokens", "generated_tokens")
@@ -43,9 +43,9 @@ COMPARED = {
 """Name in `enrichment.json` -> words, in the order of the table that compares with the last run."""
 
 LENGTHS = {
-    "input_tokens": ("input tokens of a prompt", charts.BLUE),
-    "generated_tokens": ("generated tokens of an answer", charts.ORANGE),
-    "prediction_characters": ("characters of a prediction", charts.GRAY),
+    "input_tokens": ("input tokens of a prompt", BLUE),
+    "generated_tokens": ("generated tokens of an answer", ORANGE),
+    "prediction_characters": ("characters of a prediction", GRAY),
 }
 """Name of a histogram -> what it counts, and the colour of its bars."""
 
@@ -113,7 +113,7 @@ def _word_changes(stats: Stats) -> Iterator[str]:
 def _compare(stats: Stats) -> Table:
     previous = stats["previous"] or {}
     rows = [(words, _number(stats[name]), _number(previous.get(name))) for name, words in COMPARED.items()]
-    rows.append(("duration", _duration(stats["seconds"]), _duration(previous.get("seconds"))))
+    rows.append(("duration", duration(stats["seconds"]), duration(previous.get("seconds"))))
     return Table(("", "this run", "last run"), rows)
 
 
@@ -151,7 +151,7 @@ def _word_speed(stats: Stats) -> Iterator[str]:
     seconds, num_rows = stats["phases"].get("infer", 0.0), stats["num_inferred"]
     if num_rows and seconds:
         yield (
-            f"The model answered {count(num_rows, 'question')} in {_duration(seconds)}: {num_rows / seconds:,.1f} a "
+            f"The model answered {count(num_rows, 'question')} in {duration(seconds)}: {num_rows / seconds:,.1f} a "
             f"second, {stats['num_generated_tokens'] / seconds:,.0f} generated tokens a second, start of the engine "
             "included."
         )
@@ -164,11 +164,11 @@ def _word_cost(stats: Stats) -> Iterator[str]:
     cost = price * num_engines * stats["seconds"] / 3600
     each = f"; {1000 * cost / num_rows:,.2f} per 1,000 answers" if num_rows else ""
     engines = count(num_engines, "engine")
-    yield f"Cost: {cost:,.2f} for {engines} over {_duration(stats['seconds'])}, at {price:,.2f} an engine hour{each}."
+    yield f"Cost: {cost:,.2f} for {engines} over {duration(stats['seconds'])}, at {price:,.2f} an engine hour{each}."
 
 
 def _tabulate_phases(stats: Stats) -> Table:
-    rows = [(name, _duration(seconds)) for name, seconds in stats["phases"].items()]
+    rows = [(name, duration(seconds)) for name, seconds in stats["phases"].items()]
     return Table(("phase", "time"), rows)
 
 
@@ -200,12 +200,3 @@ def _when(stats: Stats) -> str:
 
 def _number(value: int | None) -> str:
     return NONE if value is None else f"{value:,}"
-
-
-def _duration(seconds: float | None) -> str:
-    if seconds is None:
-        return NONE
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min {rest:02d} s"

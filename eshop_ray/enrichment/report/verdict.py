@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from eshop_ray.enrichment.report.page import Level, code
+from eshop_ray.reporting.page import Level, code
+from eshop_ray.reporting.words import count
 
 _SHRUNK = 0.8
 """A catalogue or a set of reviews that lost more than a fifth overnight is more often a broken export than a sale."""
@@ -82,8 +83,3 @@ def _word_success(stats: Mapping[str, Any]) -> Iterator[str]:
         num_new = sum(stats["quarantine_new"].values())
         share = f"{get_quarantined_share(stats):.1%}, {f'{num_new:,}' if num_new else 'none'} of them new"
         yield f"{count(stats['num_quarantined'], 'row')} in quarantine ({share})"
-
-
-def count(number: int, noun: str) -> str:
-    """Word a number of things: `1 row`, `2,465 rows`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

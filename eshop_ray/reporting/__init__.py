@@ -1,0 +1,1 @@
+"""What every report is made of: a page of sentences, tables and charts, the look of its pictures, its words."""
