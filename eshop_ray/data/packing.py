@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-Ints = npt.NDArray[np.int64]
-
 PREFIX = -1
 """`segment_ids` of prefix tokens."""
 IGNORED = -100
@@ -99,106 +97,6 @@ def count_shared(rows: Sequence[TokenRow]) -> int:
         if first[index] != last[index]:
             return index
     return limit
-
-
-def plan_packs(own: Ints, groups: Ints, shared: Ints, pack_length: int, num_shares: int = 1) -> list[Ints]:
-    """Divide the rows of one step among packs: as few as can be, then as equal in length as can be.
-
-    Every pass of a step is padded to the step's longest pack on a GPU, so the longest pack is made as short as the
-    rows allow, which also leaves little room to compute a prefix twice. The method is MULTIFIT (Coffman, Garey and
-    Johnson 1978), groups being kept together where they fit.
-
-    Args:
-        own: Tokens that a row does not share, (N,).
-        groups: Number of each row's group, (N,).
-        shared: Tokens that the row's group shares, (N,).
-        pack_length: Tokens of a pack at most; a longer row gets a pack of its own.
-        num_shares: Workers among which the packs will be divided: they get the same number of packs if there are
-            rows enough.
-
-    Returns:
-        Row positions of each pack, by group and then by own length, so that rows of similar length stand together.
-    """
-    is_long = own + shared > pack_length
-    packs = [[int(row)] for row in np.flatnonzero(is_long)]
-    filler = _Filler(own, groups, shared, np.flatnonzero(~is_long))
-    if filler.num_rows:
-        fewest = filler.find_fewest(pack_length)
-        num_wanted = -(-(fewest + len(packs)) // num_shares) * num_shares - len(packs)
-        packs += filler.balance(min(num_wanted, filler.num_rows), pack_length)
-    arrays = [np.array(pack, dtype=np.int64) for pack in packs]
-    return [pack[np.lexsort((pack, own[pack], groups[pack]))] for pack in arrays]
-
-
-class _Filler:
-    """Fills a given number of packs with the rows of a step, group after group, the largest first."""
-
-    def __init__(self, own: Ints, groups: Ints, shared: Ints, rows: Ints) -> None:
-        self.num_rows = len(rows)
-        self._own = own
-        self._groups: list[tuple[int, int, list[int]]] = []
-        for group in np.unique(groups[rows]):
-            members = rows[groups[rows] == group]
-            members = members[np.lexsort((members, -own[members]))]
-            prefix = int(shared[members[0]])
-            self._groups.append((prefix, prefix + int(own[members].sum()), members.tolist()))
-        self._groups.sort(key=lambda group: (-group[1], group[2]))
-        self._least = sum(total for _, total, _ in self._groups)
-
-    def find_fewest(self, pack_length: int) -> int:
-        """Return the smallest number of packs found to hold all rows."""
-        low, high = -(-self._least // pack_length), self.num_rows
-        while low < high:
-            middle = min((low + high) // 2, low + (high - low) // 8)
-            if self.fill(middle, pack_length):
-                high = middle
-            else:
-                low = middle + 1
-        return high
-
-    def balance(self, num_packs: int, pack_length: int) -> list[list[int]]:
-        """Return packs of which the longest is as short as found possible, within half a percent."""
-        low, high = -(-self._least // num_packs) - 1, pack_length
-        best = self.fill(num_packs, pack_length) or [[row] for _, _, rows in self._groups for row in rows]
-        while high - low > max(1, pack_length // 200):
-            middle = (low + high) // 2
-            packs = self.fill(num_packs, middle)
-            if packs:
-                best, high = packs, middle
-            else:
-                low = middle
-        return [pack for pack in best if pack]
-
-    def fill(self, num_packs: int, capacity: int) -> list[list[int]] | None:
-        """Return the packs' rows, or None if they do not fit so."""
-        room = np.full(num_packs, capacity, dtype=np.int64)
-        packs: list[list[int]] = [[] for _ in range(num_packs)]
-        for prefix, total, rows in self._groups:
-            fits = np.flatnonzero(room >= total)
-            if len(fits):
-                pack = int(fits[np.argmin(room[fits])])
-                room[pack] -= total
-                packs[pack] += rows
-            elif not self._divide(prefix, rows, room, packs):
-                return None
-        return packs
-
-    def _divide(self, prefix: int, rows: list[int], room: Ints, packs: list[list[int]]) -> bool:
-        """Put each row where its group is and it fits most closely, else begin the group in the emptiest pack."""
-        places: list[int] = []
-        for row in rows:
-            size = int(self._own[row])
-            fitting = [place for place in places if room[place] >= size]
-            if fitting:
-                pack = min(fitting, key=lambda place: room[place])
-            else:
-                pack, size = int(np.argmax(room)), size + prefix
-                if pack in places or room[pack] < size:
-                    return False
-                places.append(pack)
-            room[pack] -= size
-            packs[pack].append(row)
-        return True
 
 
 @dataclass(slots=True)

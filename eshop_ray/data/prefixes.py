@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-Ints = npt.NDArray[np.int64]
+from eshop_ray.data.filling import Ints
+
 Hashes = npt.NDArray[np.uint64]
 Prompts = tuple[npt.NDArray[np.int32], Ints]
 """Tokens of several prompts behind each other, and where each begins, with the end: row `i` is

@@ -15,10 +15,11 @@ import pyarrow as pa
 import ray
 import ray.data
 import ray.train
-from ray.data import DataIterator, Dataset
+from ray.data import DataIterator, Dataset, ExecutionResources
 
 from eshop_ray.artifacts import write_text
-from eshop_ray.data.packing import Ints, Pack
+from eshop_ray.data.filling import Ints
+from eshop_ray.data.packing import Pack
 from eshop_ray.training.plan import TrainPlan
 from eshop_ray.training.tokens import TokenStore
 
@@ -30,6 +31,12 @@ TASK_CPUS = 0.25
 """Building packs takes a fraction of the time of learning them; so a small machine has room for it."""
 MAX_TASKS = 2
 """Tasks that build packs at a time."""
+STEPS_AHEAD = 8
+"""About so many steps' packs wait for the workers."""
+BYTES_PER_TOKEN = 48
+"""Of a pack: five integers of 8 bytes, a weight, and what pickling adds."""
+MIN_MEMORY = 2**19
+"""Less than this Ray Data cannot steer by."""
 START = "first_step"
 
 SHARE_SCHEMA = pa.schema([("start", pa.int64()), ("step", pa.int64()), ("packs", pa.large_binary())])
@@ -83,12 +90,13 @@ class PackFeed(ray.train.DataConfig):  # type: ignore[misc]
 def build_shares(feed: Feed, first_step: int, world_size: int) -> Dataset:
     """Return rows of `SHARE_SCHEMA`: each step's shares in order, from `first_step` on."""
     folder, plan_ref = feed
-    num_steps = ray.get(plan_ref).num_steps
+    plan: TrainPlan = ray.get(plan_ref)
+    num_steps = plan.num_steps
 
     def build_block(block: pa.Table) -> Iterator[pa.Table]:
         plan, store = ray.get(plan_ref), TokenStore.open(folder)
-        (start,) = block["id"].to_pylist()
-        first = first_step + start * STEPS_PER_TASK
+        (task,) = block["id"].to_pylist()
+        first = first_step + task * STEPS_PER_TASK
         for step in range(first, min(first + STEPS_PER_TASK, num_steps)):
             packs = [plan.build_pack(store, rows) for rows in plan.pick_packs(step, world_size)]
             for part in deal(packs, world_size):
@@ -99,6 +107,7 @@ def build_shares(feed: Feed, first_step: int, world_size: int) -> Dataset:
     dataset = ray.data.range(num_tasks, override_num_blocks=num_tasks)
     dataset.context.target_max_block_size = 1  # a block is closed as soon as it holds a row
     dataset.context.execution_options.preserve_order = True
+    dataset.context.execution_options.resource_limits = _limit_read_ahead(plan)
     return dataset.map_batches(
         build_block, batch_format="pyarrow", batch_size=1, num_cpus=TASK_CPUS, concurrency=MAX_TASKS
     )
@@ -154,6 +163,13 @@ def build_held_out_packs(
     batches = (plan.held_out[start : start + size] for start in range(0, len(plan.held_out), size))
     packs = [rows for batch in batches for rows in plan.divide(batch, pack_length)]
     return [plan.build_pack(store, rows) for rows in packs[rank::world_size]]
+
+
+def _limit_read_ahead(plan: TrainPlan) -> ExecutionResources:
+    """Return the memory of the object store beyond which no more packs are built."""
+    num_tokens = plan.count_tokens(plan.rows) / max(1, plan.steps_per_epoch)
+    memory = max(MIN_MEMORY, int(STEPS_AHEAD * BYTES_PER_TOKEN * num_tokens))
+    return ExecutionResources.for_limits(object_store_memory=memory)
 
 
 def _share(plan: TrainPlan, step: int, packs: list[Pack]) -> Share:

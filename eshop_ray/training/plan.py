@@ -10,7 +10,8 @@ from functools import lru_cache
 import numpy as np
 
 from eshop_ray.config import TrainConfig
-from eshop_ray.data.packing import Ints, Pack, build_pack, plan_packs
+from eshop_ray.data.filling import Ints, plan_packs
+from eshop_ray.data.packing import Pack, build_pack
 from eshop_ray.data.prefixes import Prefixes, find_prefixes
 from eshop_ray.training.tokens import TokenStore
 

@@ -18,7 +18,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from eshop_ray.data.packing import Ints, TokenRow
+from eshop_ray.data.filling import Ints
+from eshop_ray.data.packing import TokenRow
 from eshop_ray.data.prefixes import Prompts
 from eshop_ray.data.tokenization import TOKEN_SCHEMA, TOO_LONG
 from eshop_ray.errors import UserError

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eshop_ray.data.packing import IGNORED, PREFIX, TokenRow, build_packs, count_shared
+from eshop_ray.data.packing import IGNORED, PREFIX, TokenRow, build_pack, count_shared
 
 TOKENS = st.lists(st.integers(0, 3), min_size=1, max_size=6)
 
@@ -37,49 +37,73 @@ def split_pack(pack):
         yield tuple(tokens[~is_answer].tolist()), tuple(tokens[is_answer].tolist())
 
 
-@given(token_rows(), st.integers(1, 60))
-def test_every_row_is_in_one_pack_with_its_answer_as_labels(rows, pack_length):
-    found = Counter(row for pack in build_packs(rows, pack_length) for row in split_pack(pack))
-    assert found == Counter((tuple(row.prompt_ids), tuple(row.answer_ids)) for row in rows)
+def read_pack(pack):
+    """Return id, task, prompt and answer of each row in a pack."""
+    return [
+        (row_id, task, *tokens) for row_id, task, tokens in zip(pack.ids, pack.tasks, split_pack(pack), strict=True)
+    ]
 
 
-@given(token_rows(), st.integers(1, 60))
-def test_packs_are_no_longer_than_asked_but_for_single_rows(rows, pack_length):
-    for pack in build_packs(rows, pack_length):
-        assert len(pack.input_ids) <= pack_length or pack.segment_ids.max() == 0
+@st.composite
+def grouped_rows(draw):
+    """Rows with any grouping at all: groups of rows that share nothing are allowed."""
+    rows = draw(token_rows())
+    return rows, draw(st.lists(st.integers(0, 3), min_size=len(rows), max_size=len(rows)))
 
 
-@given(token_rows(), st.integers(1, 60))
-def test_a_token_sees_what_it_would_see_alone(rows, pack_length):
-    for pack in build_packs(rows, pack_length):
-        mask = pack.attention_mask()
-        for index, segment in enumerate(pack.segment_ids):
-            of_prefix = (pack.group_ids == pack.group_ids[index]) & (pack.segment_ids == PREFIX)
-            alone = pack.input_ids[of_prefix if segment == PREFIX else of_row(pack, segment)]
-            assert pack.input_ids[mask[index]].tolist() == alone[: pack.position_ids[index] + 1].tolist()
-            assert set(pack.segment_ids[mask[index]]) <= {PREFIX, segment}
+@given(grouped_rows())
+def test_a_pack_holds_each_row_with_its_answer_as_labels(drawn):
+    rows, groups = drawn
+    found = Counter(read_pack(build_pack(rows, groups)))
+    assert found == Counter((row.id, row.task, tuple(row.prompt_ids), tuple(row.answer_ids)) for row in rows)
 
 
-@given(token_rows())
-def test_an_answer_never_follows_the_shared_part_directly(rows):
+@given(grouped_rows())
+def test_rows_of_a_group_stand_behind_their_exact_shared_beginning(drawn):
+    rows, groups = drawn
+    pack = build_pack(rows, groups)
+    assert np.all(np.diff(pack.group_ids) >= 0)
+    by_id = {row.id: row for row in rows}
+    for group in set(pack.group_ids.tolist()):
+        segments = pack.segment_ids[pack.group_ids == group]
+        num_shared = np.count_nonzero(segments == PREFIX)
+        assert np.all(segments[:num_shared] == PREFIX)
+        members = [by_id[pack.ids[segment]] for segment in dict.fromkeys(segments[num_shared:].tolist())]
+        assert num_shared == count_shared(members)
+        assert all(len(row.prompt_ids) > num_shared for row in members)
+
+
+@given(grouped_rows())
+def test_a_token_sees_what_it_would_see_alone(drawn):
+    pack = build_pack(*drawn)
+    mask = pack.attention_mask()
+    for index, segment in enumerate(pack.segment_ids):
+        of_prefix = (pack.group_ids == pack.group_ids[index]) & (pack.segment_ids == PREFIX)
+        alone = pack.input_ids[of_prefix if segment == PREFIX else of_row(pack, segment)]
+        assert pack.input_ids[mask[index]].tolist() == alone[: pack.position_ids[index] + 1].tolist()
+        assert set(pack.segment_ids[mask[index]]) <= {PREFIX, segment}
+
+
+@given(grouped_rows())
+def test_an_answer_never_follows_the_shared_part_directly(drawn):
     """The state that predicts a row's first answer token is the row's own, not one that all rows share."""
-    for pack in build_packs(rows, 10_000):
-        assert not np.any((pack.segment_ids[:-1] == PREFIX) & (pack.labels[1:] != IGNORED))
+    pack = build_pack(*drawn)
+    assert not np.any((pack.segment_ids[:-1] == PREFIX) & (pack.labels[1:] != IGNORED))
 
 
 def test_a_worked_pack():
     rows = [TokenRow("1", "ner", [7, 8, 1], [5, 9]), TokenRow("2", "ner", [7, 8, 2, 3], [6])]
-    (pack,) = build_packs(rows, pack_length=8)
+    pack = build_pack(rows)
     assert pack.input_ids.tolist() == [7, 8, 1, 5, 9, 2, 3, 6]
     assert pack.labels.tolist() == [-100, -100, -100, 5, 9, -100, -100, 6]
     assert pack.position_ids.tolist() == [0, 1, 2, 3, 4, 2, 3, 4]
     assert pack.segment_ids.tolist() == [-1, -1, 0, 0, 0, 1, 1, 1]
-    assert [len(pack.input_ids) for pack in build_packs(rows, pack_length=7)] == [5, 5]
+    assert (pack.ids, pack.tasks, len(pack)) == (("1", "2"), ("ner", "ner"), 8)
 
 
-def test_tasks_share_a_pack_but_do_not_see_each_other():
+def test_groups_share_a_pack_but_do_not_see_each_other():
     rows = [TokenRow("1", "ner", [7, 1], [5]), TokenRow("2", "ranking", [9, 9, 2], [6, 4], weight=0.5)]
-    (pack,) = build_packs(rows, pack_length=8)
+    pack = build_pack(rows)
     assert pack.input_ids.tolist() == [7, 1, 5, 9, 9, 2, 6, 4]
     assert pack.position_ids.tolist() == [0, 1, 2, 0, 1, 2, 3, 4]
     assert pack.group_ids.tolist() == [0, 0, 0, 1, 1, 1, 1, 1]
@@ -87,9 +111,10 @@ def test_tasks_share_a_pack_but_do_not_see_each_other():
     assert not pack.attention_mask()[3:, :3].any()
 
 
+def test_rows_of_a_group_come_together():
+    rows = [TokenRow(str(number), "ner", [number % 2, 5, number], [1]) for number in range(4)]
+    assert build_pack(rows, [0, 1, 0, 1]).ids == ("0", "2", "1", "3")
+
+
 def test_equal_prompts_keep_one_token_each():
     assert count_shared([TokenRow("1", "ner", [7, 8, 1], [5]), TokenRow("2", "ner", [7, 8, 1], [6])]) == 2
-
-
-def test_no_rows_no_packs():
-    assert list(build_packs([], 10)) == []
