@@ -26,6 +26,7 @@ WEIGHTS = "adapter_model.safetensors"
 FIXED = {
     *("auto_mapping", "base_model_name_or_path", "inference_mode", "peft_type", "peft_version", "revision"),
     *("task_type", "runtime_config", "layer_replication", "loftq_config", "eva_config", "corda_config"),
+    *("lora_ga_config", "kasa_config"),
 }
 """Fields of `peft.LoraConfig` that are no option: PEFT's own notes, and what makes another base of the base."""
 STARTS = (True, False, "gaussian", "orthogonal")
@@ -48,7 +49,9 @@ def build_lora_config(lora: LoraSection) -> LoraConfig:
             raise UserError(f"`lora.options.{name}`: set `lora.{name}` itself")
         if name not in known:
             near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.0)[0]
-            raise UserError(f"`lora.options.{name}`: no option of peft.LoraConfig; did you mean `{near}`?")
+            raise UserError(
+                f"`lora.options.{name}`: no option of peft.LoraConfig that can be set here; did you mean `{near}`?"
+            )
     start = lora.options.get("init_lora_weights", True)
     if start not in STARTS:
         raise UserError(
@@ -74,7 +77,23 @@ def check_adapter_settings(model_dir: Path, lora: LoraSection) -> None:
     except (TypeError, ValueError, NotImplementedError, RuntimeError) as error:
         raise UserError(f"section `lora` does not fit the model {model_dir}: {str(error)[:500]}") from error
     if lora.init_from:
-        _check_initial(_find_initial(lora), model_dir, outline)
+        _check_initial(find_initial(lora), model_dir, outline)
+
+
+def find_initial(lora: LoraSection) -> Path:
+    """Return the folder of `lora.init_from`, absolute: workers may run elsewhere.
+
+    Raises:
+        UserError: if it holds no adapter.
+    """
+    folder = Path(str(lora.init_from)).expanduser().absolute()
+    for name in (SETTINGS, WEIGHTS):
+        if not (folder / name).is_file():
+            raise UserError(
+                f"`lora.init_from` {folder}: no {name}; give the folder of an adapter "
+                "(a fully trained model is a base of its own: set `model.source` to it)"
+            )
+    return folder
 
 
 def digest_initial(lora: LoraSection) -> str | None:
@@ -85,24 +104,13 @@ def digest_initial(lora: LoraSection) -> str | None:
     """
     if not lora.init_from:
         return None
-    folder = _find_initial(lora)
+    folder = find_initial(lora)
     return digest_files({name: hash_file(folder / name) for name in (SETTINGS, WEIGHTS)})
 
 
 def load_initial(model: Any, lora: LoraSection) -> None:
     """Put the weights of `lora.init_from` into a model's fresh adapter."""
-    set_peft_model_state_dict(model, load_file(_find_initial(lora) / WEIGHTS))
-
-
-def _find_initial(lora: LoraSection) -> Path:
-    folder = Path(str(lora.init_from)).expanduser().absolute()
-    for name in (SETTINGS, WEIGHTS):
-        if not (folder / name).is_file():
-            raise UserError(
-                f"`lora.init_from` {folder}: no {name}; give the folder of an adapter "
-                "(a fully trained model is a base of its own: set `model.source` to it)"
-            )
-    return folder
+    set_peft_model_state_dict(model, load_file(find_initial(lora) / WEIGHTS))
 
 
 def _check_initial(folder: Path, model_dir: Path, outline: Any) -> None:

@@ -80,7 +80,7 @@ def load_checkpoint(folder: Path, model: Any, optimizer: torch.optim.Optimizer) 
     damage = find_damage(folder)
     if damage:
         raise UserError(f"checkpoint {folder} is damaged ({damage}); remove it to go on from the one before")
-    restore_state(model, optimizer, torch.load(folder / STATE, weights_only=True, mmap=True))
+    restore_state(model, optimizer, torch.load(folder / STATE, weights_only=True))
     return read_progress(folder)
 
 

@@ -74,8 +74,14 @@ class Shards:
     not its decoder and head. All workers gather together, so all make the same number of passes.
     """
 
+    def __init__(self) -> None:
+        self._device = torch.device("cpu")
+
     def prepare(self, model: Any, device: torch.device) -> Any:
         """See `Parallelism`. Layer by layer, so that the device never holds the whole model."""
+        self._device = device
+        if device.type == "cuda":
+            torch.cuda.set_device(device)  # FSDP2 takes the current one, and workers of a node see all of its GPUs
         causal_lm = get_causal_lm(model)
         mesh = init_device_mesh(device.type, (count_workers(),))
         for module in (*find_layers(model), causal_lm):
@@ -88,8 +94,7 @@ class Shards:
 
     def count_passes(self, num_packs: int) -> int:
         """See `Parallelism`: as many as the worker with the most packs makes."""
-        device = "cuda" if dist.get_backend() == "nccl" else "cpu"
-        most = torch.tensor(num_packs, device=device)
+        most = torch.tensor(num_packs, device=self._device)
         dist.all_reduce(most, dist.ReduceOp.MAX)
         return int(most)
 
