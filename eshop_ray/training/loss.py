@@ -7,36 +7,42 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from eshop_ray.data.packing import IGNORED, Pack
+from eshop_ray.training.attention import build_layout
+from eshop_ray.training.model import get_causal_lm
 
 
-def answer_loss(model: Any, pack: Pack, device: torch.device) -> Tensor:
+def answer_loss(model: Any, pack: Pack, attention: str, device: torch.device) -> Tensor:
     """Return the weighted sum of the cross entropy over the answer tokens of a pack.
 
     Args:
-        model: A causal LM of Transformers, or PEFT's wrapper of one.
+        model: A causal LM of Transformers whose attention follows layouts, or PEFT's wrapper of one.
         pack: The rows.
+        attention: Which layout to compute with.
         device: Where the model is.
 
     Returns:
         Scalar. The caller divides by the weights of the whole global batch, so that a token counts the same in
         whatever pack and on whatever worker it stands.
     """
-    backbone, head = _split_head(model)
-    input_ids = torch.from_numpy(pack.input_ids).to(device)
-    hidden = backbone(
-        input_ids=input_ids[None],
-        position_ids=torch.from_numpy(pack.position_ids).to(device)[None],
-        attention_mask=torch.from_numpy(pack.attention_mask()).to(device)[None, None],
-        use_cache=False,
-    ).last_hidden_state[0]
+    losses, places = _token_losses(model, pack, attention, device)
+    return losses @ torch.from_numpy(pack.weights).to(device)[places]
+
+
+def answer_losses(model: Any, pack: Pack, attention: str, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return the cross entropy of every answer token, (A,), and the number of its row within the pack, (A,)."""
+    losses, places = _token_losses(model, pack, attention, device)
+    return losses, torch.from_numpy(pack.segment_ids).to(device)[places]
+
+
+def _token_losses(model: Any, pack: Pack, attention: str, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return the cross entropy of every answer token and its place within the pack."""
     labels = torch.from_numpy(pack.labels).to(device)
-    answer = torch.nonzero(labels[1:] != IGNORED)[:, 0]
-    logits = head(hidden[answer])
-    weights = torch.from_numpy(pack.weights).to(device)
-    losses = cross_entropy(logits.float(), labels[answer + 1], reduction="none")
-    return losses @ weights[answer + 1]
-
-
-def _split_head(model: Any) -> tuple[Any, Any]:
-    causal_lm = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return causal_lm.get_decoder(), causal_lm.get_output_embeddings()
+    places = torch.nonzero(labels[1:] != IGNORED)[:, 0] + 1
+    logits = get_causal_lm(model)(
+        input_ids=torch.from_numpy(pack.input_ids).to(device)[None],
+        position_ids=torch.from_numpy(pack.position_ids).to(device)[None],
+        layout=build_layout(pack, attention, device),
+        logits_to_keep=places - 1,
+        use_cache=False,
+    ).logits[0]
+    return cross_entropy(logits.float(), labels[places], reduction="none"), places

@@ -1,15 +1,20 @@
-"""One LoRA run: records -> token rows -> Ray Train -> adapter directory."""
+"""One training run: records -> token rows -> plan -> Ray Train -> adapter directory."""
 
+import logging
 import shutil
+import time
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import pyarrow.parquet as pq
-import torch
+import ray
+import ray.train
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
+from transformers import AutoConfig
 
 from eshop_ray.artifacts import fingerprint, stage_dir, write_json, write_manifest
 from eshop_ray.config import Config
@@ -19,9 +24,22 @@ from eshop_ray.data.tokenization import add_tokens
 from eshop_ray.errors import UserError
 from eshop_ray.progress import watch
 from eshop_ray.tasks import get_task, list_tasks
-from eshop_ray.training.checkpoint import ADAPTER, STATE
-from eshop_ray.training.loop import read_token_rows, train_worker
+from eshop_ray.training.adapter import digest_initial
+from eshop_ray.training.attention import check_window
+from eshop_ray.training.checkpoint import ADAPTER, read_progress
+from eshop_ray.training.feed import Feed, PackFeed
+from eshop_ray.training.history import Progress
+from eshop_ray.training.loop import TROUBLE, train_worker
+from eshop_ray.training.model import check_method
+from eshop_ray.training.plan import TrainPlan, build_plan
+from eshop_ray.training.schedule import cosine_rate
+from eshop_ray.training.tokens import INDEX, TokenStore, write_tokens
+from eshop_ray.training.tracking import MlflowCallback, check_tracking
 
+logger = logging.getLogger(__name__)
+
+HISTORY = "training.json"
+"""Beside the adapter: how it came about."""
 KEEP_MEMORY = {
     "MALLOC_ARENA_MAX": "1",
     "MALLOC_MMAP_THRESHOLD_": str(2**32),
@@ -31,11 +49,22 @@ KEEP_MEMORY = {
 freed activation back to the kernel and faults it in again for the next: that cost a third of the throughput."""
 
 
+ELSEWHERE = {"max_failures", "torch_threads", "cpus_per_worker", "num_workers", "use_gpu", "sharding", "attention"}
+"""Settings that decide where and how fast training runs; its numbers stay the same but for rounding."""
+MEMORY = {"gradient_checkpointing", "pack_length"}
+"""The same of settings that trade memory for time."""
+
+
 def fingerprint_training(config: Config, records_digest: str, model_digest: str) -> str:
-    """Return the digest of all that determines the adapter."""
-    train = config.train.model_dump(exclude={"checkpoint_steps", "max_failures", "torch_threads", "cpus_per_worker"})
+    """Return the digest of all that determines the adapter.
+
+    A run that is submitted again on other machines goes on from its checkpoints.
+    """
+    unimportant = ELSEWHERE | MEMORY | (set() if config.train.num_held_out else {"checkpoint_steps"})
+    train = config.train.model_dump(exclude=unimportant)
+    lora = {**config.lora.model_dump(), "init_from": digest_initial(config.lora)}
     versions = {name: get_task(name).version for name in config.data.tasks or list_tasks()}
-    return fingerprint([train, config.lora.model_dump(), config.seed, versions, records_digest, model_digest])
+    return fingerprint([train, lora, config.seed, versions, records_digest, model_digest])
 
 
 def train_adapter(config: Config, model_dir: Path, inputs: str, parents: Mapping[str, str]) -> dict[str, Any]:
@@ -45,63 +74,152 @@ def train_adapter(config: Config, model_dir: Path, inputs: str, parents: Mapping
     settings or data that changed start anew.
 
     Raises:
-        UserError: if there is no row to learn from.
+        UserError: if settings exclude one another, a task has no row to learn from, or the loss is no number any more.
     """
-    workdir = config.run_dir / "training" / inputs[:16]
-    counts = write_tokens(config, model_dir, workdir / "tokens")
-    with watch("training", counts["num_rows"] * config.train.num_epochs) as board:
-        result = build_trainer(config, model_dir, workdir, board).fit()
-    with result.checkpoint.as_directory() as checkpoint, stage_dir(config.run_dir / "adapter") as folder:
-        losses = torch.load(Path(checkpoint) / STATE, weights_only=True)["losses"]
-        shutil.copytree(Path(checkpoint) / ADAPTER, folder, dirs_exist_ok=True)
-        summary = {**counts, "num_steps": len(losses), "first_loss": losses[0], "final_loss": fmean(losses[-10:])}
-        write_json(folder / "losses.json", losses)
+    check_training(config, model_dir)
+    work = _Work.prepare(config, model_dir, inputs)
+    started = time.monotonic()
+    with watch("training", work.plan.num_rows * config.train.num_epochs) as board:
+        result = build_trainer(config, model_dir, work, board).fit()
+    if (work.folder / TROUBLE).exists():
+        raise UserError((work.folder / TROUBLE).read_text())
+    chosen = _choose(result, bool(len(work.plan.held_out)))
+    with stage_dir(config.run_dir / "adapter") as folder:
+        shutil.copytree(Path(chosen.path) / ADAPTER, folder, dirs_exist_ok=True)
+        summary = _write_history(
+            folder, config, work, Path(chosen.path), Path(result.checkpoint.path), time.monotonic() - started
+        )
         write_manifest(folder, "adapter", inputs, parents, summary)
     return summary
 
 
-def write_tokens(config: Config, model_dir: Path, folder: Path) -> dict[str, int]:
-    """Tokenise the training split into `folder` and count the rows that fail or do not fit: they are left out."""
-    records = read_split(config.run_dir, "train", config.data.tasks, config.train.max_train_rows)
-    shutil.rmtree(folder, ignore_errors=True)
-    add_tokens(add_prompts(records), model_dir).write_parquet(str(folder))
-    rows = read_token_rows(folder, config.train.max_row_length)
-    if not rows:
-        raise UserError("no training row can be used; raise `train.max_row_length` or look at the records")
-    errors = pq.read_table(folder, columns=["error"])["error"]
-    num_errors = len(errors) - errors.null_count
-    return {
-        "num_rows": len(rows),
-        "num_errors": num_errors,
-        "num_too_long": len(errors) - num_errors - len(rows),
-        "num_answer_tokens": sum(len(row.answer_ids) for row in rows),
-    }
+def check_training(config: Config, model_dir: Path) -> None:
+    """Refuse what cannot be trained before anything is loaded.
+
+    Raises:
+        UserError: naming the setting.
+    """
+    check_method(config.train, config.lora, model_dir)
+    check_window(AutoConfig.from_pretrained(model_dir), config.train.max_row_length)
+    check_tracking(config.tracking)
 
 
-def build_trainer(config: Config, model_dir: Path, workdir: Path, board: Any) -> TorchTrainer:
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What is prepared once and survives every restart of a run."""
+
+    folder: Path
+    inputs: str
+    store: TokenStore
+    plan: TrainPlan
+
+    @classmethod
+    def prepare(cls, config: Config, model_dir: Path, inputs: str) -> "_Work":
+        """Tokenise the training split, unless an earlier attempt has, and settle what every step consists of."""
+        folder = config.run_dir / "training" / inputs[:16]
+        if (folder / "tokens" / INDEX).exists():
+            store = TokenStore.open(folder / "tokens")
+        else:
+            records = read_split(config.run_dir, "train", config.data.tasks, config.train.max_train_rows)
+            tokens = add_tokens(add_prompts(records), model_dir, config.train.max_row_length)
+            store = write_tokens(tokens, folder / "tokens")
+        (folder / TROUBLE).unlink(missing_ok=True)
+        plan = build_plan(store, config.train, config.seed)
+        _check_rows(config, store, plan)
+        return cls(folder, inputs, store, plan)
+
+
+def _check_rows(config: Config, store: TokenStore, plan: TrainPlan) -> None:
+    counts = Counter(str(task) for task in store.tasks[plan.rows])
+    missing = [task for task in config.data.tasks if not counts[task]]
+    if missing or not plan.num_rows:
+        raise UserError(
+            f"no training row of {', '.join(missing) or 'any task'} can be used; raise `train.max_row_length`, now "
+            f"{config.train.max_row_length}, look at the records, or take the task out of `data.tasks`"
+        )
+    if store.num_errors or store.num_too_long:
+        logger.warning("left out: %d rows with errors, %d too long", store.num_errors, store.num_too_long)
+
+
+def build_trainer(config: Config, model_dir: Path, work: _Work, board: Any) -> TorchTrainer:
     """Describe the run to Ray Train: the same name and folder make it go on from its last checkpoint."""
     train = config.train
+    feed = Feed(work.store.folder, ray.put(work.plan))
+    settings = {
+        "model_dir": str(model_dir),
+        "workdir": str(work.folder),
+        "feed": feed,
+        "seed": config.seed,
+        "train": train.model_dump(),
+        "lora": config.lora.model_dump(),
+        "board": board,
+    }
     return TorchTrainer(
         train_worker,
-        train_loop_config={
-            "model_dir": str(model_dir),
-            "tokens_dir": str(workdir / "tokens"),
-            "seed": config.seed,
-            "train": train.model_dump(),
-            "lora": config.lora.model_dump(),
-            "board": board,
-        },
+        train_loop_config=settings,
+        datasets=PackFeed.stand_in(),
+        dataset_config=PackFeed(feed),
         torch_config=TorchConfig(backend="nccl" if train.use_gpu else "gloo"),
         scaling_config=ScalingConfig(
             num_workers=train.num_workers,
             use_gpu=train.use_gpu,
             resources_per_worker={"CPU": train.cpus_per_worker, **({"GPU": 1} if train.use_gpu else {})},
         ),
-        run_config=RunConfig(
-            name="checkpoints",
-            storage_path=str(workdir),
-            failure_config=FailureConfig(max_failures=train.max_failures),
-            checkpoint_config=CheckpointConfig(num_to_keep=2),
-            worker_runtime_env={} if train.use_gpu else {"env_vars": KEEP_MEMORY},
-        ),
+        run_config=_build_run_config(config, work),
     )
+
+
+def _build_run_config(config: Config, work: _Work) -> RunConfig:
+    has_held_out = bool(len(work.plan.held_out))
+    best = {"checkpoint_score_attribute": "held_out_loss", "checkpoint_score_order": "min"} if has_held_out else {}
+    params = {
+        **{f"train.{name}": value for name, value in config.train.model_dump().items()},
+        **{f"lora.{name}": value for name, value in config.lora.model_dump().items()},
+        "seed": config.seed,
+    }
+    callbacks = [MlflowCallback(config.tracking, config.name, work.inputs, params)] if config.tracking.uri else []
+    return RunConfig(
+        name="checkpoints",
+        storage_path=str(work.folder),
+        failure_config=FailureConfig(max_failures=config.train.max_failures),
+        checkpoint_config=CheckpointConfig(num_to_keep=2, **best),
+        worker_runtime_env={} if config.train.use_gpu else {"env_vars": KEEP_MEMORY},
+        callbacks=callbacks,
+    )
+
+
+def _choose(result: ray.train.Result, has_held_out: bool) -> ray.train.Checkpoint:
+    """Return the checkpoint with the lowest held-out loss, the last one where nothing is held out."""
+    best = result.get_best_checkpoint("held_out_loss", "min") if has_held_out else None
+    return best or result.checkpoint
+
+
+def _write_history(
+    folder: Path, config: Config, work: _Work, chosen: Path, last: Path, seconds: float
+) -> dict[str, Any]:
+    """Write how the adapter came about and return the figures of it that a person asks for first."""
+    progress: Progress = read_progress(last)
+    losses, num_steps = progress.losses, work.plan.num_steps
+    counts = {
+        "num_rows": work.plan.num_rows,
+        "num_held_out": len(work.plan.held_out),
+        "num_errors": work.store.num_errors,
+        "num_too_long": work.store.num_too_long,
+        "num_cut": work.store.num_cut,
+        "num_answer_tokens": int(work.store.num_answer[work.plan.rows].sum()),
+        "num_steps": num_steps,
+        "best_step": read_progress(chosen).step,
+    }
+    train = config.train
+    history = {
+        **counts,
+        "method": train.method,
+        "seconds": round(seconds, 3),
+        "learning_rates": [
+            cosine_rate(step, num_steps, train.learning_rate, train.warmup_share) for step in range(num_steps)
+        ],
+        "losses": losses,
+        "held_out": [asdict(measured) for measured in progress.held_out],
+    }
+    write_json(folder / HISTORY, history)
+    return {**counts, "first_loss": losses[0], "final_loss": fmean(losses[-10:])}

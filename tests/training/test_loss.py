@@ -1,41 +1,72 @@
-"""Packing changes the speed of training and nothing else."""
+"""Packing, and every way to compute its attention, changes the speed of training and nothing else."""
 
+import numpy as np
 import pytest
 import torch
+from transformers import AttentionInterface, AutoModelForCausalLM, LlamaConfig, MistralConfig, Qwen2Config
 
 from eshop_ray.config import LoraSection, TrainConfig
-from eshop_ray.data.packing import build_packs
-from eshop_ray.training.loop import build_model, train_step
-from eshop_ray.training.loss import answer_loss
+from eshop_ray.data.packing import TokenRow, build_pack
+from eshop_ray.errors import UserError
+from eshop_ray.training import attention
+from eshop_ray.training.attention import check_window, use_layouts
+from eshop_ray.training.loss import answer_loss, answer_losses
+from eshop_ray.training.model import build_model, get_causal_lm
 
 CPU = torch.device("cpu")
+TRAIN = TrainConfig(precision="fp32")
 
 
-@pytest.fixture
-def model(tiny_model_dir):
+@pytest.fixture(params=[False, True], ids=["kept activations", "gradient checkpointing"])
+def model(request, tiny_model_dir):
     """Tiny model with an adapter that is not zero, so that every gradient is there."""
-    model = build_model(tiny_model_dir, LoraSection(r=4), seed=1)
+    train = TRAIN.model_copy(update={"gradient_checkpointing": request.param})
+    model = build_model(tiny_model_dir, train, LoraSection(r=4), 1, CPU)
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.05)
+    use_layouts(get_causal_lm(model))
     return model
 
 
-def measure(model, rows, pack_length):
-    """Return the number of packs, the summed loss and each adapter weight's gradient."""
+@pytest.fixture(scope="module")
+def mixed_rows(token_rows):
+    """Two tasks, rows that share nothing with anyone, one of a single token each side, one as long as a pack."""
+    draw = np.random.default_rng(0)
+    odd = [
+        TokenRow(
+            f"odd{number}",
+            "odd",
+            draw.integers(5, 400, num_prompt).tolist(),
+            draw.integers(5, 400, num_answer).tolist(),
+        )
+        for number, (num_prompt, num_answer) in enumerate([(1, 1), (40, 3), (260, 40), (7, 90)])
+    ]
+    return [*token_rows, *odd]
+
+
+def build_packs(rows, num_rows):
+    """Packs of so many rows; the odd ones share nothing, which makes groups without a prefix."""
+    groups = [f"{row.task}{row.id if row.task == 'odd' else ''}" for row in rows]
+    numbers = [sorted(set(groups)).index(group) for group in groups]
+    starts = range(0, len(rows), num_rows)
+    return [build_pack(rows[at : at + num_rows], numbers[at : at + num_rows]) for at in starts]
+
+
+def measure(model, rows, num_rows, attention):
+    """Return the summed loss and each adapter weight's gradient."""
     model.zero_grad()
-    packs = list(build_packs(rows, pack_length))
-    loss = sum(answer_loss(model, pack, CPU) for pack in packs)
+    loss = sum(answer_loss(model, pack, attention, CPU) for pack in build_packs(rows, num_rows))
     loss.backward()
     trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-    return len(packs), loss.item(), {name: parameter.grad.clone() for name, parameter in trained.items()}
+    return loss.item(), {name: parameter.grad.clone() for name, parameter in trained.items()}
 
 
-@pytest.mark.parametrize("pack_length", [300, 512, 100_000])
-def test_loss_and_gradients_are_those_of_single_rows(model, token_rows, pack_length):
-    num_single, single_loss, single = measure(model, token_rows, pack_length=1)
-    num_packs, loss, gradients = measure(model, token_rows, pack_length)
-    assert num_packs < num_single == len(token_rows)
+@pytest.mark.parametrize("attention", ["mask", "gather"])
+@pytest.mark.parametrize("num_rows", [5, 9, 100])
+def test_loss_and_gradients_are_those_of_single_rows(model, mixed_rows, num_rows, attention):
+    single_loss, single = measure(model, mixed_rows, 1, "mask")
+    loss, gradients = measure(model, mixed_rows, num_rows, attention)
     assert loss == pytest.approx(single_loss, rel=1e-5)
     assert len(gradients) == 28
     for name, gradient in gradients.items():
@@ -43,29 +74,49 @@ def test_loss_and_gradients_are_those_of_single_rows(model, token_rows, pack_len
         assert (gradient - single[name]).norm() <= 1e-4 * single[name].norm(), name
 
 
-def test_loss_is_that_of_transformers(model, token_rows):
+def test_flex_attention_computes_the_same(model, mixed_rows):
+    """Forward only: on a CPU it has no backward pass."""
+    (pack,) = build_packs(mixed_rows, 100)
+    with torch.no_grad():
+        expected, rows = answer_losses(model, pack, "mask", CPU)
+        losses, _ = answer_losses(model, pack, "flex", CPU)
+    assert losses.numpy() == pytest.approx(expected.numpy(), abs=1e-5)
+    assert [int((rows == number).sum()) for number in range(len(pack.ids))] == [
+        len(row.answer_ids) for name in pack.ids for row in mixed_rows if row.id == name
+    ]
+
+
+def test_loss_is_that_of_transformers(model, mixed_rows, tiny_model_dir):
+    """Of the base without an adapter, by its own attention and its own loss."""
+    base = AutoModelForCausalLM.from_pretrained(tiny_model_dir, dtype=torch.float32)
     expected = 0.0
-    for row in token_rows:
+    for row in mixed_rows:
         labels = [-100] * len(row.prompt_ids) + list(row.answer_ids)
-        output = model(
+        output = base(
             input_ids=torch.tensor([[*row.prompt_ids, *row.answer_ids]]), labels=torch.tensor([labels]), use_cache=False
         )
         expected += output.loss.item() * len(row.answer_ids)
-    assert measure(model, token_rows, 100_000)[1] == pytest.approx(expected, rel=1e-5)
+    with model.disable_adapter():
+        assert measure_forward(model, mixed_rows) == pytest.approx(expected, rel=1e-5)
 
 
-def test_a_step_reports_the_mean_loss_per_answer_token(model, token_rows):
-    _, summed, _ = measure(model, token_rows, 512)
-    num_answer_tokens = sum(len(row.answer_ids) for row in token_rows)
-    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=0.0)
-    train = TrainConfig(precision="fp32", pack_length=512)
-    loss = train_step(model, optimizer, token_rows, num_answer_tokens, train, CPU)
-    assert loss == pytest.approx(summed / num_answer_tokens, rel=1e-5)
+def measure_forward(model, rows):
+    with torch.no_grad():
+        return sum(answer_loss(model, pack, "gather", CPU).item() for pack in build_packs(rows, 9))
 
 
-def test_only_the_adapter_learns(model, token_rows):
-    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
-    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=0.01)
-    train_step(model, optimizer, token_rows, 100, TrainConfig(pack_length=512), CPU)
-    changed = {name for name, parameter in model.named_parameters() if not torch.equal(parameter, before[name])}
-    assert changed == {name for name in before if "lora_" in name}
+def test_window_narrower_than_the_rows_is_refused():
+    """Rows within the window are trained as they are: it hides nothing from them."""
+    windowed = MistralConfig(sliding_window=512)
+    with pytest.raises(UserError, match=r"the last 512 tokens only; set `train.max_row_length`, now 1024, to 512"):
+        check_window(windowed, 1024)
+    check_window(windowed, 512)
+    check_window(Qwen2Config(sliding_window=512, use_sliding_window=False), 1024)
+    check_window(LlamaConfig(), 1024)
+
+
+def test_attention_that_no_layout_computes_is_refused():
+    states = torch.zeros(1, 1, 1, 8)
+    attend = AttentionInterface()[attention.NAME]
+    with pytest.raises(NotImplementedError, match="softcap"):
+        attend(None, states, states, states, None, layout=None, softcap=30.0)
