@@ -6,15 +6,17 @@ PY := $(VENV)/bin/python
 PIP_INSTALL := $(PY) -m pip --disable-pip-version-check --quiet install --no-deps
 LOCK := jobs/environments/cpu.txt
 INSTALLED := $(VENV)/.installed
+BENCH_LOCK := jobs/environments/bench.txt
+BENCH_INSTALLED := $(VENV)/.installed-bench
 TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 
 export RAY_USAGE_STATS_ENABLED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint clean
+.PHONY: help setup demo test lint bench-train clean
 
 help: ## Show the targets.
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(INSTALLED) ## Create .venv from the CPU lock (a few minutes, 3.6 GB).
 
@@ -29,6 +31,9 @@ lint: $(INSTALLED) ## Check style, format and types.
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy --strict eshop_ray
+
+bench-train: $(BENCH_INSTALLED) ## Training against TRL, about 20 minutes: BENCH_ARGS="data.root=PATH [--only PART,...]".
+	@$(PY) -m tests.bench.train $(BENCH_ARGS)
 
 clean: ## Remove .venv and the tools' caches; runs/ stays.
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
@@ -48,3 +53,8 @@ $(INSTALLED): $(LOCK) | $(PY)
 	  $(PIP_INSTALL) -r $(LOCK) --extra-index-url $(TORCH_CPU_INDEX); }
 	@touch $@
 	@echo "Ready: $(PY)"
+
+$(BENCH_INSTALLED): $(BENCH_LOCK) $(INSTALLED)
+	@echo "Installing $(BENCH_LOCK) into $(VENV) ..."
+	@$(PIP_INSTALL) -r $(BENCH_LOCK)
+	@touch $@

@@ -1,0 +1,106 @@
+"""Our side: the step that a worker of Ray Train makes, in one process. All that knows its interface is here."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from eshop_ray.config import LoraSection, TrainConfig
+from eshop_ray.data.packing import IGNORED, PREFIX, Pack, build_pack
+from eshop_ray.data.prefixes import find_prefixes
+from eshop_ray.training.attention import choose_attention, use_layouts
+from eshop_ray.training.feed import Share
+from eshop_ray.training.learner import Learner
+from eshop_ray.training.model import build_model, get_causal_lm
+from eshop_ray.training.plan import TrainPlan
+from eshop_ray.training.schedule import cosine_rate
+from eshop_ray.training.sharding import build_parallelism
+from tests.bench.train.clock import StepClock
+from tests.bench.train.rows import read_rows
+
+CPU = torch.device("cpu")
+
+
+class Training:
+    """A model that learns, and its steps in the order of the rows."""
+
+    def __init__(self, job):
+        torch.set_num_threads(job["threads"])
+        self.train = TrainConfig(**job["train"])
+        self.rows = read_rows(job["rows_path"])
+        self.plan = build_plan(self.rows, self.train, job["seed"])
+        self._learner = build_learner(Path(job["model_dir"]), self.train, LoraSection(**job["lora"]), job["seed"])
+
+    def build_share(self, number: int) -> Share:
+        """Return a step's packs; the rows of a step are the same as the peer's."""
+        size = self.train.global_batch_size
+        numbers = np.arange(number * size, min((number + 1) * size, len(self.rows)))
+        packs = [
+            build_pack([self.rows[row] for row in pack], self.plan.prefixes.groups[pack].tolist())
+            for pack in self.plan.divide(numbers, self.train.pack_length)
+        ]
+        weight, tokens = self.plan.sum_weights(numbers), self.plan.count_tokens(numbers)
+        return Share(number, weight, len(numbers), tokens, packs)
+
+    def step(self, share: Share) -> float:
+        """Make one optimizer step and return its loss."""
+        settings = (self.plan.num_steps, self.train.learning_rate, self.train.warmup_share)
+        return self._learner.step(share, cosine_rate(share.step, *settings))
+
+
+def run(job):
+    """Train on all rows, packing included; the first step is the warm-up."""
+    training, clock, losses, packs = Training(job), StepClock(), [], []
+    for number in range(training.plan.num_steps):
+        share = training.build_share(number)
+        losses.append(training.step(share))
+        described = [describe_pack(pack) for pack in share.packs]
+        clock.add(share.num_rows, sum(pack["answers"] for pack in described))
+        clock.end_step()
+        packs += described if number else []
+    return {**clock.read(), "losses": losses, "packs": packs}
+
+
+def build_plan(rows, train, seed):
+    """Return the plan that a job would make of rows on disk."""
+    num_prompt, num_answer = (
+        np.array([len(getattr(row, name)) for row in rows]) for name in ("prompt_ids", "answer_ids")
+    )
+
+    def read_prompts(numbers):
+        offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(num_prompt[numbers])])
+        return np.concatenate([np.array(rows[number].prompt_ids, np.int32) for number in numbers]), offsets
+
+    return TrainPlan(
+        rows=np.arange(len(rows)),
+        held_out=np.zeros(0, np.int64),
+        prefixes=find_prefixes(read_prompts, num_prompt, train.global_batch_size),
+        num_prompt=num_prompt,
+        num_answer=num_answer,
+        num_epochs=1,
+        global_batch_size=train.global_batch_size,
+        pack_length=train.pack_length,
+        loss_weighting="token",
+        seed=seed,
+    )
+
+
+def build_learner(model_dir, train, lora, seed):
+    """Return one worker's model and optimizer."""
+    parallelism = build_parallelism(train)
+    model = build_model(model_dir, train, lora, seed, CPU)
+    use_layouts(get_causal_lm(model))
+    model = parallelism.prepare(model, CPU)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=train.learning_rate, weight_decay=train.weight_decay)
+    return Learner(model, optimizer, parallelism, train, choose_attention(train.attention, CPU), CPU)
+
+
+def describe_pack(pack: Pack) -> dict:
+    """Return `{"groups": [[prefix length, [row lengths]], ...], "answers": tokens with a loss}`."""
+    groups = []
+    for group in np.unique(pack.group_ids):
+        segments = pack.segment_ids[pack.group_ids == group]
+        lengths = np.unique(segments[segments != PREFIX], return_counts=True)[1]
+        groups.append([int((segments == PREFIX).sum()), lengths.tolist()])
+    return {"groups": groups, "answers": int((pack.labels != IGNORED).sum())}
