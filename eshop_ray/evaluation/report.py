@@ -1,22 +1,43 @@
-"""Scores as a person reads them: one table on the terminal, the same in `report.md`."""
+"""Scores as a person reads them: a table on the terminal, `report.md`, and `report.html` that needs no other file."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Table as TerminalTable
 
+from eshop_ray.artifacts import write_text
+from eshop_ray.evaluation.curves import Training, draw_held_out, draw_training
 from eshop_ray.evaluation.evaluate import read_groups
+from eshop_ray.reporting.page import (
+    Chart,
+    Level,
+    Page,
+    Section,
+    Table,
+    clean_text,
+    code,
+    to_html,
+    to_markdown,
+    write_charts,
+)
+from eshop_ray.reporting.words import count, duration
 from eshop_ray.schema import decode
 
 Metrics = Mapping[str, Any]
 """The content of a `metrics.json`."""
 
+MARKDOWN, HTML = "report.md", "report.html"
+PICTURES = {
+    "training.svg": (draw_training, "Loss and learning rate by step"),
+    "held_out.svg": (draw_held_out, "Held-out loss by task"),
+}
+"""Name beside `report.md` -> what draws it, and what it shows."""
 NUM_EXAMPLES = 3
 """Answers shown per group."""
-MAX_TEXT = 300
-"""Characters of an answer shown."""
 
 HEADER = ("group", "metric", "rows", "base", "tuned", "difference", "failed", "unparsed")
 
@@ -34,20 +55,56 @@ def build_rows(tuned: Metrics, base: Metrics | None) -> list[tuple[str, ...]]:
 
 def print_table(rows: Sequence[Sequence[str]], title: str) -> None:
     """Print the comparison."""
-    table = Table(*HEADER, title=title)
+    table = TerminalTable(*HEADER, title=title)
     for row in rows:
         table.add_row(*row, style="bold" if row[0] == "mean" else None)
     Console(width=None if Console().is_terminal else 110).print(table)
 
 
+def write_report(run_dir: Path, rows: Sequence[Sequence[str]], tuned: Metrics, predictions_dir: Path) -> Path:
+    """Write both forms of the report into the run directory, and the pictures of the Markdown.
+
+    Args:
+        run_dir: Of the run; its name is the title, and where its adapter tells how it was trained, so does the report.
+        rows: From `build_rows`.
+        tuned: Metrics of the model that the report is about.
+        predictions_dir: That model's answers, a few of which are shown.
+
+    Returns:
+        The HTML file.
+    """
+    page = build_page(run_dir.name, rows, tuned, predictions_dir, read_training(run_dir / "adapter"))
+    for name in PICTURES:
+        (run_dir / name).unlink(missing_ok=True)
+    write_charts(page, run_dir)
+    write_text(run_dir / MARKDOWN, to_markdown(page))
+    write_text(run_dir / HTML, to_html(page))
+    return run_dir / HTML
+
+
 def render_report(name: str, rows: Sequence[Sequence[str]], tuned: Metrics, predictions_dir: Path) -> str:
-    """Return `report.md`: the comparison, then answers to look at before believing it."""
-    lines = [f"# {name}", "", f"Split `{tuned['split']}`, engine `{tuned['engine']}`.", ""]
-    lines += [_line(HEADER), _line(["---"] * len(HEADER)), *(_line(row) for row in rows), "", "## Answers", ""]
-    for group, members in read_groups(predictions_dir):
-        lines += [f"### {group}", "", _line(("id", "target", "prediction", "error")), _line(["---"] * 4)]
-        lines += [*(_line(_show(row)) for row in members[:NUM_EXAMPLES]), ""]
-    return "\n".join(lines)
+    """Return `report.md` without what is known of the training."""
+    return to_markdown(build_page(name, rows, tuned, predictions_dir, None))
+
+
+def read_training(adapter_dir: Path) -> Training | None:
+    """Return what is known of an adapter's training; None for adapters from elsewhere."""
+    try:
+        training: Training = json.loads((adapter_dir / "training.json").read_text())
+    except FileNotFoundError:
+        return None
+    return training
+
+
+def build_page(
+    name: str, rows: Sequence[Sequence[str]], tuned: Metrics, predictions_dir: Path, training: Training | None
+) -> Page:
+    """Put the report together: the comparison, the training, then answers to look at before believing it."""
+    level, sentence = _judge(dict(zip(HEADER, rows[-1], strict=True)), tuned)
+    source = f"Split {code(tuned['split'])}, engine {code(tuned['engine'])}."
+    sections = [Section("Scores", [source], [Table(HEADER, rows, num_text=2)])]
+    sections += [_describe_training(training)] if training else []
+    return Page(name, level, sentence, [*sections, *_show_answers(predictions_dir)])
 
 
 def _compare(before: float | None, after: float) -> Iterator[str]:
@@ -56,13 +113,50 @@ def _compare(before: float | None, after: float) -> Iterator[str]:
     yield "" if before is None else f"{after - before:+.3f}"
 
 
-def _show(row: Mapping[str, Any]) -> Iterator[str]:
-    yield row["id"]
-    for value in (decode(row["target"]), decode(row["prediction"]), row["error"] or ""):
-        text = str(value)
-        yield text if len(text) <= MAX_TEXT else text[:MAX_TEXT] + " ..."
+def _judge(mean: Mapping[str, str], tuned: Metrics) -> tuple[Level, str]:
+    """Say in one sentence how good the model is, and whether a look is due: worse than its base, or failed rows."""
+    num_errors = sum(group["num_errors"] for group in tuned["groups"].values())
+    compared = f", {mean['difference']} against the base's {mean['base']}" if mean["base"] else ""
+    failed = f"; {count(num_errors, 'row')} failed and count as wrong" if num_errors else ""
+    level: Level = "attention" if num_errors or mean["difference"].startswith("-") else "well"
+    return level, f"Mean score {mean['tuned']}{compared}{failed}."
 
 
-def _line(cells: Iterable[str]) -> str:
-    escaped = (cell.replace("|", "\\|").replace("\n", " ") for cell in cells)
-    return f"| {' | '.join(escaped)} |"
+def _describe_training(training: Training) -> Section:
+    return Section("Training", list(_word_training(training)), charts=list(_picture_training(training)))
+
+
+def _picture_training(training: Training) -> Iterator[Chart]:
+    for file, (draw, caption) in PICTURES.items():
+        svg = draw(training)
+        if svg is not None:
+            yield Chart(partial(bytes, svg), caption, file)
+
+
+def _word_training(training: Training) -> Iterator[str]:
+    num_rows, seconds = training["num_rows"], training["seconds"]
+    speed = f", {num_rows * training.get('num_epochs', 1) / seconds:,.1f} rows a second" if seconds else ""
+    counts = f"{count(num_rows, 'row')} in {count(training['num_steps'], 'step')}, {duration(seconds)}{speed}"
+    reasons = {
+        "cut to fit": training["num_cut"],
+        "left out because too long": training["num_too_long"],
+        "left out because of errors": training["num_errors"],
+    }
+    trouble = "".join(f"; {number:,} {reason}" for reason, number in reasons.items() if number)
+    yield f"Method {code(training['method'])}: {counts}{trouble}."
+    kept = next((point for point in training["held_out"] if point["step"] == training["best_step"]), None)
+    if kept:
+        yield (
+            f"Kept: the checkpoint of step {kept['step']:,}, whose held-out loss per answer token, the mean over the "
+            f"tasks, is {kept['mean']:.3f}."
+        )
+
+
+def _show_answers(predictions_dir: Path) -> Iterator[Section]:
+    header = ("id", "target", "prediction", "error")
+    for group, members in read_groups(predictions_dir):
+        rows = [
+            (row["id"], str(decode(row["target"])), str(decode(row["prediction"])), row["error"] or "")
+            for row in members[:NUM_EXAMPLES]
+        ]
+        yield Section(f"Answers: {clean_text(group)}", tables=[Table(header, rows, num_text=len(header))])

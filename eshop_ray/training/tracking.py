@@ -1,8 +1,7 @@
 """Metrics of training for MLflow, beside the files of the run directory.
 
-Ray Train's controller calls `MlflowCallback` after every report. A training that goes on after a failure, or is
-submitted again, goes on in the same MLflow run: the run carries the digest of what the training was made from.
-Training never waits long for a server, and never fails over one.
+A training that goes on after a failure, or is submitted again, goes on in the same MLflow run: the run carries the
+digest of what the training was made from. Training never waits long for a server, and never fails over one.
 """
 
 import logging
