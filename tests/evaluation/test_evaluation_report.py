@@ -109,10 +109,11 @@ def test_adapter_from_elsewhere_has_no_training_and_leaves_no_old_picture(run_di
 
 
 def test_training_without_held_out_rows_has_one_chart(run_dir):
-    markdown, page = write(run_dir, make_training(tasks=()))
+    markdown, page = write(run_dir, make_training(tasks=(), best_step=40))
     assert "Kept" not in markdown
     assert page.count("<img") == 1
     assert [path.name for path in run_dir.glob("*.svg")] == ["training.svg"]
+    assert "kept" not in read_labels((run_dir / "training.svg").read_bytes())
 
 
 def test_every_task_has_its_chart_with_the_loss_that_was_kept():
