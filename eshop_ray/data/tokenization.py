@@ -120,13 +120,14 @@ def add_tokens(prompts: "Dataset", model_dir: Path, max_row_length: int) -> "Dat
     """
 
     def tokenize_batch(batch: pa.Table) -> pa.Table:
-        rows = [_tokenize_row(row, model_dir, max_row_length) for row in batch.to_pylist()]
+        rows = [tokenize_row(row, model_dir, max_row_length) for row in batch.to_pylist()]
         return pa.Table.from_pylist(rows, schema=TOKEN_SCHEMA)
 
     return prompts.map_batches(tokenize_batch, batch_format="pyarrow")
 
 
-def _tokenize_row(row: Mapping[str, Any], model_dir: Path, max_row_length: int) -> dict[str, Any]:
+def tokenize_row(row: Mapping[str, Any], model_dir: Path, max_row_length: int) -> dict[str, Any]:
+    """Return one row of `TOKEN_SCHEMA` for one row of `PROMPT_SCHEMA`."""
     tokens = {"id": row["id"], "task": row["task"], "error": row["error"]}
     if row["error"]:
         return tokens

@@ -156,18 +156,18 @@ def write_tokens(tokens: "Dataset", folder: Path) -> TokenStore:
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / INDEX).unlink(missing_ok=True)
-    written = tokens.map_batches(lambda block: _write_block(block, folder), batch_format="pyarrow", batch_size=None)
+    written = tokens.map_batches(lambda block: write_block(block, folder), batch_format="pyarrow", batch_size=None)
     blocks = [block.cast(INDEX_SCHEMA) for block in written.iter_batches(batch_format="pyarrow", batch_size=None)]
     index = pa.concat_tables([INDEX_SCHEMA.empty_table(), *blocks])
     named = set(pc.unique(index["file"]).to_pylist())
     for path in folder.glob(f"*{SUFFIX}"):
         if path.name not in named:
             path.unlink()
-    _write_index(index, folder)
+    write_index(index, folder)
     return TokenStore.open(folder)
 
 
-def _write_block(block: pa.Table, folder: Path) -> pa.Table:
+def write_block(block: pa.Table, folder: Path) -> pa.Table:
     """Write one block's tokens under a name of their own and return its index."""
     block = block.select(TOKEN_SCHEMA.names).cast(TOKEN_SCHEMA)
     table = block.select(["prompt_ids", "answer_ids"]).combine_chunks()
@@ -182,7 +182,8 @@ def _write_block(block: pa.Table, folder: Path) -> pa.Table:
     return pa.table({name: columns[name] for name in INDEX_SCHEMA.names}, schema=INDEX_SCHEMA)
 
 
-def _write_index(index: pa.Table, folder: Path) -> None:
+def write_index(index: pa.Table, folder: Path) -> None:
+    """Number the usable rows by task and id and count the others; a folder with an index is complete."""
     is_usable = pc.is_null(index["error"])
     num_unusable = len(index) - pc.sum(is_usable, min_count=0).as_py()
     num_too_long = pc.sum(pc.starts_with(index["error"], TOO_LONG), min_count=0).as_py()

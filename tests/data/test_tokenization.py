@@ -2,7 +2,14 @@ import pyarrow as pa
 import pytest
 
 from eshop_ray.data.prompts import build_prompt
-from eshop_ray.data.tokenization import TOKEN_SCHEMA, add_tokens, tokenize_answer, tokenize_prompt
+from eshop_ray.data.tokenization import (
+    TOKEN_SCHEMA,
+    add_tokens,
+    find_own_text,
+    tokenize_answer,
+    tokenize_prompt,
+    tokenize_row,
+)
 from eshop_ray.models import load_tokenizer
 from eshop_ray.schema import PROMPT_SCHEMA, encode
 
@@ -52,10 +59,75 @@ def test_rows_that_fail_keep_their_place(ray_session, tiny_model_dir):
     failed = {**prompt_row("failed"), "messages": None, "error": "prompt: no"}
     rows = [prompt_row("good"), prompt_row("no text", target=7), failed]
     prompts = ray_session.data.from_arrow(pa.Table.from_pylist(rows, schema=PROMPT_SCHEMA))
-    tokens = {row["id"]: row for row in add_tokens(prompts, tiny_model_dir).take_all()}
+    tokens = {row["id"]: row for row in add_tokens(prompts, tiny_model_dir, 1024).take_all()}
     assert all(set(row) == set(TOKEN_SCHEMA.names) for row in tokens.values())
     assert tokens["good"]["error"] is None
     assert len(tokens["good"]["answer_ids"]) > 1
     assert tokens["no text"]["error"].startswith("tokenize: TypeError")
     assert tokens["failed"]["error"] == "prompt: no"
     assert tokens["failed"]["prompt_ids"] is None
+    assert all(tokens[name]["num_cut"] is None for name in ("no text", "failed"))
+
+
+def split_prompt(tokenizer, messages):
+    """Return the text before a row's own, the own, and the text after it."""
+    ids = tokenize_prompt(tokenizer, messages)
+    own = find_own_text(tokenizer, messages, ids)
+    return tuple(tokenizer.decode(part) for part in (ids[: own.start], ids[own.start : own.end], ids[own.end :]))
+
+
+HEAD = "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\n"
+TAIL = "<|im_end|>\n<|im_start|>assistant\n"
+
+
+@pytest.mark.parametrize(
+    "content", ["Which colour? ½ ü", "", "user", "\ue000 private \ue001", "  spaced  ", "\nline\n"]
+)
+def test_own_text_stands_between_the_headers(tokenizer, content):
+    messages = [MESSAGES[0], {"role": "user", "content": content}]
+    assert split_prompt(tokenizer, messages) == (HEAD, content, TAIL)
+
+
+def test_own_text_is_found_in_a_template_that_alters_it(tokenizer, monkeypatch):
+    changed = tokenizer.chat_template.replace("{{ message.content }}", "{{ message.content | trim | upper }}")
+    monkeypatch.setattr(tokenizer, "chat_template", changed)
+    messages = [MESSAGES[0], {"role": "user", "content": "  which colour? "}]
+    assert split_prompt(tokenizer, messages)[1:] == ("WHICH COLOUR?", TAIL)
+
+
+def test_own_text_is_found_without_offsets(tokenizer, monkeypatch):
+    monkeypatch.setattr(type(tokenizer), "is_fast", False)
+    assert split_prompt(tokenizer, MESSAGES) == (HEAD, "Which colour? ½ ü", TAIL)
+
+
+def test_the_latest_user_message_is_the_rows_own(tokenizer):
+    messages = [*MESSAGES, {"role": "assistant", "content": "Red."}, {"role": "user", "content": "Sure?"}]
+    assert split_prompt(tokenizer, messages)[1] == "Sure?"
+
+
+@pytest.mark.parametrize("num_over", range(9))
+def test_a_long_row_loses_the_beginning_of_its_own_text(tokenizer, tiny_model_dir, num_over):
+    row = prompt_row("long", fields="½ü€ red scarf of wool, size 12")
+    whole = tokenize_row(row, tiny_model_dir, 1024)
+    length = len(whole["prompt_ids"]) + len(whole["answer_ids"])
+    cut = tokenize_row(row, tiny_model_dir, length - num_over)
+    own = find_own_text(tokenizer, row["messages"], whole["prompt_ids"])
+    assert cut["error"] is None
+    assert cut["num_cut"] >= num_over
+    assert bool(cut["num_cut"]) == bool(num_over)
+    assert cut["num_fixed"] == whole["num_fixed"] == own.start
+    assert cut["answer_ids"] == whole["answer_ids"]
+    num_cut = cut["num_cut"]
+    assert cut["prompt_ids"] == whole["prompt_ids"][: own.start] + whole["prompt_ids"][own.start + num_cut :]
+    assert "\ufffd" not in tokenizer.decode(cut["prompt_ids"])
+
+
+def test_a_row_that_cannot_fit_says_so_in_numbers(tiny_model_dir):
+    row = prompt_row("long", fields="secret " * 50)
+    whole = tokenize_row(row, tiny_model_dir, 4096)
+    length = len(whole["prompt_ids"]) + len(whole["answer_ids"])
+    tokens = tokenize_row(row, tiny_model_dir, 20)
+    assert tokens["error"].startswith(f"too_long: {length} tokens, ")
+    assert tokens["error"].endswith("without its own text; max_row_length is 20")
+    assert "secret" not in tokens["error"]
+    assert "prompt_ids" not in tokens

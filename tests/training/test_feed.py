@@ -1,0 +1,143 @@
+"""The feed on Ray Train itself: every row once an epoch, the same rows in a step for any number of workers."""
+
+import json
+import pickle
+from collections import Counter
+
+import pytest
+from ray.train import RunConfig, ScalingConfig, get_context
+from ray.train.torch import TorchConfig, TorchTrainer
+from token_stores import build_rows, make_store
+
+from eshop_ray.config import TrainConfig
+from eshop_ray.training.feed import Feed, PackFeed, Share, build_held_out_packs, deal, gather, iterate_shares
+from eshop_ray.training.plan import build_plan
+
+SETTINGS = TrainConfig(global_batch_size=16, pack_length=128, num_epochs=2, num_held_out=4)
+NUM_STEPS = 76
+"""More than the tasks of Ray Data that may run at a time build."""
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """607 rows: the last step of an epoch is short, and has one pack."""
+    return make_store(tmp_path_factory.mktemp("feed") / "store", build_rows(607))
+
+
+@pytest.fixture(scope="module")
+def plan(store):
+    """Two epochs over the store."""
+    return build_plan(store, SETTINGS, seed=0)
+
+
+def make_recorder():
+    """Return what workers do: write down the ids of each step. A worker cannot import the tests, hence a closure."""
+
+    def record(settings):
+        shares = [
+            {
+                "step": share.step,
+                "ids": [row_id for pack in share.packs for row_id in pack.ids],
+                "totals": [share.total_weight, share.num_rows, share.num_tokens],
+                "num_packs": len(share.packs),
+            }
+            for share in iterate_shares(settings["feed"], settings["first_step"])
+        ]
+        rank = get_context().get_world_rank()
+        (settings["folder"] / f"{rank}.json").write_text(json.dumps(shares))
+
+    return record
+
+
+def run_workers(ray_session, store, plan, folder, num_workers, first_step=0):
+    """Return what each worker wrote down."""
+    feed = Feed(store.folder, ray_session.put(plan))
+    folder.mkdir()
+    TorchTrainer(
+        make_recorder(),
+        train_loop_config={"feed": feed, "first_step": first_step, "folder": folder},
+        torch_config=TorchConfig(backend="gloo"),
+        scaling_config=ScalingConfig(num_workers=num_workers),
+        run_config=RunConfig(name="run", storage_path=str(folder)),
+        datasets=PackFeed.stand_in(),
+        dataset_config=PackFeed(feed),
+    ).fit()
+    return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(num_workers)]
+
+
+@pytest.mark.ray
+def test_steps_have_the_same_rows_on_one_and_two_workers(ray_session, store, plan, tmp_path):
+    assert plan.num_steps == NUM_STEPS
+    ids = store.ids.to_pylist()
+    for num_workers in (1, 2):
+        workers = run_workers(ray_session, store, plan, tmp_path / str(num_workers), num_workers)
+        for step, shares in enumerate(zip(*workers, strict=True)):
+            rows = plan.pick_rows(step)
+            assert Counter(row_id for share in shares for row_id in share["ids"]) == Counter(ids[row] for row in rows)
+            totals = [plan.sum_weights(rows), len(rows), plan.count_tokens(rows)]
+            assert all((share["step"], share["totals"]) == (step, totals) for share in shares)
+            assert max(share["num_packs"] for share in shares) - min(share["num_packs"] for share in shares) <= 1
+        assert all(len(worker) == NUM_STEPS for worker in workers)
+
+
+@pytest.mark.ray
+def test_a_resumed_run_begins_at_its_step_and_leaves_nothing_to_the_next(ray_session, store, plan, tmp_path):
+    for first_step in (70, 40):
+        workers = run_workers(ray_session, store, plan, tmp_path / str(first_step), 2, first_step)
+        for worker in workers:
+            assert [share["step"] for share in worker] == list(range(first_step, NUM_STEPS))
+        found = Counter(row_id for worker in workers for share in worker for row_id in share["ids"])
+        expected = [row for step in range(first_step, NUM_STEPS) for row in plan.pick_rows(step)]
+        assert found == Counter(store.ids[int(row)].as_py() for row in expected)
+
+
+def shares_of(plan, rows, first_step=0):
+    made = ({"start": start, "step": step, "packs": pickle.dumps(packs)} for start, step, packs in rows)
+    return [(share.step, share.packs) for share in gather(plan, made, first_step)]
+
+
+def test_rows_are_added_up_however_they_are_dealt(plan):
+    dealt = [(0, 1, ["a"]), (0, 1, ["b"]), (0, 2, []), (0, 5, ["c"])]
+    shares = shares_of(plan, dealt)
+    assert [step for step, _ in shares] == list(range(NUM_STEPS))
+    assert {step: packs for step, packs in shares if packs} == {1: ["a", "b"], 5: ["c"]}
+
+
+def test_a_worker_without_any_row_still_takes_part_in_every_step(plan):
+    assert shares_of(plan, [], first_step=70) == [(step, []) for step in range(70, NUM_STEPS)]
+
+
+def test_rows_before_the_first_step_are_left_out(plan):
+    dealt = [(0, 68, ["old"]), (0, 70, ["a"]), (0, 75, ["b"])]
+    assert {step: packs for step, packs in shares_of(plan, dealt, 70) if packs} == {70: ["a"], 75: ["b"]}
+
+
+@pytest.mark.parametrize(
+    ("dealt", "message"),
+    [([(3, 3, [])], "the packs begin at step 3, the training at step 0"), ([(0, 2, []), (0, 1, [])], "step 1 came")],
+)
+def test_rows_that_would_be_lost_end_the_run(plan, dealt, message):
+    with pytest.raises(RuntimeError, match=message):
+        shares_of(plan, dealt)
+
+
+def test_a_step_is_complete_as_soon_as_the_next_begins(plan):
+    rows = iter([{"start": 0, "step": step, "packs": pickle.dumps([])} for step in (0, 1)])
+    assert isinstance(next(gather(plan, rows, 0)), Share)
+
+
+def test_packs_are_dealt_to_equal_shares(store, plan):
+    packs = [plan.build_pack(store, rows) for rows in plan.pick_packs(0)]
+    shares = deal(packs, 2)
+    assert Counter(pack.ids for share in shares for pack in share) == Counter(pack.ids for pack in packs)
+    sizes = [sum(map(len, share)) for share in shares]
+    assert max(sizes) - min(sizes) <= max(map(len, packs))
+    assert deal(packs[:1], 3) == [packs[:1], [], []]
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+def test_held_out_rows_are_each_in_one_workers_packs(store, plan, world_size):
+    workers = [build_held_out_packs(store, plan, 128, rank, world_size) for rank in range(world_size)]
+    found = Counter(row_id for packs in workers for pack in packs for row_id in pack.ids)
+    assert found == Counter(store.ids[int(row)].as_py() for row in plan.held_out)
+    assert all(len(pack) <= 128 for packs in workers for pack in packs)
