@@ -120,7 +120,7 @@ def _draw_task(axes: Any, task: str, points: Sequence[Mapping[str, Any]], best_s
 
 def _mark_kept(axes: Any, best_step: int | None, losses: Mapping[int, float]) -> None:
     """Mark the checkpoint that became the adapter, where its held-out loss chose it."""
-    if best_step in losses:
+    if best_step is not None and best_step in losses:
         axes.axvline(best_step, color=RED, linewidth=1, linestyle=(0, (4, 2)), zorder=1)
         axes.plot(best_step, losses[best_step], "o", color=RED, markersize=5, label="kept", zorder=3)
 
