@@ -9,7 +9,8 @@ import torch
 import torch.distributed as dist
 
 from eshop_ray.config import LoraSection, TrainConfig
-from eshop_ray.training.checkpoint import collect_state, restore_state
+from eshop_ray.training.checkpoint import collect_state, restore_state, save_checkpoint
+from eshop_ray.training.history import Progress
 from eshop_ray.training.model import build_model, get_causal_lm
 from eshop_ray.training.sharding import build_parallelism
 
@@ -101,11 +102,17 @@ def train_alone(model_dir, case):
     return worker.finish()
 
 
-def train_together(model_dir, case, sharding, rank):
+def train_together(model_dir, case, sharding, rank, folder):
+    """Leave the trail and a checkpoint in a folder; return the share of the weights that this worker holds."""
     worker = Worker(model_dir, case, sharding)
     for packs in PACKS:
         worker.step(packs[rank], sum(map(len, packs)))
-    return worker.finish(), worker.count_share()
+    trail, state = worker.finish(), collect_state(worker.model, worker.optimizer)
+    if rank == 0:
+        folder.mkdir()
+        save_checkpoint(folder, worker.model, state, Progress())
+        torch.save(vars(trail), folder / "trail.pt")
+    return worker.count_share()
 
 
 def change_over(model_dir, case, first, second, rank):
@@ -129,13 +136,13 @@ def main(rank, folder, model_dir):
     shares = {}
     for case in CASES:
         for sharding in ("replicate", "fsdp"):
-            trail, shares[f"{case} {sharding}"] = train_together(model_dir, case, sharding, rank)
-            if rank == 0:
-                torch.save(vars(trail), folder / f"{case} {sharding}.pt")
+            name = f"{case} {sharding}"
+            shares[name] = train_together(model_dir, case, sharding, rank, folder / name)
     for case, ways in CHANGES.items():
         trail = change_over(model_dir, case, *ways, rank)
         if rank == 0:
-            torch.save(vars(trail), folder / f"{case} from {ways[0]}.pt")
+            (folder / f"{case} from {ways[0]}").mkdir()
+            torch.save(vars(trail), folder / f"{case} from {ways[0]}" / "trail.pt")
     (folder / f"shares-{rank}.json").write_text(json.dumps(shares))
     dist.destroy_process_group()
 

@@ -8,7 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from sharded_workers import CASES, CHANGES, MAX_NORM, PACKS, train_alone
+
+from eshop_ray.training.checkpoint import find_damage
+from eshop_ray.training.merge import fold_adapter
 
 WAYS = [(case, way) for case in CASES for way in ("replicate", "fsdp")]
 CHANGED = [(case, f"from {before}") for case, (before, _) in CHANGES.items()]
@@ -40,7 +44,7 @@ def alone(tiny_model_dir):
 
 @pytest.mark.parametrize(("case", "way"), WAYS + CHANGED)
 def test_two_workers_learn_what_one_does(folder, alone, case, way):
-    expected, trail = alone[case], torch.load(folder / f"{case} {way}.pt")
+    expected, trail = alone[case], torch.load(folder / f"{case} {way}" / "trail.pt")
     assert len(expected.losses) == len(PACKS)
     assert expected.losses[0] - min(expected.losses) > 0.01
     assert min(expected.norms) > MAX_NORM
@@ -57,3 +61,19 @@ def test_each_worker_holds_its_share(folder, rank, sharding, share):
     shares = json.loads((folder / f"shares-{rank}.json").read_text())
     for case in CASES:
         assert shares[f"{case} {sharding}"] == pytest.approx(share, abs=0.01)
+
+
+def test_shares_of_an_adapter_are_saved_whole(folder):
+    saved, whole = folder / "lora fsdp", folder / "lora replicate"
+    assert find_damage(saved) is None
+    ours, theirs = (load_file(path / "adapter" / "adapter_model.safetensors") for path in (saved, whole))
+    assert ours.keys() == theirs.keys()
+    for name, weight in ours.items():
+        torch.testing.assert_close(weight, theirs[name], atol=1e-4, rtol=0)
+
+
+def test_shares_of_a_model_are_saved_as_a_model(folder, tiny_model_dir):
+    trail = torch.load(folder / "full fsdp" / "trail.pt")
+    model = fold_adapter(tiny_model_dir, folder / "full fsdp" / "adapter")
+    assert type(model).__name__ == "LlamaForCausalLM"
+    assert all(torch.equal(weight, trail["weights"][name]) for name, weight in model.named_parameters())
