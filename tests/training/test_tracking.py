@@ -99,7 +99,7 @@ def test_server_that_hangs_is_waited_for_once(monkeypatch, caplog):
         start = time.monotonic()
         send(callback, *(report(step, step) for step in range(1, 20)))
         seconds = time.monotonic() - start
-    assert 0.5 <= seconds < 1.5
+    assert 0.5 <= seconds < 5
     warnings = [record.getMessage() for record in caplog.records if record.name == tracking.__name__]
     assert len(warnings) == 1
     assert "training goes on" in warnings[0]
