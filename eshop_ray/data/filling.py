@@ -1,16 +1,24 @@
 """Which rows of a step go into which pack: few packs, equal in length, and no prefix computed twice without need."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import numpy.typing as npt
 
 Ints = npt.NDArray[np.int64]
+
+LITTLE_WASTE = 0.03
+"""Share of padding that is no reason to try another number of packs."""
+MORE_TRIES = 4
+"""Numbers of packs to try, from the smallest on."""
 
 
 def plan_packs(own: Ints, groups: Ints, shared: Ints, pack_length: int, num_shares: int = 1) -> list[Ints]:
     """Divide the rows of one step among packs: as few as can be, then as equal in length as can be.
 
     Every pass of a step is padded to the step's longest pack on a GPU, so the longest pack is made as short as the
-    rows allow, which also leaves little room to compute a prefix twice. The method is MULTIFIT (Coffman, Garey and
+    rows allow, which also leaves little room to compute a prefix twice. Where that leaves much padding, a pack more
+    may leave less. The method is MULTIFIT (Coffman, Garey and
     Johnson 1978), groups being kept together where they fit.
 
     Args:
@@ -30,7 +38,9 @@ def plan_packs(own: Ints, groups: Ints, shared: Ints, pack_length: int, num_shar
     if filler.num_rows:
         fewest = filler.find_fewest(pack_length)
         num_wanted = -(-(len(fewest) + len(packs)) // num_shares) * num_shares - len(packs)
-        packs += filler.balance(fewest, min(num_wanted, filler.num_rows), pack_length)
+        tries = MORE_TRIES if not packs else 1
+        counts = (min(num_wanted + more * num_shares, filler.num_rows) for more in range(tries))
+        packs += filler.choose(filler.balance(fewest, num_packs, pack_length) for num_packs in counts)
     arrays = [np.array(pack, dtype=np.int64) for pack in packs]
     return [pack[np.lexsort((pack, own[pack], groups[pack]))] for pack in arrays]
 
@@ -40,7 +50,7 @@ class _Filler:
 
     def __init__(self, own: Ints, groups: Ints, shared: Ints, rows: Ints) -> None:
         self.num_rows = len(rows)
-        self._own = own
+        self._own, self._shared, self._group_of = own, shared, groups
         self._groups: list[tuple[int, int, list[int]]] = []
         for group in np.unique(groups[rows]):
             members = rows[groups[rows] == group]
@@ -79,12 +89,24 @@ class _Filler:
                 packs, high = found, middle
             else:
                 low = middle
-        packs = [pack for pack in packs if pack]
+        packs = [list(pack) for pack in packs if pack]
         while len(packs) < num_packs:
             fullest = max((pack for pack in packs if len(pack) > 1), key=lambda pack: int(self._own[pack].sum()))
             packs.append(fullest[len(fullest) // 2 :])
             del fullest[len(fullest) // 2 :]
         return packs
+
+    def choose(self, candidates: Iterator[list[list[int]]]) -> list[list[int]]:
+        """Return the first way to divide the rows that wastes little, or the one with fewest tokens when padded."""
+        best, fewest = list[list[int]](), np.inf
+        for packs in candidates:
+            sizes = [self._measure(pack) for pack in packs]
+            padded = len(sizes) * max(sizes)
+            if padded < fewest:
+                best, fewest = packs, padded
+            if sum(sizes) >= (1 - LITTLE_WASTE) * padded:
+                break
+        return best
 
     def fill(self, num_packs: int, capacity: int) -> list[list[int]] | None:
         """Return the packs' rows, or None if they do not fit so."""
@@ -99,6 +121,10 @@ class _Filler:
             elif not self._divide(prefix, rows, room, packs):
                 return None
         return packs
+
+    def _measure(self, pack: list[int]) -> int:
+        _, first = np.unique(self._group_of[pack], return_index=True)
+        return int(self._own[pack].sum() + self._shared[pack][first].sum())
 
     def _divide(self, prefix: int, rows: list[int], room: Ints, packs: list[list[int]]) -> bool:
         """Put each row where its group is and it fits most closely, else begin the group in the emptiest pack."""
