@@ -20,6 +20,7 @@ def main(run: Callable[[Config], None], arguments: Sequence[str] | None = None) 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     for noisy in ("ray", "httpx", "sentence_transformers", "absl"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # warns, on import, of kernels that CPUs do without
     try:
         config = load_config(options.config, options.overrides)
         write_config(config)

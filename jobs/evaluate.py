@@ -5,14 +5,14 @@ import logging
 from eshop_ray import artifacts
 from eshop_ray.config import Config
 from eshop_ray.evaluation.evaluate import evaluate_predictions
-from eshop_ray.evaluation.report import build_rows, print_table, render_report
+from eshop_ray.evaluation.report import build_rows, print_table, write_report
 from jobs._main import main
 
 logger = logging.getLogger(__name__)
 
 
 def run(config: Config) -> None:
-    """Write `metrics.json` of every answered model, `report.md`, and print one table."""
+    """Write `metrics.json` of every answered model and the report, and print one table."""
     metrics = {}
     for name in config.infer.models:
         folder = config.predictions_dir(name)
@@ -21,11 +21,10 @@ def run(config: Config) -> None:
         artifacts.write_json(config.model_run_dir(name) / "metrics.json", values)
     main_model = config.infer.models[-1]
     rows = build_rows(metrics[main_model], metrics.get("base") if main_model != "base" else None)
-    report = render_report(config.name, rows, metrics[main_model], config.predictions_dir(main_model))
-    artifacts.write_text(config.run_dir / "report.md", report)
+    report = write_report(config.run_dir, rows, metrics[main_model], config.predictions_dir(main_model))
     artifacts.write_run_manifest(config.run_dir)
     print_table(rows, f"{config.name}: split {config.evaluate.split}")
-    logger.info("report: %s", config.run_dir / "report.md")
+    logger.info("report: %s", report)
 
 
 if __name__ == "__main__":

@@ -91,6 +91,9 @@ def _attend(
     for name in UNSUPPORTED:
         if options.get(name) is not None:
             raise NotImplementedError(f"packs cannot be trained with this model's attention: it uses `{name}`")
+    if torch.is_autocast_enabled(query.device.type):
+        dtype = torch.get_autocast_dtype(query.device.type)
+        query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
     return layout.attend(query[0], key[0], value[0], scaling).transpose(0, 1)[None], None
 
 

@@ -15,6 +15,7 @@ import torch
 from eshop_ray.config import LoraSection, TrainConfig
 from eshop_ray.data.packing import Pack
 from eshop_ray.training.attention import choose_attention, use_layouts
+from eshop_ray.training.casting import cast_once
 from eshop_ray.training.checkpoint import collect_state, find_intact, load_checkpoint, save_checkpoint
 from eshop_ray.training.feed import Feed, build_held_out_packs, iterate_shares
 from eshop_ray.training.history import HeldOut, Progress
@@ -24,11 +25,9 @@ from eshop_ray.training.plan import TrainPlan
 from eshop_ray.training.schedule import cosine_rate
 from eshop_ray.training.sharding import build_parallelism
 from eshop_ray.training.tokens import TokenStore
+from eshop_ray.training.work import TROUBLE
 
 logger = logging.getLogger(__name__)
-
-TROUBLE = "trouble.txt"
-"""In the working folder of a run: why it stopped. Trying again would not help, so no worker may fail over it."""
 
 
 def train_worker(settings: Mapping[str, Any]) -> None:
@@ -54,6 +53,8 @@ def build_learner(settings: Mapping[str, Any], train: TrainConfig) -> Learner:
     device = _set_up_device(train, ray.train.get_context().get_world_size())
     model = build_model(Path(settings["model_dir"]), train, LoraSection(**settings["lora"]), settings["seed"], device)
     use_layouts(get_causal_lm(model))
+    if train.method == "lora" and train.precision == "bf16":
+        cast_once(model)
     parallelism = build_parallelism(train)
     model = parallelism.prepare(model, device)
     optimizer = torch.optim.AdamW(
@@ -141,6 +142,7 @@ class _Run:
             "step": self.progress.step,
             "loss": losses[-1],
             "learning_rate": rate,
+            "num_workers": ray.train.get_context().get_world_size(),
             "losses": [[step, losses[step - 1]] for step in range(num_reported + 1, self.progress.step + 1)],
         }
         if self.exam.tasks:

@@ -1,11 +1,10 @@
 """One training run: records -> token rows -> plan -> Ray Train -> adapter directory."""
 
-import logging
 import shutil
 import time
-from collections import Counter
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -17,26 +16,20 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from transformers import AutoConfig
 
 from eshop_ray.artifacts import fingerprint, stage_dir, write_json, write_manifest
-from eshop_ray.config import Config
-from eshop_ray.data.prompts import add_prompts
-from eshop_ray.data.splits import read_split
-from eshop_ray.data.tokenization import add_tokens
+from eshop_ray.config import Config, LoraSection
 from eshop_ray.errors import UserError
 from eshop_ray.progress import watch
 from eshop_ray.tasks import get_task, list_tasks
-from eshop_ray.training.adapter import digest_initial
+from eshop_ray.training.adapter import digest_initial, find_initial
 from eshop_ray.training.attention import check_window
 from eshop_ray.training.checkpoint import ADAPTER, read_progress
 from eshop_ray.training.feed import Feed, PackFeed
 from eshop_ray.training.history import Progress
-from eshop_ray.training.loop import TROUBLE, train_worker
+from eshop_ray.training.loop import train_worker
 from eshop_ray.training.model import check_method
-from eshop_ray.training.plan import TrainPlan, build_plan
 from eshop_ray.training.schedule import cosine_rate
-from eshop_ray.training.tokens import INDEX, TokenStore, write_tokens
 from eshop_ray.training.tracking import MlflowCallback, check_tracking
-
-logger = logging.getLogger(__name__)
+from eshop_ray.training.work import TROUBLE, Work
 
 HISTORY = "training.json"
 """Beside the adapter: how it came about."""
@@ -77,12 +70,12 @@ def train_adapter(config: Config, model_dir: Path, inputs: str, parents: Mapping
         UserError: if settings exclude one another, a task has no row to learn from, or the loss is no number any more.
     """
     check_training(config, model_dir)
-    work = _Work.prepare(config, model_dir, inputs)
+    work = Work.prepare(config, model_dir, inputs)
     started = time.monotonic()
-    with watch("training", work.plan.num_rows * config.train.num_epochs) as board:
-        result = build_trainer(config, model_dir, work, board).fit()
-    if (work.folder / TROUBLE).exists():
-        raise UserError((work.folder / TROUBLE).read_text())
+    with _track(config, inputs, parents) as callbacks, watch("training", work.num_rows) as board:
+        result = build_trainer(config, model_dir, work, board, callbacks).fit()
+        if (work.folder / TROUBLE).exists():
+            raise UserError((work.folder / TROUBLE).read_text())
     chosen = _choose(result, bool(len(work.plan.held_out)))
     with stage_dir(config.run_dir / "adapter") as folder:
         shutil.copytree(Path(chosen.path) / ADAPTER, folder, dirs_exist_ok=True)
@@ -104,44 +97,30 @@ def check_training(config: Config, model_dir: Path) -> None:
     check_tracking(config.tracking)
 
 
-@dataclass(frozen=True, slots=True)
-class _Work:
-    """What is prepared once and survives every restart of a run."""
-
-    folder: Path
-    inputs: str
-    store: TokenStore
-    plan: TrainPlan
-
-    @classmethod
-    def prepare(cls, config: Config, model_dir: Path, inputs: str) -> "_Work":
-        """Tokenise the training split, unless an earlier attempt has, and settle what every step consists of."""
-        folder = config.run_dir / "training" / inputs[:16]
-        if (folder / "tokens" / INDEX).exists():
-            store = TokenStore.open(folder / "tokens")
-        else:
-            records = read_split(config.run_dir, "train", config.data.tasks, config.train.max_train_rows)
-            tokens = add_tokens(add_prompts(records), model_dir, config.train.max_row_length)
-            store = write_tokens(tokens, folder / "tokens")
-        (folder / TROUBLE).unlink(missing_ok=True)
-        plan = build_plan(store, config.train, config.seed)
-        _check_rows(config, store, plan)
-        return cls(folder, inputs, store, plan)
+@contextmanager
+def _track(config: Config, inputs: str, parents: Mapping[str, str]) -> Iterator[list[MlflowCallback]]:
+    """Yield what follows the run for `tracking.uri`, and tell it in the end how the run went."""
+    if not config.tracking.uri:
+        yield []
+        return
+    params = {
+        "train": config.train.model_dump(),
+        "lora": config.lora.model_dump(),
+        "seed": config.seed,
+        "digest": dict(parents),
+    }
+    callback = MlflowCallback(config.tracking, config.name, inputs, params)
+    try:
+        yield [callback]
+    except BaseException:
+        callback.finish("FAILED")
+        raise
+    callback.finish()
 
 
-def _check_rows(config: Config, store: TokenStore, plan: TrainPlan) -> None:
-    counts = Counter(str(task) for task in store.tasks[plan.rows])
-    missing = [task for task in config.data.tasks if not counts[task]]
-    if missing or not plan.num_rows:
-        raise UserError(
-            f"no training row of {', '.join(missing) or 'any task'} can be used; raise `train.max_row_length`, now "
-            f"{config.train.max_row_length}, look at the records, or take the task out of `data.tasks`"
-        )
-    if store.num_errors or store.num_too_long:
-        logger.warning("left out: %d rows with errors, %d too long", store.num_errors, store.num_too_long)
-
-
-def build_trainer(config: Config, model_dir: Path, work: _Work, board: Any) -> TorchTrainer:
+def build_trainer(
+    config: Config, model_dir: Path, work: Work, board: Any, callbacks: Sequence[MlflowCallback] = ()
+) -> TorchTrainer:
     """Describe the run to Ray Train: the same name and folder make it go on from its last checkpoint."""
     train = config.train
     feed = Feed(work.store.folder, ray.put(work.plan))
@@ -151,7 +130,7 @@ def build_trainer(config: Config, model_dir: Path, work: _Work, board: Any) -> T
         "feed": feed,
         "seed": config.seed,
         "train": train.model_dump(),
-        "lora": config.lora.model_dump(),
+        "lora": _anchor(config.lora),
         "board": board,
     }
     return TorchTrainer(
@@ -165,26 +144,26 @@ def build_trainer(config: Config, model_dir: Path, work: _Work, board: Any) -> T
             use_gpu=train.use_gpu,
             resources_per_worker={"CPU": train.cpus_per_worker, **({"GPU": 1} if train.use_gpu else {})},
         ),
-        run_config=_build_run_config(config, work),
+        run_config=_build_run_config(config, work, callbacks),
     )
 
 
-def _build_run_config(config: Config, work: _Work) -> RunConfig:
+def _anchor(lora: LoraSection) -> dict[str, Any]:
+    """Return the section for workers, which run in folders of their own."""
+    initial = str(find_initial(lora)) if lora.init_from else None
+    return {**lora.model_dump(), "init_from": initial}
+
+
+def _build_run_config(config: Config, work: Work, callbacks: Sequence[MlflowCallback]) -> RunConfig:
     has_held_out = bool(len(work.plan.held_out))
     best = {"checkpoint_score_attribute": "held_out_loss", "checkpoint_score_order": "min"} if has_held_out else {}
-    params = {
-        **{f"train.{name}": value for name, value in config.train.model_dump().items()},
-        **{f"lora.{name}": value for name, value in config.lora.model_dump().items()},
-        "seed": config.seed,
-    }
-    callbacks = [MlflowCallback(config.tracking, config.name, work.inputs, params)] if config.tracking.uri else []
     return RunConfig(
         name="checkpoints",
         storage_path=str(work.folder),
         failure_config=FailureConfig(max_failures=config.train.max_failures),
         checkpoint_config=CheckpointConfig(num_to_keep=2, **best),
         worker_runtime_env={} if config.train.use_gpu else {"env_vars": KEEP_MEMORY},
-        callbacks=callbacks,
+        callbacks=list(callbacks),
     )
 
 
@@ -195,7 +174,7 @@ def _choose(result: ray.train.Result, has_held_out: bool) -> ray.train.Checkpoin
 
 
 def _write_history(
-    folder: Path, config: Config, work: _Work, chosen: Path, last: Path, seconds: float
+    folder: Path, config: Config, work: Work, chosen: Path, last: Path, seconds: float
 ) -> dict[str, Any]:
     """Write how the adapter came about and return the figures of it that a person asks for first."""
     progress: Progress = read_progress(last)
@@ -214,6 +193,7 @@ def _write_history(
     history = {
         **counts,
         "method": train.method,
+        "num_epochs": train.num_epochs,
         "seconds": round(seconds, 3),
         "learning_rates": [
             cosine_rate(step, num_steps, train.learning_rate, train.warmup_share) for step in range(num_steps)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -13,6 +14,8 @@ from ray.train import WorkerGroupError
 from eshop_ray import artifacts
 from eshop_ray.errors import UserError
 from eshop_ray.training import loop, trainer
+from eshop_ray.training.checkpoint import find_damage
+from eshop_ray.training.learner import Learner
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
 
@@ -26,7 +29,7 @@ STEPS_MADE = "1" * 7 + "2" * 6
 def train(config):
     """Train and return what was counted and the loss of every step."""
     summary = trainer.train_adapter(config, Path(config.model.source), "f" * 64, {"base": "b" * 64})
-    return summary, json.loads((config.run_dir / "adapter" / "losses.json").read_text())
+    return summary, json.loads((config.run_dir / "adapter" / "training.json").read_text())["losses"]
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +41,8 @@ def uninterrupted(ray_session, make_config):  # noqa: ARG001 - started first
 
 def test_one_worker_learns(uninterrupted):
     config, summary, losses = uninterrupted
-    counted = {name: summary[name] for name in ("num_rows", "num_errors", "num_too_long", "num_steps")}
-    assert counted == {"num_rows": 24, "num_errors": 0, "num_too_long": 0, "num_steps": NUM_STEPS}
+    counted = {name: summary[name] for name in ("num_rows", "num_errors", "num_too_long", "num_cut", "num_steps")}
+    assert counted == {"num_rows": 24, "num_errors": 0, "num_too_long": 0, "num_cut": 0, "num_steps": NUM_STEPS}
     assert fmean(losses[-4:]) < 0.7 * fmean(losses[:4])
     folder = config.run_dir / "adapter"
     assert {"adapter_config.json", "adapter_model.safetensors"} <= {path.name for path in folder.iterdir()}
@@ -86,18 +89,18 @@ def kill_once(folder):
         os.kill(os.getpid(), signal.SIGKILL)
 
     def train_worker(settings):
-        original, attempt, count = loop.train_step, "2" if killed.exists() else "1", 0
+        original, attempt, count = Learner.step, "2" if killed.exists() else "1", 0
 
-        def train_step(*args):
+        def step(*args):
             nonlocal count
             count += 1
             if attempt == "1" and count == 8:
-                die(Path(settings["tokens_dir"]).parent / "checkpoints")
+                die(Path(settings["workdir"]) / "checkpoints")
             with steps.open("a") as stream:
                 stream.write(attempt)
             return original(*args)
 
-        loop.train_step = train_step
+        Learner.step = step
         loop.train_worker(settings)
 
     return train_worker
@@ -105,15 +108,55 @@ def kill_once(folder):
 
 def test_nothing_to_learn_from_is_refused(make_config):
     config = make_config(max_row_length=10)
-    with pytest.raises(UserError, match=r"no training row can be used; raise `train\.max_row_length`"):
+    with pytest.raises(UserError, match=r"no training row of any task can be used; raise `train\.max_row_length`"):
         train(config)
     assert not (config.run_dir / "adapter").exists()
+
+
+def test_task_without_rows_is_refused(make_config):
+    config = make_config()
+    config = config.model_copy(update={"data": config.data.model_copy(update={"tasks": ("ner_tagging", "generation")})})
+    with pytest.raises(UserError, match="no training row of generation can be used"):
+        train(config)
+
+
+def test_loss_that_is_no_number_stops_the_run_at_once_and_names_the_rows(make_config):
+    """A rate beyond all reason: the first step is made, and leaves weights with which the second cannot be."""
+    config = make_config(learning_rate=1e38, max_grad_norm=1e38, warmup_share=0.0, checkpoint_steps=1)
+    with pytest.raises(UserError, match=r"step 2 of 4: the loss or its gradient is not finite, rows \d\d, ") as caught:
+        train(config)
+    assert len(set(re.findall(r"\b\d\d\b", str(caught.value)))) == config.train.global_batch_size
+    assert not (config.run_dir / "adapter").exists()
+    (kept,) = config.run_dir.glob("training/*/checkpoints/checkpoint_*")
+    assert find_damage(kept) is None
+
+
+def test_checkpoint_with_the_lowest_held_out_loss_becomes_the_adapter(make_config, monkeypatch):
+    """The rate climbs without end here, so that what was learned is lost again."""
+    monkeypatch.setattr(trainer, "train_worker", spoil_later_steps)
+    config = make_config(num_epochs=4, num_held_out=1, checkpoint_steps=4)
+    summary, losses = train(config)
+    history = json.loads((config.run_dir / "adapter" / "training.json").read_text())
+    measured = {one["step"]: one["mean"] for one in history["held_out"]}
+    assert (summary["num_rows"], summary["num_held_out"], len(losses)) == (22, 2, 16)
+    assert list(measured) == [0, 4, 8, 12, 16]
+    assert all(set(one["losses"]) == {"classification", "ner_tagging"} for one in history["held_out"])
+    assert history["best_step"] == summary["best_step"] == min(measured, key=measured.get)
+    assert 0 < history["best_step"] < 16
+
+
+def spoil_later_steps(settings):
+    original = Learner.step
+    Learner.step = lambda self, share, rate: original(self, share, 0.3 if share.step >= 12 else rate)
+    loop.train_worker(settings)
 
 
 def test_training_fingerprint_follows_what_determines_the_adapter(make_config):
     config = make_config()
     first = trainer.fingerprint_training(config, "records", "model")
-    same = config.model_copy(update={"train": config.train.model_copy(update={"checkpoint_steps": 7})})
+    same = config.model_copy(
+        update={"train": config.train.model_copy(update={"checkpoint_steps": 7, "num_workers": 4})}
+    )
     other = config.model_copy(update={"train": config.train.model_copy(update={"num_epochs": 7})})
     assert trainer.fingerprint_training(same, "records", "model") == first
     assert first not in (
