@@ -32,7 +32,7 @@ lint: $(INSTALLED) ## Check style, format and types.
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy --strict eshop_ray
 
-bench-train: $(BENCH_INSTALLED) ## Training against TRL, about 20 minutes: BENCH_ARGS="data.root=PATH [--only PART,...]".
+bench-train: $(BENCH_INSTALLED) ## Training against TRL, under half an hour: BENCH_ARGS="data.root=PATH [--only PART,...]".
 	@$(PY) -m tests.bench.train $(BENCH_ARGS)
 
 clean: ## Remove .venv and the tools' caches; runs/ stays.

@@ -27,10 +27,9 @@ DATASET = "packs"
 """The dataset's name for the trainer and its workers."""
 STEPS_PER_TASK = 32
 """Steps whose packs one task of Ray Data builds."""
-TASK_CPUS = 0.25
-"""Building packs takes a fraction of the time of learning them; so a small machine has room for it."""
 MAX_TASKS = 2
-"""Tasks that build packs at a time."""
+"""Tasks that build packs at a time. They reserve no CPU: the workers may hold them all, and building packs takes a
+fraction of the time of learning them."""
 STEPS_AHEAD = 8
 """About so many steps' packs wait for the workers."""
 BYTES_PER_TOKEN = 48
@@ -106,11 +105,10 @@ def build_shares(feed: Feed, first_step: int, world_size: int) -> Dataset:
     num_tasks = max(1, -(-(num_steps - first_step) // STEPS_PER_TASK))
     dataset = ray.data.range(num_tasks, override_num_blocks=num_tasks)
     dataset.context.target_max_block_size = 1  # a block is closed as soon as it holds a row
+    dataset.context.enable_progress_bars = False
     dataset.context.execution_options.preserve_order = True
     dataset.context.execution_options.resource_limits = _limit_read_ahead(plan)
-    return dataset.map_batches(
-        build_block, batch_format="pyarrow", batch_size=1, num_cpus=TASK_CPUS, concurrency=MAX_TASKS
-    )
+    return dataset.map_batches(build_block, batch_format="pyarrow", batch_size=1, num_cpus=0, concurrency=MAX_TASKS)
 
 
 def deal(packs: list[Pack], num_shares: int) -> list[list[Pack]]:

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 def test_training_goes_on_with_one_worker_when_the_other_is_lost(make_config, tmp_path):
     losses = []
     for name, num_workers in (("elastic", (1, 2)), ("steady", 1)):
-        config = make_config(num_epochs=6, num_workers=num_workers, checkpoint_steps=2)
+        config = make_config(num_epochs=6, num_workers=num_workers, cpus_per_worker=2, checkpoint_steps=2)
         write_config(config)
         steps = tmp_path / name
         command = [sys.executable, "-m", "tests.training.elastic_run", config.run_dir / "config.yaml", steps]

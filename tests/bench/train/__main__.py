@@ -53,7 +53,7 @@ def main(arguments=None):
 
 
 def parse(arguments):
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.train", description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.train", description=__doc__.partition(":")[0])
     parser.add_argument("overrides", nargs="*", metavar="section.field=value", help="settings, e.g. data.root=PATH")
     parser.add_argument(
         "--only", type=parse_parts, default=parts.PARTS, metavar="PART,...", help="all parts by default"

@@ -29,10 +29,10 @@ class Workload:
 
 
 WORKLOADS = {
-    "shared_prefix": Workload(build_shared_prefix, 96, 32, (4, 8, 16), (512, 1024), tuning_batch=16),
-    "plain": Workload(build_plain, 24, 8, (1, 2, 4), (1024, 2048), tuning_batch=4),
+    "shared_prefix": Workload(build_shared_prefix, 64, 32, (4, 8, 16), (512, 1024), tuning_batch=16),
+    "plain": Workload(build_plain, 24, 8, (1, 4), (1024, 2048), tuning_batch=4),
 }
-NUM_STEPS_ON_RAY = 5
+NUM_STEPS_ON_RAY = 4
 NUM_PROFILED = 2
 PROFILE = "profile_"
 PARTS = ("shared_prefix", "plain", "mfu", f"{PROFILE}shared_prefix", f"{PROFILE}plain", "two_workers")
@@ -145,8 +145,9 @@ def _choose(job, peer, settings, choices):
         candidates = [{**(best[1] if best else settings), **option} for option in options]
         for candidate in candidates:
             logger.info("trying %s: %s", peer, candidate)
-            rate = _measure(peer, "trl_sft", {**job, **candidate})["rows_per_second"]
-            tried.append({**candidate, "rows_per_second": rate})
+            result = _measure(peer, "trl_sft", {**job, **candidate})
+            rate = result["rows_per_second"]
+            tried.append({**candidate, "rows_per_second": rate, "peak_mib": result["peak_mib"]})
             best = max(best or (0.0, {}), (rate, candidate), key=lambda item: item[0])
     return {"best": best[1], "tried": tried}
 

@@ -17,7 +17,7 @@ def find_median(runs: list[dict], name: str) -> float:
 def compare(runs: dict[str, list[dict]]) -> dict[str, float]:
     """Return how many times the rows per second, and which share of the memory, of the better of TRL's settings.
 
-    The faster setting counts for the speed, the smaller one for the memory, whichever that is.
+    Padded and packed were tuned for speed. The faster counts for the speed, the smaller for the memory.
     """
     peers = [name for name in runs if name.startswith("trl")]
     speed = max(find_median(runs[name], "rows_per_second") for name in peers)
