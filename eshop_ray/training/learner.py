@@ -4,17 +4,21 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from eshop_ray.config import TrainConfig
+from eshop_ray.config import LoraSection, TrainConfig
 from eshop_ray.data.packing import Pack, TokenRow, build_pack
+from eshop_ray.training.attention import choose_attention, use_layouts
+from eshop_ray.training.casting import cast_once
 from eshop_ray.training.feed import Share
 from eshop_ray.training.loss import answer_loss, answer_losses
-from eshop_ray.training.sharding import Parallelism
+from eshop_ray.training.model import build_model, get_causal_lm
+from eshop_ray.training.sharding import Parallelism, build_parallelism
 
 FILLER = build_pack([TokenRow("", "", [0], [0], weight=0.0)])
 """What a worker computes when it has run out of packs and others, who need its part of the weights, have not."""
@@ -97,6 +101,22 @@ class Learner:
     def _autocast(self) -> Iterator[None]:
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.train.precision == "bf16"):
             yield
+
+
+def build_learner(model_dir: Path, train: TrainConfig, lora: LoraSection, seed: int, device: torch.device) -> Learner:
+    """Load the model onto this worker's device, or its share of it, with an optimizer over what is trained."""
+    model = build_model(model_dir, train, lora, seed, device)
+    use_layouts(get_causal_lm(model))
+    if train.method == "lora" and train.precision == "bf16":
+        cast_once(model)
+    parallelism = build_parallelism(train)
+    model = parallelism.prepare(model, device)
+    optimizer = torch.optim.AdamW(
+        [parameter for parameter in model.parameters() if parameter.requires_grad],
+        lr=train.learning_rate,
+        weight_decay=train.weight_decay,
+    )
+    return Learner(model, optimizer, parallelism, train, choose_attention(train.attention, device), device)
 
 
 def name_rows(packs: Sequence[Pack], is_finite: Sequence[bool]) -> str:

@@ -14,16 +14,12 @@ import torch
 
 from eshop_ray.config import LoraSection, TrainConfig
 from eshop_ray.data.packing import Pack
-from eshop_ray.training.attention import choose_attention, use_layouts
-from eshop_ray.training.casting import cast_once
 from eshop_ray.training.checkpoint import collect_state, find_intact, load_checkpoint, save_checkpoint
 from eshop_ray.training.feed import Feed, build_held_out_packs, iterate_shares
 from eshop_ray.training.history import HeldOut, Progress
-from eshop_ray.training.learner import Learner, NotFiniteError
-from eshop_ray.training.model import build_model, get_causal_lm
+from eshop_ray.training.learner import Learner, NotFiniteError, build_learner
 from eshop_ray.training.plan import TrainPlan
 from eshop_ray.training.schedule import cosine_rate
-from eshop_ray.training.sharding import build_parallelism
 from eshop_ray.training.tokens import TokenStore
 from eshop_ray.training.work import TROUBLE
 
@@ -40,29 +36,14 @@ def train_worker(settings: Mapping[str, Any]) -> None:
     train = TrainConfig(**settings["train"])
     feed: Feed = settings["feed"]
     plan: TrainPlan = ray.get(feed.plan)
-    learner = build_learner(settings, train)
+    device = _set_up_device(train, ray.train.get_context().get_world_size())
+    lora = LoraSection(**settings["lora"])
+    learner = build_learner(Path(settings["model_dir"]), train, lora, settings["seed"], device)
     run = _Run(settings, plan, learner, _restore(learner), _Exam.build(feed, plan, train))
     try:
         run.learn(feed)
     except NotFiniteError as error:
         run.stop(error)
-
-
-def build_learner(settings: Mapping[str, Any], train: TrainConfig) -> Learner:
-    """Load the model onto this worker's device, with an optimizer over what is trained."""
-    device = _set_up_device(train, ray.train.get_context().get_world_size())
-    model = build_model(Path(settings["model_dir"]), train, LoraSection(**settings["lora"]), settings["seed"], device)
-    use_layouts(get_causal_lm(model))
-    if train.method == "lora" and train.precision == "bf16":
-        cast_once(model)
-    parallelism = build_parallelism(train)
-    model = parallelism.prepare(model, device)
-    optimizer = torch.optim.AdamW(
-        [parameter for parameter in model.parameters() if parameter.requires_grad],
-        lr=train.learning_rate,
-        weight_decay=train.weight_decay,
-    )
-    return Learner(model, optimizer, parallelism, train, choose_attention(train.attention, device), device)
 
 
 @dataclass(frozen=True, slots=True)
