@@ -8,13 +8,10 @@ import torch
 from eshop_ray.config import LoraSection, TrainConfig
 from eshop_ray.data.packing import IGNORED, PREFIX, Pack, build_pack
 from eshop_ray.data.prefixes import find_prefixes
-from eshop_ray.training.attention import choose_attention, use_layouts
 from eshop_ray.training.feed import Share
-from eshop_ray.training.learner import Learner
-from eshop_ray.training.model import build_model, get_causal_lm
+from eshop_ray.training.learner import build_learner
 from eshop_ray.training.plan import TrainPlan
 from eshop_ray.training.schedule import cosine_rate
-from eshop_ray.training.sharding import build_parallelism
 from tests.bench.train.clock import StepClock
 from tests.bench.train.rows import read_rows
 
@@ -29,7 +26,7 @@ class Training:
         self.train = TrainConfig(**job["train"])
         self.rows = read_rows(job["rows_path"])
         self.plan = build_plan(self.rows, self.train, job["seed"])
-        self._learner = build_learner(Path(job["model_dir"]), self.train, LoraSection(**job["lora"]), job["seed"])
+        self._learner = build_learner(Path(job["model_dir"]), self.train, LoraSection(**job["lora"]), job["seed"], CPU)
 
     def build_share(self, number: int) -> Share:
         """Return a step's packs; the rows of a step are the same as the peer's."""
@@ -83,17 +80,6 @@ def build_plan(rows, train, seed):
         loss_weighting="token",
         seed=seed,
     )
-
-
-def build_learner(model_dir, train, lora, seed):
-    """Return one worker's model and optimizer."""
-    parallelism = build_parallelism(train)
-    model = build_model(model_dir, train, lora, seed, CPU)
-    use_layouts(get_causal_lm(model))
-    model = parallelism.prepare(model, CPU)
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=train.learning_rate, weight_decay=train.weight_decay)
-    return Learner(model, optimizer, parallelism, train, choose_attention(train.attention, CPU), CPU)
 
 
 def describe_pack(pack: Pack) -> dict:

@@ -3,7 +3,6 @@
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import SimpleNamespace
 
 import pyarrow as pa
 import ray
@@ -15,6 +14,7 @@ from eshop_ray.data.tokenization import TOKEN_SCHEMA
 from eshop_ray.training.plan import build_plan
 from eshop_ray.training.tokens import write_tokens
 from eshop_ray.training.trainer import build_trainer
+from eshop_ray.training.work import Work
 from tests.bench.train.rows import read_rows
 
 
@@ -61,6 +61,4 @@ def prepare_work(rows, config, folder):
     ]
     tokens = ray.data.from_arrow(pa.Table.from_pylist(values, schema=TOKEN_SCHEMA))
     store = write_tokens(tokens, folder / "tokens")
-    return SimpleNamespace(
-        folder=folder, inputs="bench", store=store, plan=build_plan(store, config.train, config.seed)
-    )
+    return Work(folder, store, build_plan(store, config.train, config.seed))
