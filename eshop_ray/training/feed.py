@@ -94,16 +94,16 @@ def build_shares(feed: Feed, first_step: int, world_size: int) -> Dataset:
 
     def build_block(block: pa.Table) -> Iterator[pa.Table]:
         plan, store = ray.get(plan_ref), TokenStore.open(folder)
-        (task,) = block["id"].to_pylist()
-        first = first_step + task * STEPS_PER_TASK
+        (first,) = block["first"].to_pylist()
         for step in range(first, min(first + STEPS_PER_TASK, num_steps)):
             packs = [plan.build_pack(store, rows) for rows in plan.pick_packs(step, world_size)]
             for part in deal(packs, world_size):
                 row = {"start": first_step, "step": step, "packs": pickle.dumps(part)}
                 yield pa.Table.from_pylist([row], schema=SHARE_SCHEMA)
 
-    num_tasks = max(1, -(-(num_steps - first_step) // STEPS_PER_TASK))
-    dataset = ray.data.range(num_tasks, override_num_blocks=num_tasks)
+    firsts = range(first_step, num_steps, STEPS_PER_TASK) or [num_steps]
+    # Tables that are there already: reading tasks would each reserve a CPU.
+    dataset = ray.data.from_arrow([pa.table({"first": [first]}) for first in firsts])
     dataset.context.target_max_block_size = 1  # a block is closed as soon as it holds a row
     dataset.context.enable_progress_bars = False
     dataset.context.execution_options.preserve_order = True
