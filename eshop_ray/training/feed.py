@@ -25,11 +25,6 @@ from eshop_ray.training.tokens import TokenStore
 
 DATASET = "packs"
 """The dataset's name for the trainer and its workers."""
-STEPS_PER_TASK = 32
-"""Steps whose packs one task of Ray Data builds."""
-MAX_TASKS = 2
-"""Tasks that build packs at a time. They reserve no CPU: the workers may hold them all, and building packs takes a
-fraction of the time of learning them."""
 STEPS_AHEAD = 8
 """About so many steps' packs wait for the workers."""
 BYTES_PER_TOKEN = 48
@@ -75,40 +70,39 @@ class PackFeed(ray.train.DataConfig):  # type: ignore[misc]
     @staticmethod
     def stand_in() -> dict[str, Dataset]:
         """Return what the trainer's `datasets` must name for `configure` to be asked."""
-        return {DATASET: ray.data.range(1)}
+        return {DATASET: ray.data.from_arrow(pa.table({"row": [0]}))}
 
     def configure(
         self, datasets: dict[str, Dataset], world_size: int, *_args: Any, **_options: Any
     ) -> list[dict[str, DataIterator]]:
         """Return each worker's part of the dataset, by name."""
-        dataset = build_shares(self._feed, _read_start(self._feed.folder), world_size)
+        dataset = build_shares(datasets[DATASET], self._feed, _read_start(self._feed.folder), world_size)
         splits = dataset.streaming_split(world_size, equal=False)
-        return [dict.fromkeys(datasets, split) for split in splits]
+        return [{DATASET: split} for split in splits]
 
 
-def build_shares(feed: Feed, first_step: int, world_size: int) -> Dataset:
-    """Return rows of `SHARE_SCHEMA`: each step's shares in order, from `first_step` on."""
+def build_shares(seed: Dataset, feed: Feed, first_step: int, world_size: int) -> Dataset:
+    """Return rows of `SHARE_SCHEMA`: each step's shares in order, from `first_step` on.
+
+    One task of Ray Data builds them all, and waits when it is ahead; if it is lost, Ray runs it again. It starts from
+    `seed`, a dataset of one row that is there already: reading would reserve a CPU, and the workers may hold them all.
+    """
     folder, plan_ref = feed
-    plan: TrainPlan = ray.get(plan_ref)
-    num_steps = plan.num_steps
 
-    def build_block(block: pa.Table) -> Iterator[pa.Table]:
+    def build_blocks(_: pa.Table) -> Iterator[pa.Table]:
         plan, store = ray.get(plan_ref), TokenStore.open(folder)
-        (first,) = block["first"].to_pylist()
-        for step in range(first, min(first + STEPS_PER_TASK, num_steps)):
+        for step in range(first_step, plan.num_steps):
             packs = [plan.build_pack(store, rows) for rows in plan.pick_packs(step, world_size)]
             for part in deal(packs, world_size):
                 row = {"start": first_step, "step": step, "packs": pickle.dumps(part)}
                 yield pa.Table.from_pylist([row], schema=SHARE_SCHEMA)
 
-    firsts = range(first_step, num_steps, STEPS_PER_TASK) or [num_steps]
-    # Tables that are there already: reading tasks would each reserve a CPU.
-    dataset = ray.data.from_arrow([pa.table({"first": [first]}) for first in firsts])
+    dataset = seed.map_batches(build_blocks, batch_format="pyarrow", num_cpus=0)
     dataset.context.target_max_block_size = 1  # a block is closed as soon as it holds a row
     dataset.context.enable_progress_bars = False
     dataset.context.execution_options.preserve_order = True
-    dataset.context.execution_options.resource_limits = _limit_read_ahead(plan)
-    return dataset.map_batches(build_block, batch_format="pyarrow", batch_size=1, num_cpus=0, concurrency=MAX_TASKS)
+    dataset.context.execution_options.resource_limits = _limit_read_ahead(ray.get(plan_ref))
+    return dataset
 
 
 def deal(packs: list[Pack], num_shares: int) -> list[list[Pack]]:

@@ -25,7 +25,8 @@ def answer_loss(model: Any, pack: Pack, attention: str, device: torch.device) ->
         whatever pack and on whatever worker it stands.
     """
     losses, places = _token_losses(model, pack, attention, device)
-    return losses @ torch.from_numpy(pack.weights).to(device)[places]
+    weights = torch.from_numpy(pack.weights).to(device)[places]
+    return (losses * weights).sum()  # no product of matrices, which autocast would round to bf16
 
 
 def answer_losses(model: Any, pack: Pack, attention: str, device: torch.device) -> tuple[Tensor, Tensor]:

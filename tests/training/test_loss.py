@@ -105,6 +105,15 @@ def measure_forward(model, rows):
         return sum(answer_loss(model, pack, "gather", CPU).item() for pack in build_packs(rows, 9))
 
 
+def test_loss_is_summed_in_fp32_under_autocast(model, mixed_rows):
+    (pack,) = build_packs(mixed_rows, 100)
+    with torch.autocast("cpu", dtype=torch.bfloat16), torch.no_grad():
+        losses, _ = answer_losses(model, pack, "gather", CPU)
+        summed = answer_loss(model, pack, "gather", CPU)
+    assert (losses.dtype, summed.dtype) == (torch.float32, torch.float32)
+    assert summed.item() == pytest.approx(losses.sum().item(), rel=1e-6)
+
+
 def test_window_narrower_than_the_rows_is_refused():
     """Rows within the window are trained as they are: it hides nothing from them."""
     windowed = MistralConfig(sliding_window=512)
