@@ -78,7 +78,7 @@ def build_pack(rows: Sequence[TokenRow], groups: Sequence[int] | None = None) ->
         members.setdefault(key, []).append(row)
     pack = _OpenPack()
     for group in members.values():
-        num_shared = count_shared(group)
+        num_shared = count_shared(group) if len(group) > 1 else 0  # a lone row shares with nobody
         pack.add_prefix(group[0].prompt_ids[:num_shared])
         for row in group:
             pack.add_row(row, num_shared)

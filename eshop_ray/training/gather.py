@@ -9,6 +9,7 @@ from torch import Tensor
 
 from eshop_ray.data.packing import PREFIX, Pack
 from eshop_ray.training.attention import attend_batch
+from eshop_ray.training.short_attention import MAX_KEYS, ShortAttention
 
 MAX_PADDING = 1.25
 """Rows are computed together while padding them to the longest costs at most so much."""
@@ -69,7 +70,7 @@ class GatherLayout:
                     torch.cat((states[:, bucket.prefix].expand(len(own_query), -1, -1, -1), own), dim=2)
                     for states, own in ((key, own_key), (value, own_value))
                 )
-            output = attend_batch(own_query, own_key, own_value, scale, bucket.mask)
+            output = _attend_rows(own_query, own_key, own_value, scale, bucket.mask)
             outputs.append(output.transpose(0, 1).flatten(1, 2))
         result: Tensor = _Unpad.apply(torch.cat(outputs, dim=1), self.tokens, self.slots)
         return result
@@ -119,6 +120,13 @@ def _prefix_mask(prefix: slice, length: int, device: torch.device) -> Tensor | N
 def _cut(padded: Tensor, bucket: Bucket) -> Tensor:
     """(H, S, D) -> (n, H, Q, D) of one bucket."""
     return padded[:, bucket.slots].unflatten(1, (-1, bucket.length)).transpose(0, 1)
+
+
+def _attend_rows(query: Tensor, key: Tensor, value: Tensor, scale: float | None, mask: Tensor | None) -> Tensor:
+    if query.device.type != "cpu" or key.shape[2] > MAX_KEYS:
+        return attend_batch(query, key, value, scale, mask)
+    output: Tensor = ShortAttention.apply(query, key, value, mask, scale or query.shape[-1] ** -0.5)
+    return output
 
 
 class _Pad(torch.autograd.Function):  # type: ignore[misc]

@@ -8,6 +8,7 @@ from torch.nn.functional import cross_entropy
 
 from eshop_ray.data.packing import IGNORED, Pack
 from eshop_ray.training.attention import build_layout
+from eshop_ray.training.frozen_head import FrozenHead
 from eshop_ray.training.model import get_causal_lm
 
 
@@ -39,11 +40,15 @@ def _token_losses(model: Any, pack: Pack, attention: str, device: torch.device) 
     """Return the cross entropy of every answer token and its place within the pack."""
     labels = torch.from_numpy(pack.labels).to(device)
     places = torch.nonzero(labels[1:] != IGNORED)[:, 0] + 1
-    logits = get_causal_lm(model)(
+    causal_lm = get_causal_lm(model)
+    scores = causal_lm(
         input_ids=torch.from_numpy(pack.input_ids).to(device)[None],
         position_ids=torch.from_numpy(pack.position_ids).to(device)[None],
         layout=build_layout(pack, attention, device),
         logits_to_keep=places - 1,
         use_cache=False,
-    ).logits[0]
-    return cross_entropy(logits.float(), labels[places], reduction="none"), places
+    ).logits.squeeze(0)
+    head = causal_lm.get_output_embeddings()
+    if isinstance(head, FrozenHead):
+        return head.measure(scores, labels[places]), places
+    return cross_entropy(scores.float(), labels[places], reduction="none"), places

@@ -69,7 +69,7 @@ def test_rows_of_a_group_stand_behind_their_exact_shared_beginning(drawn):
         num_shared = np.count_nonzero(segments == PREFIX)
         assert np.all(segments[:num_shared] == PREFIX)
         members = [by_id[pack.ids[segment]] for segment in dict.fromkeys(segments[num_shared:].tolist())]
-        assert num_shared == count_shared(members)
+        assert num_shared == (count_shared(members) if len(members) > 1 else 0)
         assert all(len(row.prompt_ids) > num_shared for row in members)
 
 

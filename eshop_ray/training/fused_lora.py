@@ -1,0 +1,76 @@
+"""A layer with its update as one operation: what PEFT computes, in half the passes over the activations.
+
+The update is added into the layer's output as it is computed, forward and backward, and the scale is applied to the
+narrow side. An update of rank 16 costs little arithmetic; reading and writing wide activations for it is what counts.
+"""
+
+from types import MethodType
+from typing import Any
+
+import torch
+from peft.tuners.lora import Linear
+from torch import Tensor
+from torch.nn.functional import linear
+
+ADAPTER = "default"
+
+
+def fuse_updates(model: Any) -> None:
+    """Let the layers of a model with a fresh or loaded adapter compute base and update together.
+
+    Layers that do more than add a product of two matrices (DoRA, dropout, biases of the update) stay as they are.
+    """
+    for module in model.modules():
+        if type(module) is Linear and _is_plain(module):
+            module.forward = MethodType(_forward, module)
+
+
+def _is_plain(module: Any) -> bool:
+    return (
+        type(module.base_layer) is torch.nn.Linear
+        and list(module.lora_A) == [ADAPTER]
+        and not module.lora_variant
+        and not module.fan_in_fan_out
+        and isinstance(module.lora_dropout[ADAPTER], torch.nn.Identity)
+        and module.lora_A[ADAPTER].bias is None
+        and module.lora_B[ADAPTER].bias is None
+    )
+
+
+def _forward(module: Any, states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    if module.disable_adapters or module.merged or args or kwargs:
+        result: Tensor = Linear.forward(module, states, *args, **kwargs)
+        return result
+    base, down, up = module.base_layer, module.lora_A[ADAPTER].weight, module.lora_B[ADAPTER].weight
+    output: Tensor = _UpdatedLinear.apply(states, base.weight, base.bias, down, up, module.scaling[ADAPTER])
+    return output
+
+
+class _UpdatedLinear(torch.autograd.Function):  # type: ignore[misc]
+    """(..., in) -> (..., out): `x W' + b + scale (x A') B'` with W and b frozen, A (r, in), B (out, r)."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, states: Tensor, weight: Tensor, bias: Tensor | None, down: Tensor, up: Tensor, scale: float
+    ) -> Tensor:
+        """Compute in the dtype of the frozen weight."""
+        inputs = states.to(weight.dtype).flatten(0, -2)
+        low_down, low_up = down.to(weight.dtype), up.to(weight.dtype)
+        narrow = inputs @ low_down.T
+        output = linear(inputs, weight, None if bias is None else bias.to(weight.dtype))
+        output.addmm_(narrow, low_up.T, alpha=scale)
+        ctx.save_for_backward(inputs, weight, narrow, low_down, low_up)
+        ctx.scale, ctx.dtypes = scale, (states.dtype, down.dtype, up.dtype)
+        return output.unflatten(0, states.shape[:-1])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, Tensor, Tensor, None]:
+        """Return the gradients of the input and of the update."""
+        inputs, weight, narrow, low_down, low_up = ctx.saved_tensors
+        gradient = gradients[0].to(weight.dtype).flatten(0, -2)
+        to_narrow = (gradient @ low_up).mul_(ctx.scale)
+        to_inputs = (gradient @ weight).addmm_(to_narrow, low_down)
+        to_down, to_up = to_narrow.T @ inputs, (gradient.T @ narrow).mul_(ctx.scale)
+        of_states, of_down, of_up = ctx.dtypes
+        shape = gradients[0].shape[:-1]
+        return to_inputs.unflatten(0, shape).to(of_states), None, None, to_down.to(of_down), to_up.to(of_up), None

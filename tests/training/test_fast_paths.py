@@ -1,0 +1,110 @@
+"""What is computed faster than PEFT and torch do it is computed no differently."""
+
+import pytest
+import torch
+
+from eshop_ray.config import LoraSection, TrainConfig
+from eshop_ray.data.packing import build_pack
+from eshop_ray.training import frozen_head
+from eshop_ray.training.attention import attend_batch, use_layouts
+from eshop_ray.training.casting import cast_once
+from eshop_ray.training.fused_lora import fuse_updates
+from eshop_ray.training.loss import answer_loss
+from eshop_ray.training.model import build_model, get_causal_lm
+from eshop_ray.training.short_attention import ShortAttention
+
+CPU = torch.device("cpu")
+
+
+def build(model_dir, precision, options=None):
+    train = TrainConfig(precision=precision)
+    model = build_model(model_dir, train, LoraSection(r=4, options=options or {}), 1, CPU)
+    torch.manual_seed(0)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.05)
+    use_layouts(get_causal_lm(model))
+    return model
+
+
+def learn(model, rows, precision):
+    """The loss of one pack and all gradients in one vector."""
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bf16"):
+        loss = answer_loss(model, build_pack(rows), "gather", CPU)
+    loss.backward()
+    gradients = [parameter.grad.flatten() for parameter in model.parameters() if parameter.requires_grad]
+    return loss.item(), torch.cat(gradients)
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-5), ("bf16", 0.04)])
+@pytest.mark.parametrize("options", [{}, {"use_rslora": True}, {"use_dora": True}], ids=["plain", "rslora", "dora"])
+def test_fused_layers_learn_what_pefts_learn(tiny_model_dir, token_rows, precision, tolerance, options):
+    expected_loss, expected = learn(build(tiny_model_dir, precision, options), token_rows, precision)
+    model = build(tiny_model_dir, precision, options)
+    fuse_updates(model)
+    num_fused = sum("forward" in vars(module) for module in model.modules())
+    assert num_fused == (0 if "use_dora" in options else 14)
+    loss, gradients = learn(model, token_rows, precision)
+    assert loss == pytest.approx(expected_loss, rel=tolerance)
+    assert (gradients - expected).norm() <= tolerance * expected.norm()
+
+
+def test_adapter_that_is_switched_off_is_off_in_fused_layers(tiny_model_dir, token_rows):
+    model = build(tiny_model_dir, "fp32")
+    fuse_updates(model)
+    with torch.no_grad(), model.disable_adapter():
+        without = answer_loss(model, build_pack(token_rows), "gather", CPU).item()
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.zeros_(parameter)
+    assert answer_loss(model, build_pack(token_rows), "gather", CPU).item() == pytest.approx(without, rel=1e-6)
+
+
+def test_casting_once_changes_no_number(tiny_model_dir, token_rows):
+    expected_loss, expected = learn(build(tiny_model_dir, "bf16"), token_rows, "bf16")
+    model = build(tiny_model_dir, "bf16")
+    cast_once(model)
+    loss, gradients = learn(model, token_rows, "bf16")
+    assert loss == expected_loss
+    assert (gradients - expected).norm() <= 0.01 * expected.norm()  # sums of bf16 in another order
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-5), ("bf16", 0.04)])
+def test_frozen_head_gives_the_losses_of_the_head(tiny_model_dir, token_rows, precision, tolerance, monkeypatch):
+    monkeypatch.setattr(frozen_head, "CHUNK", 50)  # several chunks, the last one shorter
+    expected_loss, expected = learn(build(tiny_model_dir, precision), token_rows, precision)
+    model = build(tiny_model_dir, precision)
+    frozen_head.freeze_head(model, torch.bfloat16 if precision == "bf16" else torch.float32)
+    loss, gradients = learn(model, token_rows, precision)
+    assert loss == pytest.approx(expected_loss, rel=tolerance / 10)
+    assert (gradients - expected).norm() <= tolerance * expected.norm()
+
+
+def test_head_that_is_trained_is_left_alone(tiny_model_dir):
+    model = build_model(tiny_model_dir, TrainConfig(method="full"), LoraSection(), 1, CPU)
+    frozen_head.freeze_head(model, torch.float32)
+    assert type(model.get_output_embeddings()) is torch.nn.Linear
+
+
+@pytest.mark.parametrize("num_prefix", [0, 26])
+@pytest.mark.parametrize("num_queries", [1, 48, 70, 130])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 0.02)])
+def test_gradients_of_short_attention_are_those_of_torch(num_prefix, num_queries, dtype, tolerance):
+    draw = torch.Generator().manual_seed(0)
+    shapes = [(3, 6, num_queries, 32), (3, 2, num_prefix + num_queries, 32), (3, 2, num_prefix + num_queries, 32)]
+    states = [torch.randn(shape, generator=draw) for shape in shapes]
+    mask = None
+    if num_prefix:
+        mask = torch.ones(num_queries, num_prefix + num_queries, dtype=torch.bool).tril(num_prefix)
+    outcomes = []
+    for attend, kind in ((ShortAttention.apply, dtype), (reference, torch.float32)):
+        inputs = [tensor.to(kind).requires_grad_() for tensor in states]
+        output = attend(*inputs, mask, 0.2)
+        weights = torch.linspace(-1, 1, output.numel()).view_as(output).to(kind)
+        outcomes.append([output, *torch.autograd.grad(output, inputs, weights)])
+    for ours, theirs in zip(*outcomes, strict=True):
+        assert (ours.float() - theirs).norm() <= tolerance * theirs.norm().clamp(min=1.0)
+
+
+def reference(query, key, value, mask, scale):
+    return attend_batch(query, key, value, scale, mask)
