@@ -41,7 +41,7 @@ class TrainConfig(Section):
     """Gradients are clipped to this norm."""
     global_batch_size: PositiveInt = 32
     """Rows per optimizer step, over all workers; packs of one step accumulate their gradients."""
-    pack_length: PositiveInt = 1024
+    pack_length: PositiveInt = 2048
     """Tokens per forward pass: shared prefixes and the rows behind them."""
     max_row_length: PositiveInt = 1024
     """Tokens of one row with its prefix; a longer row loses the beginning of its own text, and is counted."""

@@ -111,7 +111,7 @@ def find_intact(storage_dir: Path) -> Path | None:
     Raises:
         UserError: if there are checkpoints and all are damaged.
     """
-    folders = sorted(storage_dir.glob("checkpoint_*"), reverse=True)
+    folders = sorted(filter(Path.is_dir, storage_dir.glob("checkpoint_*")), reverse=True)
     for folder in folders:
         damage = find_damage(folder)
         if damage is None:

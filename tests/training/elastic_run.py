@@ -1,4 +1,4 @@
-"""A training on two nodes; an elastic one loses one half-way: `python -m tests.training.elastic_run CONFIG STEPS`.
+"""A training on two nodes of which one is lost half-way: `python -m tests.training.elastic_run CONFIG STEPS`.
 
 A process of its own, because a process can be in one Ray only. Every worker writes the step that it makes and how
 many workers there are into the file STEPS.
@@ -50,8 +50,7 @@ def main(config_path, steps):
         training = threads.submit(
             trainer.train_adapter, config, Path(config.model.source), "f" * 64, {"base": "b" * 64}
         )
-        is_elastic = config.train.min_workers < config.train.max_workers
-        if is_elastic and wait_until(lambda: len(read(steps)) > 9, lambda: not training.done()):
+        if wait_until(lambda: len(read(steps)) > 9, lambda: not training.done()):
             cluster.remove_node(nodes[0], allow_graceful=False)
         training.result()
     ray.shutdown()

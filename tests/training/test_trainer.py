@@ -127,13 +127,12 @@ def test_loss_that_is_no_number_stops_the_run_at_once_and_names_the_rows(make_co
         train(config)
     assert len(set(re.findall(r"\b\d\d\b", str(caught.value)))) == config.train.global_batch_size
     assert not (config.run_dir / "adapter").exists()
-    (kept,) = config.run_dir.glob("training/*/checkpoints/checkpoint_*")
+    (kept,) = filter(Path.is_dir, config.run_dir.glob("training/*/checkpoints/checkpoint_*"))
     assert find_damage(kept) is None
 
 
 def test_checkpoint_with_the_lowest_held_out_loss_becomes_the_adapter(make_config, monkeypatch):
-    """The rate climbs without end here, so that what was learned is lost again."""
-    monkeypatch.setattr(trainer, "train_worker", spoil_later_steps)
+    monkeypatch.setattr(trainer, "train_worker", spoil_later_steps())
     config = make_config(num_epochs=4, num_held_out=1, checkpoint_steps=4)
     summary, losses = train(config)
     history = json.loads((config.run_dir / "adapter" / "training.json").read_text())
@@ -145,10 +144,15 @@ def test_checkpoint_with_the_lowest_held_out_loss_becomes_the_adapter(make_confi
     assert 0 < history["best_step"] < 16
 
 
-def spoil_later_steps(settings):
-    original = Learner.step
-    Learner.step = lambda self, share, rate: original(self, share, 0.3 if share.step >= 12 else rate)
-    loop.train_worker(settings)
+def spoil_later_steps():
+    """Return a worker whose rate is far too high in the last epoch."""
+
+    def train_worker(settings):
+        original = Learner.step
+        Learner.step = lambda self, share, rate: original(self, share, 0.3 if share.step >= 12 else rate)
+        loop.train_worker(settings)
+
+    return train_worker
 
 
 def test_training_fingerprint_follows_what_determines_the_adapter(make_config):
