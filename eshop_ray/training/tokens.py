@@ -6,6 +6,7 @@ that no index names, left behind by a task that was retried, counts for nothing.
 """
 
 import hashlib
+import logging
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -27,8 +28,12 @@ from eshop_ray.errors import UserError
 if TYPE_CHECKING:
     from ray.data import Dataset
 
+logger = logging.getLogger(__name__)
+
 INDEX = "index.arrow"
 SUFFIX = ".tokens"
+MAX_NAMED = 10
+"""Rows left out that are named in the log, without their text; all are counted."""
 
 INDEX_SCHEMA = pa.schema(
     [
@@ -185,6 +190,9 @@ def write_block(block: pa.Table, folder: Path) -> pa.Table:
 def write_index(index: pa.Table, folder: Path) -> None:
     """Number the usable rows by task and id and count the others; a folder with an index is complete."""
     is_usable = pc.is_null(index["error"])
+    for row in index.filter(pc.invert(is_usable)).slice(0, MAX_NAMED).to_pylist():
+        reason = row["error"] if row["error"].startswith(TOO_LONG) else row["error"].partition(":")[0]
+        logger.warning("row %s of %s is left out: %s", row["id"], row["task"], reason)
     num_unusable = len(index) - pc.sum(is_usable, min_count=0).as_py()
     num_too_long = pc.sum(pc.starts_with(index["error"], TOO_LONG), min_count=0).as_py()
     usable = index.filter(is_usable).sort_by([(name, "ascending") for name in ("task", "id", "digest")])

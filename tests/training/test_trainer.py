@@ -14,7 +14,7 @@ from ray.train import WorkerGroupError
 from eshop_ray import artifacts
 from eshop_ray.errors import UserError
 from eshop_ray.training import loop, trainer
-from eshop_ray.training.checkpoint import find_damage
+from eshop_ray.training.checkpoint import STATE, find_damage
 from eshop_ray.training.learner import Learner
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
@@ -62,14 +62,19 @@ def test_killed_worker_goes_on_from_the_last_checkpoint(make_config, uninterrupt
     assert losses == pytest.approx(uninterrupted[2], abs=1e-4)
 
 
-def test_rerun_goes_on_where_a_dead_run_stopped(make_config, uninterrupted, monkeypatch, tmp_path):
+@pytest.mark.parametrize(("damaged", "steps_made"), [(0, STEPS_MADE), (1, "1" * 7 + "2" * 9)], ids=["whole", "damaged"])
+def test_rerun_goes_on_where_a_dead_run_stopped(make_config, uninterrupted, monkeypatch, tmp_path, damaged, steps_made):
+    """A checkpoint that was not written to its end does not count; the one before it does."""
     config = make_config(num_epochs=3, checkpoint_steps=CHECKPOINT_STEPS, max_failures=0)
     monkeypatch.setattr(trainer, "train_worker", kill_once(tmp_path))
     with pytest.raises(WorkerGroupError):
         train(config)
     assert not (config.run_dir / "adapter").exists()
+    checkpoints = sorted(filter(Path.is_dir, config.run_dir.glob("training/*/checkpoints/checkpoint_*")))
+    for folder in checkpoints[len(checkpoints) - damaged :]:
+        os.truncate(folder / STATE, 1000)
     _, losses = train(config)
-    assert (tmp_path / "steps").read_text() == STEPS_MADE
+    assert (tmp_path / "steps").read_text() == steps_made
     assert losses == pytest.approx(uninterrupted[2], abs=1e-4)
 
 
