@@ -9,14 +9,15 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from peft.tuners.lora import LoraLayer
 from torch import Tensor
 
 from eshop_ray.config import LoraSection, TrainConfig
 from eshop_ray.data.packing import Pack, TokenRow, build_pack
 from eshop_ray.training.attention import choose_attention, use_layouts
-from eshop_ray.training.casting import cast_once
 from eshop_ray.training.feed import Share
 from eshop_ray.training.frozen_head import freeze_head
+from eshop_ray.training.frozen_norm import freeze_norms
 from eshop_ray.training.fused_lora import fuse_updates
 from eshop_ray.training.loss import answer_loss, answer_losses
 from eshop_ray.training.model import build_model, get_causal_lm
@@ -125,8 +126,10 @@ def _take_short_cuts(model: Any, train: TrainConfig, parallelism: Parallelism) -
     """Compute the same in less time, as the base is frozen."""
     dtype = torch.bfloat16 if train.precision == "bf16" else torch.float32
     fuse_updates(model)
-    if dtype == torch.bfloat16:
-        cast_once(model)
+    freeze_norms(model, dtype)
+    for module in model.modules():
+        if dtype == torch.bfloat16 and isinstance(module, LoraLayer):
+            module.cast_input_dtype_enabled = False  # autocast brings bf16 to fp32 weights itself, not by way of fp32
     if isinstance(parallelism, Replicas):  # who holds a share of the head only computes with it where it is gathered
         freeze_head(model, dtype)
 

@@ -7,7 +7,7 @@ from eshop_ray.config import LoraSection, TrainConfig
 from eshop_ray.data.packing import build_pack
 from eshop_ray.training import frozen_head
 from eshop_ray.training.attention import attend_batch, use_layouts
-from eshop_ray.training.casting import cast_once
+from eshop_ray.training.frozen_norm import freeze_norms
 from eshop_ray.training.fused_lora import fuse_updates
 from eshop_ray.training.loss import answer_loss
 from eshop_ray.training.model import build_model, get_causal_lm
@@ -60,13 +60,15 @@ def test_adapter_that_is_switched_off_is_off_in_fused_layers(tiny_model_dir, tok
     assert answer_loss(model, build_pack(token_rows), "gather", CPU).item() == pytest.approx(without, rel=1e-6)
 
 
-def test_casting_once_changes_no_number(tiny_model_dir, token_rows):
-    expected_loss, expected = learn(build(tiny_model_dir, "bf16"), token_rows, "bf16")
-    model = build(tiny_model_dir, "bf16")
-    cast_once(model)
-    loss, gradients = learn(model, token_rows, "bf16")
-    assert loss == expected_loss
-    assert (gradients - expected).norm() <= 0.01 * expected.norm()  # sums of bf16 in another order
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-5), ("bf16", 0.04)])
+def test_frozen_norms_give_what_the_norms_give(tiny_model_dir, token_rows, precision, tolerance):
+    expected_loss, expected = learn(build(tiny_model_dir, precision), token_rows, precision)
+    model = build(tiny_model_dir, precision)
+    freeze_norms(model, torch.bfloat16 if precision == "bf16" else torch.float32)
+    assert sum("forward" in vars(module) for module in model.modules()) == 4
+    loss, gradients = learn(model, token_rows, precision)
+    assert loss == pytest.approx(expected_loss, rel=tolerance / 10)
+    assert (gradients - expected).norm() <= tolerance * expected.norm()
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-5), ("bf16", 0.04)])
