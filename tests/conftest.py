@@ -1,6 +1,7 @@
 """What all tests share: one Ray session and one tiny model, each made once."""
 
 import json
+import logging
 import os
 from pathlib import Path
 
@@ -16,6 +17,13 @@ CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+
+
+@pytest.fixture(autouse=True)
+def logging_on():
+    """A job that ends in trouble silences all logging of its process, which here goes on."""
+    yield
+    logging.disable(logging.NOTSET)
 
 
 @pytest.fixture(scope="session")
