@@ -1,13 +1,14 @@
-"""Ray Data builds each step's packs and deals them to the workers, a few steps ahead of the training.
+"""Ray Data deals the rows of each step's packs to the workers, which build the packs from the mapped token files.
 
-A row of the dataset is one worker's share of one step. Rows come in the order of the steps, each in a block of its
-own, so `streaming_split` deals every worker one of each step. Nothing depends on that: workers add up whatever rows
-of a step they get.
+A row of the dataset is one worker's share of some steps: row numbers, no tokens. So the whole course of a run is a few
+megabytes, and it is dealt before training starts: a pipeline that is held back while training goes on would take a
+core from it. Rows come in the order of the steps, each in a block of its own, so `streaming_split` deals every worker
+one of each; workers add up whatever rows of a step they get.
 """
 
 import pickle
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ import pyarrow as pa
 import ray
 import ray.data
 import ray.train
-from ray.data import DataIterator, Dataset, ExecutionResources
+from ray.data import DataIterator, Dataset
 
 from eshop_ray.artifacts import write_text
 from eshop_ray.data.filling import Ints
@@ -25,16 +26,13 @@ from eshop_ray.training.tokens import TokenStore
 
 DATASET = "packs"
 """The dataset's name for the trainer and its workers."""
-STEPS_AHEAD = 8
-"""About so many steps' packs wait for the workers."""
-BYTES_PER_TOKEN = 48
-"""Of a pack: five integers of 8 bytes, a weight, and what pickling adds."""
-MIN_MEMORY = 2**19
-"""Less than this Ray Data cannot steer by."""
+STEPS_PER_ROW = 16
+"""Steps in one row of the dataset."""
 START = "first_step"
 
-SHARE_SCHEMA = pa.schema([("start", pa.int64()), ("step", pa.int64()), ("packs", pa.large_binary())])
-"""`start`: the step from which on this dataset has rows; `packs`: a pickled list."""
+SHARE_SCHEMA = pa.schema([("start", pa.int64()), ("steps", pa.large_binary())])
+"""`start`: the step from which on this dataset has rows; `steps`: pickled pairs of a step and a list of packs, each the
+row numbers of the token store that make it up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,40 +74,44 @@ class PackFeed(ray.train.DataConfig):  # type: ignore[misc]
         self, datasets: dict[str, Dataset], world_size: int, *_args: Any, **_options: Any
     ) -> list[dict[str, DataIterator]]:
         """Return each worker's part of the dataset, by name."""
-        dataset = build_shares(datasets[DATASET], self._feed, _read_start(self._feed.folder), world_size)
+        dataset = build_shares(datasets[DATASET], self._feed, _read_start(self._feed.folder), world_size).materialize()
+        dataset.context.execution_options.preserve_order = True
         splits = dataset.streaming_split(world_size, equal=False)
         return [{DATASET: split} for split in splits]
 
 
 def build_shares(seed: Dataset, feed: Feed, first_step: int, world_size: int) -> Dataset:
-    """Return rows of `SHARE_SCHEMA`: each step's shares in order, from `first_step` on.
+    """Return rows of `SHARE_SCHEMA`: each share of the first steps, from `first_step` on, then of the next ones.
 
-    One task of Ray Data builds them all, and waits when it is ahead; if it is lost, Ray runs it again. It starts from
-    `seed`, a dataset of one row that is there already: reading would reserve a CPU, and the workers may hold them all.
+    One task of Ray Data makes them all. It starts from `seed`, a dataset of one row that is there already: reading
+    would reserve a CPU, and the workers may hold them all.
     """
-    folder, plan_ref = feed
+    plan_ref = feed.plan
 
     def build_blocks(_: pa.Table) -> Iterator[pa.Table]:
-        plan, store = ray.get(plan_ref), TokenStore.open(folder)
-        for step in range(first_step, plan.num_steps):
-            packs = [plan.build_pack(store, rows) for rows in plan.pick_packs(step, world_size)]
-            for part in deal(packs, world_size):
-                row = {"start": first_step, "step": step, "packs": pickle.dumps(part)}
-                yield pa.Table.from_pylist([row], schema=SHARE_SCHEMA)
+        plan: TrainPlan = ray.get(plan_ref)
+        for first in range(first_step, plan.num_steps, STEPS_PER_ROW):
+            steps = range(first, min(first + STEPS_PER_ROW, plan.num_steps))
+            parts = [deal(plan, plan.pick_packs(step, world_size), world_size) for step in steps]
+            for share in range(world_size):
+                pairs = [(step, part[share]) for step, part in zip(steps, parts, strict=True)]
+                yield pa.Table.from_pylist([{"start": first_step, "steps": pickle.dumps(pairs)}], schema=SHARE_SCHEMA)
 
     dataset = seed.map_batches(build_blocks, batch_format="pyarrow", num_cpus=0)
     dataset.context.target_max_block_size = 1  # a block is closed as soon as it holds a row
     dataset.context.enable_progress_bars = False
     dataset.context.execution_options.preserve_order = True
-    dataset.context.execution_options.resource_limits = _limit_read_ahead(ray.get(plan_ref))
     return dataset
 
 
-def deal(packs: list[Pack], num_shares: int) -> list[list[Pack]]:
+def deal(plan: TrainPlan, packs: list[Ints], num_shares: int) -> list[list[Ints]]:
     """Divide packs so that the shares are about equal in tokens: the longest first, to whoever has least."""
-    shares: list[list[Pack]] = [[] for _ in range(num_shares)]
-    for pack in sorted(packs, key=lambda pack: (-len(pack), pack.ids)):
-        min(shares, key=lambda share: (sum(map(len, share)), len(share))).append(pack)
+    shares: list[list[Ints]] = [[] for _ in range(num_shares)]
+    totals = [0] * num_shares
+    for num_tokens, _, pack in sorted((-plan.count_packed(pack), pack.tolist(), pack) for pack in packs):
+        share = min(range(num_shares), key=lambda share: (totals[share], len(shares[share])))
+        shares[share].append(pack)
+        totals[share] -= num_tokens
     return shares
 
 
@@ -121,28 +123,31 @@ def iterate_shares(feed: Feed, first_step: int) -> Iterator[Share]:
     if ray.train.get_context().get_world_rank() == 0:
         # The dataset is made when the worker of rank 0 asks for its shard, so it finds this.
         write_text(feed.folder / START, str(first_step))
-    plan = ray.get(feed.plan)
-    rows = ray.train.get_dataset_shard(DATASET).iter_batches(batch_format="pyarrow", batch_size=None)
-    yield from gather(plan, (row for batch in rows for row in batch.to_pylist()), first_step)
+    plan, store = ray.get(feed.plan), TokenStore.open(feed.folder)
+    batches = ray.train.get_dataset_shard(DATASET).iter_batches(batch_format="pyarrow", batch_size=None)
+    rows = (row for batch in batches for row in batch.to_pylist())
+    dealt = ((row["start"], *pair) for row in rows for pair in pickle.loads(row["steps"]))
+    for share in gather(plan, dealt, first_step):
+        yield replace(share, packs=[plan.build_pack(store, pack) for pack in share.packs])
 
 
-def gather(plan: TrainPlan, rows: Iterator[dict[str, Any]], first_step: int) -> Iterator[Share]:
-    """Add up the rows of each step.
+def gather(plan: TrainPlan, dealt: Iterable[tuple[int, int, list[Any]]], first_step: int) -> Iterator[Share]:
+    """Add up the packs of each step, given as (first step of the dataset, step, packs).
 
     Raises:
-        RuntimeError: if the rows are not in order, or begin too late.
+        RuntimeError: if they are not in order, or begin too late.
     """
-    step, packs = first_step, list[Pack]()
-    for row in rows:
-        if row["start"] > first_step:
-            raise RuntimeError(f"the packs begin at step {row['start']}, the training at step {first_step}")
-        if first_step <= row["step"] < step:
-            raise RuntimeError(f"packs of step {row['step']} came after those of step {step}")
-        while step < row["step"]:
+    step, packs = first_step, list[Any]()
+    for start, number, part in dealt:
+        if start > first_step:
+            raise RuntimeError(f"the packs begin at step {start}, the training at step {first_step}")
+        if first_step <= number < step:
+            raise RuntimeError(f"packs of step {number} came after those of step {step}")
+        while step < number:
             yield _share(plan, step, packs)
             step, packs = step + 1, []
-        if row["step"] >= first_step:
-            packs += pickle.loads(row["packs"])
+        if number >= first_step:
+            packs += part
     for last in range(step, plan.num_steps):
         yield _share(plan, last, packs if last == step else [])
 
@@ -157,14 +162,7 @@ def build_held_out_packs(
     return [plan.build_pack(store, rows) for rows in packs[rank::world_size]]
 
 
-def _limit_read_ahead(plan: TrainPlan) -> ExecutionResources:
-    """Return the memory of the object store beyond which no more packs are built."""
-    num_tokens = plan.count_tokens(plan.rows) / max(1, plan.steps_per_epoch)
-    memory = max(MIN_MEMORY, int(STEPS_AHEAD * BYTES_PER_TOKEN * num_tokens))
-    return ExecutionResources.for_limits(object_store_memory=memory)
-
-
-def _share(plan: TrainPlan, step: int, packs: list[Pack]) -> Share:
+def _share(plan: TrainPlan, step: int, packs: list[Any]) -> Share:
     rows: Ints = plan.pick_rows(step)
     return Share(step, plan.sum_weights(rows), len(rows), plan.count_tokens(rows), packs)
 

@@ -74,6 +74,12 @@ class TrainPlan:
         """Return the tokens of rows, each with its whole prompt."""
         return int(self.num_prompt[rows].sum() + self.num_answer[rows].sum())
 
+    def count_packed(self, rows: Ints) -> int:
+        """Return the tokens of a pack of rows: what a group shares counts once."""
+        shared = self.prefixes.lengths[rows]
+        _, first = np.unique(self.prefixes.groups[rows], return_index=True)
+        return self.count_tokens(rows) - int(shared.sum()) + int(shared[first].sum())
+
     def sum_weights(self, rows: Ints) -> float:
         """Return the weights of all answer tokens of rows."""
         return float(len(rows) if self.loss_weighting == "row" else self.num_answer[rows].sum())

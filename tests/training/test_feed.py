@@ -1,7 +1,6 @@
 """The feed on Ray Train itself: every row once an epoch, the same rows in a step for any number of workers."""
 
 import json
-import pickle
 from collections import Counter
 
 import pytest
@@ -15,7 +14,7 @@ from eshop_ray.training.plan import build_plan
 
 SETTINGS = TrainConfig(global_batch_size=16, pack_length=128, num_epochs=2, num_held_out=4)
 NUM_STEPS = 76
-"""More than the tasks of Ray Data that may run at a time build."""
+"""More than one row of the dataset holds."""
 
 
 @pytest.fixture(scope="module")
@@ -92,8 +91,7 @@ def test_a_resumed_run_begins_at_its_step_and_leaves_nothing_to_the_next(ray_ses
 
 
 def shares_of(plan, rows, first_step=0):
-    made = ({"start": start, "step": step, "packs": pickle.dumps(packs)} for start, step, packs in rows)
-    return [(share.step, share.packs) for share in gather(plan, made, first_step)]
+    return [(share.step, share.packs) for share in gather(plan, rows, first_step)]
 
 
 def test_rows_are_added_up_however_they_are_dealt(plan):
@@ -122,17 +120,18 @@ def test_rows_that_would_be_lost_end_the_run(plan, dealt, message):
 
 
 def test_a_step_is_complete_as_soon_as_the_next_begins(plan):
-    rows = iter([{"start": 0, "step": step, "packs": pickle.dumps([])} for step in (0, 1)])
-    assert isinstance(next(gather(plan, rows, 0)), Share)
+    assert isinstance(next(gather(plan, iter([(0, 0, []), (0, 1, [])]), 0)), Share)
 
 
 def test_packs_are_dealt_to_equal_shares(store, plan):
-    packs = [plan.build_pack(store, rows) for rows in plan.pick_packs(0)]
-    shares = deal(packs, 2)
-    assert Counter(pack.ids for share in shares for pack in share) == Counter(pack.ids for pack in packs)
-    sizes = [sum(map(len, share)) for share in shares]
-    assert max(sizes) - min(sizes) <= max(map(len, packs))
-    assert deal(packs[:1], 3) == [packs[:1], [], []]
+    packs = plan.pick_packs(0)
+    sizes = {tuple(pack): len(plan.build_pack(store, pack)) for pack in packs}
+    assert sizes == {tuple(pack): plan.count_packed(pack) for pack in packs}
+    shares = deal(plan, packs, 2)
+    assert Counter(tuple(pack) for share in shares for pack in share) == Counter(map(tuple, packs))
+    totals = [sum(sizes[tuple(pack)] for pack in share) for share in shares]
+    assert max(totals) - min(totals) <= max(sizes.values())
+    assert deal(plan, packs[:1], 3) == [packs[:1], [], []]
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3])
