@@ -1,9 +1,10 @@
 """Ray Data deals the rows of each step's packs to the workers, which build the packs from the mapped token files.
 
 A row of the dataset is one worker's share of some steps: row numbers, no tokens. So the whole course of a run is a few
-megabytes, and it is dealt before training starts: a pipeline that is held back while training goes on would take a
-core from it. Rows come in the order of the steps, each in a block of its own, so `streaming_split` deals every worker
-one of each; workers add up whatever rows of a step they get.
+megabytes, made where the trainer runs before training starts: no task waits for a CPU while the workers hold them all,
+no block is lost with a worker's node, and no pipeline that is held back takes a core from the training. Rows come in
+the order of the steps, each in a block of its own, so `streaming_split` deals every worker one of each; workers add up
+whatever rows of a step they get.
 """
 
 import pickle
@@ -68,40 +69,26 @@ class PackFeed(ray.train.DataConfig):  # type: ignore[misc]
     @staticmethod
     def stand_in() -> dict[str, Dataset]:
         """Return what the trainer's `datasets` must name for `configure` to be asked."""
-        return {DATASET: ray.data.from_arrow(pa.table({"row": [0]}))}
+        return {DATASET: ray.data.from_blocks([])}
 
-    def configure(
-        self, datasets: dict[str, Dataset], world_size: int, *_args: Any, **_options: Any
-    ) -> list[dict[str, DataIterator]]:
+    def configure(self, *_args: Any, world_size: int, **_options: Any) -> list[dict[str, DataIterator]]:
         """Return each worker's part of the dataset, by name."""
-        dataset = build_shares(datasets[DATASET], self._feed, _read_start(self._feed.folder), world_size).materialize()
+        plan: TrainPlan = ray.get(self._feed.plan)
+        dataset = ray.data.from_blocks(list(build_shares(plan, _read_start(self._feed.folder), world_size)))
         dataset.context.execution_options.preserve_order = True
+        dataset.context.enable_progress_bars = False
         splits = dataset.streaming_split(world_size, equal=False)
         return [{DATASET: split} for split in splits]
 
 
-def build_shares(seed: Dataset, feed: Feed, first_step: int, world_size: int) -> Dataset:
-    """Return rows of `SHARE_SCHEMA`: each share of the first steps, from `first_step` on, then of the next ones.
-
-    One task of Ray Data makes them all. It starts from `seed`, a dataset of one row that is there already: reading
-    would reserve a CPU, and the workers may hold them all.
-    """
-    plan_ref = feed.plan
-
-    def build_blocks(_: pa.Table) -> Iterator[pa.Table]:
-        plan: TrainPlan = ray.get(plan_ref)
-        for first in range(first_step, plan.num_steps, STEPS_PER_ROW):
-            steps = range(first, min(first + STEPS_PER_ROW, plan.num_steps))
-            parts = [deal(plan, plan.pick_packs(step, world_size), world_size) for step in steps]
-            for share in range(world_size):
-                pairs = [(step, part[share]) for step, part in zip(steps, parts, strict=True)]
-                yield pa.Table.from_pylist([{"start": first_step, "steps": pickle.dumps(pairs)}], schema=SHARE_SCHEMA)
-
-    dataset = seed.map_batches(build_blocks, batch_format="pyarrow", num_cpus=0)
-    dataset.context.target_max_block_size = 1  # a block is closed as soon as it holds a row
-    dataset.context.enable_progress_bars = False
-    dataset.context.execution_options.preserve_order = True
-    return dataset
+def build_shares(plan: TrainPlan, first_step: int, world_size: int) -> Iterator[pa.Table]:
+    """Yield tables of one row of `SHARE_SCHEMA`: each share of the first steps from `first_step` on, then the next."""
+    for first in range(first_step, plan.num_steps, STEPS_PER_ROW):
+        steps = range(first, min(first + STEPS_PER_ROW, plan.num_steps))
+        parts = [deal(plan, plan.pick_packs(step, world_size), world_size) for step in steps]
+        for share in range(world_size):
+            pairs = [(step, part[share]) for step, part in zip(steps, parts, strict=True)]
+            yield pa.Table.from_pylist([{"start": first_step, "steps": pickle.dumps(pairs)}], schema=SHARE_SCHEMA)
 
 
 def deal(plan: TrainPlan, packs: list[Ints], num_shares: int) -> list[list[Ints]]:

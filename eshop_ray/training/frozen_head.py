@@ -10,12 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from eshop_ray.training.model import get_causal_lm
+from eshop_ray.training.model import LLAMA_LIKE, get_causal_lm
 
 CHUNK = 128
 """Answer tokens whose scores are held at a time."""
-BARE_HEAD = {"llama", "mistral", "qwen2", "qwen3"}
-"""Architectures (`model_type`) whose scores are the head's product and nothing else."""
 
 
 class FrozenHead(torch.nn.Module):  # type: ignore[misc]
@@ -45,7 +43,7 @@ def freeze_head(model: Any, dtype: torch.dtype) -> None:
     causal_lm = get_causal_lm(model)
     head = causal_lm.get_output_embeddings()
     is_plain = type(head) is torch.nn.Linear and head.bias is None and not head.weight.requires_grad
-    if is_plain and causal_lm.config.model_type in BARE_HEAD:
+    if is_plain and causal_lm.config.model_type in LLAMA_LIKE:
         causal_lm.set_output_embeddings(FrozenHead(head.weight.detach().to(dtype)))
 
 

@@ -9,17 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from eshop_ray.training.model import find_layers, get_causal_lm
+from eshop_ray.training.model import LLAMA_LIKE, find_layers, get_causal_lm
 
-PRE_NORM = {"llama", "mistral", "qwen2", "qwen3"}
-"""Architectures (`model_type`) whose layers' norms feed projections and nothing else."""
 NORMS = ("input_layernorm", "post_attention_layernorm")
 
 
 def freeze_norms(model: Any, dtype: torch.dtype) -> None:
     """Let each layer's norms hand out `dtype`, which the products behind them compute in, cast once for all of them."""
     causal_lm = get_causal_lm(model)
-    if causal_lm.config.model_type not in PRE_NORM:
+    if causal_lm.config.model_type not in LLAMA_LIKE:
         return
     for layer in find_layers(model):
         for name in NORMS:

@@ -118,14 +118,14 @@ def test_relative_folder_is_the_one_of_the_job(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("uri", "resolved"),
     [
-        ("sqlite:///runs.db", "sqlite:////work/runs.db"),
+        ("sqlite:///runs.db", "sqlite:////shop/runs.db"),
         ("sqlite:////data/runs.db", "sqlite:////data/runs.db"),
         ("https://ann:pw@host/mlflow", "https://ann:pw@host/mlflow"),
         ("/data/mlruns", "/data/mlruns"),
     ],
 )
 def test_uri_means_the_same_in_every_folder(uri, resolved, monkeypatch):
-    monkeypatch.setattr(tracking.Path, "absolute", lambda path: "/work" / path)
+    monkeypatch.setattr(tracking.Path, "absolute", lambda path: "/shop" / path)
     assert tracking.resolve_uri(uri) == resolved
 
 
