@@ -1,10 +1,13 @@
 """Metrics against values worked out by hand, ShopBench's corners, failed rows and missing libraries."""
 
 import math
+import random
 import sys
 import warnings
+from statistics import fmean
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -64,6 +67,27 @@ def test_rows_and_predictions_have_to_match(name: str) -> None:
         get_metric(name).score_rows([*targets, targets[0]], predictions)
 
 
+@pytest.mark.parametrize("name", GOLD)
+def test_group_score_is_a_function_of_sums_over_rows(name: str) -> None:
+    """Rows counted one by one, in any order, give the group's score; most groups are the mean of their rows."""
+    metric = get_metric(name)
+    targets, predictions = [values * 2 for values in GOLD[name]]
+    predictions = [None, *predictions[1:]]
+    rows = [metric.count_rows([target], [answer]) for target, answer in zip(targets, predictions, strict=True)]
+    score = metric.aggregate(targets, predictions)
+    assert 0.0 < score < 1.0
+    assert float(metric.combine(np.concatenate(rows[::-1]).sum(axis=0))) == pytest.approx(score, abs=1e-15)
+    assert metric.combine(np.stack([row[0] for row in rows])[:, None]).shape == (len(rows), 1)
+    if "f1" not in name:
+        assert score == fmean(metric.score_rows(targets, predictions))
+
+
+@pytest.mark.parametrize("name", GOLD)
+def test_group_without_rows_has_no_score(name: str) -> None:
+    with pytest.raises(ValueError, match="without rows"):
+        get_metric(name).aggregate([], [])
+
+
 def test_unknown_metric_names_the_nearest() -> None:
     with pytest.raises(UserError, match="did you mean 'rougel'"):
         get_metric("rouge-l")
@@ -79,7 +103,7 @@ def test_names_are_shopbenchs() -> None:
         ("rougel", "rouge_score.rouge_scorer", "pip install 'rouge-score'"),
         ("bleu", "sacrebleu", r"pip install 'sacrebleu\[ja\]'"),
         ("jp-bleu", "MeCab", r"pip install 'sacrebleu\[ja\]'"),
-        ("entity f1", "seqeval.metrics", "pip install 'seqeval'"),
+        ("entity f1", "seqeval.scheme", "pip install 'seqeval'"),
     ],
 )
 def test_missing_library_is_an_error(name: str, module: str, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,3 +254,30 @@ def test_entity_f1() -> None:
 def test_entity_f1_is_strict() -> None:
     orphan = {"tokens": ["red", "scarf"], "tags": ["I-color", "B-core_product_type"]}
     assert score_one("entity f1", orphan, [["scarf", "core_product_type"]]) == 1.0
+
+
+def test_entity_f1_is_that_of_seqeval() -> None:
+    from seqeval.metrics import f1_score
+    from seqeval.scheme import IOB2
+
+    chance = random.Random(0)
+    tokens = list("abcdefgh")
+    expected = [chance.choices(["O", "B-x", "I-x", "B-y", "I-y"], k=8) for _ in range(60)]
+    spans = [[[token, chance.choice("xyO")] for token in tokens if chance.random() < 0.5] for _ in expected]
+    found = [align_spans(tokens, row) for row in spans]
+    targets = [{"tokens": tokens, "tags": tags} for tags in expected]
+    score = f1_score(expected, found, mode="strict", scheme=IOB2, zero_division=1)
+    assert 0.0 < score < 1.0
+    assert get_metric("entity f1").aggregate(targets, spans) == score
+
+
+def test_entity_f1_needs_a_tag_for_every_token() -> None:
+    with pytest.raises(ValueError, match="as many tags as tokens"):
+        get_metric("entity f1").aggregate([{"tokens": ["a", "b"], "tags": ["O"]}], [[]])
+
+
+def test_nothing_to_find_and_nothing_found() -> None:
+    assert get_metric("entity f1").aggregate([PLAIN, PLAIN], [[], []]) == 1.0
+    assert get_metric("micro f1").aggregate([[], []], [[], []]) == 0.0  # the benchmark's sums are all 0
+    assert get_metric("micro f1").score_rows([[], []], [[], None]) == [1.0, 0.0]
+    assert get_metric("entity f1").score_rows([PLAIN, PLAIN], [[], None]) == [1.0, 0.0]

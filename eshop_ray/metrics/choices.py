@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from eshop_ray.metrics.metric import Metric, Predictions, Targets, mean_of_rows, score_each
+from eshop_ray.metrics.metric import Metric, Numbers, Predictions, Targets, compute_f1, mean_of_rows, score_each
 
 
 def score_accuracy(target: Any, prediction: Any) -> float:
@@ -51,24 +51,15 @@ def count_entities(target: Sequence[str], prediction: Sequence[str]) -> tuple[in
     return true_positives, len(found) - true_positives, len(expected) - true_positives
 
 
-def compute_f1(true_positives: int, false_positives: int, false_negatives: int) -> float:
-    """Return the harmonic mean of precision and recall; 0 without true positives."""
-    if not true_positives:
-        return 0.0
-    precision = true_positives / (true_positives + false_positives)
-    recall = true_positives / (true_positives + false_negatives)
-    return 2 * precision * recall / (precision + recall)
-
-
 def _score_entity_row(target: Sequence[str], prediction: Sequence[str]) -> float:
     if not target and not prediction:
         return 1.0
-    return compute_f1(*count_entities(target, prediction))
+    return float(compute_f1(np.array(count_entities(target, prediction))))
 
 
-def _aggregate_entities(targets: Targets, predictions: Predictions) -> float:
-    rows = [count_entities(target, prediction or []) for target, prediction in zip(targets, predictions, strict=True)]
-    return compute_f1(*(sum(counts) for counts in zip(*rows, strict=True)))
+def _count_rows(targets: Targets, predictions: Predictions) -> Numbers:
+    pairs = zip(targets, predictions, strict=True)
+    return np.array([count_entities(target, prediction or []) for target, prediction in pairs], dtype=np.float64)
 
 
 ACCURACY = mean_of_rows("accuracy", lambda targets, predictions: score_each(score_accuracy, targets, predictions))
@@ -77,6 +68,7 @@ NDCG = mean_of_rows("ndcg", lambda targets, predictions: score_each(score_ndcg, 
 MICRO_F1 = Metric(
     name="micro f1",
     score_rows=lambda targets, predictions: score_each(_score_entity_row, targets, predictions),
-    aggregate=_aggregate_entities,
+    count_rows=_count_rows,
+    combine=compute_f1,
 )
 """F1 of a group's summed counts; a failed row counts as an empty answer."""

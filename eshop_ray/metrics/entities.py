@@ -1,9 +1,11 @@
 """Scores of tagged spans: entity F1 by `seqeval`, strict, scheme IOB2."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from eshop_ray.metrics.metric import Metric, Predictions, Targets, require, score_each
+import numpy as np
+
+from eshop_ray.metrics.metric import Metric, Numbers, Predictions, Targets, compute_f1, require
 
 OUTSIDE = "O"
 """The tag, and the span type, of words that belong to no entity."""
@@ -40,33 +42,41 @@ def _find_words(tokens: Sequence[str], words: Sequence[str], position: int) -> i
     return next((start for start in starts if list(tokens[start : start + len(words)]) == list(words)), None)
 
 
-def _score_tags(expected: list[list[str]], found: list[list[str]]) -> float:
-    """Return micro F1 over entities; 1 where there is none to find and none was found.
-
-    Source: `seqeval`, which follows the CoNLL-2000 evaluation; strict: an entity needs a B- tag.
+def _count_rows(targets: Targets, predictions: Predictions) -> Numbers:
+    """Return true positives, false positives and false negatives of every row, (n, 3).
 
     Raises:
         UserError: if `seqeval` is not installed.
+        ValueError: if a target has not as many tags as tokens.
     """
-    metrics: Any = require("seqeval.metrics", "seqeval")
-    scheme = require("seqeval.scheme", "seqeval").IOB2
-    return float(metrics.f1_score(expected, found, mode="strict", scheme=scheme, zero_division=1))
-
-
-def _score_row(target: Mapping[str, Sequence[str]], spans: Sequence[Sequence[str]]) -> float:
-    return _score_tags([list(target["tags"])], [align_spans(target["tokens"], spans)])
-
-
-def _aggregate(targets: Targets, predictions: Predictions) -> float:
     pairs = list(zip(targets, predictions, strict=True))
-    expected = [list(target["tags"]) for target, _ in pairs]
-    found = [align_spans(target["tokens"], spans or []) for target, spans in pairs]
-    return _score_tags(expected, found)
+    if any(len(target["tokens"]) != len(target["tags"]) for target, _ in pairs):
+        raise ValueError(f"{ENTITY_F1.name}: a target has not as many tags as tokens")
+    expected = _find_entities([list(target["tags"]) for target, _ in pairs])
+    found = _find_entities([align_spans(target["tokens"], spans or []) for target, spans in pairs])
+    counts = [(len(gold & own), len(own - gold), len(gold - own)) for gold, own in zip(expected, found, strict=True)]
+    return np.array(counts, dtype=np.float64)
 
 
-ENTITY_F1 = Metric(
-    name="entity f1",
-    score_rows=lambda targets, predictions: score_each(_score_row, targets, predictions),
-    aggregate=_aggregate,
-)
-"""Targets are `{"tokens": [...], "tags": [BIO tag, ...]}`, predictions `[[span text, type], ...]`."""
+def _find_entities(tags: list[list[str]]) -> list[set[Any]]:
+    """Return the entities of every row, as `seqeval` reads IOB2: strict, an entity needs a B- tag."""
+    scheme = require("seqeval.scheme", "seqeval")
+    return [set(entities) for entities in scheme.Entities(tags, scheme.IOB2).entities]
+
+
+def _combine(counts: Numbers) -> Numbers:
+    """Return micro F1 over entities; 1 where there is none to find and none was found."""
+    f1: Numbers = np.where(counts.any(axis=-1), compute_f1(counts), 1.0)
+    return f1
+
+
+def _score_rows(targets: Targets, predictions: Predictions) -> list[float]:
+    scores = _combine(_count_rows(targets, predictions)).tolist()
+    return [0.0 if spans is None else score for spans, score in zip(predictions, scores, strict=True)]
+
+
+ENTITY_F1 = Metric(name="entity f1", score_rows=_score_rows, count_rows=_count_rows, combine=_combine)
+"""Targets are `{"tokens": [...], "tags": [BIO tag, ...]}`, predictions `[[span text, type], ...]`.
+
+Source: `seqeval`, which follows the CoNLL-2000 evaluation.
+"""
