@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 def run(config: Config) -> None:
     """Answer `evaluate.split` with each model of `infer.models`, unless its predictions are up to date."""
-    records = artifacts.read_manifest(config.run_dir / "records", job="prepare_data")
+    records = artifacts.read_manifest(config.records_dir, job="prepare_data")
     models = {name: find_model(config, name) for name in config.infer.models}
     for name, model_dir in models.items():
         folder = config.predictions_dir(name)

@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 def run(config: Config) -> None:
     """Write `records/` and its manifest, unless they were made from exactly these files and settings."""
-    folder = config.run_dir / "records"
+    folder = config.records_dir
     inputs = fingerprint_inputs(config)
     if artifacts.is_current(folder, inputs):
         logger.info("records are up to date: %s", folder)

@@ -14,12 +14,14 @@ L1 = {"tasks"}
 L2_MODULES = {"cluster", "models", "progress", "reporting"}
 L2 = {"data", *L2_MODULES}
 L3 = {"training", "inference", "enrichment", "serving", "evaluation"}
+L4 = {"experiments"}
 
 ALLOWED = {
     **dict.fromkeys(L0, L0),
     **dict.fromkeys(L1, L0),
     **dict.fromkeys(L2, L0 | L1 | L2_MODULES),
     **dict.fromkeys(L3, L0 | L1 | L2),
+    **dict.fromkeys(L4, L0 | L1 | L2 | {"training", "inference", "evaluation"}),
 }
 ALLOWED["enrichment"] = ALLOWED["enrichment"] | {"inference"}  # the nightly table drives inference
 

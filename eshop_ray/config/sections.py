@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from eshop_ray.config.base import PositiveInt, Section, Share
+from eshop_ray.config.experiment import ExperimentSection, MergeSection, SearchSection
 from eshop_ray.config.nightly import CatalogConfig, EnrichConfig, ReviewsConfig, TableConfig
 from eshop_ray.config.training import LoraSection, TrackingConfig, TrainConfig
 
@@ -13,7 +14,7 @@ from eshop_ray.config.training import LoraSection, TrackingConfig, TrainConfig
 class SourceConfig(Section):
     """One group of files in one public format."""
 
-    format: Literal["queryner", "shopbench", "catalog", "reviews"]
+    format: Literal["queryner", "shopbench", "esci", "catalog", "reviews"]
     """Which reader of `eshop_ray.data.sources` understands the files."""
     path: str
     """File or glob pattern; relative to `data.root`. `s3://` and `gs://` work. `{split}` stands for any split
@@ -35,8 +36,12 @@ class DataConfig(Section):
     """Tasks to keep, in report order; empty keeps every task that the sources yield."""
     eval_share: Share = 0.1
     """Share of the rows without a split of their own that go to `evaluate.split`, always the same ones."""
+    validation_share: Share = 0.0
+    """Share of the training rows that become the split `validation`, by which `search_merge` chooses."""
     max_malformed_share: Share = 0.01
     """Share of malformed rows above which preparation stops."""
+    records_dir: str | None = None
+    """Folder of prepared records; None: `records/` of the run directory."""
     num_products: PositiveInt = 300
     """Size of the sample shop that `jobs.make_sample_shop` writes under `data.root`."""
 
@@ -138,6 +143,9 @@ class Config(Section):
     lora: LoraSection = LoraSection()
     train: TrainConfig = TrainConfig()
     tracking: TrackingConfig = TrackingConfig()
+    experiment: ExperimentSection = ExperimentSection()
+    merge: MergeSection = MergeSection()
+    search: SearchSection = SearchSection()
     infer: InferConfig = InferConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     catalog: CatalogConfig = CatalogConfig()
@@ -151,6 +159,12 @@ class Config(Section):
     def run_dir(self) -> Path:
         """The run directory, absolute: Ray workers run in folders of their own."""
         return (Path(self.run_root).expanduser() / self.name).absolute()
+
+    @property
+    def records_dir(self) -> Path:
+        """The prepared records, absolute."""
+        own = self.data.records_dir
+        return Path(own).expanduser().absolute() if own else self.run_dir / "records"
 
     def model_run_dir(self, model: str) -> Path:
         """Where a model's answers and scores stand: the tuned model's in the run directory, the base's below it."""

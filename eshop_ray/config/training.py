@@ -48,6 +48,8 @@ class TrainConfig(Section):
     loss_weighting: Literal["token", "row"] = "token"
     """`token`: every answer token counts the same; `row`: every row does, so that tasks with long answers do not
     drown those that answer with one number."""
+    task_weights: dict[str, Annotated[float, Field(gt=0)]] = {}
+    """What a task's rows count for in the loss; tasks that are not named count 1."""
     precision: Literal["bf16", "fp32"] = "bf16"
     """`bf16` runs matrix products under autocast; trained weights and optimizer stay fp32."""
     attention: Literal["auto", "mask", "gather", "flex"] = "auto"
@@ -72,6 +74,8 @@ class TrainConfig(Section):
     """Restarts of the worker group from the last checkpoint before the run fails."""
     max_train_rows: PositiveInt | None = None
     """Take only this many rows per task, always the same ones."""
+    shard: tuple[PositiveInt, PositiveInt] | None = None
+    """`[2, 3]` learns from the second third of every task's rows; `max_train_rows` then counts within it."""
     num_held_out: int = Field(default=0, ge=0)
     """Rows per task that are kept out of training, at most a tenth of the task's, always the same ones. Their loss
     chooses the checkpoint that becomes the adapter; 0 takes the last one."""
@@ -81,6 +85,13 @@ class TrainConfig(Section):
     def _check_range(cls, value: int | tuple[int, int]) -> int | tuple[int, int]:
         if isinstance(value, tuple) and value[0] > value[1]:
             raise ValueError("the smallest number comes first: [min, max]")
+        return value
+
+    @field_validator("shard")
+    @classmethod
+    def _check_shard(cls, value: tuple[int, int] | None) -> tuple[int, int] | None:
+        if value is not None and value[0] > value[1]:
+            raise ValueError("the part comes first, then how many there are: [2, 3]")
         return value
 
     @property

@@ -9,6 +9,8 @@ from eshop_ray.schema import decode, encode
 
 TRAIN = "train"
 """The split that training reads."""
+VALIDATION = "validation"
+"""The split by which merges are chosen: not learned from, and not what scores are reported on."""
 
 MAX_LABELS = 200
 """More categories than this do not fit into a prompt."""
@@ -20,6 +22,12 @@ def draw_split(content: str, eval_split: str, eval_share: float) -> str:
     """Return the split of a row that its source left open; the same content always gets the same one."""
     drawn = int(content[:8], 16) / 0x1_0000_0000
     return eval_split if drawn < eval_share else TRAIN
+
+
+def draw_validation(row: Row, share: float) -> str:
+    """Return the row's split, or `validation` for a share of the training rows, always the same ones."""
+    drawn = int(row["content"][8:16], 16) / 0x1_0000_0000
+    return VALIDATION if row["split"] == TRAIN and drawn < share else str(row["split"])
 
 
 def drop_repeats(rows: Iterable[Row], eval_split: str, eval_share: float) -> tuple[list[Row], Counter[str]]:
@@ -46,6 +54,19 @@ def drop_repeats(rows: Iterable[Row], eval_split: str, eval_share: float) -> tup
     for row in kept.values():
         row["id"] = row["id"] or row["content"]
     return sorted(kept.values(), key=lambda row: str(row["id"])), dropped
+
+
+def check_validation(share: float, eval_split: str) -> None:
+    """Refuse to choose by the rows that scores are reported on.
+
+    Raises:
+        UserError: if both are one split.
+    """
+    if share and eval_split == VALIDATION:
+        raise UserError(
+            f"`data.validation_share` fills the split `{VALIDATION}`, and `evaluate.split` names it too: what is "
+            "chosen by these rows would be reported on them; set another `evaluate.split`"
+        )
 
 
 def find_conflicts(rows: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -63,7 +63,7 @@ def list_sources(config: Config) -> list[dict[str, Any]]:
 def fingerprint_inputs(config: Config) -> str:
     """Return a digest of all that determines the records: settings, and size and time of every file."""
     listed = [{**file, "state": files.state_of(file["path"])} for file in list_sources(config)]
-    data = config.data.model_dump(mode="json", exclude={"num_products"})
+    data = config.data.model_dump(mode="json", exclude={"num_products", "records_dir"})
     return artifacts.fingerprint([data, config.evaluate.split, listed])
 
 
@@ -86,8 +86,9 @@ def prepare_records(config: Config) -> dict[str, Any]:
         UserError: for an unreadable file, too many malformed rows, ids that are not unique, an empty split or a
             task without rows.
     """
+    cleaning.check_validation(config.data.validation_share, config.evaluate.split)
     rows = read_records(config).materialize()
-    with artifacts.stage_dir(config.run_dir / "records") as folder:
+    with artifacts.stage_dir(config.records_dir) as folder:
         num_malformed = _write_malformed(rows, folder / MALFORMED, config.data.max_malformed_share)
         good = rows.map_batches(_select_good, batch_format="pyarrow").materialize()
         _check_ids(good)
@@ -159,6 +160,7 @@ def _write_good(good: Dataset, labels: dict[str, list[str]], folder: Path, confi
                 "labels": labels,
                 "eval_split": config.evaluate.split,
                 "eval_share": config.data.eval_share,
+                "validation_share": config.data.validation_share,
             },
         )
         .take_all()
@@ -167,14 +169,20 @@ def _write_good(good: Dataset, labels: dict[str, list[str]], folder: Path, confi
 
 
 def _write_bucket(
-    table: pa.Table, folder: str, labels: dict[str, list[str]], eval_split: str, eval_share: float
+    table: pa.Table,
+    folder: str,
+    labels: dict[str, list[str]],
+    eval_split: str,
+    eval_share: float,
+    validation_share: float,
 ) -> pa.Table:
     """Write one bucket's records, one file per task and split, and return what was counted."""
     bucket = table["bucket"][0].as_py()
     kept, dropped = cleaning.drop_repeats(table.to_pylist(), eval_split, eval_share)
     parts: dict[tuple[str, str], list[cleaning.Row]] = {}
     for row in kept:
-        parts.setdefault((row["task"], row["split"]), []).append(cleaning.fill_labels(row, labels))
+        split = cleaning.draw_validation(row, validation_share)
+        parts.setdefault((row["task"], split), []).append(cleaning.fill_labels(row, labels))
     counts = []
     for (task, split), rows in sorted(parts.items()):
         path = Path(folder) / f"task={task}" / f"split={split}" / f"part-{bucket:05d}.parquet"

@@ -42,7 +42,7 @@ def infer_split(
     Every record of the split ends as one row of `PREDICTION_SCHEMA`, a failed one with its `error`.
     """
     split = config.evaluate.split
-    records = read_split(config.run_dir, split, config.data.tasks, config.infer.max_rows).materialize()
+    records = read_split(config.records_dir, split, config.data.tasks, config.infer.max_rows).materialize()
     engine = build_engine(config.infer, model_dir)
     with (
         user_errors(),

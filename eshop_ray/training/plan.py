@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
 
 from eshop_ray.config import TrainConfig
 from eshop_ray.data.filling import Ints, plan_packs
@@ -37,6 +38,8 @@ class TrainPlan:
     global_batch_size: int
     pack_length: int
     loss_weighting: str
+    task_weights: npt.NDArray[np.float64]
+    """What a row of the store counts for, by its task."""
     seed: int
 
     @property
@@ -82,14 +85,15 @@ class TrainPlan:
 
     def sum_weights(self, rows: Ints) -> float:
         """Return the weights of all answer tokens of rows."""
-        return float(len(rows) if self.loss_weighting == "row" else self.num_answer[rows].sum())
+        weights = self.task_weights[rows]
+        return float((weights if self.loss_weighting == "row" else weights * self.num_answer[rows]).sum())
 
     def build_pack(self, store: TokenStore, rows: Ints) -> Pack:
         """Read the rows of a pack, weigh their answers and write them behind each other."""
         weigh_rows = self.loss_weighting == "row"
         weighed = [
-            replace(row, weight=1 / len(row.answer_ids)) if weigh_rows and row.answer_ids else row
-            for row in store.read(rows)
+            replace(row, weight=weight / len(row.answer_ids) if weigh_rows and row.answer_ids else weight)
+            for row, weight in zip(store.read(rows), self.task_weights[rows].tolist(), strict=True)
         ]
         return build_pack(weighed, self.prefixes.groups[rows].tolist())
 
@@ -107,6 +111,7 @@ def build_plan(store: TokenStore, train: TrainConfig, seed: int) -> TrainPlan:
         global_batch_size=train.global_batch_size,
         pack_length=train.pack_length,
         loss_weighting=train.loss_weighting,
+        task_weights=np.array([train.task_weights.get(str(task), 1.0) for task in store.tasks]),
         seed=seed,
     )
 

@@ -94,6 +94,9 @@ def check_training(config: Config, model_dir: Path) -> None:
     Raises:
         UserError: naming the setting.
     """
+    unknown = sorted(set(config.train.task_weights) - set(list_tasks()))
+    if unknown:
+        raise UserError(f"`train.task_weights`: no task {', '.join(unknown)}; choose from {', '.join(list_tasks())}")
     check_method(config.train, config.lora, model_dir)
     check_window(AutoConfig.from_pretrained(model_dir), config.train.max_row_length)
     check_tracking(config.tracking)

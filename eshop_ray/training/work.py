@@ -40,7 +40,9 @@ class Work:
         if (folder / "tokens" / INDEX).exists():
             store = TokenStore.open(folder / "tokens")
         else:
-            records = read_split(config.run_dir, "train", config.data.tasks, config.train.max_train_rows)
+            records = read_split(
+                config.records_dir, "train", config.data.tasks, config.train.max_train_rows, config.train.shard
+            )
             tokens = add_tokens(add_prompts(records), model_dir, config.train.max_row_length)
             store = write_tokens(tokens, folder / "tokens")
         (folder / TROUBLE).unlink(missing_ok=True)

@@ -36,6 +36,24 @@ def test_open_split_follows_from_content():
     assert keep(rows, eval_share=0.25) == keep(list(reversed(rows)), eval_share=0.25)
 
 
+def test_validation_rows_come_from_training_alone_and_stay_the_same():
+    rows = [row(number * 2**20, split="train") for number in range(4096)]
+    drawn = {
+        share: {r["content"] for r in rows if cleaning.draw_validation(r, share) == "validation"}
+        for share in (0.25, 0.5)
+    }
+    assert len(drawn[0.25]) == 1024
+    assert drawn[0.25] < drawn[0.5]
+    assert {cleaning.draw_validation(row(0, split=split), 1.0) for split in ("dev", "test")} == {"dev", "test"}
+    assert cleaning.draw_validation(rows[0], 0.0) == "train"
+
+
+def test_choosing_by_the_reported_rows_is_refused():
+    cleaning.check_validation(0.0, "validation")
+    with pytest.raises(UserError, match=r"set another `evaluate\.split`"):
+        cleaning.check_validation(0.1, "validation")
+
+
 def test_missing_ids_become_content():
     kept, _ = cleaning.drop_repeats([row(1, "train"), row(2, "train", id="given")], "dev", 0.1)
     assert [kept_row["id"] for kept_row in kept] == [f"{1:016x}", "given"]

@@ -6,6 +6,7 @@ import pytest
 
 from eshop_ray.config import Config
 from eshop_ray.data.records import MALFORMED, fingerprint_inputs, list_sources, prepare_records
+from eshop_ray.data.splits import read_split
 from eshop_ray.errors import UserError
 from eshop_ray.schema import RECORD_SCHEMA, decode
 
@@ -37,6 +38,26 @@ def read_parts(config, task, split):
 def bytes_of(config):
     folder = config.run_dir / "records"
     return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_shards_divide_a_task_and_splits_stay_apart(tmp_path):
+    words = {name: [f"{name}{number}" for number in range(120)] for name in ("train", "dev")}
+    config = queryner(tmp_path, conll(*words["train"]), conll(*words["dev"]), data={"validation_share": 0.25})
+    prepare_records(config)
+    ids = {
+        split: {row["id"] for row in read_split(config.records_dir, split).take_all()}
+        for split in ("train", "validation", "dev")
+    }
+    assert sum(map(len, ids.values())) == len(set().union(*ids.values())) == 240
+    assert len(ids["dev"]) == 120
+    assert 15 <= len(ids["validation"]) <= 45
+    parts = [{r["id"] for r in read_split(config.records_dir, "train", shard=(k, 3)).take_all()} for k in (1, 2, 3)]
+    assert set().union(*parts) == ids["train"]
+    assert sum(map(len, parts)) == len(ids["train"])
+    assert all(part for part in parts)
+    few = {row["id"] for row in read_split(config.records_dir, "train", max_rows=5, shard=(2, 3)).take_all()}
+    assert len(few) == 5
+    assert few < parts[1]
 
 
 def test_every_format_in_one_run(tmp_path, caplog):

@@ -85,6 +85,18 @@ def test_weights_add_up_over_the_packs(store, loss_weighting):
     assert plan.sum_weights(rows) == (len(rows) if loss_weighting == "row" else store.num_answer[rows].sum())
 
 
+@pytest.mark.parametrize("loss_weighting", ["token", "row"])
+def test_a_tasks_rows_count_as_the_settings_say(store, loss_weighting):
+    even = plan_for(store, loss_weighting=loss_weighting)
+    plan = plan_for(store, loss_weighting=loss_weighting, task_weights={"ner": 3.0})
+    rows = plan.pick_rows(3)
+    ner = rows[store.tasks[rows] == "ner"]
+    assert 0 < len(ner) < len(rows)
+    assert plan.sum_weights(rows) == pytest.approx(even.sum_weights(rows) + 2 * even.sum_weights(ner))
+    packs = [plan.build_pack(store, pack) for pack in plan.pick_packs(3)]
+    assert sum(pack.weights.sum() for pack in packs) == pytest.approx(plan.sum_weights(rows), rel=1e-6)
+
+
 def test_held_out_rows_are_never_learned(store):
     plan = plan_for(store, num_held_out=10)
     tasks = Counter(store.tasks[plan.held_out].tolist())

@@ -78,6 +78,7 @@ def build_plan(rows, train, seed):
         global_batch_size=train.global_batch_size,
         pack_length=train.pack_length,
         loss_weighting="token",
+        task_weights=np.ones(len(rows)),
         seed=seed,
     )
 
