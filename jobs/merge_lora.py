@@ -1,27 +1,25 @@
-"""Adapter + base -> merged model: `python -m jobs.merge_lora CONFIG`."""
+"""Adapter or adapters + base -> merged model: `python -m jobs.merge_lora CONFIG`."""
 
 import logging
 
 from eshop_ray import artifacts
 from eshop_ray.config import Config
-from eshop_ray.models import fetch_model, model_digest
-from eshop_ray.training.merge import write_merged
+from eshop_ray.models import fetch_model
+from eshop_ray.training.merging.fold import write_merged
+from eshop_ray.training.merging.recipe import Recipe
 from jobs._main import main
 
 logger = logging.getLogger(__name__)
 
 
 def run(config: Config) -> None:
-    """Write `merged/`, unless it was made from exactly this adapter and base."""
+    """Write `merged/`, unless it was made from exactly these adapters and this base in this way."""
     folder = config.run_dir / "merged"
-    adapter = artifacts.read_manifest(config.run_dir / "adapter", job="train_lora")
-    model_dir = fetch_model(config.model)
-    parents = {"base": model_digest(model_dir), "adapter": adapter.digest}
-    inputs = artifacts.fingerprint(parents)
-    if artifacts.is_current(folder, inputs):
+    recipe = Recipe.of(config, fetch_model(config.model))
+    if artifacts.is_current(folder, recipe.inputs):
         logger.info("merged model is up to date: %s", folder)
         return
-    write_merged(model_dir, config.run_dir / "adapter", folder, inputs, parents)
+    write_merged(recipe, folder)
     artifacts.write_run_manifest(config.run_dir)
     logger.info("merged model written: %s", folder)
 

@@ -151,6 +151,55 @@ def test_model_of_runs_that_lie_elsewhere(config, tmp_path):
     assert len(verify(config).findings) == 1
 
 
+@pytest.fixture
+def experiment(config, tmp_path):
+    """Return a function that makes an experiment in a folder, and rows by a model combined of its adapters."""
+
+    def make(folder, model_run, named=()):
+        base = find_manifest(tmp_path / "cache" / "base").digest
+        records = make_artifact(folder / "records", "records", {"task=ner/part-0.parquet": "all rows"}, {})
+        parents = {"base": base}
+        for number, task in enumerate(("ner", "ranking")):
+            files = {"adapter_model.safetensors": f"low rank of {task}"}
+            run_dir = folder / "adapters" / task
+            parents[f"adapter.{number}"] = make_artifact(
+                run_dir / "adapter", "adapter", files, {"base": base, "records": records}
+            )
+            write_run_manifest(run_dir)
+        merged = model_run / "merged"
+        merged.mkdir(parents=True)
+        (merged / "model.safetensors").write_text("sum of two")
+        manifest = write_manifest(merged, "model", "inputs", parents, {"adapters": [str(path) for path in named]})
+        write_run_manifest(model_run)
+        add_rows(config, make_rows(manifest.digest, run_id="combined", product_ids=["p8"]))
+        make_record(config, merged, manifest.digest, run_id="combined")
+
+    return make
+
+
+@pytest.mark.parametrize("run", ["", "merges/ties-0a1b"])
+@pytest.mark.parametrize("place", ["runs", "elsewhere"])
+def test_model_combined_of_an_experiments_adapters(config, experiment, tmp_path, place, run):
+    folder = tmp_path / place / "strategies"
+    experiment(folder, folder / run)
+    report = verify(config)
+    assert report.findings == ()
+    assert report.num_artifacts == 4 + 4
+    weights = folder / "adapters" / "ranking" / "adapter" / "adapter_model.safetensors"
+    flip(weights)
+    assert verify(config).findings == (f"{weights}: changed since the manifest was written",)
+
+
+def test_model_combined_of_adapters_that_lie_elsewhere(config, experiment, tmp_path):
+    folder = tmp_path / "elsewhere" / "strategies"
+    named = [folder / "adapters" / task / "adapter" for task in ("ner", "ranking")]
+    experiment(folder, tmp_path / "runs" / "chosen", named)
+    assert verify(config).findings == ()
+    shutil.rmtree(named[0])
+    (finding,) = verify(config).findings
+    assert finding.startswith(f"{tmp_path / 'runs' / 'chosen' / 'merged'}: its adapter.0 ")
+
+
 def test_missing_files_are_named(config, tmp_path):
     data = find_file(tmp_path, "runs/night/enriched/*.parquet")
     weights = tmp_path / "runs" / "tuned" / "merged" / "model.safetensors"

@@ -8,6 +8,9 @@ from pathlib import Path
 from eshop_ray.artifacts import MANIFEST, Manifest, digest_dir, find_changes, find_manifest, is_intact
 from eshop_ray.config import Config
 
+_BESIDE = ("*", "adapters/*/*", "merges/*/*")
+"""Where the artifacts of a run lie in its directory, and, of an experiment, those of its own runs."""
+
 
 class Shelf:
     """Artifacts under the run directories and in the model cache, and those put to them.
@@ -28,10 +31,11 @@ class Shelf:
             self.put(Path(config.model.merged_dir).expanduser().absolute())
 
     def put(self, folder: Path) -> None:
-        """Take in an artifact and those beside it: of a model that another run merged, the adapter and its records."""
-        if folder.parent not in self.roots:
-            self.roots.append(folder.parent)
-            self._put(path.parent for path in sorted(folder.parent.glob(f"*/{MANIFEST}")))
+        """Take in an artifact and those beside it: of a merged model, its adapters and what they learned from."""
+        root = _find_outermost(folder.parent)
+        if root not in self.roots:
+            self.roots.append(root)
+            self._put(path.parent for beside in _BESIDE for path in sorted(root.glob(f"{beside}/{MANIFEST}")))
 
     def _put(self, folders: Iterable[Path]) -> None:
         for folder in folders:
@@ -41,6 +45,9 @@ class Shelf:
             manifest = find_manifest(folder)
             if manifest is not None:
                 self._folders[manifest.digest].append(folder)
+                named = manifest.details.get("adapters", ()) if manifest.kind == "model" else ()
+                for adapter in named:
+                    self.put(Path(adapter))
 
     def find(self, digest: str, near: Path) -> Path | None:
         """Return the folder of a digest, or None; of several the one beside `near` comes first."""
@@ -83,6 +90,13 @@ def _walk(root: Path) -> Iterator[Path]:
         names[:] = sorted(name for name in names if not name.startswith(".") and name != "_delta_log")
         if MANIFEST in files:
             yield Path(folder)
+
+
+def _find_outermost(run_dir: Path) -> Path:
+    """Return the experiment's directory for one of its runs, which stand in folders that `jobs.train_strategies` and
+    `jobs.search_merge` name; another run's own.
+    """
+    return run_dir.parent.parent if run_dir.parent.name in ("adapters", "merges") else run_dir
 
 
 def _is_damaged(path: Path, manifest: Manifest | None) -> bool:

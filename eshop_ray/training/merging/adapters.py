@@ -92,7 +92,7 @@ class AdapterFile:
     @property
     def max_rank(self) -> int:
         """The largest rank that the settings name."""
-        return max(self.settings["r"], *(self.settings.get("rank_pattern") or {"": 0}).values())
+        return int(max(self.settings["r"], *(self.settings.get("rank_pattern") or {"": 0}).values()))
 
     def has(self, module: str) -> bool:
         """Whether the module gets an update."""

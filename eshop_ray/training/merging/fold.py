@@ -1,0 +1,163 @@
+"""Folding updates into their base: one model that every engine loads. A fully trained model only changes precision."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
+
+from eshop_ray.artifacts import stage_dir, write_manifest
+from eshop_ray.errors import UserError
+from eshop_ray.models import load_tokenizer
+from eshop_ray.training.merging.adapters import AdapterFile, is_adapter, list_modules
+from eshop_ray.training.merging.combine import combine_module
+from eshop_ray.training.merging.recipe import Recipe, get_weights
+from eshop_ray.training.merging.shards import MAX_SHARD_BYTES, locate_tensors, write_shards
+
+
+def write_merged(recipe: Recipe, merged_dir: Path, max_shard_bytes: int = MAX_SHARD_BYTES) -> None:
+    """Write the merged model with its tokenizer, in the base's precision.
+
+    Plain adapters are added to the base tensor by tensor, so that a base larger than memory can be merged; what is
+    more than B @ A, and whole models, go through memory.
+
+    Args:
+        recipe: What is merged.
+        merged_dir: Is replaced when the new model is complete.
+        max_shard_bytes: Size of a file of weights.
+
+    Raises:
+        UserError: if an adapter was trained on another base, is damaged or not finite, if they cannot be combined, or
+            if they change what the base does not have as a weight of its own.
+    """
+    recipe.check()
+    adapters = [AdapterFile.open(folder) for folder in recipe.adapter_dirs if is_adapter(folder)]
+    _check_tied(adapters, recipe.model_dir)
+    with stage_dir(merged_dir) as folder:
+        if adapters and _can_stream(adapters, recipe.model_dir):
+            _write_streamed(recipe, adapters, folder, max_shard_bytes)
+        else:
+            (adapter_dir,) = recipe.adapter_dirs
+            share = get_weights(recipe.merge, 1)[0] * recipe.merge.wise_ft
+            model = fold_adapter(recipe.model_dir, adapter_dir, share)
+            model.to(_find_dtype(recipe.model_dir)).save_pretrained(folder)
+        load_tokenizer(recipe.model_dir).save_pretrained(folder)
+        details = {"dtype": read_dtype(recipe.model_dir), **recipe.settings}
+        if len(adapters) > 1:
+            details["adapters"] = [str(adapter.folder) for adapter in adapters]
+        write_manifest(folder, "model", recipe.inputs, recipe.parents, details)
+
+
+def fold_adapter(model_dir: Path, adapter_dir: Path, share: float = 1.0) -> Any:
+    """Return the trained model in fp32: the base with the adapter's updates added, or the fully trained model itself.
+
+    The sum is taken in fp32 and rounded once, on saving: a bf16 sum would lose small updates. An adapter that was
+    trained on a base in 4 bits is folded into the base as it is on disk.
+
+    Args:
+        model_dir: The base.
+        adapter_dir: An adapter or a fully trained model.
+        share: How far to go from the base to the trained model (WiSE-FT, https://arxiv.org/abs/2109.01903).
+
+    Raises:
+        UserError: if the adapter's weights are not finite.
+    """
+    if not is_adapter(adapter_dir):
+        model = AutoModelForCausalLM.from_pretrained(adapter_dir, dtype=torch.float32)
+    else:
+        base = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float32)
+        try:
+            model = PeftModel.from_pretrained(base, str(adapter_dir)).merge_and_unload(safe_merge=True)
+        except ValueError as error:
+            raise UserError(f"adapter {adapter_dir} cannot be folded ({str(error)[:200]}); train again") from error
+    if share != 1:
+        _go_back(model, model_dir, share)
+    return model
+
+
+def read_dtype(model_dir: Path) -> str:
+    """Return the precision a model was saved in: `dtype`, or `torch_dtype` before Transformers 5."""
+    config = json.loads((model_dir / "config.json").read_text())
+    return str(config.get("dtype") or config.get("torch_dtype") or "bfloat16")
+
+
+def _find_dtype(model_dir: Path) -> torch.dtype:
+    dtype = getattr(torch, read_dtype(model_dir))
+    assert isinstance(dtype, torch.dtype)
+    return dtype
+
+
+def _go_back(model: Any, model_dir: Path, share: float) -> None:
+    """Move a model's weights towards its base's."""
+    base = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float32)
+    weights = dict(base.named_parameters())
+    for name, weight in model.named_parameters():
+        weight.data = torch.lerp(weights[name].data, weight.data, share)
+
+
+def _can_stream(adapters: Sequence[AdapterFile], model_dir: Path) -> bool:
+    """Whether every update has its tensor in the base's files.
+
+    Raises:
+        UserError: if several adapters are combined and it has not.
+    """
+    located = locate_tensors(model_dir)
+    is_quantized = "quantization_config" in json.loads((model_dir / "config.json").read_text())
+    missing = [module for module in list_modules(adapters) if f"{module}.weight" not in located]
+    if located and not is_quantized and not missing and not any(adapter.extras for adapter in adapters):
+        return True
+    if len(adapters) == 1:
+        return False
+    reason = f"no tensor {missing[0]}.weight" if located and missing else "not kept as unquantized safetensors"
+    raise UserError(
+        f"several adapters cannot be folded into the base {model_dir}: {reason}; save it with `save_pretrained` of "
+        "the Transformers version in use, and set `model.source` to that folder"
+    )
+
+
+def _write_streamed(recipe: Recipe, adapters: Sequence[AdapterFile], folder: Path, max_shard_bytes: int) -> None:
+    changed = {f"{module}.weight": module for module in list_modules(adapters)}
+
+    def change(name: str, weight: torch.Tensor) -> torch.Tensor:
+        if name not in changed:
+            return weight
+        factor_a, factor_b = combine_module(adapters, recipe.merge, recipe.seed, changed[name])
+        if (factor_b.shape[0], factor_a.shape[1]) != tuple(weight.shape):
+            raise UserError(f"the update of {changed[name]} does not fit the base's {tuple(weight.shape)}; train again")
+        return torch.addmm(weight.float(), factor_b, factor_a)
+
+    dtype = read_dtype(recipe.model_dir)
+    write_shards(locate_tensors(recipe.model_dir), change, _find_dtype(recipe.model_dir), folder, max_shard_bytes)
+    config = AutoConfig.from_pretrained(recipe.model_dir)
+    config.dtype = dtype
+    config.save_pretrained(folder)
+    _read_generation(recipe.model_dir, config).save_pretrained(folder)
+
+
+def _read_generation(model_dir: Path, config: Any) -> Any:
+    """Return the base's settings for generation, as `from_pretrained` finds them."""
+    if (model_dir / "generation_config.json").is_file():
+        return GenerationConfig.from_pretrained(model_dir)
+    return GenerationConfig.from_model_config(config)
+
+
+def _check_tied(adapters: Sequence[AdapterFile], model_dir: Path) -> None:
+    """Refuse to change an embedding that the base uses in two places: saved, the update would be in both or in none."""
+    config = AutoConfig.from_pretrained(model_dir)
+    if not getattr(config.get_text_config(), "tie_word_embeddings", False):
+        return
+    with torch.device("meta"):
+        outline = AutoModelForCausalLM.from_config(config)
+    ends = (outline.get_input_embeddings(), outline.get_output_embeddings())
+    tied = [name for name, module in outline.named_modules() if any(module is end for end in ends)]
+    for adapter in adapters:
+        found = next((name for name in tied if adapter.touches(name)), None)
+        if found and not adapter.settings.get("ensure_weight_tying"):
+            raise UserError(
+                f"adapter {adapter.folder} changes {found}, which the base {model_dir} ties to its other embedding, so "
+                "that the update cannot be folded into one of them; leave it out of `lora.target_modules` and train "
+                "again"
+            )
