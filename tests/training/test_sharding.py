@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from sharded_workers import CASES, CHANGES, MAX_NORM, PACKS, train_alone
 
 from eshop_ray.training.checkpoint import find_damage
-from eshop_ray.training.merge import fold_adapter
+from eshop_ray.training.merging.fold import fold_adapter
 
 WAYS = [(case, way) for case in CASES for way in ("replicate", "fsdp")]
 CHANGED = [(case, f"from {before}") for case, (before, _) in CHANGES.items()]
