@@ -1,0 +1,49 @@
+"""The words and numbers of an experiment's report."""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from eshop_ray.reporting.page import code
+from eshop_ray.reporting.words import NONE
+
+
+def set_as_sentence(text: str) -> str:
+    """Return a sentence that may quote names, with every word that holds markup set as code."""
+    parts = re.split(r"(`[^`]*`)", " ".join(text.split()))
+    written = (part if part[:1] == "`" == part[-1:] and len(part) > 1 else _set_words(part) for part in parts)
+    return "".join(written)
+
+
+def word_weights(names: Sequence[str], weights: Sequence[float]) -> str:
+    """Word one weight per adapter, in a sentence: 0.7 each, or the weight of most and who differs."""
+    common, times = Counter(weights).most_common(1)[0]
+    usual = None if times == 1 else common
+    told = [f"{code(name)} {weight:g}" for name, weight in zip(names, weights, strict=True) if weight != usual]
+    if len(set(weights)) == 1:
+        return f"{common:g} each"
+    return ", ".join(told if usual is None else [*told, f"the others {common:g}"])
+
+
+def write_weights(names: Sequence[str], weights: Sequence[float]) -> str:
+    """Write one weight per adapter, in a cell: `0.7`, `0.7, ner 1.05` or, where most differ, all of them."""
+    common, times = Counter(weights).most_common(1)[0]
+    if times == 1:
+        return ", ".join(f"{weight:g}" for weight in weights)
+    pairs = zip(names, weights, strict=True)
+    return ", ".join([f"{common:g}", *(f"{name} {weight:g}" for name, weight in pairs if weight != common)])
+
+
+def _set_words(text: str) -> str:
+    return re.sub(r"[^\s`]*[`<\[\]*|\\][^\s]*", lambda word: code(word.group()), text)
+
+
+def write_score(score: Mapping[str, float] | None) -> str:
+    """Write a score with its interval: `0.612 (0.58-0.64)`."""
+    return NONE if score is None else f"{score['score']:.3f} ({score['low']:.2f}-{score['high']:.2f})"
+
+
+def write_number(number: float | None) -> str:
+    """Write a score, a ratio or a cosine; there may be none."""
+    return NONE if number is None or not math.isfinite(number) else f"{number:.3f}"
