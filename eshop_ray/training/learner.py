@@ -19,7 +19,7 @@ from eshop_ray.training.feed import Share
 from eshop_ray.training.frozen_head import freeze_head
 from eshop_ray.training.frozen_norm import freeze_norms
 from eshop_ray.training.fused_lora import fuse_updates
-from eshop_ray.training.loss import answer_loss, answer_losses
+from eshop_ray.training.loss import answer_loss, answer_losses, average, sum_by_task
 from eshop_ray.training.model import build_model, get_causal_lm
 from eshop_ray.training.sharding import Parallelism, Replicas, build_parallelism
 
@@ -79,13 +79,11 @@ class Learner:
                 with self._autocast():
                     losses, rows = answer_losses(self.model, pack, self.attention, self.device)
                 if pack is not FILLER:
-                    of_row = torch.tensor([tasks.index(task) for task in pack.tasks], device=self.device)
-                    sums[0].index_add_(0, of_row[rows], losses.double())
-                    sums[1].index_add_(0, of_row[rows], torch.ones_like(losses, dtype=torch.float64))
+                    sums += sum_by_task(losses, rows, pack, tasks)
         self.model.train()
         if dist.is_initialized():
             dist.all_reduce(sums)
-        return {task: float(loss / count) for task, loss, count in zip(tasks, *sums.tolist(), strict=True) if count}
+        return average(sums, tasks)
 
     def _pass_through(self, pack: Pack, total_weight: float) -> Tensor:
         with self._autocast():
@@ -112,7 +110,7 @@ def build_learner(model_dir: Path, train: TrainConfig, lora: LoraSection, seed: 
     use_layouts(get_causal_lm(model))
     parallelism = build_parallelism(train)
     if train.method == "lora":
-        _take_short_cuts(model, train, parallelism)
+        take_short_cuts(model, train, parallelism)
     model = parallelism.prepare(model, device)
     optimizer = torch.optim.AdamW(
         [parameter for parameter in model.parameters() if parameter.requires_grad],
@@ -122,8 +120,8 @@ def build_learner(model_dir: Path, train: TrainConfig, lora: LoraSection, seed: 
     return Learner(model, optimizer, parallelism, train, choose_attention(train.attention, device), device)
 
 
-def _take_short_cuts(model: Any, train: TrainConfig, parallelism: Parallelism) -> None:
-    """Compute the same in less time, as the base is frozen."""
+def take_short_cuts(model: Any, train: TrainConfig, parallelism: Parallelism) -> None:
+    """Let a model with an adapter compute the same in less time, as its base is frozen."""
     dtype = torch.bfloat16 if train.precision == "bf16" else torch.float32
     fuse_updates(model)
     freeze_norms(model, dtype)

@@ -1,5 +1,6 @@
 """The loss of a pack: cross entropy of its answer tokens, and nothing else computed for the head."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -34,6 +35,27 @@ def answer_losses(model: Any, pack: Pack, attention: str, device: torch.device) 
     """Return the cross entropy of every answer token, (A,), and the number of its row within the pack, (A,)."""
     losses, places = _token_losses(model, pack, attention, device)
     return losses, torch.from_numpy(pack.segment_ids).to(device)[places]
+
+
+def sum_by_task(losses: Tensor, rows: Tensor, pack: Pack, tasks: Sequence[str]) -> Tensor:
+    """Return the sum of the losses of each task's answer tokens, and the number of these tokens, (2, tasks) in fp64.
+
+    Args:
+        losses: Of the answer tokens of a pack, with `rows`, as `answer_losses` returns them.
+        rows: Their rows within the pack.
+        pack: The rows.
+        tasks: All tasks, in the order of the columns.
+    """
+    of_row = torch.tensor([tasks.index(task) for task in pack.tasks], device=losses.device)
+    sums = torch.zeros(2, len(tasks), dtype=torch.float64, device=losses.device)
+    sums[0].index_add_(0, of_row[rows], losses.double())
+    sums[1].index_add_(0, of_row[rows], torch.ones_like(losses, dtype=torch.float64))
+    return sums
+
+
+def average(sums: Tensor, tasks: Sequence[str]) -> dict[str, float]:
+    """Return the mean loss per answer token of every task that has any, from sums over packs of `sum_by_task`."""
+    return {task: loss / count for task, loss, count in zip(tasks, *sums.tolist(), strict=True) if count}
 
 
 def _token_losses(model: Any, pack: Pack, attention: str, device: torch.device) -> tuple[Tensor, Tensor]:
