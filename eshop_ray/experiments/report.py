@@ -22,7 +22,7 @@ from eshop_ray.experiments.merge_report import (
 )
 from eshop_ray.experiments.words import set_as_sentence, write_number, write_score
 from eshop_ray.reporting.page import Level, Page, Section, Table, clean_text, code, to_html, to_markdown, write_charts
-from eshop_ray.reporting.words import duration
+from eshop_ray.reporting.words import NONE, duration
 
 MARKDOWN, HTML = "experiment.md", "experiment.html"
 SCORES = "scores.svg"
@@ -75,8 +75,8 @@ def print_table(experiment: Content) -> None:
 def _show_scores(experiment: Content) -> Section:
     sentences = [
         f"Split {code(experiment['split'])}. In brackets the range in which 95 % of the scores lie when the rows are "
-        "drawn again (bootstrap). The lead of the best is clear if it lasts on draws that both are scored on; else it "
-        "is noise."
+        "drawn again (bootstrap). The lead of the best is clear if it lasts against every other strategy on the same "
+        "draws; else it is noise."
     ]
     failed = "; ".join(_count_errors(experiment))
     sentences += [f"Failed rows count as wrong: {failed}."] if failed else []
@@ -89,7 +89,7 @@ def _tabulate_scores(experiment: Content) -> Table:
     rows = []
     for name, task in experiment["tasks"].items():
         scores = [write_score(task["strategies"].get(strategy)) for strategy in shown]
-        lead = "clear" if task["is_clear"] else "noise"
+        lead = NONE if len(task["strategies"]) < 2 else "clear" if task["is_clear"] else "noise"
         rows.append((name, task["metric"], task["best"], lead, f"{task['num_rows']:,}", *scores))
     means = (write_number(experiment["mean"][strategy]) for strategy in shown)
     rows.append(("mean", "", "", "", "", *means))

@@ -122,7 +122,7 @@ def test_a_strategy_that_was_not_tried_has_no_column_and_a_gap_no_score(write):
     del experiment["tasks"]["b"]["strategies"]["base"]
     markdown, page = write(experiment)
     assert "| rows | base | single |" in markdown
-    assert "| b | accuracy | single | noise | 1,871 | - | 0.420 (0.38-0.45) |" in markdown
+    assert "| b | accuracy | single | - | 1,871 | - | 0.420 (0.38-0.45) |" in markdown
     assert "Candidates" not in page
     assert "mixed" not in read_labels(draw_scores(experiment))
 
