@@ -8,7 +8,7 @@ row never raises; a file that is unreadable as a whole, or has no column of a na
 from collections.abc import Callable, Iterator, Mapping
 from typing import IO, Any
 
-from eshop_ray.data.sources import catalog, queryner, reviews, shopbench
+from eshop_ray.data.sources import catalog, esci, queryner, reviews, shopbench
 from eshop_ray.schema import Malformed, Record
 
 Reader = Callable[[IO[bytes], str, Mapping[str, Any]], Iterator[Record | Malformed]]
@@ -16,6 +16,7 @@ Reader = Callable[[IO[bytes], str, Mapping[str, Any]], Iterator[Record | Malform
 READERS: Mapping[str, Reader] = {
     "queryner": queryner.read,
     "shopbench": shopbench.read,
+    "esci": esci.read,
     "catalog": catalog.read,
     "reviews": reviews.read,
 }

@@ -1,0 +1,57 @@
+"""ESCI, task 2: a query, a product's title, and how well the one answers the other; JSON Lines."""
+
+from collections.abc import Iterator, Mapping
+from typing import IO, Any
+
+from eshop_ray.data.sources.lines import read_json_lines
+from eshop_ray.errors import UserError
+from eshop_ray.schema import Malformed, Record
+
+LABELS = ("Exact", "Substitute", "Complement", "Irrelevant")
+"""The four judgements; files write them out or give their first letters."""
+
+GROUP = "esci_pairs"
+
+_COLUMNS = ("query", "product_title", "esci_label")
+_LABELS = {name.lower(): label for label in LABELS for name in (label, label[0])}
+
+
+def read(stream: IO[bytes], path: str, options: Mapping[str, Any]) -> Iterator[Record | Malformed]:  # noqa: ARG001
+    """Yield `classification` records of the group `esci_pairs`: query and title as `text`, the judgement as target.
+
+    The published metric is micro-F1. Of one label a row it is accuracy, so that is the records' metric: every wrong
+    label is one false positive and one false negative.
+
+    Raises:
+        UserError: if `query`, `product_title` or `esci_label` is missing from the whole file.
+    """
+    seen: set[str] = set()
+    num_rows = 0
+    for line in read_json_lines(stream, path):
+        if isinstance(line, Malformed):
+            yield line
+            continue
+        num_rows += 1
+        seen.update(line[1])
+        yield _pair(path, *line)
+    missing = [column for column in _COLUMNS if column not in seen]
+    if num_rows and missing:
+        raise UserError(f"{path}: no row has {', '.join(missing)}; found {', '.join(sorted(seen)[:20])}")
+
+
+def _pair(path: str, number: int, row: Mapping[str, Any]) -> Record | Malformed:
+    query, title = (" ".join(row[name].split()) if isinstance(row.get(name), str) else "" for name in _COLUMNS[:2])
+    label = row.get("esci_label")
+    target = _LABELS.get(label.strip().lower()) if isinstance(label, str) else None
+    if not query or not title:
+        return Malformed(path, number, f"`{_COLUMNS[bool(query)]}` is missing, empty or not text")
+    if target is None:
+        return Malformed(path, number, f"`esci_label` {str(label)[:60]!r} is none of {', '.join(LABELS)}, E, S, C, I")
+    return {
+        "task": "classification",
+        "group": GROUP,
+        "metric": "accuracy",
+        "text": f"Query: {query}\nProduct: {title}",
+        "labels": list(LABELS),
+        "target": target,
+    }

@@ -1,0 +1,25 @@
+"""Records -> the adapters of an experiment: `python -m jobs.train_strategies CONFIG`."""
+
+import logging
+
+from eshop_ray import artifacts
+from eshop_ray.config import Config
+from eshop_ray.experiments.launch import TRAIN, Chain, needs_of_training, run_chains
+from eshop_ray.experiments.members import find_tasks, plan_members
+from eshop_ray.models import fetch_model
+from jobs._main import main
+
+logger = logging.getLogger(__name__)
+
+
+def run(config: Config) -> None:
+    """Train every adapter that `experiment` asks for, each by `train_lora` in a run of its own under `adapters/`."""
+    members = plan_members(config, find_tasks(config))
+    fetch_model(config.model)  # once, not by each run
+    run_chains(config, [Chain(member.config, TRAIN) for member in members], needs_of_training(config.train))
+    artifacts.write_run_manifest(config.run_dir)
+    logger.info("%d adapters: %s", len(members), config.run_dir / "adapters")
+
+
+if __name__ == "__main__":
+    main(run)
