@@ -166,7 +166,7 @@ def test_threshold_keeps_the_share(adapters, density):
     assert kept.sum() == int(density * factor_a.numel())
 
 
-@pytest.mark.parametrize("shape", [(96, 160), (160, 96)])
+@pytest.mark.parametrize("shape", [(256, 320), (320, 256), (64, 96), (96, 64)])
 @pytest.mark.parametrize("num_guesses", [4, 24])
 def test_truncation_is_nearly_the_best(shape, num_guesses):
     torch.manual_seed(0)
@@ -176,4 +176,4 @@ def test_truncation_is_nearly_the_best(shape, num_guesses):
     factor_a, factor_b = truncate(weight, 8, guess)
     assert (factor_a.shape, factor_b.shape) == ((8, shape[1]), (shape[0], 8))
     best = torch.linalg.svdvals(weight)[8:].norm()
-    assert best <= (weight - factor_b @ factor_a).norm() < 1.01 * best
+    assert 0.9999 * best <= (weight - factor_b @ factor_a).norm() < 1.01 * best

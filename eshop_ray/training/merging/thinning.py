@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
 
+import numpy as np
 import torch
 from peft.utils.merge_utils import random_pruning
 
@@ -33,12 +34,12 @@ def trim(values: torch.Tensor, adapter: AdapterFile, module: str, part: Part, de
 @functools.lru_cache(maxsize=1 << 16)
 def find_threshold(adapter: AdapterFile, module: str, part: Part, density: float) -> float:
     """Return what the magnitude of a value must exceed to be among the share `density` of largest ones."""
-    values = read_part(adapter, module, part).abs().reshape(-1)
-    num_kept = int(density * values.numel())
-    if not num_kept:
+    values = read_part(adapter, module, part).abs().reshape(-1).numpy()
+    num_left_out = values.size - int(density * values.size)
+    if num_left_out == values.size:
         return float("inf")
-    smallest = torch.kthvalue(values, values.numel() - num_kept + 1).values
-    return float(torch.nextafter(smallest, torch.zeros_like(smallest)))
+    smallest = np.partition(values, num_left_out)[num_left_out]  # several times as fast as PyTorch's kthvalue
+    return float(np.nextafter(smallest, np.float32(0)))
 
 
 def read_part(adapter: AdapterFile, module: str, part: Part) -> torch.Tensor:
