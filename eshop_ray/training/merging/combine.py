@@ -44,8 +44,8 @@ def combine_module(adapters: Sequence[AdapterFile], merge: MergeSection, seed: i
     weights = get_weights(merge, len(adapters))
     shares = [Weighted(a, weight) for a, weight in zip(adapters, weights, strict=True) if a.has(module)]
     rank = merge.svd_rank or max(adapter.max_rank for adapter in adapters)
-    # A single adapter is not thinned out: PEFT knows no method for it but `linear`.
-    method = merge.method if len(adapters) > 1 else "linear"
+    # A single adapter is only weighted, as by PEFT, whatever the method.
+    method = merge.method if len(adapters) > 1 else "cat"
     if method == "cat":
         factor_a, factor_b = _stack(shares, module)
     elif method == "svd":

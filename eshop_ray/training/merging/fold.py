@@ -127,7 +127,7 @@ def _write_streamed(recipe: Recipe, adapters: Sequence[AdapterFile], folder: Pat
         factor_a, factor_b = combine_module(adapters, recipe.merge, recipe.seed, changed[name])
         if (factor_b.shape[0], factor_a.shape[1]) != tuple(weight.shape):
             raise UserError(f"the update of {changed[name]} does not fit the base's {tuple(weight.shape)}; train again")
-        return torch.addmm(weight.float(), factor_b, factor_a)
+        return (factor_b @ factor_a).add_(weight)
 
     dtype = read_dtype(recipe.model_dir)
     write_shards(locate_tensors(recipe.model_dir), change, _find_dtype(recipe.model_dir), folder, max_shard_bytes)

@@ -37,14 +37,14 @@ def write_shards(
 
     Args:
         located: Of `locate_tensors`.
-        change: Takes a tensor's name and the tensor, mapped from its file and not to be changed in place; returns
-            what is written.
+        change: Takes a tensor's name and the tensor; returns what is written.
         dtype: Of the floating-point tensors that are written.
         folder: Gets one file, or several with an index.
         max_shard_bytes: Size of a file's tensors; one that is larger gets a file of its own.
     """
     with ExitStack() as stack:
-        files = {path: stack.enter_context(safe_open(path, framework="pt")) for path in set(located.values())}
+        # Read and not mapped: the map of a file counts as memory where memory is limited.
+        files = {path: stack.enter_context(safe_open(path, "pt", backend="pread")) for path in set(located.values())}
         sizes = {name: _measure(files[path], name, dtype) for name, path in located.items()}
         shards = list(_divide(sizes, max_shard_bytes))
         weight_map = {}
