@@ -155,9 +155,9 @@ def write_outcome(config: Config, search: Search) -> Path:
     # What the experiment's own config says stays in it: the run directory's `config.yaml` goes on explaining the run.
     values = config.model_copy(update=own).model_dump(mode="json", exclude_unset=True)
     text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
-    artifacts.write_json(config.run_dir / SEARCH, search)
-    artifacts.write_text(config.run_dir / name, f"# {search['verdict']}\n{text}")
     (config.run_dir / other).unlink(missing_ok=True)
+    artifacts.write_text(config.run_dir / name, f"# {search['verdict']}\n{text}")
+    artifacts.write_json(config.run_dir / SEARCH, search)
     return config.run_dir / name
 
 
