@@ -160,6 +160,7 @@ def run_processes(chains: Sequence[Chain], num_parallel: int, environment: Mappi
         One line for each run that failed.
     """
     waiting, running, failures, num_done = deque(chains), list[_Child](), list[str](), 0
+    earlier = signal.signal(signal.SIGTERM, _leave)
     try:
         while waiting or running:
             while waiting and len(running) < num_parallel:
@@ -176,6 +177,7 @@ def run_processes(chains: Sequence[Chain], num_parallel: int, environment: Mappi
                     running.append(_start(child.chain, child.number + 1, environment))
     finally:
         _end(child.process for child in running)
+        signal.signal(signal.SIGTERM, earlier or signal.SIG_DFL)
     return failures
 
 
@@ -227,6 +229,11 @@ def _read_error(path: Path, begin: int) -> str | None:
 
 def _word(status: int) -> str:
     return f"killed by {signal.Signals(-status).name}" if status < 0 else f"it broke off with exit status {status}"
+
+
+def _leave(number: int, _: object) -> None:
+    """Exit in order, children first, then the Ray that was started here, which Ray's own handler leaves behind."""
+    sys.exit(128 + number)
 
 
 def _end(processes: Iterable[subprocess.Popen[bytes]]) -> None:
