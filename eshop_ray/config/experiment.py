@@ -72,8 +72,12 @@ class SearchSection(Section):
     """Shares of the combined update to try."""
     max_candidates: PositiveInt = 240
     """Candidates at most: every method keeps its share, always the same ones."""
+    first_rows: PositiveInt = 8
+    """Rows of the split `validation` per task by which every candidate is measured."""
     max_rows: PositiveInt = 32
-    """Rows of the split `validation` per task whose loss is measured for every candidate."""
+    """Rows per task, those of `first_rows` among them, by which the best of them are measured once more."""
+    kept_share: Annotated[float, Field(gt=0, le=1)] = 0.25
+    """Share of the candidates that are measured once more."""
     num_workers: PositiveInt | None = None
     """Ray actors, each with the base in memory; None takes one per core (GPU) that the cluster has."""
     use_gpu: bool = False

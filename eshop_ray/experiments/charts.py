@@ -37,6 +37,8 @@ NUM_SPANS = 3
 """Axes end so many times as far as from the best candidate to the middle one: some are ten times as bad."""
 MAX_DECIMALS = 12
 """With more adapters than this the heat map's cells hold hundredths: two decimals need more room."""
+FAINT = 0.3
+"""Opacity of candidates that were measured by few rows only."""
 
 _INK = "#1a1a1a"
 _REFERENCES = {"base": "x", "mixed": "+"}
@@ -74,7 +76,7 @@ def draw_scores(experiment: Content) -> bytes | None:
 def draw_pareto(search: Content) -> bytes | None:
     """Draw every candidate: across the mean ratio of the tasks, upwards the worst; 1.00 is the task's own adapter.
 
-    Candidates that lie far beyond the others are drawn on the edge.
+    Those that were measured by few rows only are faint; those that lie far beyond the others are drawn on the edge.
 
     Returns:
         None where no candidate has a finite loss.
@@ -170,11 +172,14 @@ def _write_cosine(cosine: float, num_adapters: int) -> str:
 
 
 def _draw_candidates(axes: Any, candidates: Sequence[Content], ends: Ends) -> None:
+    most = max(candidate["num_rows"] for candidate in candidates)
     for method, (color, marker) in METHOD_LOOK.items():
-        points = [_place(candidate, ends) for candidate in candidates if candidate["method"] == method]
-        if points:
-            look = {"s": 46 if marker == "*" else 26, "c": color, "marker": marker, "alpha": 0.85, "zorder": 3}
-            axes.scatter(*zip(*points, strict=True), label=method, edgecolors=_INK, linewidths=0.4, **look)
+        own = [candidate for candidate in candidates if candidate["method"] == method]
+        if own:
+            points = zip(*(_place(candidate, ends) for candidate in own), strict=True)
+            opacity = [0.85 if candidate["num_rows"] == most else FAINT for candidate in own]
+            look = {"s": 46 if marker == "*" else 26, "c": color, "marker": marker, "alpha": opacity, "zorder": 3}
+            axes.scatter(*points, label=method, edgecolors=_INK, linewidths=0.4, **look)
 
 
 def _draw_others(axes: Any, search: Content, ends: Ends) -> None:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from eshop_ray.config import LoraSection, TrainConfig
 from eshop_ray.data.packing import Pack
+from eshop_ray.schema import content_id
 from eshop_ray.training.attention import choose_attention, use_layouts
 from eshop_ray.training.fused_lora import ADAPTER
 from eshop_ray.training.learner import take_short_cuts
@@ -48,31 +49,38 @@ class Exam:
         return sum(map(len, self.packs))
 
 
-def build_exam(store: TokenStore, train: TrainConfig) -> Exam:
-    """Fill packs with all rows of a store, whatever task they are of; what rows begin with alike is computed once."""
+def build_exam(store: TokenStore, train: TrainConfig, num_rows: int) -> Exam:
+    """Fill packs with rows of a store, whatever task they are of; what rows begin with alike is computed once.
+
+    Args:
+        store: The validation rows.
+        train: Length of packs.
+        num_rows: Per task at most: the same ones every time, and more of them hold all of fewer.
+    """
     everything = train.model_copy(update={"num_held_out": 0, "global_batch_size": max(1, len(store))})
     plan = build_plan(store, everything, seed=0)
-    packs = [plan.build_pack(store, rows) for rows in plan.divide(plan.rows, train.pack_length)]
-    tasks, counts = np.unique(store.tasks, return_counts=True)
+    ranked = sorted(range(len(store)), key=lambda row: content_id(store.ids[row].as_py()))
+    chosen = [
+        row for task in np.unique(store.tasks) for row in [r for r in ranked if store.tasks[r] == task][:num_rows]
+    ]
+    rows = np.array(sorted(chosen), dtype=np.int64)
+    packs = [plan.build_pack(store, pack) for pack in plan.divide(rows, train.pack_length)]
+    tasks, counts = np.unique(store.tasks[rows], return_counts=True)
     return Exam(packs, tasks.tolist(), dict(zip(tasks.tolist(), counts.tolist(), strict=True)))
 
 
 class LossScorer:
     """A base with room for an update of each of its layers."""
 
-    def __init__(
-        self, model_dir: Path, modules: Sequence[str], exam: Exam, train: TrainConfig, device: torch.device
-    ) -> None:
+    def __init__(self, model_dir: Path, modules: Sequence[str], train: TrainConfig, device: torch.device) -> None:
         """Load the base.
 
         Args:
             model_dir: The base.
             modules: Names, within the base, of all layers that any candidate updates.
-            exam: What to measure.
             train: `precision` and `attention`; as in training, so that losses can be compared with its.
             device: Where to compute.
         """
-        self._exam = exam
         self._device = device
         self._attention = choose_attention(train.attention, device)
         self._is_autocast = train.precision == "bf16"
@@ -85,20 +93,24 @@ class LossScorer:
         named = get_causal_lm(self._model).named_modules()
         self._layers: dict[str, Any] = {name: module for name, module in named if isinstance(module, LoraLayer)}
 
-    def measure(self, updates: Iterable[tuple[str, Update]]) -> dict[str, float | None]:
+    def measure(self, updates: Iterable[tuple[str, Update]], exam: Exam) -> dict[str, float | None]:
         """Return task -> mean loss per answer token of the base with updates of some of its layers, the others as
         they are; None stands for a loss that is no number.
+
+        Args:
+            updates: Module and its update.
+            exam: The rows.
 
         Raises:
             KeyError: if an update is of a layer that the scorer has no room for.
         """
         self._put(updates)
-        sums = torch.zeros(2, len(self._exam.tasks), dtype=torch.float64, device=self._device)
+        sums = torch.zeros(2, len(exam.tasks), dtype=torch.float64, device=self._device)
         with torch.inference_mode(), torch.autocast(self._device.type, torch.bfloat16, enabled=self._is_autocast):
-            for pack in self._exam.packs:
+            for pack in exam.packs:
                 losses, rows = answer_losses(self._model, pack, self._attention, self._device)
-                sums += sum_by_task(losses, rows, pack, self._exam.tasks)
-        means = average(sums, self._exam.tasks)
+                sums += sum_by_task(losses, rows, pack, exam.tasks)
+        means = average(sums, exam.tasks)
         return {task: loss if math.isfinite(loss) else None for task, loss in means.items()}
 
     def _put(self, updates: Iterable[tuple[str, Update]]) -> None:

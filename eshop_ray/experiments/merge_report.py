@@ -58,10 +58,9 @@ def _tabulate_confirmed(search: Content) -> Table:
 
 def show_candidates(search: Content) -> Section:
     """Show all candidates as a picture."""
-    num_rows = sum(search["rows"].values())
     sentences = [
         f"{count(search['num_candidates'], 'candidate')} in {duration(search['seconds'])}, "
-        f"{count(search['num_workers'], 'worker')}, {count(num_rows, 'row')} of split {code(search['split'])} each; "
+        f"{count(search['num_workers'], 'worker')}: {_word_stages(search)}; "
         f"then {count(len(search['confirmed']), 'candidate')} confirmed by answers in "
         f"{duration(search['confirm_seconds'])}.",
         "A ratio is the loss per answer token, divided by that of the task's own adapter: 1.00 is as good, lower is "
@@ -74,6 +73,14 @@ def show_candidates(search: Content) -> Section:
     sentences += [f"{count(num_broken, 'candidate')} without a finite loss left out."] if num_broken else []
     charts = picture(PARETO, draw_pareto, search, "Candidates: mean of the tasks against the worst task")
     return Section("Candidates", sentences, charts=charts)
+
+
+def _word_stages(search: Content) -> str:
+    """Say by how many rows the candidates were measured, the best of them by more."""
+    rows = sorted({candidate["num_rows"] for candidate in search["candidates"]})
+    first = f"all by {count(rows[0], 'row')} of split {code(search['split'])}"
+    finalists = sum(candidate["num_rows"] == rows[-1] for candidate in search["candidates"])
+    return first if len(rows) == 1 else f"{first}, the best {finalists:,} by {rows[-1]:,} (the others are faint)"
 
 
 def list_best(search: Content) -> Section:

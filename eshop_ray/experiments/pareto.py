@@ -30,14 +30,26 @@ def compare(losses: Losses, best_single: Mapping[str, float]) -> dict[str, Any]:
 
 
 def rank(candidates: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return candidates with `is_pareto`, best mean first; those whose losses are no numbers come last.
+    """Return candidates with `is_pareto`, best mean first: those measured by most rows before the others, and last
+    those whose losses are no numbers.
 
     Args:
-        candidates: With `id`, `mean` and `worst`.
+        candidates: With `id`, `mean`, `worst` and `num_rows`, by how many rows they were measured.
     """
-    front = find_front(candidates)
-    ordered = sorted(candidates, key=lambda candidate: (not _is_known(candidate), candidate["mean"], candidate["id"]))
+    front = find_front(pick_finalists(candidates))
+
+    def place(candidate: Mapping[str, Any]) -> tuple[Any, ...]:
+        return not _is_known(candidate), -candidate["num_rows"], candidate["mean"], candidate["id"]
+
+    ordered = sorted(candidates, key=place)
     return [{**candidate, "is_pareto": candidate["id"] in front} for candidate in ordered]
+
+
+def pick_finalists(candidates: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the candidates that were measured by most rows; what is compared is compared on equal rows."""
+    known = list(filter(_is_known, candidates))
+    most = max((candidate["num_rows"] for candidate in known), default=0)
+    return [candidate for candidate in known if candidate["num_rows"] == most]
 
 
 def find_front(candidates: Sequence[Mapping[str, Any]]) -> set[str]:
@@ -60,10 +72,10 @@ def pick_few(candidates: Sequence[Mapping[str, Any]], num: int) -> list[str]:
     """Return the ids of the candidates to confirm: the best mean, the best worst task, then the front and the others.
 
     Args:
-        candidates: With `id`, `mean` and `worst`, in any order.
+        candidates: With `id`, `mean`, `worst` and `num_rows`, in any order; of those measured by most rows.
         num: How many at most; fewer if there are fewer whose losses are numbers.
     """
-    known = [candidate for candidate in candidates if _is_known(candidate)]
+    known = pick_finalists(candidates)
     front = find_front(known)
 
     def weigh(candidate: Mapping[str, Any]) -> tuple[float, str]:

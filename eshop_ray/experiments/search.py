@@ -1,8 +1,10 @@
 """The search for a mixture: every candidate's losses on validation rows, against each task's own adapter."""
 
 import logging
+import math
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,9 @@ from eshop_ray.data.tokenization import add_tokens
 from eshop_ray.errors import UserError
 from eshop_ray.experiments.ledger import Ledger
 from eshop_ray.experiments.losses import Exam, build_exam
-from eshop_ray.experiments.pareto import Losses, compare, rank
+from eshop_ray.experiments.pareto import Losses, compare, pick_few, rank
 from eshop_ray.experiments.pool import run_trials
-from eshop_ray.experiments.trials import BASE, SearchPlan
+from eshop_ray.experiments.trials import BASE, SearchPlan, Trial, to_key
 from eshop_ray.experiments.worker import Setup, count_cores, count_workers, start_worker
 from eshop_ray.models import model_digest
 from eshop_ray.progress import watch
@@ -57,13 +59,12 @@ def search_losses(
     plan = SearchPlan(config, model_dir, adapters, tasks_of, mixed)
     check_search(plan)
     folder = config.run_dir / "search" / plan.inputs[:16]
-    exam = prepare_exam(plan, folder / TOKENS)
-    ledger = Ledger(folder / LEDGER)
-    num_workers = count_workers(config.search)
-    earlier = sum(ledger[trial.key].seconds for trial in plan.trials if trial.key in ledger)
-    _measure(plan, folder / TOKENS, exam.num_rows, ledger, num_workers)
-    seconds = time.monotonic() - started + earlier / num_workers
-    return {**summarize(plan, exam, ledger), "num_workers": num_workers, "seconds": round(seconds, 3)}
+    store = prepare_tokens(plan, folder / TOKENS)
+    exams = {num_rows: build_exam(store, config.train, num_rows) for num_rows in plan.stages}
+    course = _Course(plan, exams, folder, Ledger(folder / LEDGER), count_workers(config.search))
+    candidates = course.run_stages()
+    seconds = time.monotonic() - started + course.earlier_seconds / course.num_workers
+    return {**course.summarize(candidates), "num_workers": course.num_workers, "seconds": round(seconds, 3)}
 
 
 def check_search(plan: SearchPlan) -> None:
@@ -93,7 +94,7 @@ def check_search(plan: SearchPlan) -> None:
     check_merge(plan.adapters, strictest.to_merge())
 
 
-def prepare_exam(plan: SearchPlan, tokens_dir: Path) -> Exam:
+def prepare_tokens(plan: SearchPlan, tokens_dir: Path) -> TokenStore:
     """Return the validation rows that candidates are measured by, tokenised unless an earlier search has done it.
 
     Raises:
@@ -113,66 +114,101 @@ def prepare_exam(plan: SearchPlan, tokens_dir: Path) -> Exam:
         )
     if store.num_errors or store.num_too_long:
         logger.warning("left out: %d rows with errors, %d too long", store.num_errors, store.num_too_long)
-    return build_exam(store, config.train)
+    return store
 
 
-def summarize(plan: SearchPlan, exam: Exam, ledger: Ledger) -> dict[str, Any]:
-    """Return the fields of `search.json` that follow from the losses.
+@dataclass
+class _Course:
+    """One search at work."""
 
-    Raises:
-        UserError: if a task's own adapters have no finite loss to compare with.
-    """
-    references: dict[str, Losses] = {name: ledger[adapter.digest].losses for name, adapter in plan.references.items()}
-    best_single = {task: _find_best(plan, references, task) for task in plan.tasks}
-    candidates = [
-        {
-            "id": candidate.id,
-            "method": candidate.method,
-            "weights": list(candidate.weights),
-            "density": candidate.density,
-            "wise_ft": candidate.wise_ft,
-            "losses": ledger[candidate.id].losses,
-            **compare(ledger[candidate.id].losses, best_single),
-            "seconds": ledger[candidate.id].seconds,
-            "scores": None,
+    plan: SearchPlan
+    exams: Mapping[int, Exam]
+    """Rows per task of a stage -> the rows."""
+    folder: Path
+    ledger: Ledger
+    num_workers: int
+    earlier_seconds: float = 0.0
+    """What measurements took that an earlier search had made."""
+
+    def run_stages(self) -> list[dict[str, Any]]:
+        """Measure all candidates by few rows, then the best of them by more: candidates are compared on equal rows, so
+        that few are enough to tell the hopeless ones.
+
+        Returns:
+            The candidates as `search.json` has them, each with the losses of its last stage.
+        """
+        search = self.plan.config.search
+        num_kept = max(search.num_confirmed, math.ceil(search.kept_share * len(self.plan.candidates)))
+        found: dict[str, dict[str, Any]] = {}
+        candidates = self.plan.candidates
+        for num_rows, exam in self.exams.items():
+            self._measure(self.plan.plan_stage(num_rows, candidates), exam.num_rows)
+            best_single = {task: self._find_best(num_rows, task) for task in self.plan.tasks}
+            for candidate in candidates:
+                measured = self.ledger[to_key(candidate.id, num_rows)]
+                seconds = found[candidate.id]["seconds"] if candidate.id in found else 0.0
+                found[candidate.id] = {
+                    **asdict(candidate),
+                    "id": candidate.id,
+                    "weights": list(candidate.weights),
+                    "num_rows": exam.num_rows,
+                    "losses": measured.losses,
+                    **compare(measured.losses, best_single),
+                    "seconds": round(seconds + measured.seconds, 3),
+                    "scores": None,
+                }
+            kept = pick_few(list(found.values()), num_kept)
+            candidates = [candidate for candidate in candidates if candidate.id in kept]
+        return rank(list(found.values()))
+
+    def summarize(self, candidates: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Return the fields of `search.json` that follow from the losses; references are of the last stage's rows."""
+        plan, num_rows = self.plan, self.plan.stages[-1]
+        references = {name: self._read(adapter.digest, num_rows) for name, adapter in plan.references.items()}
+        return {
+            "inputs": plan.inputs,
+            "split": VALIDATION,
+            "seed": plan.config.seed,
+            "adapters": [
+                {"name": name, "tasks": list(tasks), "dir": str(adapter.folder), "digest": adapter.digest}
+                for (name, tasks), adapter in zip(plan.tasks_of.items(), plan.adapters, strict=True)
+            ],
+            "rows": dict(self.exams[num_rows].rows),
+            "references": {BASE: self._read(BASE, num_rows), **references},
+            "candidates": candidates,
+            "num_candidates": len(candidates),
         }
-        for candidate in plan.candidates
-    ]
-    return {
-        "inputs": plan.inputs,
-        "split": VALIDATION,
-        "seed": plan.config.seed,
-        "adapters": [
-            {"name": name, "tasks": list(tasks), "dir": str(adapter.folder), "digest": adapter.digest}
-            for (name, tasks), adapter in zip(plan.tasks_of.items(), plan.adapters, strict=True)
-        ],
-        "rows": dict(exam.rows),
-        "references": {BASE: ledger[BASE].losses, **references},
-        "candidates": rank(candidates),
-        "num_candidates": len(candidates),
-    }
 
+    def _measure(self, trials: Sequence[Trial], num_rows: int) -> None:
+        """Measure what is not in the ledger yet, each by `num_rows` rows."""
+        missing = [trial for trial in trials if trial.key not in self.ledger]
+        self.earlier_seconds += sum(self.ledger[trial.key].seconds for trial in trials if trial.key in self.ledger)
+        if not missing:
+            return
+        logger.info("measuring %d of %d updates, %d workers", len(missing), len(trials), self.num_workers)
+        plan = self.plan
+        folders = {name: adapter.folder for name, adapter in plan.references.items()}
+        num_threads = max(1, count_cores() // self.num_workers)
+        setup = Setup(plan.config, plan.model_dir, list(plan.tasks_of), folders, self.folder / TOKENS, num_threads)
+        with watch("searching", len(missing) * num_rows) as board:
+            for measurement in run_trials(lambda: start_worker(setup, board), missing, self.num_workers):
+                self.ledger.add(measurement)
 
-def _measure(plan: SearchPlan, tokens_dir: Path, num_rows: int, ledger: Ledger, num_workers: int) -> None:
-    """Measure what is not in the ledger yet, by `num_rows` rows each."""
-    missing = [trial for trial in plan.trials if trial.key not in ledger]
-    if not missing:
-        return
-    logger.info("measuring %d of %d updates, %d workers", len(missing), len(plan.trials), num_workers)
-    folders = {name: adapter.folder for name, adapter in plan.references.items()}
-    num_threads = max(1, count_cores() // num_workers)
-    setup = Setup(plan.config, plan.model_dir, list(plan.tasks_of), folders, tokens_dir, num_threads)
-    with watch("searching", len(missing) * num_rows) as board:
-        for measurement in run_trials(lambda: start_worker(setup, board), missing, num_workers):
-            ledger.add(measurement)
+    def _read(self, update: str, num_rows: int) -> Losses:
+        return self.ledger[to_key(update, num_rows)].losses
 
+    def _find_best(self, num_rows: int, task: str) -> float:
+        """Return the lowest loss of a task under an adapter that was trained on it.
 
-def _find_best(plan: SearchPlan, references: Mapping[str, Losses], task: str) -> float:
-    """Return the lowest loss of a task under an adapter that was trained on it."""
-    losses = [references[name][task] for name, tasks in plan.tasks_of.items() if task in tasks]
-    finite = [loss for loss in losses if loss is not None]
-    if not finite:
-        raise UserError(
-            f"the loss of {task} under its own adapter is no number, so nothing can be compared with it; train it again"
-        )
-    return min(finite)
+        Raises:
+            UserError: if none of them is finite.
+        """
+        references, tasks_of = self.plan.references, self.plan.tasks_of
+        own = [references[name] for name, tasks in tasks_of.items() if task in tasks]
+        finite = [loss for adapter in own if (loss := self._read(adapter.digest, num_rows)[task]) is not None]
+        if not finite:
+            raise UserError(
+                f"the loss of {task} under its own adapter is no number, so nothing can be compared with it; "
+                "train it again"
+            )
+        return min(finite)

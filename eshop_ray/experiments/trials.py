@@ -21,13 +21,25 @@ BASE = "base"
 class Trial:
     """One update of the base whose losses are measured: a candidate's, an adapter's, or none."""
 
-    key: str
-    """In the ledger."""
+    update: str
+    """The candidate's id, the adapter's digest, or `base`."""
     name: str
     """In messages."""
+    num_rows: int
+    """Rows per task to measure by, at most."""
     candidate: Candidate | None = None
     reference: str | None = None
     """Name of the adapter that is measured alone."""
+
+    @property
+    def key(self) -> str:
+        """In the ledger."""
+        return to_key(self.update, self.num_rows)
+
+
+def to_key(update: str, num_rows: int) -> str:
+    """Return the name of a measurement: of what, and by how many rows per task."""
+    return f"{update} by {num_rows}"
 
 
 @dataclass(frozen=True)
@@ -60,12 +72,17 @@ class SearchPlan:
         return build_candidates(self.config.search, len(self.adapters))
 
     @cached_property
-    def trials(self) -> list[Trial]:
-        """Everything to measure, what others are compared with first."""
+    def stages(self) -> tuple[int, ...]:
+        """Rows per task of each stage; the best of a stage go on to the next."""
+        search = self.config.search
+        return (search.first_rows, search.max_rows) if search.first_rows < search.max_rows else (search.max_rows,)
+
+    def plan_stage(self, num_rows: int, candidates: Sequence[Candidate]) -> list[Trial]:
+        """Return what a stage measures, what others are compared with first."""
         adapters = self.references.items()
-        references = [Trial(adapter.digest, f"adapter {name}", reference=name) for name, adapter in adapters]
-        candidates = [Trial(candidate.id, f"candidate {candidate.id}", candidate) for candidate in self.candidates]
-        return [Trial(BASE, "the base"), *references, *candidates]
+        references = [Trial(adapter.digest, f"adapter {name}", num_rows, reference=name) for name, adapter in adapters]
+        measured = [Trial(each.id, f"candidate {each.id}", num_rows, each) for each in candidates]
+        return [Trial(BASE, "the base", num_rows), *references, *measured]
 
     @cached_property
     def inputs(self) -> str:

@@ -42,14 +42,16 @@ class LossWorker:
 
     def __init__(self, setup: Setup, board: Any) -> None:
         self._setup, self._board = setup, board
+        self._exams: dict[int, Exam] = {}
         torch.set_num_threads(setup.num_threads)
 
     def run(self, trial: Trial) -> Measurement:
         """Return the losses of a trial."""
         scorer = self._scorer  # loaded for the first trial, so that trouble with it is told as a trial's
         started = time.monotonic()
-        losses = scorer.measure(self._read(trial))
-        self._board.add.remote(rows=self._exam.num_rows, tokens=self._exam.num_tokens)
+        exam = self._exam(trial.num_rows)
+        losses = scorer.measure(self._read(trial), exam)
+        self._board.add.remote(rows=exam.num_rows, tokens=exam.num_tokens)
         return Measurement(trial.key, losses, round(time.monotonic() - started, 3))
 
     def _read(self, trial: Trial) -> Iterable[tuple[str, Update]]:
@@ -65,16 +67,18 @@ class LossWorker:
     def _adapters(self) -> dict[str, AdapterFile]:
         return {name: AdapterFile.open(folder) for name, folder in self._setup.folders.items()}
 
-    @cached_property
-    def _exam(self) -> Exam:
-        return build_exam(TokenStore.open(self._setup.tokens_dir), self._setup.config.train)
+    def _exam(self, num_rows: int) -> Exam:
+        if num_rows not in self._exams:
+            store = TokenStore.open(self._setup.tokens_dir)
+            self._exams[num_rows] = build_exam(store, self._setup.config.train, num_rows)
+        return self._exams[num_rows]
 
     @cached_property
     def _scorer(self) -> LossScorer:
         config = self._setup.config
         device = torch.device("cuda" if config.search.use_gpu else "cpu")
         modules = list_modules(list(self._adapters.values()))
-        return LossScorer(self._setup.model_dir, modules, self._exam, config.train, device)
+        return LossScorer(self._setup.model_dir, modules, config.train, device)
 
 
 def count_workers(search: SearchSection) -> int:

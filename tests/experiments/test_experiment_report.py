@@ -59,7 +59,7 @@ def make_search(num=240, tasks=TASKS, methods=METHODS, seed=0, **values):
             weights[number % len(tasks)] = 1.05
         settings = {"weights": weights, "density": 0.3 if method in WITH_DENSITY else 1.0, "wise_ft": 1.0}
         candidate = {"id": f"{method}-{number:08x}", "method": method, **settings, "losses": losses}
-        candidates.append({**candidate, **compare(losses, own), "seconds": 2.1, "scores": None})
+        candidates.append({**candidate, **compare(losses, own), "num_rows": 192, "seconds": 2.1, "scores": None})
     ranked = rank(candidates)
     for candidate in ranked[:3]:
         candidate["scores"] = dict.fromkeys(tasks, 0.5 + 0.1 * candidate["mean"])
@@ -166,7 +166,7 @@ def test_ten_best_candidates_are_listed_in_order(write):
     assert all(
         ("front" in mark) == row["is_pareto"] for (_, mark), row in zip(listed, search["candidates"], strict=False)
     )
-    assert "240 candidates in 10 min 40 s, 2 workers, 192 rows of split `validation` each" in markdown
+    assert "240 candidates in 10 min 40 s, 2 workers: all by 192 rows of split `validation`;" in markdown
     assert "For comparison: base 2.00, at worst 2.00; mixed 1.15, at worst 1.15." in markdown
 
 

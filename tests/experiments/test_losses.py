@@ -32,12 +32,12 @@ def adapters(make_adapter, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def exam(token_store):
-    return build_exam(token_store, FP32)
+    return build_exam(token_store, FP32, 32)
 
 
 @pytest.fixture(scope="module")
-def scorer(tiny_model_dir, adapters, exam):
-    return LossScorer(tiny_model_dir, list_modules(adapters), exam, FP32, CPU)
+def scorer(tiny_model_dir, adapters):
+    return LossScorer(tiny_model_dir, list_modules(adapters), FP32, CPU)
 
 
 def read(adapter):
@@ -67,50 +67,58 @@ def test_exam_holds_every_row_once_in_few_packs(exam, token_store):
     assert max(map(len, exam.packs)) <= FP32.pack_length
 
 
+def test_more_rows_hold_all_of_fewer(token_store):
+    few, more = ({name for pack in build_exam(token_store, FP32, num).packs for name in pack.ids} for num in (2, 5))
+    assert (len(few), len(more)) == (4, 10)
+    assert few < more
+
+
 @pytest.mark.parametrize(("train", "tolerance"), [(FP32, 1e-4), (BF16, 0.02)], ids=["fp32", "bf16"])
 def test_losses_are_those_that_training_measures(tiny_model_dir, adapters, token_store, train, tolerance):
-    exam = build_exam(token_store, train)
-    scorer = LossScorer(tiny_model_dir, adapters[0].modules, exam, train, CPU)
+    exam = build_exam(token_store, train, 32)
+    scorer = LossScorer(tiny_model_dir, adapters[0].modules, train, CPU)
     lora = LoraSection(r=4, lora_alpha=8, init_from=str(adapters[0].folder))
     expected = build_learner(tiny_model_dir, train, lora, 0, CPU).measure(exam.packs, exam.tasks)
-    assert scorer.measure(read(adapters[0])) == pytest.approx(expected, abs=tolerance)
+    assert scorer.measure(read(adapters[0]), exam) == pytest.approx(expected, abs=tolerance)
 
 
 @pytest.mark.parametrize("candidate", CANDIDATES, ids=lambda candidate: candidate.method)
-def test_candidates_losses_are_those_of_the_merged_weights(scorer, tiny_model_dir, adapters, token_store, candidate):
+def test_candidates_losses_are_those_of_the_merged_weights(
+    scorer, exam, tiny_model_dir, adapters, token_store, candidate
+):
     updates = list(combine(adapters, candidate.to_merge(), 0))
     expected = measure_folded(tiny_model_dir, updates, token_store)
     base = measure_folded(tiny_model_dir, [], token_store)
     assert all(abs(expected[task] - base[task]) > 1e-3 for task in base)
-    assert scorer.measure(updates) == pytest.approx(expected, abs=1e-4)
-    assert scorer.measure([]) == pytest.approx(base, abs=1e-4)
+    assert scorer.measure(updates, exam) == pytest.approx(expected, abs=1e-4)
+    assert scorer.measure([], exam) == pytest.approx(base, abs=1e-4)
 
 
-def test_layer_without_an_update_forgets_the_one_before(scorer, adapters):
-    base, part = scorer.measure([]), read(adapters[1])[::3]
-    expected = scorer.measure(part)
+def test_layer_without_an_update_forgets_the_one_before(scorer, exam, adapters):
+    base, part = scorer.measure([], exam), read(adapters[1])[::3]
+    expected = scorer.measure(part, exam)
     assert expected != base
-    scorer.measure(read(adapters[0]))
-    assert scorer.measure(part) == expected
-    assert scorer.measure([]) == base
+    scorer.measure(read(adapters[0]), exam)
+    assert scorer.measure(part, exam) == expected
+    assert scorer.measure([], exam) == base
 
 
-def test_update_of_an_unknown_layer_is_no_silent_loss(scorer):
+def test_update_of_an_unknown_layer_is_no_silent_loss(scorer, exam):
     with pytest.raises(KeyError):
-        scorer.measure([("model.layers.9.mlp.up_proj", (torch.zeros(1, 64), torch.zeros(128, 1)))])
+        scorer.measure([("model.layers.9.mlp.up_proj", (torch.zeros(1, 64), torch.zeros(128, 1)))], exam)
 
 
-def test_loss_that_is_no_number_is_told_as_none(scorer, adapters):
+def test_loss_that_is_no_number_is_told_as_none(scorer, exam, adapters):
     (module, (down, up)), *others = read(adapters[0])
-    losses = scorer.measure([(module, (down, up * math.inf)), *others])
+    losses = scorer.measure([(module, (down, up * math.inf)), *others], exam)
     assert losses == {"classification": None, "ner_tagging": None}
 
 
-def test_memory_stays_flat_over_candidates(scorer, adapters):
+def test_memory_stays_flat_over_candidates(scorer, exam, adapters):
     sizes = []
     for candidate in (*CANDIDATES, *CANDIDATES, *CANDIDATES):
-        scorer.measure(combine(adapters, candidate.to_merge(), 0))
-        scorer.measure([])
+        scorer.measure(combine(adapters, candidate.to_merge(), 0), exam)
+        scorer.measure([], exam)
         gc.collect()
         tensors = [held for held in gc.get_objects() if isinstance(held, torch.Tensor)]
         sizes.append((len(tensors), sum(held.numel() for held in tensors)))

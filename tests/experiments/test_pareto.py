@@ -10,7 +10,7 @@ PLACES = st.lists(PLACE, max_size=20)
 
 def build(places):
     return [
-        {"id": f"{number:02d}", "mean": place and place[0], "worst": place and place[1]}
+        {"id": f"{number:02d}", "mean": place and place[0], "worst": place and place[1], "num_rows": 32}
         for number, place in enumerate(places)
     ]
 
@@ -48,6 +48,17 @@ def test_best_mean_stands_first_and_losses_without_numbers_last(places):
     assert means == sorted(known) + [None] * (len(means) - len(known))
     assert not any(candidate["is_pareto"] for candidate in ranked if candidate["mean"] is None)
     assert bool(known) == any(candidate["is_pareto"] for candidate in ranked)
+
+
+def test_what_was_measured_by_few_rows_stands_behind_what_was_measured_by_more():
+    first, best, last = build([(3, 3), (1, 1), None])
+    candidates = [first, {**best, "num_rows": 8}, last]
+    assert [(each["id"], each["is_pareto"]) for each in rank(candidates)] == [
+        ("00", True),
+        ("01", False),
+        ("02", False),
+    ]
+    assert pick_few(candidates, 3) == ["00"]
 
 
 def test_few_are_the_best_mean_the_best_worst_then_the_front():

@@ -11,13 +11,20 @@ import pytest
 
 from eshop_ray.config import write_config
 from eshop_ray.errors import UserError
-from eshop_ray.experiments.pareto import find_front
+from eshop_ray.experiments.pareto import find_front, pick_few
 from eshop_ray.experiments.search import LEDGER, search_losses
 from eshop_ray.training.merging.adapters import AdapterFile
 from tests.enrichment.drivers import ROOT, kill_one, wait_until
 
 TASKS_OF = {"one": ["ner_tagging"], "two": ["classification"]}
-GRID = {"methods": ("cat", "ties"), "scales": (0.5, 1.0), "tilts": (2.0,), "densities": (0.5,), "num_workers": 2}
+GRID = {
+    "methods": ("cat", "ties"),
+    "scales": (0.5, 1.0),
+    "tilts": (2.0,),
+    "densities": (0.5,),
+    "first_rows": 32,
+    "num_workers": 2,
+}
 LARGE = {**GRID, "methods": ("cat", "linear", "ties", "dare_ties"), "densities": (0.3, 0.5, 0.7), "num_workers": 1}
 
 
@@ -69,6 +76,23 @@ def test_search_compares_every_candidate_with_each_tasks_own_adapter(make_config
     assert means == sorted(means)
     front = {candidate["id"] for candidate in found["candidates"] if candidate["is_pareto"]}
     assert front == find_front(found["candidates"]) != set()
+
+
+@on_ray
+def test_best_of_few_rows_are_measured_by_more(make_config, search):
+    grid = {**GRID, "scales": (0.5, 1.0, 1.5), "num_confirmed": 1, "kept_share": 0.25}
+    found = search(make_config(search={**grid, "first_rows": 2, "max_rows": 6}))
+    by_few = search(make_config(search={**grid, "first_rows": 2, "max_rows": 2}))
+    finalists = [candidate for candidate in found["candidates"] if candidate["num_rows"] == 12]
+    assert found["candidates"][:5] == finalists
+    assert {candidate["num_rows"] for candidate in found["candidates"][5:]} == {4}
+    assert {each["id"] for each in finalists} == set(pick_few(by_few["candidates"], 5))
+    losses = {each["id"]: each["losses"] for each in by_few["candidates"]}
+    assert all(each["losses"] == losses[each["id"]] for each in found["candidates"][5:])
+    assert found["rows"] == {"classification": 6, "ner_tagging": 6}
+    everything = search(make_config(search=grid))
+    exact = {each["id"]: each["ratios"] for each in everything["candidates"]}
+    assert all(each["ratios"] == exact[each["id"]] for each in finalists)
 
 
 @on_ray
