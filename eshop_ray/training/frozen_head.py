@@ -1,8 +1,9 @@
 """Answer losses under a head that is not trained, without keeping the scores of the whole vocabulary.
 
 The head's input needs one gradient per answer token: the tokens' embeddings, weighted by their probabilities, less the
-right one's. It is known as soon as the loss is, so it is computed then, a few answer tokens at a time, and scores are
-dropped. A vocabulary is some ten times as wide as anything else in a small model.
+right one's. It is known as soon as the loss is, so it is computed then, a block of the vocabulary at a time, as flash
+attention goes over keys: a running maximum, and sums that are scaled down when it rises. Scores stay in the processor's
+cache. A vocabulary is some ten times as wide as anything else in a small model.
 """
 
 from typing import Any
@@ -12,8 +13,8 @@ from torch import Tensor
 
 from eshop_ray.training.model import LLAMA_LIKE, get_causal_lm
 
-CHUNK = 128
-"""Answer tokens whose scores are held at a time."""
+BLOCK = 2048
+"""Words of the vocabulary whose scores are held at a time."""
 
 
 class FrozenHead(torch.nn.Module):  # type: ignore[misc]
@@ -50,21 +51,21 @@ def freeze_head(model: Any, dtype: torch.dtype) -> None:
 class _HeadLoss(torch.autograd.Function):  # type: ignore[misc]
     @staticmethod
     def forward(ctx: Any, states: Tensor, weight: Tensor, labels: Tensor) -> Tensor:
-        losses = torch.empty(len(labels), dtype=torch.float32, device=states.device)
-        pulls = torch.empty(states.shape, dtype=weight.dtype, device=states.device)
-        for start in range(0, len(labels), CHUNK):
-            part = slice(start, start + CHUNK)
-            scores = (states[part].to(weight.dtype) @ weight.T).float()
-            right = labels[part, None]
-            totals = scores.logsumexp(1, keepdim=True)
-            losses[part] = (totals - scores.gather(1, right))[:, 0]
+        narrow, right = states.to(weight.dtype), weight[labels].float()
+        highest = states.new_full((len(states), 1), -torch.inf, dtype=torch.float32)
+        total, pull = torch.zeros_like(highest), torch.zeros(states.shape, dtype=torch.float32, device=states.device)
+        for start in range(0, len(weight), BLOCK):
+            words = weight[start : start + BLOCK]
+            scores = (narrow @ words.T).float()
+            before, highest = highest, torch.maximum(highest, scores.amax(1, keepdim=True))
+            scores.sub_(highest).exp_()
+            shrink = before.sub_(highest).exp_()
+            total.mul_(shrink).add_(scores.sum(1, keepdim=True))
             if ctx.needs_input_grad[0]:
-                shares = scores.sub_(totals).exp_()
-                shares.scatter_add_(1, right, shares.new_full(right.shape, -1.0))
-                pulls[part] = shares.to(weight.dtype) @ weight
-        ctx.save_for_backward(pulls)
+                pull.mul_(shrink).add_(scores.to(weight.dtype) @ words)
+        ctx.save_for_backward(pull.div_(total).sub_(right).to(weight.dtype))
         ctx.dtype = states.dtype
-        return losses
+        return (highest + total.log())[:, 0] - (narrow.float() * right).sum(1)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:

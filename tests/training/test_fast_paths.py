@@ -73,7 +73,7 @@ def test_frozen_norms_give_what_the_norms_give(tiny_model_dir, token_rows, preci
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-5), ("bf16", 0.04)])
 def test_frozen_head_gives_the_losses_of_the_head(tiny_model_dir, token_rows, precision, tolerance, monkeypatch):
-    monkeypatch.setattr(frozen_head, "CHUNK", 50)  # several chunks, the last one shorter
+    monkeypatch.setattr(frozen_head, "BLOCK", 50)  # several blocks, the last one shorter
     expected_loss, expected = learn(build(tiny_model_dir, precision), token_rows, precision)
     model = build(tiny_model_dir, precision)
     frozen_head.freeze_head(model, torch.bfloat16 if precision == "bf16" else torch.float32)
