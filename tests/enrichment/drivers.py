@@ -18,6 +18,8 @@ from tests.processes import find_processes
 ROOT = Path(__file__).parents[2]
 PATIENCE = 240
 """Seconds that anything may take on a busy machine."""
+NODE_PARTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
+"""Named like workers, but a node ends with them, and the process that started it."""
 
 
 class Driver:
@@ -79,7 +81,9 @@ def kill_one(name, random, parent=None):
     found = []
 
     def is_found():
-        found.extend(process.pid for process in find_processes(parent, name))
+        processes = find_processes(parent, name)
+        parts = [part for title in NODE_PARTS for part in find_processes(parent, title)]
+        found.extend(process.pid for process in processes if process not in parts)
         return bool(found)
 
     wait_until(is_found)
