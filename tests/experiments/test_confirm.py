@@ -42,6 +42,7 @@ def build_search(adapters):
             "wise_ft": candidate.wise_ft,
             "mean": 1.0 + number,
             "worst": 1.5 + number,
+            "num_rows": 64,
             "scores": None,
         }
         for number, candidate in enumerate(CANDIDATES)
