@@ -3,8 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import IO, Any
 
-from eshop_ray.data.sources.lines import read_json_lines
-from eshop_ray.errors import UserError
+from eshop_ray.data.sources.lines import read_objects
 from eshop_ray.schema import Malformed, Record
 
 LABELS = ("Exact", "Substitute", "Complement", "Irrelevant")
@@ -25,18 +24,7 @@ def read(stream: IO[bytes], path: str, options: Mapping[str, Any]) -> Iterator[R
     Raises:
         UserError: if `query`, `product_title` or `esci_label` is missing from the whole file.
     """
-    seen: set[str] = set()
-    num_rows = 0
-    for line in read_json_lines(stream, path):
-        if isinstance(line, Malformed):
-            yield line
-            continue
-        num_rows += 1
-        seen.update(line[1])
-        yield _pair(path, *line)
-    missing = [column for column in _COLUMNS if column not in seen]
-    if num_rows and missing:
-        raise UserError(f"{path}: no row has {', '.join(missing)}; found {', '.join(sorted(seen)[:20])}")
+    yield from read_objects(stream, path, _COLUMNS, _pair)
 
 
 def _pair(path: str, number: int, row: Mapping[str, Any]) -> Record | Malformed:

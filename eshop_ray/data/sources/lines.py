@@ -2,10 +2,11 @@
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import IO, Any, Literal
 
-from eshop_ray.schema import Malformed
+from eshop_ray.errors import UserError
+from eshop_ray.schema import Malformed, Record
 
 
 def read_lines(stream: IO[bytes], path: str) -> Iterator[tuple[int, str] | Malformed]:
@@ -24,6 +25,31 @@ def read_json_lines(stream: IO[bytes], path: str) -> Iterator[tuple[int, dict[st
             yield line
         elif line[1].strip():
             yield _parse_object(path, *line)
+
+
+def read_objects(
+    stream: IO[bytes],
+    path: str,
+    columns: Sequence[str],
+    parse: Callable[[str, int, dict[str, Any]], Record | Malformed],
+) -> Iterator[Record | Malformed]:
+    """Yield what `parse` makes of (path, line, object) for each line of JSON.
+
+    Raises:
+        UserError: if a column is missing from the whole file: a single row may lack it, and is then malformed.
+    """
+    seen: set[str] = set()
+    num_rows = 0
+    for line in read_json_lines(stream, path):
+        if isinstance(line, Malformed):
+            yield line
+            continue
+        num_rows += 1
+        seen.update(line[1])
+        yield parse(path, *line)
+    missing = [column for column in columns if column not in seen]
+    if num_rows and missing:
+        raise UserError(f"{path}: no row has {', '.join(missing)}; found {', '.join(sorted(seen)[:20])}")
 
 
 def read_table(stream: IO[bytes], path: str, delimiter: str) -> Iterator[tuple[int, dict[str, Any]] | Malformed]:

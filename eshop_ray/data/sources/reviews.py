@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import IO, Any
 
-from eshop_ray.data.sources.lines import read_json_lines, read_table
+from eshop_ray.data.sources.lines import read_objects, read_table
 from eshop_ray.errors import UserError
 from eshop_ray.schema import Malformed, Record
 
@@ -26,7 +26,10 @@ def read(stream: IO[bytes], path: str, options: Mapping[str, Any]) -> Iterator[R
         UserError: if a needed column is missing from the whole file.
     """
     name = path.partition("?")[0].removesuffix(".gz")
-    yield from _read_summaries(stream, path) if name.endswith(".tsv") else _read_ratings(stream, path)
+    if name.endswith(".tsv"):
+        yield from _read_summaries(stream, path)
+    else:
+        yield from read_objects(stream, path, ("rating", "text"), _rating)
 
 
 def _read_summaries(stream: IO[bytes], path: str) -> Iterator[Record | Malformed]:
@@ -46,21 +49,6 @@ def _read_summaries(stream: IO[bytes], path: str) -> Iterator[Record | Malformed
             yield {"task": "summarization", "reviews": texts, "target": summaries}
         else:
             yield Malformed(path, number, "no review" if not texts else "no summary")
-
-
-def _read_ratings(stream: IO[bytes], path: str) -> Iterator[Record | Malformed]:
-    seen: set[str] = set()
-    num_rows = 0
-    for line in read_json_lines(stream, path):
-        if isinstance(line, Malformed):
-            yield line
-            continue
-        num_rows += 1
-        seen.update(line[1])
-        yield _rating(path, *line)
-    missing = {"rating", "text"} - seen
-    if num_rows and missing:
-        raise UserError(f"{path}: no row has {', '.join(sorted(missing))}; found {', '.join(sorted(seen)[:20])}")
 
 
 def _rating(path: str, number: int, row: Mapping[str, Any]) -> Record | Malformed:
