@@ -39,7 +39,7 @@ def start_engine(config: Config, model_dir: Path, digest: str) -> None:
         ensure_running(config.serve, model_dir, digest)
     else:
         num_gpus = config.infer.concurrency * count_gpus(config.infer)
-        start_ray(config.ray, num_cpus=config.infer.concurrency + 2, num_gpus=num_gpus)
+        start_ray(config.ray, num_cpus=config.infer.num_cpus, num_gpus=num_gpus)
 
 
 if __name__ == "__main__":

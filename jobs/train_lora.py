@@ -23,7 +23,7 @@ def run(config: Config) -> None:
         logger.info("adapter is up to date: %s", folder)
         return
     train = config.train
-    start_ray(config.ray, num_cpus=train.min_workers * train.cpus_per_worker + 2, num_gpus=train.num_gpus)
+    start_ray(config.ray, num_cpus=train.num_cpus, num_gpus=train.num_gpus)
     for name, count in train_adapter(config, model_dir, inputs, parents).items():
         logger.info("%-32s %9.6g", name, count)
     artifacts.write_run_manifest(config.run_dir)

@@ -86,6 +86,11 @@ class InferConfig(Section):
     max_rows: PositiveInt | None = None
     """Take only this many rows per task, always the same ones."""
 
+    @property
+    def num_cpus(self) -> int:
+        """Logical CPUs that a pipeline holds: its engines', and two for what feeds them and writes."""
+        return self.concurrency + 2
+
 
 class EvaluateConfig(Section):
     """Scoring."""

@@ -105,6 +105,11 @@ class TrainConfig(Section):
         return self.num_workers if isinstance(self.num_workers, int) else self.num_workers[0]
 
     @property
+    def num_cpus(self) -> int:
+        """Logical CPUs that a run holds: its workers', and two for what leads and feeds them."""
+        return self.min_workers * self.cpus_per_worker + 2
+
+    @property
     def num_gpus(self) -> int:
         """GPUs without which the worker group cannot start."""
         return self.min_workers if self.use_gpu else 0

@@ -64,15 +64,15 @@ class Needs:
 
 
 def needs_of_training(train: TrainConfig) -> Needs:
-    """Return what `train_lora` reserves: its workers, and two CPUs for what leads and feeds them."""
-    return Needs(train.min_workers * train.cpus_per_worker + 2, train.num_gpus)
+    """Return what `train_lora` reserves."""
+    return Needs(train.num_cpus, train.num_gpus)
 
 
 def needs_of_inference(infer: InferConfig) -> Needs:
     """Return what `batch_infer` reserves. Runs that share one Ray Serve deployment take turns: each brings a model."""
     if infer.engine == "serve":
         return Needs(1, max_parallel=1)
-    return Needs(infer.concurrency + 2, infer.concurrency * count_gpus(infer))
+    return Needs(infer.num_cpus, infer.concurrency * count_gpus(infer))
 
 
 @dataclass(slots=True)
