@@ -150,6 +150,7 @@ def write_outcome(config: Config, search: Search) -> Path:
     """
     name, other = (RECIPE, REJECTED) if search["promoted"] else (REJECTED, RECIPE)
     merge = to_merge(search, search["chosen"])
+    # Named in the recipe even where they are defaults, which may be others one day.
     model = config.model.model_copy(update={"source": config.model.source})
     own = {"run_root": str(config.run_dir.parent), "seed": config.seed, "model": model, "merge": merge}
     # What the experiment's own config says stays in it: the run directory's `config.yaml` goes on explaining the run.

@@ -59,11 +59,9 @@ def build_exam(store: TokenStore, train: TrainConfig, num_rows: int) -> Exam:
     """
     everything = train.model_copy(update={"num_held_out": 0, "global_batch_size": max(1, len(store))})
     plan = build_plan(store, everything, seed=0)
-    ranked = sorted(range(len(store)), key=lambda row: content_id(store.ids[row].as_py()))
-    chosen = [
-        row for task in np.unique(store.tasks) for row in [r for r in ranked if store.tasks[r] == task][:num_rows]
-    ]
-    rows = np.array(sorted(chosen), dtype=np.int64)
+    ids = store.ids.to_pylist()
+    ranked = np.array(sorted(range(len(ids)), key=lambda row: content_id(ids[row])), dtype=np.int64)
+    rows = np.sort(np.concatenate([ranked[store.tasks[ranked] == task][:num_rows] for task in np.unique(store.tasks)]))
     packs = [plan.build_pack(store, pack) for pack in plan.divide(rows, train.pack_length)]
     tasks, counts = np.unique(store.tasks[rows], return_counts=True)
     return Exam(packs, tasks.tolist(), dict(zip(tasks.tolist(), counts.tolist(), strict=True)))
