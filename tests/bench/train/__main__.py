@@ -33,7 +33,7 @@ def main(arguments=None):
     options = parse(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     config = load_config(str(FOLDER / "settings.yaml"), options.overrides)
-    machine = describe_machine(config.train.torch_threads or os.cpu_count() or 1)
+    machine = describe_machine(config.train.torch_threads or os.cpu_count() or 1, config.train.use_gpu)
     stored = read_results(options.results)
     with tempfile.TemporaryDirectory() as workdir:
         bench = parts.Bench(
@@ -42,7 +42,7 @@ def main(arguments=None):
             Path(workdir),
             machine["num_threads"],
             options.repeats,
-            choose_sizes(options),
+            choose_sizes(options, parts.WORKLOADS_ON_GPU if config.train.use_gpu else parts.WORKLOADS),
             find_tuned(stored) if options.tuned else {},
         )
         for name in options.only:
@@ -66,11 +66,11 @@ def parse(arguments):
     return parser.parse_args(arguments)
 
 
-def choose_sizes(options):
+def choose_sizes(options, workloads):
     """Return the workloads, with the sizes of the command line."""
     sizes = {"num_rows": options.rows, "batch_size": options.batch}
     given = {name: size for name, size in sizes.items() if size}
-    return {name: replace(workload, **given) for name, workload in parts.WORKLOADS.items()}
+    return {name: replace(workload, **given) for name, workload in workloads.items()}
 
 
 def parse_parts(text):
@@ -86,7 +86,7 @@ def find_tuned(stored):
     return {name: part["tuned"] for name, part in stored.get("parts", {}).items() if "tuned" in part}
 
 
-def describe_machine(num_threads):
+def describe_machine(num_threads, on_gpu):
     """Return what figures depend on besides the settings."""
     return {
         "cores": os.cpu_count(),
@@ -94,6 +94,7 @@ def describe_machine(num_threads):
         "processor": platform.processor() or platform.machine(),
         "python": platform.python_version(),
         "torch": torch.__version__,
+        **({"gpu": torch.cuda.get_device_name()} if on_gpu else {}),
     }
 
 

@@ -3,6 +3,8 @@
 import time
 from pathlib import Path
 
+import torch
+
 
 class StepClock:
     """Counts rows and answer tokens from the end of the first (warm-up) step to the end of the last one."""
@@ -20,6 +22,8 @@ class StepClock:
 
     def end_step(self):
         """Note that an optimizer step is done."""
+        if torch.cuda.is_initialized():
+            torch.cuda.synchronize()
         now = time.perf_counter()
         self.num_steps += 1
         if self._started is None:
@@ -42,6 +46,8 @@ class StepClock:
 
 
 def read_peak_mib():
-    """Return the largest resident size that this process ever had."""
+    """Return the most memory that this process ever held: of the GPU where it trained on one, else its resident size."""
+    if torch.cuda.is_initialized():
+        return torch.cuda.max_memory_allocated() / 2**20
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) / 1024

@@ -15,8 +15,6 @@ from eshop_ray.training.schedule import cosine_rate
 from tests.bench.train.clock import StepClock
 from tests.bench.train.rows import read_rows
 
-CPU = torch.device("cpu")
-
 
 class Training:
     """A model that learns, and its steps in the order of the rows."""
@@ -26,7 +24,8 @@ class Training:
         self.train = TrainConfig(**job["train"])
         self.rows = read_rows(job["rows_path"])
         self.plan = build_plan(self.rows, self.train, job["seed"])
-        self._learner = build_learner(Path(job["model_dir"]), self.train, LoraSection(**job["lora"]), job["seed"], CPU)
+        device = torch.device("cuda" if self.train.use_gpu else "cpu")
+        self._learner = build_learner(Path(job["model_dir"]), self.train, LoraSection(**job["lora"]), job["seed"], device)
 
     def build_share(self, number: int) -> Share:
         """Return a step's packs; the rows of a step are the same as the peer's."""

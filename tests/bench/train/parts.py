@@ -32,6 +32,10 @@ WORKLOADS = {
     "shared_prefix": Workload(build_shared_prefix, 64, 32, (4, 8, 16), (512, 1024), tuning_batch=16),
     "plain": Workload(build_plain, 24, 8, (1, 4), (1024, 2048), tuning_batch=4),
 }
+WORKLOADS_ON_GPU = {
+    "shared_prefix": Workload(build_shared_prefix, 4096, 512, (32, 128, 512), (8192, 32768), tuning_batch=512),
+    "plain": Workload(build_plain, 1024, 128, (8, 32, 128), (8192, 32768), tuning_batch=128),
+}
 NUM_STEPS_ON_RAY = 4
 NUM_PROFILED = 2
 PROFILE = "profile_"
