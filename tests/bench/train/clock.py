@@ -46,7 +46,7 @@ class StepClock:
 
 
 def read_peak_mib():
-    """Return the most memory that this process ever held: of the GPU where it trained on one, else its resident size."""
+    """Return the most memory that this process ever held: the GPU's where it trained on one, else its own."""
     if torch.cuda.is_initialized():
         return torch.cuda.max_memory_allocated() / 2**20
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))

@@ -25,7 +25,8 @@ class Training:
         self.rows = read_rows(job["rows_path"])
         self.plan = build_plan(self.rows, self.train, job["seed"])
         device = torch.device("cuda" if self.train.use_gpu else "cpu")
-        self._learner = build_learner(Path(job["model_dir"]), self.train, LoraSection(**job["lora"]), job["seed"], device)
+        model_dir, lora = Path(job["model_dir"]), LoraSection(**job["lora"])
+        self._learner = build_learner(model_dir, self.train, lora, job["seed"], device)
 
     def build_share(self, number: int) -> Share:
         """Return a step's packs; the rows of a step are the same as the peer's."""
