@@ -72,12 +72,13 @@ class SearchSection(Section):
     """Shares of the combined update to try."""
     max_candidates: PositiveInt = 240
     """Candidates at most: every method keeps its share, always the same ones."""
-    first_rows: PositiveInt = 8
+    first_rows: PositiveInt = 4
     """Rows of the split `validation` per task by which every candidate is measured."""
     max_rows: PositiveInt = 32
-    """Rows per task, those of `first_rows` among them, by which the best of them are measured once more."""
+    """Rows per task, those of earlier stages among them, by which the last ones are measured."""
     kept_share: Annotated[float, Field(gt=0, le=1)] = 0.25
-    """Share of the candidates that are measured once more."""
+    """Share of a stage's candidates that go on to the next, which has `1 / kept_share` times the rows (successive
+    halving); 1 measures every candidate by `max_rows`."""
     num_workers: PositiveInt | None = None
     """Ray actors, each with the base in memory; None takes one per core (GPU) that the cluster has."""
     use_gpu: bool = False

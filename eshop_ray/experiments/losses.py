@@ -37,6 +37,8 @@ class Exam:
     tasks: Sequence[str]
     rows: Mapping[str, int]
     """Task -> number of rows."""
+    answer_tokens: Mapping[str, int]
+    """Task -> number of answer tokens."""
 
     @property
     def num_rows(self) -> int:
@@ -49,22 +51,46 @@ class Exam:
         return sum(map(len, self.packs))
 
 
-def build_exam(store: TokenStore, train: TrainConfig, num_rows: int) -> Exam:
+def build_exam(store: TokenStore, train: TrainConfig, places: range) -> Exam:
     """Fill packs with rows of a store, whatever task they are of; what rows begin with alike is computed once.
 
     Args:
         store: The validation rows.
         train: Length of packs.
-        num_rows: Per task at most: the same ones every time, and more of them hold all of fewer.
+        places: Which rows of each task to take, in an order that is always the same; a task may have fewer.
     """
     everything = train.model_copy(update={"num_held_out": 0, "global_batch_size": max(1, len(store))})
     plan = build_plan(store, everything, seed=0)
     ids = store.ids.to_pylist()
     ranked = np.array(sorted(range(len(ids)), key=lambda row: content_id(ids[row])), dtype=np.int64)
-    rows = np.sort(np.concatenate([ranked[store.tasks[ranked] == task][:num_rows] for task in np.unique(store.tasks)]))
+    chosen = slice(places.start, places.stop)
+    rows = np.sort(np.concatenate([ranked[store.tasks[ranked] == task][chosen] for task in np.unique(store.tasks)]))
     packs = [plan.build_pack(store, pack) for pack in plan.divide(rows, train.pack_length)]
-    tasks, counts = np.unique(store.tasks[rows], return_counts=True)
-    return Exam(packs, tasks.tolist(), dict(zip(tasks.tolist(), counts.tolist(), strict=True)))
+    tasks, numbers, counts = np.unique(store.tasks[rows], return_inverse=True, return_counts=True)
+    answer_tokens = np.bincount(numbers, store.num_answer[rows]).astype(int)
+    names = tasks.tolist()
+    return Exam(
+        packs,
+        names,
+        dict(zip(names, counts.tolist(), strict=True)),
+        dict(zip(names, answer_tokens.tolist(), strict=True)),
+    )
+
+
+def pool_losses(parts: Iterable[tuple[Exam, Mapping[str, float | None]]]) -> dict[str, float | None]:
+    """Return task -> mean loss per answer token over the rows of several exams.
+
+    Args:
+        parts: An exam and the losses measured by it; one that is no number makes the task's mean None.
+    """
+    sums: dict[str, float] = {}
+    num_tokens: dict[str, int] = {}
+    for exam, losses in parts:
+        for task, loss in losses.items():
+            sums[task] = sums.get(task, 0.0) + exam.answer_tokens[task] * (math.nan if loss is None else loss)
+            num_tokens[task] = num_tokens.get(task, 0) + exam.answer_tokens[task]
+    means = {task: total / num_tokens[task] for task, total in sums.items()}
+    return {task: None if math.isnan(mean) else mean for task, mean in means.items()}
 
 
 class LossScorer:

@@ -77,10 +77,11 @@ def show_candidates(search: Content) -> Section:
 
 def _word_stages(search: Content) -> str:
     """Say by how many rows the candidates were measured, the best of them by more."""
-    rows = sorted({candidate["num_rows"] for candidate in search["candidates"]})
-    first = f"all by {count(rows[0], 'row')} of split {code(search['split'])}"
-    finalists = sum(candidate["num_rows"] == rows[-1] for candidate in search["candidates"])
-    return first if len(rows) == 1 else f"{first}, the best {finalists:,} by {rows[-1]:,} (the others are faint)"
+    measured = [candidate["num_rows"] for candidate in search["candidates"]]
+    fewest, *more = sorted(set(measured))
+    words = [f"all by {count(fewest, 'row')} of split {code(search['split'])}"]
+    words += [f"the best {sum(num_rows >= least for num_rows in measured):,} by {least:,}" for least in more]
+    return ", ".join(words) + (" (the others are faint)" if more else "")
 
 
 def list_best(search: Content) -> Section:

@@ -3,6 +3,7 @@
 import logging
 import math
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,8 +16,9 @@ from eshop_ray.data.prompts import add_prompts
 from eshop_ray.data.splits import list_splits, read_split
 from eshop_ray.data.tokenization import add_tokens
 from eshop_ray.errors import UserError
+from eshop_ray.experiments.candidates import Candidate
 from eshop_ray.experiments.ledger import Ledger
-from eshop_ray.experiments.losses import Exam, build_exam
+from eshop_ray.experiments.losses import Exam, build_exam, pool_losses
 from eshop_ray.experiments.pareto import Losses, compare, pick_few, rank
 from eshop_ray.experiments.pool import run_trials
 from eshop_ray.experiments.trials import BASE, SearchPlan, Trial, to_key
@@ -60,7 +62,7 @@ def search_losses(
     check_search(plan)
     folder = config.run_dir / "search" / plan.inputs[:16]
     store = prepare_tokens(plan, folder / TOKENS)
-    exams = {num_rows: build_exam(store, config.train, num_rows) for num_rows in plan.stages}
+    exams = {places: build_exam(store, config.train, places) for places in plan.stages}
     course = _Course(plan, exams, folder, Ledger(folder / LEDGER), count_workers(config.search))
     candidates = course.run_stages()
     seconds = time.monotonic() - started + course.earlier_seconds / course.num_workers
@@ -122,8 +124,8 @@ class _Course:
     """One search at work."""
 
     plan: SearchPlan
-    exams: Mapping[int, Exam]
-    """Rows per task of a stage -> the rows."""
+    exams: Mapping[range, Exam]
+    """What each stage adds, in their order."""
     folder: Path
     ledger: Ledger
     num_workers: int
@@ -131,40 +133,48 @@ class _Course:
     """What measurements took that an earlier search had made."""
 
     def run_stages(self) -> list[dict[str, Any]]:
-        """Measure all candidates by few rows, then the best of them by more: candidates are compared on equal rows, so
-        that few are enough to tell the hopeless ones.
+        """Measure all candidates by few rows, the best of them by more, and so on (successive halving, Jamieson and
+        Talwalkar 2016): candidates are compared on equal rows, so that few are enough to tell the hopeless ones.
 
         Returns:
-            The candidates as `search.json` has them, each with the losses of its last stage.
+            The candidates as `search.json` has them, each with the losses over the rows of all its stages.
         """
         search = self.plan.config.search
-        num_kept = max(search.num_confirmed, math.ceil(search.kept_share * len(self.plan.candidates)))
         found: dict[str, dict[str, Any]] = {}
-        candidates = self.plan.candidates
-        for num_rows, exam in self.exams.items():
-            self._measure(self.plan.plan_stage(num_rows, candidates), exam.num_rows)
-            best_single = {task: self._find_best(num_rows, task) for task in self.plan.tasks}
-            for candidate in candidates:
-                measured = self.ledger[to_key(candidate.id, num_rows)]
-                seconds = found[candidate.id]["seconds"] if candidate.id in found else 0.0
-                found[candidate.id] = {
-                    **asdict(candidate),
-                    "id": candidate.id,
-                    "weights": list(candidate.weights),
-                    "num_rows": exam.num_rows,
-                    "losses": measured.losses,
-                    **compare(measured.losses, best_single),
-                    "seconds": round(seconds + measured.seconds, 3),
-                    "scores": None,
-                }
+        candidates, past = self.plan.candidates, list[range]()
+        for places, exam in self.exams.items():
+            if not exam.num_rows:
+                break
+            self._measure(self.plan.plan_stage(places, candidates), exam.num_rows)
+            past.append(places)
+            best_single = {task: self._find_best(task, past) for task in self.plan.tasks}
+            found |= {candidate.id: self._describe(candidate, past, best_single) for candidate in candidates}
+            num_kept = max(search.num_confirmed, math.ceil(search.kept_share * len(candidates)))
             kept = pick_few(list(found.values()), num_kept)
             candidates = [candidate for candidate in candidates if candidate.id in kept]
         return rank(list(found.values()))
 
+    def _describe(
+        self, candidate: Candidate, past: Sequence[range], best_single: Mapping[str, float]
+    ) -> dict[str, Any]:
+        losses = self._read(candidate.id, past)
+        seconds = sum(self.ledger[to_key(candidate.id, places)].seconds for places in past)
+        return {
+            **asdict(candidate),
+            "id": candidate.id,
+            "weights": list(candidate.weights),
+            "num_rows": sum(self.exams[places].num_rows for places in past),
+            "losses": losses,
+            **compare(losses, best_single),
+            "seconds": round(seconds, 3),
+            "scores": None,
+        }
+
     def summarize(self, candidates: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """Return the fields of `search.json` that follow from the losses; references are of the last stage's rows."""
-        plan, num_rows = self.plan, self.plan.stages[-1]
-        references = {name: self._read(adapter.digest, num_rows) for name, adapter in plan.references.items()}
+        """Return the fields of `search.json` that follow from the losses; references are of the rows of all stages."""
+        plan, past = self.plan, [places for places, exam in self.exams.items() if exam.num_rows]
+        references = {name: self._read(adapter.digest, past) for name, adapter in plan.references.items()}
+        rows: Counter[str] = sum((Counter(self.exams[places].rows) for places in past), Counter())
         return {
             "inputs": plan.inputs,
             "split": VALIDATION,
@@ -173,8 +183,8 @@ class _Course:
                 {"name": name, "tasks": list(tasks), "dir": str(adapter.folder), "digest": adapter.digest}
                 for (name, tasks), adapter in zip(plan.tasks_of.items(), plan.adapters, strict=True)
             ],
-            "rows": dict(self.exams[num_rows].rows),
-            "references": {BASE: self._read(BASE, num_rows), **references},
+            "rows": dict(sorted(rows.items())),
+            "references": {BASE: self._read(BASE, past), **references},
             "candidates": candidates,
             "num_candidates": len(candidates),
         }
@@ -194,10 +204,11 @@ class _Course:
             for measurement in run_trials(lambda: start_worker(setup, board), missing, self.num_workers):
                 self.ledger.add(measurement)
 
-    def _read(self, update: str, num_rows: int) -> Losses:
-        return self.ledger[to_key(update, num_rows)].losses
+    def _read(self, update: str, past: Sequence[range]) -> Losses:
+        """Return the losses over the rows of several stages."""
+        return pool_losses((self.exams[places], self.ledger[to_key(update, places)].losses) for places in past)
 
-    def _find_best(self, num_rows: int, task: str) -> float:
+    def _find_best(self, task: str, past: Sequence[range]) -> float:
         """Return the lowest loss of a task under an adapter that was trained on it.
 
         Raises:
@@ -205,7 +216,7 @@ class _Course:
         """
         references, tasks_of = self.plan.references, self.plan.tasks_of
         own = [references[name] for name, tasks in tasks_of.items() if task in tasks]
-        finite = [loss for adapter in own if (loss := self._read(adapter.digest, num_rows)[task]) is not None]
+        finite = [loss for adapter in own if (loss := self._read(adapter.digest, past)[task]) is not None]
         if not finite:
             raise UserError(
                 f"the loss of {task} under its own adapter is no number, so nothing can be compared with it; "

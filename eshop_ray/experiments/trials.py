@@ -1,5 +1,6 @@
-"""What a search has to measure: the base, every adapter alone, and every candidate."""
+"""What a search has to measure: the base, every adapter alone, and every candidate, by more and more rows."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,8 +26,8 @@ class Trial:
     """The candidate's id, the adapter's digest, or `base`."""
     name: str
     """In messages."""
-    num_rows: int
-    """Rows per task to measure by, at most."""
+    places: range
+    """Which rows of each task to measure by, in the order of `build_exam`."""
     candidate: Candidate | None = None
     reference: str | None = None
     """Name of the adapter that is measured alone."""
@@ -34,12 +35,12 @@ class Trial:
     @property
     def key(self) -> str:
         """In the ledger."""
-        return to_key(self.update, self.num_rows)
+        return to_key(self.update, self.places)
 
 
-def to_key(update: str, num_rows: int) -> str:
-    """Return the name of a measurement: of what, and by how many rows per task."""
-    return f"{update} by {num_rows}"
+def to_key(update: str, places: range) -> str:
+    """Return the name of a measurement: of what, and by which rows of each task."""
+    return f"{update} by {places.start}-{places.stop}"
 
 
 @dataclass(frozen=True)
@@ -72,17 +73,21 @@ class SearchPlan:
         return build_candidates(self.config.search, len(self.adapters))
 
     @cached_property
-    def stages(self) -> tuple[int, ...]:
-        """Rows per task of each stage; the best of a stage go on to the next."""
+    def stages(self) -> list[range]:
+        """Which rows of each task a stage adds to those of the stages before."""
         search = self.config.search
-        return (search.first_rows, search.max_rows) if search.first_rows < search.max_rows else (search.max_rows,)
+        growth = max(2, math.ceil(1 / search.kept_share))
+        stops = [search.max_rows if search.kept_share == 1 else min(search.first_rows, search.max_rows)]
+        while stops[-1] < search.max_rows:
+            stops.append(min(search.max_rows, stops[-1] * growth))
+        return [range(start, stop) for start, stop in zip([0, *stops], stops, strict=False)]
 
-    def plan_stage(self, num_rows: int, candidates: Sequence[Candidate]) -> list[Trial]:
+    def plan_stage(self, places: range, candidates: Sequence[Candidate]) -> list[Trial]:
         """Return what a stage measures, what others are compared with first."""
         adapters = self.references.items()
-        references = [Trial(adapter.digest, f"adapter {name}", num_rows, reference=name) for name, adapter in adapters]
-        measured = [Trial(each.id, f"candidate {each.id}", num_rows, each) for each in candidates]
-        return [Trial(BASE, "the base", num_rows), *references, *measured]
+        references = [Trial(adapter.digest, f"adapter {name}", places, reference=name) for name, adapter in adapters]
+        measured = [Trial(each.id, f"candidate {each.id}", places, each) for each in candidates]
+        return [Trial(BASE, "the base", places), *references, *measured]
 
     @cached_property
     def inputs(self) -> str:

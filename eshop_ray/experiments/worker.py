@@ -42,14 +42,14 @@ class LossWorker:
 
     def __init__(self, setup: Setup, board: Any) -> None:
         self._setup, self._board = setup, board
-        self._exams: dict[int, Exam] = {}
+        self._exams: dict[range, Exam] = {}
         torch.set_num_threads(setup.num_threads)
 
     def run(self, trial: Trial) -> Measurement:
         """Return the losses of a trial."""
         scorer = self._scorer  # loaded for the first trial, so that trouble with it is told as a trial's
         started = time.monotonic()
-        exam = self._exam(trial.num_rows)
+        exam = self._exam(trial.places)
         losses = scorer.measure(self._read(trial), exam)
         self._board.add.remote(rows=exam.num_rows, tokens=exam.num_tokens)
         return Measurement(trial.key, losses, round(time.monotonic() - started, 3))
@@ -67,11 +67,11 @@ class LossWorker:
     def _adapters(self) -> dict[str, AdapterFile]:
         return {name: AdapterFile.open(folder) for name, folder in self._setup.folders.items()}
 
-    def _exam(self, num_rows: int) -> Exam:
-        if num_rows not in self._exams:
+    def _exam(self, places: range) -> Exam:
+        if places not in self._exams:
             store = TokenStore.open(self._setup.tokens_dir)
-            self._exams[num_rows] = build_exam(store, self._setup.config.train, num_rows)
-        return self._exams[num_rows]
+            self._exams[places] = build_exam(store, self._setup.config.train, places)
+        return self._exams[places]
 
     @cached_property
     def _scorer(self) -> LossScorer:
