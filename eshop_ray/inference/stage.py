@@ -15,6 +15,7 @@ from eshop_ray.errors import UserError
 from eshop_ray.inference.base import AskAgain
 from eshop_ray.inference.blocks import Row, WritePrompt, add_answers, read_rows
 from eshop_ray.inference.lifecycle import SupervisedEngine
+from eshop_ray.inference.once import AskOnce
 from eshop_ray.inference.requests import Answer, Failure, Request
 from eshop_ray.inference.supervisor import Limits, Supervisor
 
@@ -37,7 +38,7 @@ class AnswerStage:
         write_prompt: WritePrompt,
         ask_again: AskAgain | None,
     ) -> None:
-        self._supervisor = Supervisor(build_supervised(), limits)
+        self._once = AskOnce(Supervisor(build_supervised(), limits).answer)
         self._write_prompt = write_prompt
         self._ask_again = ask_again
         # One thread, for all blocks: a tokenizer used by two at once fails rows.
@@ -58,8 +59,10 @@ class AnswerStage:
         return await asyncio.get_running_loop().run_in_executor(self._thread, functools.partial(function, *arguments))
 
     async def _answer(self, rows: Sequence[Row]) -> None:
-        outcomes = await self._supervisor.answer([row.request for row in rows if row.request])
-        for row, outcome in zip(rows, outcomes, strict=True):
+        """Ask in the order of the prompts: those that begin alike then meet in the engine, and in its prefix cache."""
+        asked = sorted(((row.request, row) for row in rows if row.request), key=lambda pair: pair[0].prompt)
+        outcomes = await self._once.answer([request for request, _ in asked])
+        for (_, row), outcome in zip(asked, outcomes, strict=True):
             row.add(outcome)
 
 
