@@ -25,7 +25,7 @@ GRID = {
     "first_rows": 32,
     "num_workers": 2,
 }
-LARGE = {**GRID, "methods": ("cat", "linear", "ties", "dare_ties"), "densities": (0.3, 0.5, 0.7), "num_workers": 1}
+LARGE = {**GRID, "methods": ("cat", "ties", "dare_ties"), "densities": (0.3, 0.7), "num_workers": 1}
 
 
 def on_ray(test):

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from eshop_ray.config import Config
+from tests.bench.process import measure
 from tests.bench.train.flops import count_pack, read_shape
-from tests.bench.train.measure import measure
 from tests.bench.train.results import check_same_work, compare, compute_overhead, find_median
 from tests.bench.train.rows import build_plain, build_shared_prefix, count_tokens, write_rows
 
@@ -128,7 +128,7 @@ def run_profile(bench: Bench, name: str) -> dict:
     """Measure where the time of our step goes."""
     workload = bench.workloads[name]
     job = bench.job(workload, name, workload.num_rows, num_profiled=NUM_PROFILED)
-    return {**measure("time_shares", job), **_describe(job)}
+    return {**measure("train.time_shares", job), **_describe(job)}
 
 
 def run_two_workers(bench: Bench) -> dict:
@@ -157,7 +157,7 @@ def _choose(job, peer, settings, choices):
 
 
 def _measure(label, kind, job):
-    result = measure(kind, job)
+    result = measure(f"train.{kind}", job)
     rate = result.get("rows_per_second") or result["gflops"]
     logger.info("%-14s %9.3f %s", label, rate, "rows/s" if "rows_per_second" in result else "GFLOP/s")
     return result

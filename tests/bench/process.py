@@ -1,4 +1,4 @@
-"""One measurement, one fresh process: `measure` starts it, `python -m tests.bench.train.measure JOB RESULT` is it."""
+"""One measurement, one fresh process: `measure` starts it, `python -m tests.bench.process JOB RESULT` is it."""
 
 import importlib
 import json
@@ -8,14 +8,15 @@ import sys
 import tempfile
 from pathlib import Path
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 LOG_TAIL = 3000
 
 
-def measure(kind, job):
-    """Return what `run(job)` of the module `kind` returns in a process of its own.
+def measure(module, job):
+    """Return what `run(job)` of a module of `tests.bench` returns in a process of its own.
 
-    `job["threads"]` are the threads of the process, `job["keep_memory"]` gives it the project's settings of malloc.
+    `job["threads"]` are the threads of the process, `job["keep_memory"]` gives it the project's settings of malloc,
+    `job["environment"]` holds variables.
     """
     from eshop_ray.training.trainer import KEEP_MEMORY  # the peer's process must not carry what this module loads
 
@@ -23,19 +24,20 @@ def measure(kind, job):
     environment |= {name: str(job["threads"]) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
     environment |= {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "RAY_USAGE_STATS_ENABLED": "0"}
     environment |= KEEP_MEMORY if job.get("keep_memory") else {}
+    environment |= job.get("environment", {})
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder, "job.json"), Path(folder, "result.json")]
-        paths[0].write_text(json.dumps({**job, "kind": kind}))
-        command = [sys.executable, "-m", "tests.bench.train.measure", *map(str, paths)]
+        paths[0].write_text(json.dumps({**job, "module": module}))
+        command = [sys.executable, "-m", "tests.bench.process", *map(str, paths)]
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise SystemExit(f"{kind} failed:\n{(done.stdout + done.stderr)[-LOG_TAIL:]}")
+            raise SystemExit(f"{module} failed:\n{(done.stdout + done.stderr)[-LOG_TAIL:]}")
         return json.loads(paths[1].read_text())
 
 
 def main(job_path, result_path):
     job = json.loads(Path(job_path).read_text())
-    result = importlib.import_module(f"tests.bench.train.{job['kind']}").run(job)
+    result = importlib.import_module(f"tests.bench.{job['module']}").run(job)
     Path(result_path).write_text(json.dumps(result))
 
 
