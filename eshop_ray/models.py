@@ -29,16 +29,16 @@ def fetch_model(config: ModelConfig) -> Path:
 
 
 def find_model(config: Config, name: str) -> Path:
-    """Return the folder of the `base` or the `merged` model of a run.
+    """Return the folder of the `base`, the `merged` or the `quantized` model of a run.
 
     Raises:
-        UserError: if the merged model has not been made, or the base cannot be had.
+        UserError: if the merged or the quantized model has not been made, or the base cannot be had.
     """
     if name == "base":
         return fetch_model(config.model)
-    merged_dir = config.model.merged_dir
-    folder = Path(merged_dir).expanduser().absolute() if merged_dir else config.run_dir / "merged"
-    read_manifest(folder, job="merge_lora")
+    merged_dir = config.model.merged_dir if name == "merged" else None
+    folder = Path(merged_dir).expanduser().absolute() if merged_dir else config.run_dir / name
+    read_manifest(folder, job="merge_lora" if name == "merged" else "quantize")
     load_tokenizer(folder)
     return folder
 

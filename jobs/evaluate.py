@@ -5,6 +5,7 @@ import logging
 from eshop_ray import artifacts
 from eshop_ray.config import Config
 from eshop_ray.evaluation.evaluate import evaluate_predictions
+from eshop_ray.evaluation.gate import check_quantized
 from eshop_ray.evaluation.report import build_rows, print_table, write_report
 from jobs._main import main
 
@@ -12,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 
 def run(config: Config) -> None:
-    """Write `metrics.json` of every answered model and the report, and print one table."""
+    """Write `metrics.json` of every answered model and the report, print one table, and judge a quantized model."""
     metrics = {}
     for name in config.infer.models:
         folder = config.predictions_dir(name)
@@ -25,6 +26,7 @@ def run(config: Config) -> None:
     artifacts.write_run_manifest(config.run_dir)
     print_table(rows, f"{config.name}: split {config.evaluate.split}")
     logger.info("report: %s", report)
+    check_quantized(metrics, config.quantize)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from pydantic import Field
 from eshop_ray.config.base import PositiveInt, Section, Share
 from eshop_ray.config.experiment import ExperimentSection, MergeSection, SearchSection
 from eshop_ray.config.nightly import CatalogConfig, EnrichConfig, ReviewsConfig, TableConfig
+from eshop_ray.config.quantization import QuantizeSection
 from eshop_ray.config.training import LoraSection, TrackingConfig, TrainConfig
 
 
@@ -63,8 +64,9 @@ class InferConfig(Section):
     engine: Literal["vllm", "serve", "oracle", "simulated"] = "vllm"
     """`vllm` in the pipeline; `serve`, the shared Ray Serve deployment; `oracle`, which answers with the gold target:
     every metric must then be 1.0; `simulated`, which makes answers up, for tests of all that is not the model."""
-    models: tuple[Literal["base", "merged"], ...] = ("base", "merged")
-    """Which models answer; the base model's files stand under `base/` in the run directory."""
+    models: tuple[Literal["base", "merged", "quantized"], ...] = ("base", "merged")
+    """Which models answer, `quantized` being what `quantize` made. The base's files stand under `base/` in the run
+    directory, those of the quantized model under `quantized_answers/`."""
     temperature: Annotated[float, Field(ge=0)] = 0.0
     """0 takes the likeliest token."""
     constrained: bool = True
@@ -151,6 +153,7 @@ class Config(Section):
     experiment: ExperimentSection = ExperimentSection()
     merge: MergeSection = MergeSection()
     search: SearchSection = SearchSection()
+    quantize: QuantizeSection = QuantizeSection()
     infer: InferConfig = InferConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     catalog: CatalogConfig = CatalogConfig()
@@ -172,8 +175,8 @@ class Config(Section):
         return Path(own).expanduser().absolute() if own else self.run_dir / "records"
 
     def model_run_dir(self, model: str) -> Path:
-        """Where a model's answers and scores stand: the tuned model's in the run directory, the base's below it."""
-        return self.run_dir / "base" if model == "base" else self.run_dir
+        """Where a model's answers and scores stand: the tuned model's in the run directory, the others' below it."""
+        return self.run_dir / {"base": "base", "quantized": "quantized_answers"}.get(model, ".")
 
     @property
     def table_uri(self) -> str:
