@@ -8,8 +8,16 @@ import numpy as np
 import pytest
 
 from eshop_ray.errors import UserError
-from eshop_ray.metrics import get_metric
-from eshop_ray.metrics.bootstrap import interval, is_clearly_better
+from eshop_ray.metrics import bootstrap, get_metric
+
+
+def interval(metric, targets, answers, **settings):
+    return bootstrap.interval(metric, get_metric(metric).count_rows(targets, answers), **settings)
+
+
+def is_clearly_better(metric, targets, one, other, seed):
+    counts = (get_metric(metric).count_rows(targets[: len(answers)], answers) for answers in (one, other))
+    return bootstrap.is_clearly_better(metric, *counts, seed=seed)
 
 
 def make_answers(num_rows, share, seed=0):
@@ -64,7 +72,7 @@ def test_better_on_the_same_rows_is_clear_where_the_intervals_overlap():
     """The pairing: rows that are hard for both do not blur the difference."""
     targets, worse = make_answers(400, 0.5)
     better = [1 if row % 16 == 0 else answer for row, answer in enumerate(worse)]
-    assert interval("accuracy", targets, better, 0)[0] < interval("accuracy", targets, worse, 0)[1]
+    assert interval("accuracy", targets, better, seed=0)[0] < interval("accuracy", targets, worse, seed=0)[1]
     assert is_clearly_better("accuracy", targets, better, worse, seed=0)
     assert not is_clearly_better("accuracy", targets, worse, better, seed=0)
 
@@ -110,5 +118,5 @@ def test_a_test_set_takes_milliseconds():
 def test_bad_input_is_named():
     with pytest.raises(UserError, match="unknown metric"):
         interval("acuracy", [1], [1], seed=0)
-    with pytest.raises(ValueError, match="zip"):
+    with pytest.raises(ValueError, match="2 rows cannot be paired with 1"):
         is_clearly_better("accuracy", [1, 1], [1, 1], [1], seed=0)

@@ -14,7 +14,9 @@ from eshop_ray.evaluation.evaluate import Row, read_groups, score_group
 from eshop_ray.experiments.confirm import Search, build_chain, derive_merge, read_search
 from eshop_ray.experiments.launch import ANSWER, Chain, needs_of_inference, run_chains
 from eshop_ray.experiments.members import MIXED, Member, derive_run
+from eshop_ray.metrics import get_metric
 from eshop_ray.metrics.bootstrap import interval, is_clearly_better
+from eshop_ray.metrics.metric import Numbers
 from eshop_ray.models import fetch_model
 from eshop_ray.schema import decode
 from eshop_ray.training.trainer import HISTORY
@@ -106,14 +108,13 @@ def compare_answers(answers: Answers, seed: int) -> dict[str, Any]:
     """
     shared = set.intersection(*({row["id"] for row in rows} for rows in answers.values()))
     kept = {strategy: [row for row in rows if row["id"] in shared] for strategy, rows in answers.items()}
-    scored = {strategy: _score(rows, seed) for strategy, rows in kept.items()}
-    best = max(scored, key=lambda strategy: scored[strategy]["score"])
-    metric, targets = kept[best][0]["metric"], [decode(row["target"]) for row in kept[best]]
+    groups = {strategy: score_group(rows) for strategy, rows in kept.items()}
+    best = max(groups, key=lambda strategy: groups[strategy]["score"])
+    metric = groups[best]["metric"]
+    counts = {strategy: _count(metric, rows) for strategy, rows in kept.items()}
+    scored = {strategy: _add_interval(groups[strategy], counts[strategy], seed) for strategy in kept}
     others = [strategy for strategy in kept if strategy != best]
-    is_clear = all(
-        is_clearly_better(metric, targets, _read_predictions(kept[best]), _read_predictions(kept[other]), seed)
-        for other in others
-    )
+    is_clear = all(is_clearly_better(metric, counts[best], counts[other], seed) for other in others)
     return {"metric": metric, "num_rows": len(shared), "strategies": scored, "best": best, "is_clear": is_clear}
 
 
@@ -151,12 +152,11 @@ def word_verdict(tasks: Mapping[str, Any], means: Mapping[str, float | None], se
     return f"The best mean score has {best}, {known[best]:.3f} ({others}); it is {where}{gate}."
 
 
-def _score(rows: Sequence[Row], seed: int) -> dict[str, Any]:
-    group = score_group(rows)
-    targets = [decode(row["target"]) for row in rows]
-    low, high = interval(group["metric"], targets, _read_predictions(rows), seed)
+def _add_interval(group: Mapping[str, Any], counts: Numbers, seed: int) -> dict[str, Any]:
+    low, high = interval(group["metric"], counts, seed)
     return {"score": group["score"], "low": low, "high": high, "num_errors": group["num_errors"]}
 
 
-def _read_predictions(rows: Sequence[Row]) -> list[Any]:
-    return [decode(row["prediction"]) for row in rows]
+def _count(metric: str, rows: Sequence[Row]) -> Numbers:
+    targets, predictions = ([decode(row[name]) for row in rows] for name in ("target", "prediction"))
+    return get_metric(metric).count_rows(targets, predictions)
