@@ -1,0 +1,136 @@
+"""A model in 8 bits by its job, then answers and scores beside its parent's; what cannot be done costs nothing."""
+
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from eshop_ray import artifacts
+from eshop_ray.config import load_config
+from eshop_ray.models import find_model, model_digest
+from eshop_ray.schema import PREDICTION_SCHEMA, encode
+from jobs import batch_infer, evaluate, prepare_data, quantize
+from jobs._main import main
+
+QUERIES = [
+    f"{colour}\tB-color\n{thing}\tB-core_product_type\n" for colour in ("red", "blue") for thing in ("mug", "tent")
+]
+
+
+@pytest.fixture
+def config_path(tmp_path, tiny_model_dir):
+    """A run whose base is quantized: it needs no training."""
+    for split in ("train", "dev"):
+        (tmp_path / f"{split}.conll").write_text("\n".join(QUERIES))
+    config = {
+        "name": "run",
+        "run_root": str(tmp_path / "runs"),
+        "model": {"source": str(tiny_model_dir)},
+        "data": {"root": str(tmp_path), "sources": [{"format": "queryner", "path": "{split}.conll"}]},
+        "quantize": {"model": "base"},
+        "infer": {"engine": "oracle", "models": ["base", "quantized"]},
+    }
+    path = tmp_path / "run.yaml"
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+@pytest.fixture
+def run(config_path, capsys):
+    """Return a function that runs a job and returns its exit status and its message."""
+
+    def run_job(job, *overrides):
+        with pytest.raises(SystemExit) as stopped:
+            main(job.run, [str(config_path), *overrides])
+        return stopped.value.code, capsys.readouterr().err
+
+    return run_job
+
+
+def read_weights(folder):
+    return load_file(folder / "quantized" / "model.safetensors")
+
+
+def test_model_is_written_once_and_again_when_something_changed(run, config_path, tiny_model_dir):
+    assert run(quantize)[0] == 0
+    config = load_config(config_path, [])
+    manifest = artifacts.read_manifest(config.run_dir / "quantized", job="quantize")
+    assert manifest.parents == {"base": model_digest(tiny_model_dir)}
+    assert find_model(config, "quantized") == config.run_dir / "quantized"
+    lineage = json.loads((config.run_dir / "manifest.json").read_text())["artifacts"]
+    assert lineage["quantized"]["digest"] == manifest.digest
+    before = (config.run_dir / "quantized" / "model.safetensors").stat().st_mtime_ns
+    assert run(quantize, "quantize.max_lost_share=0.5")[0] == 0
+    assert (config.run_dir / "quantized" / "model.safetensors").stat().st_mtime_ns == before
+    assert run(quantize, "quantize.ignore=['*.mlp.*']")[0] == 0
+    kinds = {name.split(".")[-2] for name, tensor in read_weights(config.run_dir).items() if tensor.dtype == torch.int8}
+    assert kinds == {"q_proj", "k_proj", "v_proj", "o_proj"}
+
+
+def test_what_is_refused_leaves_the_earlier_model(run, config_path):
+    folder = load_config(config_path, []).run_dir / "quantized"
+    run(quantize)
+    before = artifacts.hash_files(folder)
+    for overrides, message in {
+        ("quantize.model=merged",): "merged is missing or incomplete; run `python -m jobs.merge_lora`",
+        ("quantize.model=merged", f"model.merged_dir={folder}"): f"model {folder} is quantized already",
+        ("quantize.scheme=w4a4",): "`quantize.scheme`",
+        ("quantize.shceme=w8a8",): "unknown key `quantize.shceme`; did you mean `quantize.scheme`?",
+        ("quantize.ignore=[head]",): "`quantize.ignore`: no linear layer of",
+    }.items():
+        status, error = run(quantize, *overrides)
+        assert status == 2
+        assert message in error
+        assert "Traceback" not in error
+    assert artifacts.hash_files(folder) == before
+
+
+def test_answers_are_not_asked_of_a_model_that_is_not_there(run, config_path):
+    folder = load_config(config_path, []).records_dir
+    folder.mkdir(parents=True)
+    artifacts.write_manifest(folder, "records", "inputs", {})
+    status, error = run(batch_infer)
+    assert status == 2
+    assert "quantized is missing or incomplete; run `python -m jobs.quantize`" in error
+
+
+def write_predictions(config, model, num_right):
+    row = {"task": "multiple_choice", "group": "quiz", "metric": "accuracy", "target": encode(1)}
+    rows = [{**row, "id": str(index), "prediction": encode(int(index < num_right))} for index in range(10)]
+    folder = config.predictions_dir(model)
+    folder.mkdir(parents=True)
+    pq.write_table(pa.Table.from_pylist(rows, schema=PREDICTION_SCHEMA), folder / "part-0.parquet")
+    details = {"model_dir": model, "engine": "oracle", "split": "dev"}
+    artifacts.write_manifest(folder, "predictions", "inputs", {}, details)
+
+
+def test_loss_that_is_too_large_is_told_after_the_report(run, config_path):
+    config = load_config(config_path, [])
+    for model, num_right in {"base": 8, "quantized": 7}.items():
+        write_predictions(config, model, num_right)
+    status, error = run(evaluate)
+    assert status == 2
+    assert "not promoted: it costs quiz 12.5% (0.800 -> 0.700) of the score of `base`, and 5.0% are allowed" in error
+    assert (config.run_dir / "report.html").is_file()
+    scores = {
+        name: json.loads((config.model_run_dir(name) / "metrics.json").read_text()) for name in config.infer.models
+    }
+    assert {name: metrics["score"] for name, metrics in scores.items()} == {"base": 0.8, "quantized": 0.7}
+    assert run(evaluate, "quantize.max_lost_share=0.13")[0] == 0
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_session")
+def test_from_files_to_scores(run, config_path):
+    for job in (prepare_data, quantize, batch_infer, evaluate):
+        assert run(job)[0] == 0
+    config = load_config(config_path, [])
+    predictions = artifacts.read_manifest(config.predictions_dir("quantized"), job="batch_infer")
+    quantized = artifacts.read_manifest(config.run_dir / "quantized", job="quantize")
+    assert predictions.parents["model"] == quantized.digest
+    assert (config.run_dir / "quantized_answers" / "metrics.json").is_file()
+    assert not artifacts.find_changes(config.run_dir / "quantized", quantized)
