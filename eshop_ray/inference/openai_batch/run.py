@@ -1,0 +1,176 @@
+"""A batch from its file to its answers, in constant memory, going on from whatever stands there already.
+
+input --scan--> chunks --plan--> chunks that lack something --read--> requests --engine--> answers --write--> output
+output, error file --------^                                                                             +--> error file
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import ray.data
+from numpy.typing import NDArray
+from ray.data import Dataset, ExecutionResources
+
+from eshop_ray.config import InferConfig
+from eshop_ray.data.files import resolve
+from eshop_ray.errors import UserError
+from eshop_ray.inference.base import build_engine
+from eshop_ray.inference.batch import CALLS_PER_BLOCK
+from eshop_ray.inference.openai_batch.ledger import Ledger, Settled
+from eshop_ray.inference.openai_batch.requests import REQUEST_SCHEMA, Rules, make_duplicate, read_request
+from eshop_ray.inference.openai_batch.results import RESULT_SCHEMA, write_results
+from eshop_ray.inference.openai_batch.source import BLANK, Chunk, Source, read_chunk, scan_source, show
+from eshop_ray.inference.stage import user_errors
+from eshop_ray.progress import watch
+from eshop_ray.schema import decode, encode
+
+logger = logging.getLogger(__name__)
+
+STREAM_BYTES = 256 << 20
+"""Object store that requests and answers on their way may take."""
+
+DONE, OPEN, DUPLICATE = 0, 1, 2
+"""What is to be done about a line: nothing, ask, refuse."""
+
+States = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What is left to do."""
+
+    path: str
+    """The input."""
+    work: list[str]
+    """One JSON text for each chunk that lacks something: the chunk, and what is to be done about each line."""
+    num_open: int
+    """Lines without a result."""
+    counts: dict[str, int]
+    """Results that stand already: `num_answered`, `num_failed`."""
+
+
+def look_through(path: str, infer: InferConfig) -> Source:
+    """Look through the input.
+
+    Raises:
+        UserError: if it cannot be read, or the engine has no answers to it.
+    """
+    if infer.engine == "oracle":
+        raise UserError("infer.engine=oracle answers with gold targets, and a batch has none; use vllm or serve")
+    return scan_source(resolve(".", path), CALLS_PER_BLOCK * infer.batch_size)
+
+
+def open_batch(ledger: Ledger, source: Source, infer: InferConfig, identity: Mapping[str, Any]) -> Batch:
+    """Find out what an earlier run has left to do.
+
+    Args:
+        ledger: The opened output.
+        source: The input.
+        infer: Settings of the engine, to be noted.
+        identity: What answers depend on beside the input, such as the model's digest.
+
+    Raises:
+        UserError: if the input or anything of the identity is not what the output was begun with.
+    """
+    shown = show(source.path)
+    ledger.begin({"input": source.digest, **identity}, {"path": shown, "infer": infer.model_dump(mode="json")})
+    settled = ledger.read()
+    states = find_states(source, settled)
+    work = list(plan_work(source.chunks, states))
+    num_lines, num_open = int((source.keys != BLANK).sum()), int((states != DONE).sum())
+    if not num_lines:
+        logger.info("%s: empty, there is nothing to answer", shown)
+    elif num_open < num_lines:
+        logger.info("%s: %d of %d requests have their result already", shown, num_lines - num_open, num_lines)
+    counts = {"num_answered": len(settled.answered), "num_failed": len(settled.failed)}
+    return Batch(source.path, work, num_open, counts)
+
+
+def find_states(source: Source, settled: Settled) -> States:
+    """Return for each line of the input what is to be done about it."""
+    states = np.full(len(source.keys), DUPLICATE, np.uint8)
+    firsts = np.unique(source.keys, return_index=True)[1]
+    states[firsts] = np.where(np.isin(source.keys[firsts], settled.answered), DONE, OPEN)
+    states[source.keys == BLANK] = DONE
+    states[settled.failed[settled.failed <= len(states)] - 1] = DONE
+    return states
+
+
+def plan_work(chunks: Sequence[Chunk], states: States) -> Iterator[str]:
+    """Yield a chunk and the states of its lines, for those that lack something."""
+    for chunk in chunks:
+        part = states[chunk.first_line - 1 : chunk.first_line - 1 + chunk.num_lines]
+        if part.any():
+            yield encode({"chunk": asdict(chunk), "states": part.tobytes().hex()})
+
+
+def answer_batch(batch: Batch, ledger: Ledger, infer: InferConfig, model_dir: Path, rules: Rules) -> Counter[str]:
+    """Answer what is left, write each block of results as it comes, and return `num_answered` and `num_failed` in all.
+
+    Every line that is not blank ends as one line of the output or of the error file.
+    """
+    counts = Counter(batch.counts)
+    if batch.num_open:
+        engine = build_engine(infer, model_dir)
+        with user_errors(), watch(f"answering {Path(show(batch.path)).name}", batch.num_open) as board:
+            results = add_results(engine(read_requests(batch, rules)), rules.served_names[0], board)
+            for block in results.iter_batches(batch_size=None, batch_format="pyarrow"):
+                counts.update(ledger.append(block))
+    ledger.finish(counts)
+    return counts
+
+
+def read_requests(batch: Batch, rules: Rules) -> Dataset:
+    """Return the requests without a result, in columns of `REQUEST_SCHEMA`; each chunk is read when its turn comes."""
+
+    def read(block: pa.Table) -> Iterator[pa.Table]:  # of a function that returns, Ray Data would hide a UserError
+        for text in block["work"].to_pylist():
+            yield pa.Table.from_pylist(list(read_rows(batch.path, decode(text), rules)), schema=REQUEST_SCHEMA)
+
+    chunks = ray.data.from_arrow([pa.table({"work": [text]}) for text in batch.work])
+    return chunks.map_batches(read, batch_format="pyarrow", batch_size=None)
+
+
+def read_rows(path: str, work: dict[str, Any], rules: Rules) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a chunk's lines that lack something."""
+    states = bytes.fromhex(work["states"])
+    for state, (number, line) in zip(states, read_chunk(path, Chunk(**work["chunk"])), strict=True):
+        if state != DONE:
+            yield read_request(line, number, rules) if state == OPEN else make_duplicate(line, number)
+
+
+def add_results(answers: Dataset, model: str, board: Any) -> Dataset:
+    """Turn answers into lines.
+
+    Args:
+        answers: What an engine makes of `REQUEST_SCHEMA`.
+        model: Name that answers give as theirs.
+        board: Where progress is added.
+
+    Returns:
+        Columns of `RESULT_SCHEMA`.
+    """
+
+    def write(block: pa.Table) -> pa.Table:
+        if not block.num_rows:  # Ray may leave out an empty block's columns
+            return RESULT_SCHEMA.empty_table()
+        results = write_results(block, model)
+        board.add.remote(rows=block.num_rows, **count_work(block))
+        return results
+
+    results = answers.map_batches(write, batch_format="pyarrow", batch_size=None)
+    results.context.execution_options.resource_limits = ExecutionResources(object_store_memory=STREAM_BYTES)
+    return results
+
+
+def count_work(answers: pa.Table) -> dict[str, int]:
+    """Return the tokens and failures of a block, for its progress."""
+    names = ("num_input_tokens", "num_generated_tokens")
+    tokens = sum(sum(count or 0 for count in answers[name].to_pylist()) for name in names)
+    return {"tokens": tokens, "errors": answers.num_rows - answers["error"].null_count}

@@ -1,0 +1,196 @@
+"""What a rerun finds: the input in chunks, what stands in the output already, and what is left to do."""
+
+import json
+from pathlib import Path
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+from eshop_ray.errors import UserError
+from eshop_ray.inference.openai_batch.ledger import Ledger
+from eshop_ray.inference.openai_batch.requests import Rules
+from eshop_ray.inference.openai_batch.results import RESULT_SCHEMA
+from eshop_ray.inference.openai_batch.run import find_states, plan_work, read_rows
+from eshop_ray.inference.openai_batch.source import read_chunk, scan_source
+from eshop_ray.schema import decode
+
+RULES = Rules(("shop",), {"temperature": 1.0, "max_tokens": 256})
+IDENTITY = {"input": "1", "model": "2"}
+
+
+def request(custom_id):
+    body = {"messages": [{"role": "user", "content": "scarf"}]}
+    return json.dumps({"custom_id": custom_id, "method": "POST", "url": "/v1/chat/completions", "body": body})
+
+
+def answered(custom_id):
+    return json.dumps({"custom_id": custom_id, "error": None}) + "\n"
+
+
+def failed(line, custom_id=None):
+    return json.dumps({"custom_id": custom_id, "error": {"line": line}}) + "\n"
+
+
+@pytest.fixture
+def place(tmp_path):
+    (tmp_path / "in.jsonl").write_text("\n".join([request("a"), "", "{", request("b"), request("a"), request("c")]))
+    return tmp_path
+
+
+def open_ledger(place):
+    return Ledger(place / "out.jsonl", place / "out.errors.jsonl")
+
+
+def find_left(place, lines_per_chunk=2):
+    """(line, custom_id, error code) of what is left to do, chunk by chunk."""
+    source = scan_source(str(place / "in.jsonl"), lines_per_chunk)
+    with open_ledger(place) as ledger:
+        states = find_states(source, ledger.read())
+    rows = [list(read_rows(source.path, decode(work), RULES)) for work in plan_work(source.chunks, states)]
+    return [[(row["line"], row["id"], (row["error"] or "").partition(":")[0]) for row in part] for part in rows]
+
+
+def test_first_run_has_every_line_to_do(place):
+    assert find_left(place) == [
+        [(1, "a", "")],
+        [(3, None, "invalid_json_line"), (4, "b", "")],
+        [(5, "a", "duplicate_custom_id"), (6, "c", "")],
+    ]
+
+
+def test_rerun_has_what_is_missing(place):
+    (place / "out.jsonl").write_text(answered("c") + answered("a"))
+    (place / "out.errors.jsonl").write_text(failed(3))
+    assert find_left(place) == [[(4, "b", "")], [(5, "a", "duplicate_custom_id")]]
+    (place / "out.errors.jsonl").write_text(failed(3) + failed(5, "a") + failed(4, "b"))
+    assert find_left(place) == []
+
+
+def test_duplicate_that_failed_says_nothing_of_the_first(place):
+    (place / "out.errors.jsonl").write_text(failed(5, "a"))
+    assert find_left(place)[0] == [(1, "a", "")]
+
+
+def test_line_that_was_cut_off_is_dropped(place):
+    (place / "out.jsonl").write_text(answered("a") + answered("b")[:-1])
+    assert [row for part in find_left(place) for row in part if row[1] == "b"] == [(4, "b", "")]
+    assert (place / "out.jsonl").read_text() == answered("a")
+
+
+@pytest.mark.parametrize("junk", ["5\n", "\0\n", '{"custom_id": 5, "error": null}\n', '{"error": null}\n'])
+def test_line_of_somebody_else_is_named(place, junk):
+    (place / "out.jsonl").write_text(answered("a") + junk)
+    with pytest.raises(UserError, match=r"out\.jsonl:2: is no line that this job writes"):
+        find_left(place)
+
+
+def test_chunks_are_the_file(place):
+    content = (place / "in.jsonl").read_bytes()
+    for ending in (b"", b"\n", b"\n\n", b"\r\n"):
+        (place / "in.jsonl").write_bytes(content + ending)
+        for lines_per_chunk in (1, 2, 100):
+            source = scan_source(str(place / "in.jsonl"), lines_per_chunk)
+            lines = [line for chunk in source.chunks for line in read_chunk(source.path, chunk)]
+            expected = (content + ending).removesuffix(b"\n").split(b"\n")
+            assert lines == list(enumerate(expected, start=1))
+            assert len(source.keys) == len(lines)
+
+
+@pytest.mark.parametrize("content", ["", "\n \n\r\n"])
+def test_input_without_a_request(place, content):
+    (place / "in.jsonl").write_text(content)
+    assert find_left(place) == []
+
+
+def test_long_lines_make_small_chunks(place, monkeypatch):
+    monkeypatch.setattr("eshop_ray.inference.openai_batch.source.CHUNK_BYTES", 1)
+    assert len(scan_source(str(place / "in.jsonl"), 100).chunks) == 6
+
+
+def test_input_that_changes_meanwhile_is_noticed(place):
+    source = scan_source(str(place / "in.jsonl"), 2)
+    (place / "in.jsonl").write_text((place / "in.jsonl").read_text().replace("scarf", "shawl"))
+    with pytest.raises(UserError, match=r"in\.jsonl: changed while it was being answered"):
+        list(read_chunk(source.path, source.chunks[0]))
+    (place / "in.jsonl").unlink()
+    with pytest.raises(UserError, match=r"in\.jsonl: cannot be read"):
+        list(read_chunk(source.path, source.chunks[0]))
+
+
+def test_input_that_cannot_be_read(place):
+    with pytest.raises(UserError, match=r"none\.jsonl: cannot be read"):
+        scan_source(str(place / "none.jsonl"), 2)
+    with pytest.raises(UserError, match=r"in\.jsonl\.gz: is packed; unpack it first"):
+        scan_source(str(place / "in.jsonl.gz"), 2)
+
+
+def test_input_in_an_object_store(place, monkeypatch):
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    endpoint = "http://{}:{}".format(*server.get_host_and_port())
+    for name, value in {"ACCESS_KEY_ID": "test", "SECRET_ACCESS_KEY": "test", "REGION": "us-east-1"}.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    try:
+        client = boto3.client("s3", region_name="us-east-1", endpoint_url=endpoint)
+        client.create_bucket(Bucket="shop")
+        client.upload_file(str(place / "in.jsonl"), "shop", "in.jsonl")
+        here, there = (scan_source(path, 2) for path in (str(place / "in.jsonl"), "s3://shop/in.jsonl"))
+        assert (here.digest, here.chunks) == (there.digest, there.chunks)
+        assert list(read_chunk(there.path, there.chunks[1])) == list(read_chunk(here.path, here.chunks[1]))
+    finally:
+        server.stop()
+
+
+def test_output_is_added_to(place):
+    import pyarrow as pa
+
+    for _ in range(2):
+        with open_ledger(place) as ledger:
+            rows = [{"is_error": False, "text": "é"}, {"is_error": True, "text": "b"}, {"is_error": False, "text": "c"}]
+            counts = ledger.append(pa.Table.from_pylist(rows, schema=RESULT_SCHEMA))
+            assert counts == {"num_answered": 2, "num_failed": 1}
+    assert (place / "out.jsonl").read_text() == "é\nc\n" * 2
+    assert (place / "out.errors.jsonl").read_text() == "b\n" * 2
+
+
+def test_rerun_with_something_else_is_refused(place):
+    with open_ledger(place) as ledger:
+        ledger.begin(IDENTITY, {"path": "in.jsonl"})
+    with open_ledger(place) as ledger:
+        ledger.begin({**IDENTITY, "model": "3"}, {})  # nothing was written yet
+    (place / "out.jsonl").write_text(answered("a"))
+    with open_ledger(place) as ledger, pytest.raises(UserError, match=r"was begun with another input and another mod"):
+        ledger.begin({"input": "4", "model": "4"}, {})
+    with open_ledger(place) as ledger:
+        ledger.begin({**IDENTITY, "model": "3"}, {})
+        ledger.finish({"num_answered": 1})
+    manifest = json.loads((place / "out.jsonl.manifest.json").read_text())
+    assert (manifest["model"], manifest["counts"], manifest["is_complete"]) == ("3", {"num_answered": 1}, True)
+
+
+def test_files_of_somebody_else_are_left_alone(place):
+    (place / "out.jsonl").write_text("precious\n")
+    with (
+        open_ledger(place) as ledger,
+        pytest.raises(UserError, match=r"is not empty, and has no out\.jsonl\.man"),
+    ):
+        ledger.begin(IDENTITY, {})
+    assert (place / "out.jsonl").read_text() == "precious\n"
+
+
+def test_only_one_run_at_a_time(place):
+    with open_ledger(place), pytest.raises(UserError, match="another run is writing it"), open_ledger(place):
+        pass
+    with open_ledger(place):
+        pass
+
+
+def test_places_that_cannot_be_written(place):
+    with pytest.raises(UserError, match="output and error file are the same"), Ledger(place / "a", place / "a"):
+        pass
+    with pytest.raises(UserError, match="needs a local path"), Ledger(Path("s3://shop/a"), place / "b"):
+        pass
+    with pytest.raises(UserError, match="cannot be written"), Ledger(place / "in.jsonl" / "a", place / "b"):
+        pass

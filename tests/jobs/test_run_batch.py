@@ -1,0 +1,126 @@
+"""`jobs.run_batch` from a shell: killed at any moment, the same command goes on; what can be mended says how."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from jobs import run_batch
+
+ROOT = Path(__file__).resolve().parents[2]
+NUM_REQUESTS = 120
+
+
+def request(custom_id):
+    body = {"model": "shop", "messages": [{"role": "user", "content": f"wool scarf {custom_id}"}]}
+    return json.dumps({"custom_id": custom_id, "method": "POST", "url": "/v1/chat/completions", "body": body}) + "\n"
+
+
+@pytest.fixture
+def place(tmp_path):
+    (tmp_path / "in.jsonl").write_text("".join(request(f"r{index}") for index in range(NUM_REQUESTS)) + "{\n")
+    return tmp_path
+
+
+def arguments(place, *more):
+    settings = ["infer.engine=simulated", "infer.batch_size=4", f"run_root={place}/runs"]
+    return [
+        f"{place}/in.jsonl",
+        f"{place}/out.jsonl",
+        "--served-model-name",
+        "shop",
+        "--max-tokens=8",
+        *settings,
+        *more,
+    ]
+
+
+def start(place, *more):
+    command = [sys.executable, "-m", "jobs.run_batch", *arguments(place, *more)]
+    return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+
+def read(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.mark.ray
+def test_killed_batch_goes_on(place):
+    output = place / "out.jsonl"
+    killed = start(place, "infer.engine_kwargs.rows_per_second=20")
+    deadline = time.monotonic() + 120
+    while not output.exists() or output.read_bytes().count(b"\n") < 16:
+        assert killed.poll() is None, killed.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.communicate()
+    kept = output.read_bytes()
+    assert kept.count(b"\n") < NUM_REQUESTS
+    output.write_bytes(kept + b'{"id": "batch_req_1", "custom_id": "r119", "resp')
+
+    rerun = start(place)
+    said = rerun.communicate(timeout=300)[1]
+    assert rerun.returncode == 0, said
+    assert output.read_bytes().startswith(kept)
+    ids = Counter(one["custom_id"] for one in read(output))
+    assert ids == Counter(f"r{index}" for index in range(NUM_REQUESTS))
+    assert [one["error"]["line"] for one in read(place / "out.errors.jsonl")] == [NUM_REQUESTS + 1]
+    assert f"{NUM_REQUESTS + 1} requests have their result already" in said
+    assert "num_answered                           120" in said
+    assert "wool" not in said
+
+
+@pytest.fixture
+def refuse(place, capsys, monkeypatch):
+    """Return a function that gives a command, which must fail before anything starts, and returns its message."""
+
+    def call(*more):
+        monkeypatch.setattr(run_batch, "start_engine", lambda *_: pytest.fail("an engine was started"))
+        with pytest.raises(SystemExit) as stopped:
+            run_batch.command(arguments(place, *more))
+        assert stopped.value.code == 2
+        return capsys.readouterr().err.partition("error: ")[2]
+
+    return call
+
+
+def test_missing_input(refuse, place):
+    (place / "in.jsonl").unlink()
+    assert f"{place}/in.jsonl: cannot be read" in refuse()
+    assert not (place / "out.jsonl").exists()
+
+
+def test_input_or_model_that_changed(refuse, place, tiny_model_dir, monkeypatch):
+    monkeypatch.setattr(run_batch, "start_engine", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        run_batch.command(arguments(place))
+    (place / "out.jsonl").write_text('{"custom_id": "r0", "error": null}\n')
+    message = refuse("infer.engine=vllm", f"--model={tiny_model_dir}")
+    assert f"{place}/out.jsonl was begun with another model; name another output, or delete" in message
+    assert "was begun with another max_tokens" in refuse("--max-tokens=9")
+    (place / "in.jsonl").write_text(request("a"))
+    assert "was begun with another input;" in refuse()
+
+
+def test_settings_that_make_no_sense(refuse, place):
+    assert "infer.engine=oracle answers with gold targets" in refuse("infer.engine=oracle")
+    assert "unknown key `infer.engin`" in refuse("infer.engin=vllm")
+    assert "--max-tokens 0" in refuse("--max-tokens=0")
+    assert "output and error file are the same" in refuse("--errors", f"{place}/out.jsonl")
+    assert "none.yaml: No such file" in refuse("--config", "none.yaml")
+
+
+def test_complete_batch_starts_nothing(place, monkeypatch):
+    (place / "in.jsonl").write_text("\n")
+    monkeypatch.setattr(run_batch, "start_engine", lambda *_: pytest.fail("an engine was started"))
+    with pytest.raises(SystemExit) as stopped:
+        run_batch.command(arguments(place))
+    assert stopped.value.code == 0
+    assert (place / "out.jsonl").read_bytes() == b""
