@@ -16,16 +16,16 @@ from eshop_ray.schema import PREDICTION_SCHEMA, encode
 from jobs import batch_infer, evaluate, prepare_data, quantize
 from jobs._main import main
 
-QUERIES = [
-    f"{colour}\tB-color\n{thing}\tB-core_product_type\n" for colour in ("red", "blue") for thing in ("mug", "tent")
-]
+COLOURS = {"train": ("red", "blue"), "dev": ("grey", "black")}
+THINGS = ("mug", "tent")
 
 
 @pytest.fixture
 def config_path(tmp_path, tiny_model_dir):
     """A run whose base is quantized: it needs no training."""
-    for split in ("train", "dev"):
-        (tmp_path / f"{split}.conll").write_text("\n".join(QUERIES))
+    for split, colours in COLOURS.items():
+        queries = [f"{colour}\tB-color\n{thing}\tB-core_product_type\n" for colour in colours for thing in THINGS]
+        (tmp_path / f"{split}.conll").write_text("\n".join(queries))
     config = {
         "name": "run",
         "run_root": str(tmp_path / "runs"),
@@ -127,7 +127,8 @@ def test_loss_that_is_too_large_is_told_after_the_report(run, config_path):
 @pytest.mark.usefixtures("ray_session")
 def test_from_files_to_scores(run, config_path):
     for job in (prepare_data, quantize, batch_infer, evaluate):
-        assert run(job)[0] == 0
+        status, error = run(job)
+        assert status == 0, error
     config = load_config(config_path, [])
     predictions = artifacts.read_manifest(config.predictions_dir("quantized"), job="batch_infer")
     quantized = artifacts.read_manifest(config.run_dir / "quantized", job="quantize")
