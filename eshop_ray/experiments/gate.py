@@ -4,10 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import fmean
 
-Scores = Mapping[str, float]
-"""Task -> score between 0 and 1."""
-
-_ROUNDING = 1e-9
+from eshop_ray.evaluation.gate import Scores, is_allowed, measure_lost, word_costs
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +19,6 @@ class Choice:
     """One sentence for people."""
 
 
-def measure_lost(scores: Scores, single_scores: Scores) -> dict[str, float]:
-    """Return the share of each task's single score that a merge costs; a task whose own adapter scores 0 loses none."""
-    return {task: (own - scores[task]) / own if own else 0.0 for task, own in single_scores.items()}
-
-
 def choose(candidates: Mapping[str, Scores], single_scores: Scores, max_lost_share: float) -> Choice:
     """Choose the best mean score among the merges that pass, or, if none does, the one whose worst loss is smallest.
 
@@ -37,12 +29,12 @@ def choose(candidates: Mapping[str, Scores], single_scores: Scores, max_lost_sha
     """
     lost = {name: measure_lost(scores, single_scores) for name, scores in candidates.items()}
     worst = {name: max(shares.values()) for name, shares in lost.items()}
-    passed = [name for name in candidates if worst[name] <= max_lost_share + _ROUNDING]
+    passed = [name for name in candidates if is_allowed(worst[name], max_lost_share)]
     if passed:
         name = max(passed, key=lambda name: fmean(candidates[name].values()))
         return Choice(name, True, lost[name], _word_promoted(name, lost[name], max_lost_share))
     name = min(candidates, key=lambda name: worst[name])
-    verdict = _word_rejected(name, candidates[name], single_scores, lost[name], max_lost_share)
+    verdict = _word_rejected(name, candidates[name], single_scores, max_lost_share)
     return Choice(name, False, lost[name], verdict)
 
 
@@ -56,12 +48,8 @@ def _word_promoted(name: str, lost: Scores, max_lost_share: float) -> str:
     )
 
 
-def _word_rejected(name: str, scores: Scores, single_scores: Scores, lost: Scores, max_lost_share: float) -> str:
-    costs = ", ".join(
-        f"{task} {share:.1%} ({single_scores[task]:.3f} -> {scores[task]:.3f})"
-        for task, share in sorted(lost.items(), key=lambda item: -item[1])
-        if share > max_lost_share + _ROUNDING
-    )
+def _word_rejected(name: str, scores: Scores, single_scores: Scores, max_lost_share: float) -> str:
+    costs = word_costs(scores, single_scores, max_lost_share)
     return (
         f"No merge is promoted: even {name}, the one that costs its worst task least, costs {costs} of the score of "
         f"the task's own adapter, and {max_lost_share:.1%} are allowed."
