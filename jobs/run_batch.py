@@ -51,7 +51,8 @@ def read_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace
     parser.add_argument("--errors", type=Path, help="where failures are added; OUT.errors.jsonl unless named")
     parser.add_argument("--config", default=str(CONFIG), help="YAML file with settings of model, engine and Ray")
     parser.add_argument("--model", help="folder or name of the model, instead of `model.source`")
-    parser.add_argument("--served-model-name", nargs="+", help="values of `model` in requests; --model unless named")
+    name = "value of `model` in requests, may be given more than once; --model unless named"
+    parser.add_argument("--served-model-name", action="append", help=name)
     parser.add_argument("--max-tokens", type=int, default=DEFAULT_MAX_TOKENS, help="of requests that do not say")
     return parser.parse_intermixed_args(arguments)
 
