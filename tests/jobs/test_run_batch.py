@@ -77,6 +77,10 @@ def test_killed_batch_goes_on(place):
     assert "wool" not in said
 
 
+def interrupt(*_):
+    raise KeyboardInterrupt
+
+
 @pytest.fixture
 def refuse(place, capsys, monkeypatch):
     """Return a function that gives a command, which must fail before anything starts, and returns its message."""
@@ -98,7 +102,7 @@ def test_missing_input(refuse, place):
 
 
 def test_input_or_model_that_changed(refuse, place, tiny_model_dir, monkeypatch):
-    monkeypatch.setattr(run_batch, "start_engine", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    monkeypatch.setattr(run_batch, "start_engine", interrupt)
     with pytest.raises(KeyboardInterrupt):
         run_batch.command(arguments(place))
     (place / "out.jsonl").write_text('{"custom_id": "r0", "error": null}\n')
