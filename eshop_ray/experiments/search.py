@@ -63,6 +63,7 @@ def search_losses(
     folder = config.run_dir / "search" / plan.inputs[:16]
     store = prepare_tokens(plan, folder / TOKENS)
     exams = {places: build_exam(store, config.train, places) for places in plan.stages}
+    exams = {places: exam for places, exam in exams.items() if exam.num_rows}
     course = _Course(plan, exams, folder, Ledger(folder / LEDGER), count_workers(config.search))
     candidates = course.run_stages()
     seconds = time.monotonic() - started + course.earlier_seconds / course.num_workers
@@ -125,7 +126,7 @@ class _Course:
 
     plan: SearchPlan
     exams: Mapping[range, Exam]
-    """What each stage adds, in their order."""
+    """What each stage adds, in their order; none adds nothing."""
     folder: Path
     ledger: Ledger
     num_workers: int
@@ -143,8 +144,6 @@ class _Course:
         found: dict[str, dict[str, Any]] = {}
         candidates, past = self.plan.candidates, list[range]()
         for places, exam in self.exams.items():
-            if not exam.num_rows:
-                break
             self._measure(self.plan.plan_stage(places, candidates), exam.num_rows)
             past.append(places)
             best_single = {task: self._find_best(task, past) for task in self.plan.tasks}
@@ -172,9 +171,9 @@ class _Course:
 
     def summarize(self, candidates: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Return the fields of `search.json` that follow from the losses; references are of the rows of all stages."""
-        plan, past = self.plan, [places for places, exam in self.exams.items() if exam.num_rows]
+        plan, past = self.plan, list(self.exams)
         references = {name: self._read(adapter.digest, past) for name, adapter in plan.references.items()}
-        rows: Counter[str] = sum((Counter(self.exams[places].rows) for places in past), Counter())
+        rows: Counter[str] = sum((Counter(exam.rows) for exam in self.exams.values()), Counter())
         return {
             "inputs": plan.inputs,
             "split": VALIDATION,

@@ -47,7 +47,6 @@ class Bench:
             "num_cpus": max(MIN_LOCAL_CPUS, os.cpu_count() or 1),
             "threads": os.cpu_count() or 1,
             "environment": environment,
-            "engine_environment": environment,
         }
 
 

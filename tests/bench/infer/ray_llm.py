@@ -21,7 +21,7 @@ def run(job):
         concurrency=1,
         batch_size=job["batch_size"],
         placement_group_config={"bundles": [{"CPU": 1}]},
-        runtime_env={"env_vars": job["engine_environment"]},
+        runtime_env={"env_vars": job["environment"]},
     )
     processor = build_processor(config, preprocess=_ask, postprocess=_answer)
     found = processor(

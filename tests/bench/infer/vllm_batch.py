@@ -1,7 +1,6 @@
 """The peer on the command line: `vllm run-batch`."""
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -22,7 +21,7 @@ def run(job):
         command = [sys.executable, "-m", "vllm.entrypoints.cli.main", "run-batch", "-i", str(paths[0]), "-o"]
         command += [str(paths[1]), "--model", job["model_dir"], *_flags(job["engine"])]
         started = time.time()
-        done = subprocess.run(command, env={**os.environ}, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
         seconds = time.time() - started
         if done.returncode:
             raise SystemExit(f"vllm run-batch failed:\n{(done.stdout + done.stderr)[-3000:]}")
