@@ -56,7 +56,7 @@ def list_files(root: str, pattern: str) -> list[SourceFile]:
         found = [info.path for info in infos if info.type == fs.FileType.File]
     matches = [(name, match) for name in found if (match := matcher.fullmatch(name))]
     if not matches:
-        raise UserError(f"{_shown(uri)}: no such file; set `data.root` or the source's `path` to where the files are")
+        raise UserError(f"{show(uri)}: no such file; set `data.root` or the source's `path` to where the files are")
     return sorted(
         (SourceFile(_with_path(uri, name), match.groupdict().get("split")) for name, match in matches),
         key=lambda file: file.path,
@@ -74,6 +74,24 @@ def open_bytes(path: str) -> Iterator[IO[bytes]]:
         filesystem, name = _open_filesystem(path)
         with filesystem.open_input_stream(name) as stream:
             yield io.BufferedReader(cast(io.RawIOBase, stream), 1 << 20)
+
+
+def read_range(path: str, start: int, num_bytes: int) -> bytes:
+    """Return a part of a file that is not packed.
+
+    Raises:
+        UserError: if it cannot be read.
+    """
+    with _explain(path):
+        filesystem, name = _open_filesystem(path)
+        with filesystem.open_input_file(name) as stream:
+            content: bytes = stream.read_at(num_bytes, start)
+            return content
+
+
+def show(uri: str) -> str:
+    """Return a path for people: the query of a URI may hold credentials."""
+    return uri.partition("?")[0] if "://" in uri else uri
 
 
 def state_of(path: str) -> tuple[int, int]:
@@ -124,15 +142,10 @@ def _with_path(uri: str, name: str) -> str:
     return f"{scheme}://{name.lstrip('/') if scheme != 'file' else name}{question_mark}{query}"
 
 
-def _shown(uri: str) -> str:
-    """Leave out the query: it may hold credentials."""
-    return uri.partition("?")[0] if "://" in uri else uri
-
-
 @contextmanager
 def _explain(uri: str) -> Iterator[None]:
     try:
         yield
     except (OSError, EOFError, pa.ArrowException) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{_shown(uri)}: cannot be read: {reason}; check the path and your access to it") from error
+        raise UserError(f"{show(uri)}: cannot be read: {reason}; check the path and your access to it") from error

@@ -3,15 +3,12 @@
 import hashlib
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
-from pyarrow import fs
 
-from eshop_ray.data.files import open_bytes
+from eshop_ray.data.files import open_bytes, read_range, show
 from eshop_ray.errors import UserError
 from eshop_ray.inference.openai_batch.body import RefusedError
 from eshop_ray.inference.openai_batch.requests import digest_custom_id, parse_line, read_custom_id
@@ -95,23 +92,7 @@ def read_chunk(path: str, chunk: Chunk) -> Iterator[tuple[int, bytes]]:
     Raises:
         UserError: if the file cannot be read, or is no longer the one that was looked through.
     """
-    with _explain(path):
-        filesystem, name = fs.FileSystem.from_uri(path) if "://" in path else (fs.LocalFileSystem(), path)
-        with filesystem.open_input_file(name) as stream:
-            content: bytes = stream.read_at(chunk.num_bytes, chunk.start)
+    content = read_range(path, chunk.start, chunk.num_bytes)
     if zlib.crc32(content) != chunk.checksum:
         raise UserError(f"{show(path)}: changed while it was being answered; begin anew, with a new output")
     yield from enumerate(content.removesuffix(b"\n").split(b"\n"), chunk.first_line)
-
-
-def show(path: str) -> str:
-    """Return a path for people: the query of a URI may hold credentials."""
-    return path.partition("?")[0] if "://" in path else path
-
-
-@contextmanager
-def _explain(path: str) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, pa.ArrowException) as error:
-        raise UserError(f"{show(path)}: cannot be read: {error}; check the path and your access to it") from error
