@@ -14,6 +14,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import AzureStore, GCSStore, LocalStore, ObjectStore, S3Store
 
+from eshop_ray.data.files import show
 from eshop_ray.enrichment.table.streams import RandomReader, Sink
 from eshop_ray.errors import UserError
 
@@ -73,7 +74,7 @@ class Storage:
     @property
     def shown(self) -> str:
         """The URI without its query, which may hold credentials."""
-        return self.uri.partition("?")[0] if "://" in self.uri else self.uri
+        return show(self.uri)
 
     @property
     def options(self) -> dict[str, str]:
