@@ -40,7 +40,7 @@ def start_ray(config: RaySection, num_cpus: float, num_gpus: float = 0) -> None:
             )
 
 
-def cpu_engine_environment(kvcache_gib: int) -> dict[str, str]:
+def cpu_engine_environment(kvcache_gib: int, num_threads: int | None = None) -> dict[str, str]:
     """Return the environment of a vLLM engine on CPUs.
 
     Ray sets one OpenMP thread per reserved CPU, and vLLM keeps one core free for itself: on two cores the model
@@ -49,7 +49,7 @@ def cpu_engine_environment(kvcache_gib: int) -> dict[str, str]:
     return {
         "VLLM_CPU_KVCACHE_SPACE": str(kvcache_gib),
         "VLLM_CPU_NUM_OF_RESERVED_CPU": "0",
-        "OMP_NUM_THREADS": str(os.cpu_count() or 1),
+        "OMP_NUM_THREADS": str(num_threads or os.cpu_count() or 1),
     }
 
 

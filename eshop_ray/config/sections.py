@@ -75,10 +75,16 @@ class InferConfig(Section):
     """Rows per call to an engine."""
     concurrency: PositiveInt = 1
     """Engine actors."""
+    max_concurrent_batches: PositiveInt | None = None
+    """Calls that an engine has in hand at a time; None: as many as fill it three times over."""
     use_gpu: bool = False
     """One GPU per engine actor; otherwise the CPU build of vLLM."""
     cpu_kvcache_gib: PositiveInt = 2
     """KV cache of a CPU engine, GiB."""
+    cpu_threads: PositiveInt | None = None
+    """Threads of a CPU engine; None: one per core."""
+    compile: bool | None = None
+    """Compile a CPU engine: faster rows, a slower start. None: where the rows are enough to pay for it."""
     engine_kwargs: dict[str, Any] = {}
     """Passed to vLLM's engine verbatim."""
     timeout_seconds: Annotated[float, Field(gt=0)] = 600.0

@@ -23,7 +23,10 @@ CALLS_PER_BLOCK = 4
 """Calls to an engine per block: small blocks let several engines share the work, and progress move."""
 
 
-NOT_IN_ANSWERS = {"models", "batch_size", "concurrency", "cpu_kvcache_gib", "timeout_seconds", "max_retries"}
+NOT_IN_ANSWERS = {
+    *("models", "batch_size", "concurrency", "max_concurrent_batches", "timeout_seconds", "max_retries"),
+    *("cpu_kvcache_gib", "cpu_threads", "compile"),
+}
 """Settings of `infer` that no prediction depends on."""
 
 

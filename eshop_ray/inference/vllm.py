@@ -65,7 +65,7 @@ def actor_options(config: InferConfig) -> dict[str, Any]:
     """
     environment = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
     if not config.use_gpu:
-        environment.update(cpu_engine_environment(config.cpu_kvcache_gib))
+        environment.update(cpu_engine_environment(config.cpu_kvcache_gib, config.cpu_threads))
     return {"num_cpus": 1, "num_gpus": count_gpus(config), "runtime_env": {"env_vars": environment}}
 
 
@@ -78,6 +78,8 @@ def count_gpus(config: InferConfig) -> int:
 
 
 def count_calls(config: InferConfig) -> int:
-    """Return how many calls keep the engine full: three times the sequences it decodes together, for the tails."""
+    """Return how many calls an engine has in hand: what fills it three times over, for the tails, unless told."""
+    if config.max_concurrent_batches:
+        return config.max_concurrent_batches
     num_seqs = engine_kwargs(config).get("max_num_seqs") or MAX_NUM_SEQS
     return max(2, math.ceil(3 * num_seqs / config.batch_size))

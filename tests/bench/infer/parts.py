@@ -36,7 +36,7 @@ class Bench:
         rows = WORKLOADS[name](config.data.root, self.num_rows, config.seed)
         path = self.workdir / f"{name}_{num_rows}.jsonl"
         write_rows(path, rows[:num_rows])
-        environment = {} if config.infer.use_gpu else cpu_engine_environment(config.infer.cpu_kvcache_gib)
+        environment = {} if config.infer.use_gpu else cpu_engine_environment(config.infer.cpu_kvcache_gib, config.infer.cpu_threads)
         return {
             "rows_path": str(path),
             "model_dir": str(self.model_dir),
