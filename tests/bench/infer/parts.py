@@ -32,18 +32,18 @@ class Bench:
 
     def job(self, name: str, num_rows: int | None = None) -> dict:
         """Write the rows of a measurement and return its description."""
-        config = self.config
+        config, infer = self.config, self.config.infer
         rows = WORKLOADS[name](config.data.root, self.num_rows, config.seed)
         path = self.workdir / f"{name}_{num_rows}.jsonl"
         write_rows(path, rows[:num_rows])
-        environment = {} if config.infer.use_gpu else cpu_engine_environment(config.infer.cpu_kvcache_gib, config.infer.cpu_threads)
+        environment = {} if infer.use_gpu else cpu_engine_environment(infer.cpu_kvcache_gib, infer.cpu_threads)
         return {
             "rows_path": str(path),
             "model_dir": str(self.model_dir),
             "num_rows": len(rows[:num_rows]),
-            "engine": engine_kwargs(config.infer),
-            "infer": config.infer.model_dump(mode="json"),
-            "batch_size": config.infer.batch_size,
+            "engine": engine_kwargs(infer),
+            "infer": infer.model_dump(mode="json"),
+            "batch_size": infer.batch_size,
             "num_cpus": max(MIN_LOCAL_CPUS, os.cpu_count() or 1),
             "threads": os.cpu_count() or 1,
             "environment": environment,
