@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from eshop_ray.config.autotune import AutotuneSection
 from eshop_ray.config.base import PositiveInt, Section, Share
 from eshop_ray.config.experiment import ExperimentSection, MergeSection, SearchSection
 from eshop_ray.config.nightly import CatalogConfig, EnrichConfig, ReviewsConfig, TableConfig
@@ -161,6 +162,7 @@ class Config(Section):
     search: SearchSection = SearchSection()
     quantize: QuantizeSection = QuantizeSection()
     infer: InferConfig = InferConfig()
+    autotune: AutotuneSection = AutotuneSection()
     evaluate: EvaluateConfig = EvaluateConfig()
     catalog: CatalogConfig = CatalogConfig()
     reviews: ReviewsConfig = ReviewsConfig()
