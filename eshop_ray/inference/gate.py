@@ -6,21 +6,28 @@ from contextlib import asynccontextmanager
 
 
 class Gate:
-    """Lets several calls through together, or one alone; who waits to be alone goes first."""
+    """Lets calls through together, or one alone; who waits to be alone goes first."""
 
-    def __init__(self, num_calls: int) -> None:
-        self._num_calls = num_calls
+    def __init__(self) -> None:
         self._num_inside = 0
         self._num_waiting_alone = 0
         self._is_alone = False
         self._changed = asyncio.Condition()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether a call would be let through together with others at once."""
+        return not self._is_alone and not self._num_waiting_alone
+
+    async def opened(self) -> None:
+        """Return when the gate is open."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self.is_open)
+
     @asynccontextmanager
     async def together(self) -> AsyncIterator[None]:
-        """Hold one of the places."""
-        await self._enter(
-            lambda: not self._is_alone and not self._num_waiting_alone and self._num_inside < self._num_calls
-        )
+        """Hold the engine, with others inside."""
+        await self._enter(lambda: self.is_open)
         try:
             yield
         finally:

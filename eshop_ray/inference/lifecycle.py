@@ -20,6 +20,10 @@ class EngineDiedError(Exception):
     """The engine is gone, or no longer to be trusted, and the calls in flight with it."""
 
 
+class DidNotStartError(UserError):
+    """The engine did not come up, however often it was tried. Another one may, elsewhere."""
+
+
 class SupervisedEngine(Protocol):
     """What a supervisor asks of an engine."""
 
@@ -68,6 +72,11 @@ class Lifecycle:
         self._num_losses_in_a_row = 0
         self._hopeless: UserError | None = None
 
+    @property
+    def is_running(self) -> bool:
+        """Whether the engine is up, as far as is known."""
+        return self._is_running
+
     async def ensure_running(self) -> int:
         """Return the number of the running engine, started now if need be.
 
@@ -109,4 +118,4 @@ class Lifecycle:
                 logger.warning("the engine did not start: %s", death)
                 await self._engine.stop()
                 last = death
-        raise UserError(f"the engine did not start in {self._max_retries + 1} tries: {last}")
+        raise DidNotStartError(f"the engine did not start in {self._max_retries + 1} tries: {last}")

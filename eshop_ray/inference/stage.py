@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import logging
+import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -14,31 +15,37 @@ from ray.data import ActorPoolStrategy, Dataset
 from eshop_ray.errors import UserError
 from eshop_ray.inference.base import AskAgain
 from eshop_ray.inference.blocks import Row, WritePrompt, add_answers, read_rows
+from eshop_ray.inference.dispatch import Dispatcher
 from eshop_ray.inference.lifecycle import SupervisedEngine
 from eshop_ray.inference.once import AskOnce
 from eshop_ray.inference.requests import Answer, Failure, Request
-from eshop_ray.inference.supervisor import Limits, Supervisor
+from eshop_ray.inference.supervisor import Limits
 
 Value = TypeVar("Value")
 
-BLOCKS_IN_FLIGHT = 2
-"""Blocks that one engine works on: with one, it would idle at the end of each."""
+GROUP_SIZE = 8
+"""Engines that one actor asks at most: each of its blocks may go to any of them. It has one core for their prompts."""
+
+CALLS_PER_BLOCK = 4
+"""Calls to an engine that a block is meant to hold."""
 
 
 class AnswerStage:
-    """Supervises one engine for Ray Data; light, it lives in an actor of its own beside the engine's.
+    """Asks a group of engines for Ray Data; light, it lives in an actor of its own beside the engines'.
 
-    Should that actor die, Ray Data starts another, which starts another engine, and gives it the block again.
+    Should that actor die, Ray Data starts another, which starts other engines, and gives it the blocks again.
     """
 
     def __init__(
         self,
         build_supervised: Callable[[], SupervisedEngine],
+        num_engines: int,
         limits: Limits,
         write_prompt: WritePrompt,
         ask_again: AskAgain | None,
     ) -> None:
-        self._once = AskOnce(Supervisor(build_supervised(), limits).answer)
+        engines = [build_supervised() for _ in range(num_engines)]
+        self._once = AskOnce(Dispatcher(engines, limits).answer)
         self._write_prompt = write_prompt
         self._ask_again = ask_again
         # One thread, for all blocks: a tokenizer used by two at once fails rows.
@@ -49,7 +56,7 @@ class AnswerStage:
         if not block.num_rows:  # Ray may leave out an empty block's columns
             return block
         rows = await self._compute(read_rows, block, self._write_prompt)
-        await self._answer([row for row in rows if row.request])
+        await self._answer(rows)
         if self._ask_again:
             await self._answer(await self._compute(choose_again, block, rows, self._ask_again))
         return await self._compute(add_answers, block, rows)
@@ -59,10 +66,9 @@ class AnswerStage:
         return await asyncio.get_running_loop().run_in_executor(self._thread, functools.partial(function, *arguments))
 
     async def _answer(self, rows: Sequence[Row]) -> None:
-        """Ask in the order of the prompts: those that begin alike then meet in the engine, and in its prefix cache."""
-        asked = sorted(((row.request, row) for row in rows if row.request), key=lambda pair: pair[0].prompt)
-        outcomes = await self._once.answer([request for request, _ in asked])
-        for (_, row), outcome in zip(asked, outcomes, strict=True):
+        asked = [(row, row.request) for row in rows if row.request]
+        outcomes = await self._once.answer([request for _, request in asked])
+        for (row, _), outcome in zip(asked, outcomes, strict=True):
             row.add(outcome)
 
 
@@ -92,24 +98,36 @@ def run_stage(
     write_prompt: WritePrompt,
     ask_again: AskAgain | None,
 ) -> Dataset:
-    """Answer prompts with `concurrency` engines.
+    """Answer prompts with `concurrency` engines, in groups of equal size.
 
-    The supervising actors ask for no CPU: they wait for their engines, which Ray Data knows nothing of, and a small
+    The actors that ask them want no CPU: they wait for their engines, which Ray Data knows nothing of, and a small
     machine has none to spare.
     """
     prompts.context.raise_original_map_exception = True
+    num_engines = choose_group_size(concurrency)
+    num_blocks = num_engines * count_blocks(limits)
     return prompts.map_batches(
         AnswerStage,
-        fn_constructor_args=(build_supervised, limits, write_prompt, ask_again),
+        fn_constructor_args=(build_supervised, num_engines, limits, write_prompt, ask_again),
         batch_size=None,
         batch_format="pyarrow",
         num_cpus=0,
         compute=ActorPoolStrategy(
-            size=concurrency,
-            max_tasks_in_flight_per_actor=BLOCKS_IN_FLIGHT,
-            max_concurrent_calls_per_actor=BLOCKS_IN_FLIGHT,
+            size=concurrency // num_engines,
+            max_tasks_in_flight_per_actor=num_blocks,
+            max_concurrent_calls_per_actor=num_blocks,
         ),
     )
+
+
+def choose_group_size(concurrency: int) -> int:
+    """Return the most engines that one actor may ask for all actors to ask equally many: Ray Data makes them alike."""
+    return max(size for size in range(1, GROUP_SIZE + 1) if concurrency % size == 0)
+
+
+def count_blocks(limits: Limits) -> int:
+    """Return the blocks that are in flight for each engine: what fills it, and one to go on with."""
+    return 1 + math.ceil(limits.num_calls / CALLS_PER_BLOCK)
 
 
 @contextmanager

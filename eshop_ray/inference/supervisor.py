@@ -1,13 +1,13 @@
 """Getting answers out of an engine that may die, stall or refuse, without losing a row or blaming the wrong one.
 
-Rows go to the engine in calls, several at a time. When the engine dies, nobody is guilty yet: the rows of the calls
+Rows come in calls, several at a time. When the engine dies, nobody is guilty yet: the rows of the calls
 in flight are suspects and are asked again with nobody else inside, first in small groups, then, if a group kills
 the engine too, one by one. A kill from outside therefore costs no row; a row that kills costs itself.
 """
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from eshop_ray.config import InferConfig
@@ -31,7 +31,7 @@ class Limits:
     batch_size: int
     """Rows per call."""
     num_calls: int
-    """Calls in flight."""
+    """Calls that an engine has in hand."""
     timeout_seconds: float
     """An engine that leaves a call unanswered for so long counts as dead."""
     max_retries: int
@@ -61,11 +61,12 @@ class _Call:
     def split(self) -> list["_Call"]:
         """Return the calls that find out which rows killed the engine."""
         size = 1 if self.is_suspect else math.isqrt(len(self.rows))
-        return [_Call(part, is_suspect=True) for part in _batches(self.rows, size)]
+        starts = range(0, len(self.rows), size)
+        return [_Call(self.rows[start : start + size], is_suspect=True) for start in starts]
 
 
 class Supervisor:
-    """Asks one engine on behalf of all batches of its replica, and restarts it."""
+    """Asks one engine, and restarts it. How much it is asked at a time is for the dispatcher to say."""
 
     def __init__(
         self, engine: SupervisedEngine, limits: Limits, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
@@ -73,19 +74,32 @@ class Supervisor:
         self._engine = engine
         self._limits = limits
         self._backoff = Backoff(sleep)
-        self._gate = Gate(limits.num_calls)
+        self._gate = Gate()
         self._lifecycle = Lifecycle(engine, limits.max_retries, self._backoff)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the engine is up and takes calls."""
+        return self._lifecycle.is_running and self._gate.is_open
+
+    async def open(self) -> None:
+        """Return when the engine is up and takes calls; while it is restarted, or asked about suspects, it does not.
+
+        Raises:
+            UserError: if the engine does not start.
+        """
+        while not self.is_open:
+            await self._lifecycle.ensure_running()
+            await self._gate.opened()
+
     async def answer(self, requests: Sequence[Request]) -> list[Outcome]:
-        """Return one outcome per request, in order. Several batches may be answered at the same time.
+        """Ask a call and return one outcome per request, in order. Several calls may be asked at the same time.
 
         Raises:
             UserError: if the engine does not start.
         """
         outcomes: dict[int, Outcome] = {}
-        rows = [_Row(index, request) for index, request in enumerate(requests)]
-        calls = [_Call(part) for part in _batches(rows, self._limits.batch_size)]
-        await self._settle_all(calls, outcomes)
+        await self._settle(_Call([_Row(index, request) for index, request in enumerate(requests)]), outcomes)
         return [outcomes[index] for index in range(len(requests))]
 
     async def _settle_all(self, calls: Sequence[_Call], outcomes: dict[int, Outcome]) -> None:
@@ -152,7 +166,3 @@ class Supervisor:
         else:
             outcomes[row.index] = Failure("engine_killed", f"the engine died of it {row.num_deaths} times: {death}")
         return []
-
-
-def _batches(rows: Sequence[_Row], size: int) -> Iterator[Sequence[_Row]]:
-    return (rows[start : start + size] for start in range(0, len(rows), size))

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eshop_ray.errors import UserError
+from eshop_ray.inference.dispatch import Dispatcher
 from eshop_ray.inference.lifecycle import LONGEST_PAUSE, EngineDiedError
 from eshop_ray.inference.requests import Answer, Busy, Failure, Request
-from eshop_ray.inference.supervisor import Limits, Supervisor
+from eshop_ray.inference.supervisor import Limits
 
 STALL_SECONDS = 600
 
@@ -96,9 +97,9 @@ def answer(engine, *batches, batch_size=4, num_calls=3, max_retries=3):
 
     async def run():
         limits = Limits(batch_size, num_calls, STALL_SECONDS, max_retries)
-        supervisor = Supervisor(engine, limits, pauses)
+        dispatcher = Dispatcher([engine], limits, pauses)
         requests = [[Request(prompt, {}) for prompt in batch] for batch in batches]
-        return await asyncio.gather(*(supervisor.answer(batch) for batch in requests))
+        return await asyncio.gather(*(dispatcher.answer(batch) for batch in requests))
 
     with asyncio.Runner(loop_factory=ImpatientLoop) as runner:
         return runner.run(run()), pauses
