@@ -118,14 +118,20 @@ def read_pieces(prompt: Prompt, met: Recent) -> Iterator[int]:
 
     So what is common is learned piece by piece, and of what no other prompt shares one piece at most is ever read.
     """
+    for piece in chain_pieces(prompt):
+        yield piece
+        if met.add(piece):
+            return
+
+
+def chain_pieces(prompt: Prompt) -> Iterator[int]:
+    """Yield a number for each whole piece of a prompt, the same for prompts that are alike up to its end."""
     size = measure_piece(prompt)
     chain = 0
     for start in range(0, len(prompt) - size + 1, size):
         piece = prompt[start : start + size]
         chain = hash((chain, piece if isinstance(piece, str) else tuple(piece)))
         yield chain
-        if met.add(chain):
-            return
 
 
 def measure_piece(prompt: Prompt) -> int:

@@ -15,7 +15,7 @@ from eshop_ray.errors import UserError
 from eshop_ray.inference.base import build_engine
 from eshop_ray.inference.blocks import ANSWER_FIELDS
 from eshop_ray.inference.requests import Answer, Failure
-from eshop_ray.inference.simulated import SimulatedOptions, make_answer
+from eshop_ray.inference.simulated_answers import make_answer
 from eshop_ray.schema import MESSAGES, encode
 from eshop_ray.tasks import get_task, list_tasks
 
@@ -161,7 +161,7 @@ def test_answers_obey_every_tasks_constraint(name):
     task = get_task(name)
     for example in task.examples:
         output = task.output(example)
-        made = make_answer("a prompt", {"max_tokens": 500, "structured_outputs": output}, SimulatedOptions())
+        made = make_answer("a prompt", {"max_tokens": 500, "structured_outputs": output})
         assert isinstance(made, Answer)
         if output and "regex" in output:
             assert re.fullmatch(output["regex"], made.text)
@@ -172,6 +172,6 @@ def test_answers_obey_every_tasks_constraint(name):
 def test_unknown_option_and_unknown_constraint_are_named():
     with pytest.raises(UserError, match="kill_onn"):
         build_engine(InferConfig(engine="simulated", engine_kwargs={"kill_onn": "x"}), Path("none"))
-    made = make_answer("x", {"max_tokens": 5, "structured_outputs": {"json": {}}}, SimulatedOptions())
+    made = make_answer("x", {"max_tokens": 5, "structured_outputs": {"json": {}}})
     assert isinstance(made, Failure)
     assert "json" in made.error
