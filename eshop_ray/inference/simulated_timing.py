@@ -80,7 +80,8 @@ class SimulatedGpu:
         self._step = 0.0
         self._reading_seconds = 0.0
         """Still to be spent on prompts of rows that are in."""
-        self._num_read = self._num_cached = 0
+        self.num_read = self.num_cached = 0
+        """Prompt tokens so far, and those found in the cache."""
         self._ticker: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
@@ -111,7 +112,9 @@ class SimulatedGpu:
         """Return the tokens that an answer takes."""
         tokens = float(self._timing.answer_tokens or length)
         if self._timing.jitter:
-            tokens *= 1 + self._timing.jitter * (2 * (zlib.crc32(repr(prompt[-PIECE_TOKENS:]).encode()) % 1000) / 999 - 1)
+            tokens *= 1 + self._timing.jitter * (
+                2 * (zlib.crc32(repr(prompt[-PIECE_TOKENS:]).encode()) % 1000) / 999 - 1
+            )
         return max(1.0, tokens)
 
     def _advance(self, until: float) -> None:
@@ -140,8 +143,8 @@ class SimulatedGpu:
     def _admit(self, number: int, prompt: Prompt, tokens: float, call: _Call) -> None:
         num_tokens = len(prompt) // CHARS_PER_TOKEN if isinstance(prompt, str) else len(prompt)
         num_cached = self._look_up(prompt)
-        self._num_read += num_tokens
-        self._num_cached += num_cached
+        self.num_read += num_tokens
+        self.num_cached += num_cached
         self._reading_seconds += self._slowness * (num_tokens - num_cached) / self._timing.prefill_tokens_per_second
         heapq.heappush(self._writing, (self._step + tokens, number, call))
 
@@ -160,6 +163,6 @@ class SimulatedGpu:
 
     def _note(self, num_rows: int) -> None:
         if self._timing.trace_dir:
-            line = json.dumps([time.time(), num_rows, self._num_read, self._num_cached])
+            line = json.dumps([time.time(), num_rows, self.num_read, self.num_cached])
             with Path(self._timing.trace_dir, f"{os.getpid()}.jsonl").open("a") as file:
                 file.write(line + "\n")
