@@ -1,29 +1,54 @@
-"""Merged model or base -> the same in 8 bits: `python -m jobs.quantize CONFIG`."""
+"""Merged model or base -> the same in 8 or 4 bits: `python -m jobs.quantize CONFIG [--scheme NAME]`."""
 
+import argparse
 import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
 
 from eshop_ray import artifacts
+from eshop_ray.cluster import start_ray
 from eshop_ray.config import Config
 from eshop_ray.models import find_model
+from eshop_ray.training.quantization.compressed import Compression, write_compressed
+from eshop_ray.training.quantization.environment import read_lock
+from eshop_ray.training.quantization.platform import check_scheme
 from eshop_ray.training.quantization.write import Quantization, write_quantized
 from jobs._main import main
 
 logger = logging.getLogger(__name__)
 
+LOCK = Path(__file__).parent / "environments" / "quantize.txt"
+
 
 def run(config: Config) -> None:
     """Write `quantized/`, unless it was made from exactly this model in this way."""
-    folder = config.run_dir / "quantized"
-    job = Quantization(find_model(config, config.quantize.model), config.quantize)
+    folder, settings = config.run_dir / "quantized", config.quantize
+    check_scheme(settings.scheme, config.infer.use_gpu)
+    model_dir = find_model(config, settings.model)
+    is_ours = settings.scheme == "w8a8"
+    job = Quantization(model_dir, settings) if is_ours else Compression(model_dir, config, read_lock(LOCK))
     if artifacts.is_current(folder, job.inputs):
         logger.info("quantized model is up to date: %s", folder)
         return
-    details = write_quantized(job, folder)
+    if isinstance(job, Quantization):
+        details = write_quantized(job, folder)
+    else:
+        start_ray(config.ray, num_cpus=3, num_gpus=int(settings.use_gpu))
+        details = write_compressed(job, folder)
     artifacts.write_run_manifest(config.run_dir)
     for name, value in details.items():
         logger.info("%-32s %s", name, value)
     logger.info("quantized model written: %s", folder)
 
 
+def spell_out(arguments: Sequence[str]) -> list[str]:
+    """Return a command line in which `--scheme NAME` stands as the setting that it means."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--scheme")
+    own, others = parser.parse_known_args(arguments)
+    return [*others, *([f"quantize.scheme={own.scheme}"] if own.scheme else [])]
+
+
 if __name__ == "__main__":
-    main(run)
+    main(run, spell_out(sys.argv[1:]))

@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -64,16 +65,17 @@ def write_quantized(job: Quantization, quantized_dir: Path, max_shard_bytes: int
 
     Returns:
         What the manifest tells the reader: `num_layers`, `relative_error` (the mean over the layers) and the layer
-        that loses most, `worst_layer` and `worst_error`.
+        that loses most, `worst_layer` and `worst_error`, sizes in bytes, `seconds`.
 
     Raises:
         UserError: if the model cannot be quantized; nothing is replaced then.
     """
     layers = find_layers(job.model_dir, job.settings.ignore)
     errors: dict[str, float] = {}
+    started = time.monotonic()
     with stage_dir(quantized_dir) as folder:
         _write_shards(_quantize(layers, errors), folder, max_shard_bytes)
-        _copy_rest(job.model_dir, layers, folder)
+        copy_rest(job.model_dir, _describe(layers), folder)
         worst = max(errors, key=lambda name: errors[name])
         details = {
             "scheme": job.settings.scheme,
@@ -81,6 +83,9 @@ def write_quantized(job: Quantization, quantized_dir: Path, max_shard_bytes: int
             "relative_error": round(math.fsum(errors.values()) / len(errors), 6),
             "worst_layer": worst,
             "worst_error": round(errors[worst], 6),
+            "num_bytes": measure_weights(folder),
+            "num_bytes_before": measure_weights(job.model_dir),
+            "seconds": round(time.monotonic() - started, 1),
         }
         write_manifest(folder, "model", job.inputs, job.parents, details)
     return details
@@ -98,13 +103,18 @@ def _quantize(layers: Layers, errors: dict[str, float]) -> Iterator[Tensors]:
             if name not in quantized:
                 yield {name: tensor}
                 continue
-            _check_weight(tensor, name, path)
+            check_weight(tensor, name, path)
             weight = quantize_int8(tensor)
             errors[quantized[name]] = weight.relative_error
             yield {name: weight.values, f"{name}_scale": weight.scales}
 
 
-def _check_weight(weight: torch.Tensor, name: str, path: Path) -> None:
+def check_weight(weight: torch.Tensor, name: str, path: Path) -> None:
+    """Refuse a weight that cannot be rounded.
+
+    Raises:
+        UserError: naming it and its file.
+    """
     if weight.dtype not in DTYPES:
         raise UserError(
             f"{path}: {name} is kept as {weight.dtype}; set `model.source` to a model in bf16, fp16 or fp32"
@@ -146,18 +156,27 @@ def _measure(tensors: Tensors) -> int:
     return sum(tensor.nbytes for tensor in tensors.values())
 
 
-def _copy_rest(model_dir: Path, layers: Layers, folder: Path) -> None:
-    """Copy what is no weight, and say in the config what was done to the weights."""
+def copy_rest(model_dir: Path, settings: Mapping[str, Any], folder: Path) -> None:
+    """Copy what is no weight, and say in the config, as `quantization_config`, what was done to the weights."""
     for path in model_dir.iterdir():
         is_weights = path.suffix in WEIGHT_SUFFIXES or path.name.endswith(".index.json")
         if path.is_file() and not is_weights and path.name != MANIFEST:
             shutil.copyfile(path, folder / path.name)
     config = json.loads((model_dir / "config.json").read_text())
-    config["quantization_config"] = {
+    config["quantization_config"] = dict(settings)
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+
+
+def measure_weights(folder: Path) -> int:
+    """Return the bytes of a model's safetensors files."""
+    return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+
+
+def _describe(layers: Layers) -> dict[str, Any]:
+    return {
         "quant_method": "compressed-tensors",
         "format": "int-quantized",
         "quantization_status": "compressed",
         "config_groups": {"group_0": W8A8},
         "ignore": list(layers.left),
     }
-    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
