@@ -48,7 +48,8 @@ class Timing(Section):
     slow_factor: float = Field(default=1.0, ge=1)
     """How many times as long a slow engine takes."""
     trace_dir: str | None = None
-    """Folder where each engine notes every call: when it ended, rows, prompt tokens, those found in the cache."""
+    """Folder where each engine notes at the end of every call: the time, and its rows, prompt tokens and those found in
+    the cache, so far."""
 
     def count_rows_per_second(self, num_prompt_tokens: float, num_answer_tokens: float) -> float:
         """Return the speed of an engine that never lacks rows, of so many tokens that the cache does not hold."""
@@ -80,13 +81,13 @@ class SimulatedGpu:
         self._step = 0.0
         self._reading_seconds = 0.0
         """Still to be spent on prompts of rows that are in."""
-        self.num_read = self.num_cached = 0
-        """Prompt tokens so far, and those found in the cache."""
+        self.num_ended = self.num_read = self.num_cached = 0
+        """Rows so far, their prompt tokens, and those found in the cache."""
         self._ticker: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
         """Begin to keep count."""
-        self._note(0)
+        self._note()
 
     async def run(self, prompts: Sequence[Prompt], lengths: Sequence[int]) -> None:
         """Return when answers of such lengths, in tokens, would be written."""
@@ -99,7 +100,7 @@ class SimulatedGpu:
         if self._ticker is None:
             self._ticker = loop.create_task(self._tick())
         await call.done
-        self._note(len(prompts))
+        self._note()
 
     async def _tick(self) -> None:
         loop = asyncio.get_running_loop()
@@ -155,14 +156,14 @@ class SimulatedGpu:
         are_new = [self._cache.add(piece) for piece in chain_pieces(prompt)]
         return PIECE_TOKENS * (are_new.index(True) if True in are_new else len(are_new))
 
-    @staticmethod
-    def _end(call: _Call) -> None:
+    def _end(self, call: _Call) -> None:
+        self.num_ended += 1
         call.num_open -= 1
         if not call.num_open and not call.done.done():
             call.done.set_result(None)
 
-    def _note(self, num_rows: int) -> None:
+    def _note(self) -> None:
         if self._timing.trace_dir:
-            line = json.dumps([time.time(), num_rows, self.num_read, self.num_cached])
+            line = json.dumps([time.time(), self.num_ended, self.num_read, self.num_cached])
             with Path(self._timing.trace_dir, f"{os.getpid()}.jsonl").open("a") as file:
                 file.write(line + "\n")
