@@ -65,7 +65,7 @@ def render_scaling(runs: list, timing: dict) -> str:
         f"{1000 * timing['step_seconds']:g} ms, {timing['max_num_seqs']} sequences: "
         f"{runs[0]['ideal_rows_per_second'] / runs[0]['num_replicas']:.1f} rows/s each, of 1,000 + 100 tokens.",
         "",
-        "| replicas | rows/s (slices) | of computed | of one replica | whole run | CPU of machine | control plane cores "
+        "| replicas | rows/s (slices) | of computed | of one replica | whole run | CPU in use | control plane cores "
         "| 10^9 rows: days | GPU hours | stage processes |",
         "|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
