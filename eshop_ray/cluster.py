@@ -44,11 +44,13 @@ def cpu_engine_environment(kvcache_gib: int, num_threads: int | None = None) -> 
     """Return the environment of a vLLM engine on CPUs.
 
     Ray sets one OpenMP thread per reserved CPU, and vLLM keeps one core free for itself: on two cores the model
-    would be left with one. It does better with all of them.
+    would be left with one. It does better with all of them. What vLLM itself keeps of a compiled CPU engine it cannot
+    load again; the compiler's own cache can, and outlives a change of the engine's arguments.
     """
     return {
         "VLLM_CPU_KVCACHE_SPACE": str(kvcache_gib),
         "VLLM_CPU_NUM_OF_RESERVED_CPU": "0",
+        "VLLM_USE_AOT_COMPILE": "0",
         "OMP_NUM_THREADS": str(num_threads or os.cpu_count() or 1),
     }
 

@@ -123,12 +123,13 @@ def infer(run: Run, units: Sequence[Row]) -> None:
     if not units:
         return
     config = run.config.infer
-    engine = build_engine(config, run.model.folder or Path(), ask_again)
+    num_asked = sum(unit["num_rows"] for unit in units)
+    engine = build_engine(config, run.model.folder or Path(), ask_again, num_asked)
     questions = _load_units(units, config.temperature, config.constrained)
     finish = partial(_finish_batch, finisher=run.finisher)
     answers = engine(questions).map_batches(finish, batch_format="pyarrow", batch_size=None)
     answers.context.execution_options.resource_limits = ExecutionResources(object_store_memory=STREAM_BYTES)
-    run.committer.consume(read_reports(answers), num_asked=sum(unit["num_rows"] for unit in units))
+    run.committer.consume(read_reports(answers), num_asked)
 
 
 def _load_units(units: Sequence[Row], temperature: float, constrained: bool) -> Dataset:

@@ -20,7 +20,9 @@ AskAgain = Callable[[dict[str, Any]], dict[str, Any] | None]
 """Row with its answer -> sampling parameters for one more try, or None where the answer will do."""
 
 
-def build_engine(config: InferConfig, model_dir: Path, ask_again: AskAgain | None = None) -> Engine:
+def build_engine(
+    config: InferConfig, model_dir: Path, ask_again: AskAgain | None = None, num_rows: int | None = None
+) -> Engine:
     """Return the configured engine for a model.
 
     Imports the engine's module only now: the oracle must run where vLLM is not installed.
@@ -30,6 +32,7 @@ def build_engine(config: InferConfig, model_dir: Path, ask_again: AskAgain | Non
         model_dir: Folder of the model.
         ask_again: Decides which answers deserve one more try, in the same batch; tokens of both tries add up. Runs in
             Ray workers.
+        num_rows: Rows that it will be asked, if that is known: an engine that works long may take longer to start.
     """
     if config.engine == "oracle":
         from eshop_ray.inference.oracle import build_oracle
@@ -45,4 +48,4 @@ def build_engine(config: InferConfig, model_dir: Path, ask_again: AskAgain | Non
         return build_serve(config, model_dir, ask_again)
     from eshop_ray.inference.vllm import build_vllm
 
-    return build_vllm(config, model_dir, ask_again)
+    return build_vllm(config, model_dir, ask_again, num_rows)

@@ -46,10 +46,11 @@ def infer_split(
     """
     split = config.evaluate.split
     records = read_split(config.records_dir, split, config.data.tasks, config.infer.max_rows).materialize()
-    engine = build_engine(config.infer, model_dir)
+    num_rows = records.count()
+    engine = build_engine(config.infer, model_dir, num_rows=num_rows)
     with (
         user_errors(),
-        watch(f"answering {split} with {model_dir.name}", records.count()) as board,
+        watch(f"answering {split} with {model_dir.name}", num_rows) as board,
         stage_dir(predictions_dir) as folder,
     ):
         blocks = records.repartition(target_num_rows_per_block=CALLS_PER_BLOCK * config.infer.batch_size)

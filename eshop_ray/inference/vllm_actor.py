@@ -8,6 +8,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from eshop_ray.errors import UserError
@@ -103,6 +104,7 @@ def load_engine(arguments: Mapping[str, Any]) -> Any:
     Raises:
         UserError: if vLLM refuses the arguments.
     """
+    arguments = settle_compilation(arguments)
     from vllm.engine.arg_utils import EngineArgs
     from vllm.v1.engine.llm_engine import LLMEngine
     from vllm.v1.executor import Executor
@@ -112,6 +114,38 @@ def load_engine(arguments: Mapping[str, Any]) -> Any:
     except (TypeError, ValueError) as error:
         raise UserError(f"vLLM refuses its arguments; mend `infer.engine_kwargs`: {error}") from error
     return LLMEngine(config, Executor.get_class(config), log_stats=False)
+
+
+def settle_compilation(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments with `enforce_eager` settled: None compiles where there is a compiler.
+
+    Raises:
+        UserError: if the engine is to be compiled and this machine has nothing to do so with.
+    """
+    settled = dict(arguments)
+    eager = settled.get("enforce_eager", True)
+    if eager is None:
+        settled["enforce_eager"] = not has_compiler()
+    elif not eager and not has_compiler():
+        raise UserError(
+            "the engine cannot be compiled: this machine has no C++ compiler; install one (`apt-get install g++`) or "
+            "set `infer.compile=false`"
+        )
+    # Where the operating system clears its folder for temporary files, the next run would compile again.
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path("~/.cache/eshop_ray/compiled").expanduser()))
+    return settled
+
+
+def has_compiler() -> bool:
+    """Return whether PyTorch finds a C++ compiler."""
+    from torch._inductor.cpp_builder import get_cpp_compiler
+    from torch._inductor.exc import InvalidCxxCompiler
+
+    try:
+        get_cpp_compiler()
+    except InvalidCxxCompiler:
+        return False
+    return True
 
 
 def build_params(params: Mapping[str, Any]) -> Any:

@@ -13,7 +13,7 @@ from eshop_ray.data.tokenization import tokenize_prompt
 from eshop_ray.errors import UserError
 from eshop_ray.inference.base import build_engine
 from eshop_ray.inference.vllm import actor_options, count_calls, engine_kwargs
-from eshop_ray.inference.vllm_actor import load_engine
+from eshop_ray.inference.vllm_actor import load_engine, settle_compilation
 from eshop_ray.models import load_tokenizer
 from eshop_ray.schema import PROMPT_SCHEMA, encode
 from tests.processes import find_processes
@@ -121,12 +121,37 @@ def test_settings_of_the_engine():
     assert engine_kwargs(config)["max_num_seqs"] == 100
     assert engine_kwargs(config)["structured_outputs_config"] == {"backend": "guidance"}
     assert count_calls(config) == 5
+    assert count_calls(InferConfig(max_concurrent_batches=9)) == 9
     on_cpu = actor_options(config)
     assert (on_cpu["num_cpus"], on_cpu["num_gpus"]) == (1, 0)
     assert on_cpu["runtime_env"]["env_vars"]["VLLM_ENABLE_V1_MULTIPROCESSING"] == "0"
     sharded = InferConfig(use_gpu=True, engine_kwargs={"tensor_parallel_size": 4, "pipeline_parallel_size": 2})
     assert actor_options(sharded)["num_gpus"] == 8
     assert actor_options(sharded)["runtime_env"]["env_vars"] == {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
+
+
+def test_threads_of_the_engine():
+    variables = actor_options(InferConfig(cpu_threads=3))["runtime_env"]["env_vars"]
+    assert variables["OMP_NUM_THREADS"] == "3"
+
+
+def test_long_runs_are_compiled_where_a_compiler_is(monkeypatch):
+    def eager(num_rows, **values):
+        return engine_kwargs(InferConfig(**values), num_rows).get("enforce_eager", "unset")
+
+    assert (eager(None), eager(3999), eager(4000)) == (True, True, None)
+    assert (eager(4000, concurrency=2), eager(8000, concurrency=2)) == (True, None)
+    assert (eager(9, compile=True), eager(9999, compile=False)) == (False, True)
+    assert eager(9999, engine_kwargs={"enforce_eager": True}) is True
+    assert eager(9999, use_gpu=True) == "unset"
+
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "unused")
+    assert settle_compilation({"enforce_eager": None}) == {"enforce_eager": False}
+    monkeypatch.setattr("torch._inductor.config.cpp.cxx", ("no-such-compiler",))
+    assert settle_compilation({"enforce_eager": None}) == {"enforce_eager": True}
+    assert settle_compilation({"model": "x"}) == {"model": "x"}
+    with pytest.raises(UserError, match="no C\\+\\+ compiler"):
+        settle_compilation({"enforce_eager": False})
 
 
 @pytest.mark.engine

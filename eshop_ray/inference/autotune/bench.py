@@ -43,6 +43,9 @@ PATIENCE = 4.0
 SPARE_SECONDS = 30.0
 """What is allowed on top, for engines that are done in a moment."""
 
+MAX_TROUBLE = 200
+"""Characters of what an engine says of settings that it refuses."""
+
 
 class MortalEngine:
     """An engine that is not started anew when it is lost: its settings have failed, and others wait to be tried."""
@@ -75,7 +78,6 @@ class EngineBench:
     def __init__(self, workload: Workload, model_dir: Path, max_seconds: float) -> None:
         self.running: InferConfig | None = None
         self.start_seconds = self.pass_seconds = 0.0
-        self.num_rows = 0
         self._workload = workload
         self._model_dir = model_dir
         self._start_limit = min(START_SECONDS, max_seconds)
@@ -118,7 +120,6 @@ class EngineBench:
         outcomes = self._ask(infer, requests, self._pass_limit)
         seconds = time.monotonic() - began
         self.pass_seconds = max(self.pass_seconds, seconds)
-        self.num_rows = len(requests)
         num_answers = sum(isinstance(outcome, Answer) for outcome in outcomes)
         if num_answers < self._least_answers:
             self._stop()
@@ -149,7 +150,7 @@ class EngineBench:
         except EngineDiedError as error:  # by its type alone: the text of an engine's error may quote rows
             trouble = f"it did not {verb} ({error})"
         except UserError as error:
-            trouble = str(error)
+            trouble = " ".join(str(error).split())[:MAX_TROUBLE]
         self._stop()
         raise TrialError(trouble)
 

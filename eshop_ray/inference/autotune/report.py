@@ -3,6 +3,7 @@
 import os
 import platform
 import statistics
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -35,16 +36,7 @@ def summarize(outcome: Outcome, num_rows: int, model_digest: str) -> dict[str, A
         "original": {"settings": read_settings(outcome.original), "rows_per_second": list(outcome.original_rates)},
         "best": {"settings": read_settings(outcome.best), "rows_per_second": list(outcome.best_rates)},
         "is_cut_short": outcome.is_cut_short,
-        "trials": [
-            {
-                "changes": trial.changes,
-                "rows_per_second": trial.rows_per_second,
-                "versus": trial.versus,
-                "is_better": trial.is_better,
-                "trouble": trial.trouble,
-            }
-            for trial in outcome.trials
-        ],
+        "trials": [asdict(trial) for trial in outcome.trials],
     }
 
 

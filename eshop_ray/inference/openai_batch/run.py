@@ -117,7 +117,7 @@ def answer_batch(batch: Batch, ledger: Ledger, infer: InferConfig, model_dir: Pa
     """
     counts = Counter(batch.counts)
     if batch.num_open:
-        engine = build_engine(infer, model_dir)
+        engine = build_engine(infer, model_dir, num_rows=batch.num_open)
         with user_errors(), watch(f"answering {Path(show(batch.path)).name}", batch.num_open) as board:
             results = add_results(engine(read_requests(batch, rules)), rules.served_names[0], board)
             for block in results.iter_batches(batch_size=None, batch_format="pyarrow"):
