@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import RayError, RuntimeEnvSetupError
+from ray.exceptions import RayError
 
 from eshop_ray.config import RaySection
 from eshop_ray.errors import UserError
@@ -65,7 +65,7 @@ def run_apart(
     logger.info("making an environment of %d packages of its own: a minute or more", len(packages))
     try:
         folder = Path(ray.get(ray.remote(**options)(_find_environment).remote()))
-    except RuntimeEnvSetupError as error:
+    except RayError as error:
         raise UserError(
             f"Ray could not make the environment of llm-compressor ({_last_line(error)}); see that pip finds its "
             "packages on every node, and that the disk of Ray's session folder has room for a copy of this environment"

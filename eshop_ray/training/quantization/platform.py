@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from eshop_ray.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -93,5 +91,7 @@ def find_scheme(quantization_config: Mapping[str, Any]) -> str | None:
 
 def _find_capability() -> tuple[int, int] | None:
     """Return the compute capability of the least of this machine's GPUs."""
+    import torch
+
     devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
     return min((torch.cuda.get_device_capability(device) for device in devices), default=None)
