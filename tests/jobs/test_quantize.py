@@ -11,8 +11,10 @@ from safetensors.torch import load_file
 
 from eshop_ray import artifacts
 from eshop_ray.config import load_config
-from eshop_ray.models import find_model, model_digest
+from eshop_ray.models import find_model, load_tokenizer, model_digest
 from eshop_ray.schema import PREDICTION_SCHEMA, encode
+from eshop_ray.training.quantization import compressed, platform
+from eshop_ray.training.quantization.calibration import read_calibration
 from jobs import batch_infer, evaluate, prepare_data, quantize
 from jobs._main import main
 
@@ -81,12 +83,33 @@ def test_what_is_refused_leaves_the_earlier_model(run, config_path):
         ("quantize.scheme=w4a4",): "`quantize.scheme`",
         ("quantize.shceme=w8a8",): "unknown key `quantize.shceme`; did you mean `quantize.scheme`?",
         ("quantize.ignore=[head]",): "`quantize.ignore`: no linear layer of",
+        ("quantize.scheme=w4a16_gptq",): "records is missing or incomplete; run `python -m jobs.prepare_data`",
     }.items():
         status, error = run(quantize, *overrides)
         assert status == 2
         assert message in error
         assert "Traceback" not in error
     assert artifacts.hash_files(folder) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["run.yaml", "--scheme", "fp8", "seed=1"], ["run.yaml", "seed=1", "quantize.scheme=fp8"]),
+        (["--scheme=w4a16_awq", "run.yaml"], ["run.yaml", "quantize.scheme=w4a16_awq"]),
+        (["run.yaml", "--help"], ["run.yaml", "--help"]),
+    ],
+)
+def test_scheme_is_a_short_word_for_its_setting(arguments, expected):
+    assert quantize.spell_out(arguments) == expected
+
+
+def test_scheme_without_a_kernel_is_refused_before_anything(run, config_path, monkeypatch):
+    monkeypatch.setattr(platform, "_find_capability", lambda: (10, 0))
+    status, error = run(quantize, "infer.use_gpu=true")
+    assert status == 2
+    assert "`quantize.scheme` is w8a8, for which vLLM has no kernel on this machine's GPU" in error
+    assert not (load_config(config_path, []).run_dir / "quantized").exists()
 
 
 def test_answers_are_not_asked_of_a_model_that_is_not_there(run, config_path):
@@ -135,3 +158,27 @@ def test_from_files_to_scores(run, config_path):
     assert predictions.parents["model"] == quantized.digest
     assert (config.run_dir / "quantized_answers" / "metrics.json").is_file()
     assert not artifacts.find_changes(config.run_dir / "quantized", quantized)
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_session")
+def test_rows_of_the_calibration(run, config_path, tiny_model_dir, monkeypatch):
+    """They are training rows with their answers, the same ones every time; what is scored is not among them."""
+    assert run(prepare_data)[0] == 0
+    config = load_config(config_path, ["quantize.num_calibration_rows=3"])
+    rows = read_calibration(config, tiny_model_dir)
+    assert rows == read_calibration(config, tiny_model_dir)
+    assert len(rows) == 3
+    tokenizer = load_tokenizer(tiny_model_dir)
+    texts = [tokenizer.decode(row) for row in rows]
+    assert all(any(colour in text for colour in COLOURS["train"]) for text in texts)
+    assert not [text for text in texts if any(colour in text for colour in COLOURS["dev"])]
+    assert {text.rpartition("assistant")[2].count("<|im_end|>") for text in texts} == {1}
+
+    monkeypatch.setattr(compressed, "run_apart", lambda *_: pytest.fail("asked before the rows were chosen"))
+    status, error = run(quantize, "quantize.scheme=w4a16_gptq", "evaluate.split=train")
+    assert status == 2
+    assert "`evaluate.split` is `train`, whose rows the model would be calibrated on" in error
+    status, error = run(quantize, "quantize.scheme=w4a16_gptq", "train.max_row_length=4")
+    assert status == 2
+    assert "none of 4 training rows can be used for calibration; raise `train.max_row_length`, now 4" in error
