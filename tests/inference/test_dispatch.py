@@ -239,7 +239,7 @@ def test_every_request_is_in_one_call():
     assert calls[0].work == 8 * (len("row0000") // 4 + 5)
 
 
-@pytest.mark.parametrize(("concurrency", "size"), [(1, 1), (4, 4), (8, 8), (9, 3), (11, 1), (12, 6), (64, 8)])
+@pytest.mark.parametrize(("concurrency", "size"), [(1, 1), (4, 4), (6, 3), (7, 1), (10, 2), (64, 4)])
 def test_groups_are_of_equal_size(concurrency, size):
     assert choose_group_size(concurrency) == size
 

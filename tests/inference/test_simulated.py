@@ -99,7 +99,8 @@ def test_blocks_keep_rows_order_and_columns(ray_session):  # noqa: ARG001
 
 
 @pytest.mark.ray
-def test_killed_and_frozen_processes_change_nothing(ray_session):  # noqa: ARG001
+@pytest.mark.parametrize("concurrency", [1, 2])
+def test_killed_and_frozen_processes_change_nothing(ray_session, concurrency):  # noqa: ARG001
     tables = cut([row(index) for index in range(400)], 40)
     blows = {
         1: ("SimulatedEngine", signal.SIGKILL),
@@ -112,8 +113,9 @@ def test_killed_and_frozen_processes_change_nothing(ray_session):  # noqa: ARG00
         if num_blocks in blows:
             struck.append(signal_actors(*blows[num_blocks]))
 
-    blocks = answer(tables, strike, timeout_seconds=2, engine_kwargs={"rows_per_second": 200})
-    assert struck == [1, 1, 1]
+    options = {"rows_per_second": 200 / concurrency}
+    blocks = answer(tables, strike, timeout_seconds=2, concurrency=concurrency, engine_kwargs=options)
+    assert struck == [concurrency, 1, concurrency]
     for table, block in zip(tables, blocks, strict=True):
         assert block.select(table.schema.names).equals(table)
         assert block["generated_text"].to_pylist() == [f"red wool scarf {index.as_py()}" for index in table["id"]]

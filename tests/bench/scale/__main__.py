@@ -14,6 +14,7 @@ from pathlib import Path
 
 from eshop_ray.artifacts import write_json
 from eshop_ray.inference.simulated_timing import Timing
+from eshop_ray.inference.stage import GROUP_SIZE
 from tests.bench.process import measure
 from tests.bench.scale.results import render, summarize
 from tests.bench.scale.rows import OWN_TOKENS, SHARED_TOKENS
@@ -29,7 +30,6 @@ TIMING = {"prefill_tokens_per_second": 100_000, "step_seconds": 0.006, "max_num_
 ANSWER_TOKENS = 100
 NUM_FAMILIES = 64
 BATCH_SIZE = 64
-GROUP_SIZE = 8
 
 CACHE_TOKENS = 40_000
 """Prefix cache of an engine in `dispatch`: it holds all families' beginnings, with nothing else."""
@@ -71,7 +71,7 @@ def measure_scaling(options):
 def measure_dispatch(options):
     """Groups against one actor per engine, which is what Ray Data would do by itself."""
     rows, cached = options.rows * NUM_COMPARED, {"prefix_cache_tokens": CACHE_TOKENS}
-    sizes = {"groups of 8": GROUP_SIZE, "blind": 1}
+    sizes = {f"groups of {GROUP_SIZE}": GROUP_SIZE, "blind": 1}
     return {name: run(options, NUM_COMPARED, rows, cached, size) for name, size in sizes.items()}
 
 
