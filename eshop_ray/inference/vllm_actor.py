@@ -16,6 +16,9 @@ from eshop_ray.inference.requests import Answer, Failure, Reply, Request, find_t
 
 logger = logging.getLogger(__name__)
 
+COMPILED_DIR = Path("~/.cache/eshop_ray/compiled")
+"""What was compiled; the compiler's own choice is a folder for temporary files, which systems clear."""
+
 
 @dataclass(slots=True)
 class _Call:
@@ -131,8 +134,7 @@ def settle_compilation(arguments: Mapping[str, Any]) -> dict[str, Any]:
             "the engine cannot be compiled: this machine has no C++ compiler; install one (`apt-get install g++`) or "
             "set `infer.compile=false`"
         )
-    # Where the operating system clears its folder for temporary files, the next run would compile again.
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path("~/.cache/eshop_ray/compiled").expanduser()))
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(COMPILED_DIR.expanduser()))
     return settled
 
 

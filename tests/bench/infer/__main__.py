@@ -1,8 +1,9 @@
 """Bulk inference against its peers: `python -m tests.bench.infer [--only PART,...] [data.root=PATH section.key=value]`.
 
 Parts: `unique` (prompts that differ) and `catalog` (a shop's prompts as they come), each answered by this project, by
-`vllm.LLM.chat`, by Ray Data's own LLM processor and by `vllm run-batch`, with the same model, engine arguments and
-threads. Prints a table and merges it into `runs/bench/infer.json`. `data.root` holds `ec_guide/` and `catalog/`.
+`vllm.LLM.chat` (with our engine arguments, and with its own), by Ray Data's own LLM processor and by `vllm run-batch`,
+with the same model and threads; and by this project without compilation, in int8, and both. Prints a table and merges
+it into `runs/bench/infer.json`, with a picture beside it. `data.root` holds `ec_guide/` and `catalog/`.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from eshop_ray.config import load_config
 from eshop_ray.errors import UserError
 from eshop_ray.models import fetch_model
 from tests.bench.infer import parts
+from tests.bench.infer.picture import draw
 from tests.bench.infer.results import merge, render_table
 from tests.bench.train.results import read_results
 
@@ -35,8 +37,9 @@ def main(arguments=None):
         bench = parts.Bench(config, fetch_model(config.model), Path(workdir), options.rows, options.repeats)
         for name in options.only:
             logging.info("-- %s", name)
-            stored = merge(stored, {name: parts.run_part(bench, name, options.peers)}, machine)
+            stored = merge(stored, {name: parts.run_part(bench, name, options.sides)}, machine)
             write_json(options.results, stored)
+            options.results.with_suffix(".svg").write_bytes(draw(stored))
     print(render_table(stored))
 
 
@@ -44,14 +47,16 @@ def parse(arguments):
     parser = argparse.ArgumentParser(prog="python -m tests.bench.infer", description=__doc__.partition(":")[0])
     parser.add_argument("overrides", nargs="*", metavar="section.field=value", help="settings, e.g. data.root=PATH")
     parser.add_argument("--only", type=_split, default=list(parts.WORKLOADS), metavar="PART,...", help="all by default")
-    parser.add_argument("--peers", type=_split, default=list(parts.PEERS), metavar="PEER,...", help="all by default")
+    parser.add_argument("--sides", type=_split, default=list(parts.SIDES), metavar="SIDE,...", help="all by default")
     parser.add_argument("--rows", type=int, default=1000, help="rows of each part")
     parser.add_argument("--repeats", type=int, default=3, help="fresh processes for each figure; the median counts")
     parser.add_argument("--results", type=Path, default=RESULTS, help="file to merge the results into")
     options = parser.parse_args(arguments)
-    for name, known in (("only", parts.WORKLOADS), ("peers", parts.PEERS)):
+    for name, known in (("only", parts.WORKLOADS), ("sides", parts.SIDES)):
         if unknown := sorted(set(getattr(options, name)) - set(known)):
             parser.error(f"--{name}: no {', '.join(unknown)}; there are {', '.join(known)}")
+    if "ours" not in options.sides:
+        parser.error("--sides: `ours` is what the others are compared with")
     return options
 
 

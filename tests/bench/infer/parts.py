@@ -1,4 +1,4 @@
-"""What is measured, in which order: peers alternate, every figure comes from a fresh process."""
+"""What is measured, in which order: sides alternate, every figure comes from a fresh process."""
 
 import logging
 import os
@@ -7,7 +7,10 @@ from pathlib import Path
 
 from eshop_ray.cluster import MIN_LOCAL_CPUS, cpu_engine_environment
 from eshop_ray.config import Config
+from eshop_ray.config.quantization import QuantizeSection
 from eshop_ray.inference.vllm import engine_kwargs
+from eshop_ray.inference.vllm_actor import COMPILED_DIR
+from eshop_ray.training.quantization.write import Quantization, write_quantized
 from tests.bench.infer.results import summarize
 from tests.bench.infer.rows import build_catalog, build_unique, write_rows
 from tests.bench.process import measure
@@ -15,9 +18,33 @@ from tests.bench.process import measure
 logger = logging.getLogger(__name__)
 
 WORKLOADS = {"unique": build_unique, "catalog": build_catalog}
-PEERS = {"ours": "infer.ours", "raw": "infer.raw", "ray_data_llm": "infer.ray_llm", "run_batch": "infer.vllm_batch"}
-NOT_WHEN_UP = ("ray_data_llm", "run_batch")
-"""Peers that do not tell when their engine is up: what they need for a single row is taken off their time."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """Who answers, and how its engine is set up."""
+
+    module: str
+    has_own_settings: bool = False
+    """vLLM's own arguments, but for what decides the answers; otherwise those of this project."""
+    is_compiled: bool = True
+    is_quantized: bool = False
+    tells_when_up: bool = True
+    """Otherwise what it needs for a single row is taken off its time."""
+
+
+SIDES = {
+    "ours": Side("infer.ours"),
+    "raw": Side("infer.raw"),
+    "raw_default": Side("infer.raw", has_own_settings=True),
+    "ray_data_llm": Side("infer.ray_llm", has_own_settings=True, tells_when_up=False),
+    "run_batch": Side("infer.vllm_batch", has_own_settings=True, tells_when_up=False),
+    "eager": Side("infer.ours", is_compiled=False),
+    "int8_eager": Side("infer.ours", is_compiled=False, is_quantized=True),
+    "int8": Side("infer.ours", is_quantized=True),
+}
+DECIDES_ANSWERS = ("max_model_len", "enable_prefix_caching", "structured_outputs_config", "dtype")
+"""Arguments that all sides share."""
 
 
 @dataclass(frozen=True)
@@ -30,18 +57,23 @@ class Bench:
     num_rows: int
     repeats: int
 
-    def job(self, name: str, num_rows: int | None = None) -> dict:
+    def job(self, name: str, side: Side, num_rows: int | None = None) -> dict:
         """Write the rows of a measurement and return its description."""
-        config, infer = self.config, self.config.infer
-        rows = WORKLOADS[name](config.data.root, self.num_rows, config.seed)
+        infer = self.config.infer.model_copy(update={"compile": side.is_compiled})
+        rows = WORKLOADS[name](self.config.data.root, self.num_rows, self.config.seed)[:num_rows]
         path = self.workdir / f"{name}_{num_rows}.jsonl"
-        write_rows(path, rows[:num_rows])
-        environment = {} if infer.use_gpu else cpu_engine_environment(infer.cpu_kvcache_gib, infer.cpu_threads)
+        write_rows(path, rows)
+        engine = engine_kwargs(infer)
+        if side.has_own_settings:
+            engine = {key: engine[key] for key in DECIDES_ANSWERS if key in engine}
+        environment = {"TORCHINDUCTOR_CACHE_DIR": str(COMPILED_DIR.expanduser())}
+        if not infer.use_gpu:
+            environment |= cpu_engine_environment(infer.cpu_kvcache_gib, infer.cpu_threads)
         return {
             "rows_path": str(path),
-            "model_dir": str(self.model_dir),
-            "num_rows": len(rows[:num_rows]),
-            "engine": engine_kwargs(infer),
+            "model_dir": str(self.quantized_dir() if side.is_quantized else self.model_dir),
+            "num_rows": len(rows),
+            "engine": engine,
             "infer": infer.model_dump(mode="json"),
             "batch_size": infer.batch_size,
             "num_cpus": max(MIN_LOCAL_CPUS, os.cpu_count() or 1),
@@ -49,16 +81,31 @@ class Bench:
             "environment": environment,
         }
 
+    def quantized_dir(self) -> Path:
+        """Return the folder of the model in int8, made when it is first asked for."""
+        folder = self.workdir / "quantized"
+        if not folder.exists():
+            write_quantized(Quantization(self.model_dir, QuantizeSection(model="base")), folder)
+        return folder
 
-def run_part(bench: Bench, name: str, peers: list[str]) -> dict:
-    """Return the figures of all peers on one kind of rows."""
-    job, single = bench.job(name), bench.job(name, 1)
-    overhead = {peer: measure(PEERS[peer], single)["seconds"] for peer in peers if peer in NOT_WHEN_UP}
-    runs: dict[str, list[dict]] = {peer: [] for peer in peers}
+
+def run_part(bench: Bench, name: str, sides: list[str]) -> dict:
+    """Return the figures of all sides on one kind of rows.
+
+    Each first answers a single row: what is compiled is then in the cache, and what a side spends before its first
+    answer is known.
+    """
+    jobs = {side: bench.job(name, SIDES[side]) for side in sides}
+    starts = {side: measure(SIDES[side].module, bench.job(name, SIDES[side], 1))["seconds"] for side in sides}
+    runs: dict[str, list[dict]] = {side: [] for side in sides}
     for _ in range(bench.repeats):
-        for peer in peers:
-            result = measure(PEERS[peer], job)
-            result["rows_per_second"] = len(result["answers"]) / (result["seconds"] - overhead.get(peer, 0.0))
-            logger.info("%-14s %8.2f rows/s", peer, result["rows_per_second"])
-            runs[peer].append(result)
-    return {**summarize(runs), "num_rows": job["num_rows"], "engine": job["engine"], "infer": job["infer"]}
+        for side, job in jobs.items():
+            result = measure(SIDES[side].module, job)
+            start = 0.0 if SIDES[side].tells_when_up else starts[side]
+            result["rows_per_second"] = len(result["answers"]) / (result["seconds"] - start)
+            logger.info("%-14s %8.2f rows/s", side, result["rows_per_second"])
+            runs[side].append(result)
+    figures = summarize(runs)
+    for side, job in jobs.items():
+        figures["sides"][side]["engine"] = job["engine"]
+    return {**figures, "num_rows": jobs[sides[0]]["num_rows"], "infer": bench.config.infer.model_dump(mode="json")}

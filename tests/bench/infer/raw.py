@@ -25,4 +25,5 @@ def run(job):
         "answers": {row["id"]: output.outputs[0].text for row, output in zip(rows, outputs, strict=True)},
         "num_generated_tokens": sum(len(output.outputs[0].token_ids) for output in outputs),
         "num_input_tokens": sum(len(output.prompt_token_ids) for output in outputs),
+        "num_cached_tokens": sum(output.num_cached_tokens or 0 for output in outputs),
     }
