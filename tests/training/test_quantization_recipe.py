@@ -99,11 +99,27 @@ def test_folder_is_the_parents_but_for_the_weights(job, model_dir, tmp_path):
     assert manifest.parents == {"merged": model_digest(model_dir)}
     assert artifacts.is_current(folder, work.inputs)
     assert manifest.details == details
+    assert "num_calibration_rows" not in details
     assert details["libraries"] == ["compressed-tensors==0.18.0", "llmcompressor==0.13.0"]
     assert details["num_bytes"] == details["num_bytes_before"] == (folder / "model.safetensors").stat().st_size
     ((packages, num_gpus, recipe, rows, seed),) = job.calls
     assert (packages, num_gpus, rows, seed) == (PACKAGES, 1, [], 7)
     assert recipe["method"] == "round"
+
+
+def test_what_a_model_was_calibrated_on_is_told(job, tmp_path):
+    records = tmp_path / "run" / "records" / "task=ner" / "split=train"
+    records.mkdir(parents=True)
+    artifacts.write_manifest(tmp_path / "run" / "records", "records", "inputs", {})
+    work = job(scheme="w4a16_gptq")
+    details = write_compressed(work, tmp_path / "quantized")
+    assert details["group_size"] == 64
+    assert details["num_calibration_rows"] == 2
+    assert details["num_calibration_tokens"] == 5
+    assert details["calibration_digest"] == artifacts.fingerprint(IDS)
+    assert work.parents.keys() == {"merged", "records"}
+    assert job(scheme="w4a16_gptq", num_calibration_rows=3).inputs != work.inputs
+    assert job(scheme="w4a16_awq").inputs != work.inputs
 
 
 def test_what_makes_a_model_stale(job):

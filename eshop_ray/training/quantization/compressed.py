@@ -3,6 +3,7 @@
 import json
 import logging
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,8 +74,9 @@ def write_compressed(job: Compression, quantized_dir: Path) -> dict[str, Any]:
         quantized_dir: Is replaced when the new model is complete.
 
     Returns:
-        What the manifest tells the reader: `scheme`, `num_layers`, `group_size`, `num_calibration_rows` and their
-        `num_calibration_tokens`, sizes in bytes, `seconds`, and the releases of the libraries that did it.
+        What the manifest tells the reader: `scheme`, `num_layers`, sizes in bytes, `seconds`, and the releases of the
+        libraries that did it; of a calibrated scheme also `group_size`, `num_calibration_rows`, their
+        `num_calibration_tokens` and their digest.
 
     Raises:
         UserError: if the model cannot be quantized; nothing is replaced then.
@@ -84,14 +86,8 @@ def write_compressed(job: Compression, quantized_dir: Path) -> dict[str, Any]:
     recipe = build_recipe(settings.scheme, layers)
     _check_weights(layers)
     rows = read_calibration(job.config, job.model_dir) if job.is_calibrated else []
-    num_tokens = sum(map(len, rows))
-    logger.info(
-        "%s of %d layers, %d rows of calibration (%d tokens)",
-        recipe["method"],
-        len(layers.quantized),
-        len(rows),
-        num_tokens,
-    )
+    calibration = _describe(recipe, rows) if job.is_calibrated else {}
+    logger.info("%s of %d layers, calibration: %s", settings.scheme, len(layers.quantized), calibration or "none")
     started = time.monotonic()
     with stage_dir(quantized_dir) as folder:
         arguments = (str(job.model_dir), str(folder), recipe, rows, job.config.seed)
@@ -100,10 +96,7 @@ def write_compressed(job: Compression, quantized_dir: Path) -> dict[str, Any]:
         details = {
             "scheme": settings.scheme,
             "num_layers": len(layers.quantized),
-            "group_size": recipe.get("group_size"),
-            "num_calibration_rows": len(rows),
-            "num_calibration_tokens": num_tokens,
-            "calibration_digest": fingerprint(rows),
+            **calibration,
             "num_bytes": measure_weights(folder),
             "num_bytes_before": measure_weights(job.model_dir),
             "seconds": round(time.monotonic() - started, 1),
@@ -111,6 +104,15 @@ def write_compressed(job: Compression, quantized_dir: Path) -> dict[str, Any]:
         }
         write_manifest(folder, "model", job.inputs, job.parents, details)
     return details
+
+
+def _describe(recipe: Mapping[str, Any], rows: Sequence[Sequence[int]]) -> dict[str, Any]:
+    return {
+        "group_size": recipe["group_size"],
+        "num_calibration_rows": len(rows),
+        "num_calibration_tokens": sum(map(len, rows)),
+        "calibration_digest": fingerprint(rows),
+    }
 
 
 def _check_weights(layers: Layers) -> None:
