@@ -13,7 +13,7 @@ TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 export RAY_USAGE_STATS_ENABLED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench-train clean
+.PHONY: help setup demo test lint bench-train bench-infer bench-scale clean
 
 help: ## Show the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,12 @@ lint: $(INSTALLED) ## Check style, format and types.
 
 bench-train: $(BENCH_INSTALLED) ## Training against TRL, under half an hour: BENCH_ARGS="data.root=PATH [--only PART,...]".
 	@$(PY) -m tests.bench.train $(BENCH_ARGS)
+
+bench-infer: $(INSTALLED) ## Inference against vLLM, an hour: BENCH_ARGS="data.root=PATH [--only PART,...] [--sides SIDE,...]".
+	@$(PY) -m tests.bench.infer $(BENCH_ARGS)
+
+bench-scale: $(INSTALLED) ## Dispatch to 1 to 64 simulated GPUs.
+	@$(PY) -m tests.bench.scale $(BENCH_ARGS)
 
 clean: ## Remove .venv and the tools' caches; runs/ stays.
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

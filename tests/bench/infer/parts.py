@@ -11,6 +11,7 @@ from eshop_ray.config.quantization import QuantizeSection
 from eshop_ray.inference.vllm import engine_kwargs
 from eshop_ray.inference.vllm_actor import COMPILED_DIR
 from eshop_ray.training.quantization.write import Quantization, write_quantized
+from tests.bench.infer.limit import compute_limit
 from tests.bench.infer.results import summarize
 from tests.bench.infer.rows import build_catalog, build_unique, write_rows
 from tests.bench.process import measure
@@ -108,4 +109,14 @@ def run_part(bench: Bench, name: str, sides: list[str]) -> dict:
     figures = summarize(runs)
     for side, job in jobs.items():
         figures["sides"][side]["engine"] = job["engine"]
-    return {**figures, "num_rows": jobs[sides[0]]["num_rows"], "infer": bench.config.infer.model_dump(mode="json")}
+    part = {**figures, "num_rows": jobs[sides[0]]["num_rows"], "infer": bench.config.infer.model_dump(mode="json")}
+    if "raw" in sides:
+        part["limit"] = compute_limit(part, bench.model_dir, measure_peaks(bench.config))
+    return part
+
+
+def measure_peaks(config: Config) -> dict[str, float]:
+    """Return GFLOP/s of bf16 products and GB/s of memory of this machine."""
+    job = {"threads": os.cpu_count() or 1, "train": {"use_gpu": config.infer.use_gpu}}
+    gflops = measure("train.matrix_peak", job)["gflops"]
+    return {"gflops": gflops, "gbytes": measure("infer.memory_peak", job)["gbytes"]}

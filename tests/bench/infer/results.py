@@ -63,4 +63,12 @@ def render_table(results: dict) -> str:
         for side, figures in part["sides"].items():
             cells = f"{median(figures['rows_per_second']):.2f} | {figures['ratio']:.2f} x"
             lines.append(f"| {side} | {cells} | {figures['equal_answers']:.1%} | {figures['num_generated_tokens']:,} |")
+        if limit := part.get("limit"):
+            compute = (
+                f"{limit['gflop_per_row']:.1f} GFLOP a row, {limit['compute_share']:.0%} of {limit['gflops']:.0f}/s"
+            )
+            memory = (
+                f"{limit['mbytes_per_row']:.0f} MB a row, {limit['memory_share']:.0%} of {limit['gbytes']:.1f} GB/s"
+            )
+            lines += ["", f"{compute}; {memory}"]
     return "\n".join(lines)
