@@ -282,7 +282,7 @@ def test_rate_is_the_engines_own(monkeypatch):
         assert bench.start_seconds > 0.5
         rates = [bench.measure(simulated(size, rows_per_second=200, start_seconds=0.5)) for size in (8, 40)]
         assert all(rate == pytest.approx(200, rel=0.15) for rate in rates)
-        assert bench.num_rows >= 80
+        assert bench.pass_seconds > 0.3
         assert len(find_engines()) == 1
     wait_for_none()
 

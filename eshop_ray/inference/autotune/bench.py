@@ -34,8 +34,8 @@ PASS_SECONDS = 5.0
 MAX_ROUNDS = 40
 """Rounds of one measurement at most."""
 
-WARM_UP_SHARE = 0.25
-"""Share of the rows that a new engine answers before it is measured."""
+WARM_UP_ROWS = 64
+"""Rows that a new engine answers before it is measured."""
 
 PATIENCE = 4.0
 """Settings that take so many times as long as the original ones, to start or to answer, are given up."""
@@ -104,14 +104,13 @@ class EngineBench:
         self._engine = MortalEngine(engine)
         self._wait(self._engine.start(), self._start_limit, "start")
         self._rounds = itertools.count()
-        warm_up = self._build_round()[: math.ceil(WARM_UP_SHARE * len(self._workload))]
-        was_up = time.monotonic()
+        warm_up = self._build_round()[:WARM_UP_ROWS]
         self._ask(infer, warm_up, self._pass_limit or infer.timeout_seconds)
-        ended = time.monotonic()
-        if not self._num_rounds:
-            self._take_measure(was_up - began, (ended - was_up) / len(warm_up) * len(self._workload))
         self.running = infer
-        self.start_seconds = max(self.start_seconds, ended - began)
+        seconds = time.monotonic() - began
+        self.start_seconds = max(self.start_seconds, seconds)
+        if not self._num_rounds:
+            self._take_measure(infer, seconds)
 
     def measure(self, infer: InferConfig) -> float:
         """Ask the engine that is up all rows, in as many rounds as were found long enough, and return rows/s."""
@@ -128,11 +127,15 @@ class EngineBench:
             self._least_answers = math.ceil(0.99 * num_answers)
         return num_answers / seconds
 
-    def _take_measure(self, start_seconds: float, round_seconds: float) -> None:
-        """Settle, by the original settings' engine, how long a measurement is and how long others may take."""
-        self._num_rounds = min(MAX_ROUNDS, math.ceil(PASS_SECONDS / round_seconds))
+    def _take_measure(self, infer: InferConfig, start_seconds: float) -> None:
+        """Settle, by the first engine, how long a measurement is and how long others may take."""
+        rows = self._build_round()
+        began = time.monotonic()
+        self._ask(infer, rows, infer.timeout_seconds)
+        seconds = time.monotonic() - began
+        self._num_rounds = min(MAX_ROUNDS, math.ceil(PASS_SECONDS / seconds))
         self._start_limit = min(self._start_limit, PATIENCE * start_seconds + SPARE_SECONDS)
-        self._pass_limit = PATIENCE * round_seconds * self._num_rounds + SPARE_SECONDS
+        self._pass_limit = PATIENCE * seconds * self._num_rounds + SPARE_SECONDS
 
     def _build_round(self) -> list[Request]:
         return self._workload.build_round(next(self._rounds), self._write_prompt)
