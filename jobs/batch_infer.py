@@ -10,6 +10,7 @@ from eshop_ray.inference.batch import fingerprint_inference, infer_split
 from eshop_ray.inference.vllm import count_gpus
 from eshop_ray.models import find_model, model_digest
 from eshop_ray.serving.app import APP_CPUS, ensure_running
+from eshop_ray.training.quantization.platform import check_model
 from jobs._main import main
 
 logger = logging.getLogger(__name__)
@@ -19,6 +20,9 @@ def run(config: Config) -> None:
     """Answer `evaluate.split` with each model of `infer.models`, unless its predictions are up to date."""
     records = artifacts.read_manifest(config.records_dir, job="prepare_data")
     models = {name: find_model(config, name) for name in config.infer.models}
+    if config.infer.engine in ("vllm", "serve"):
+        for model_dir in models.values():
+            check_model(model_dir, (config.serve if config.infer.engine == "serve" else config.infer).use_gpu)
     for name, model_dir in models.items():
         folder = config.predictions_dir(name)
         parents = {"model": model_digest(model_dir), "records": records.digest}

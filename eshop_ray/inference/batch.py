@@ -14,14 +14,10 @@ from eshop_ray.config import Config
 from eshop_ray.data.prompts import add_prompts
 from eshop_ray.data.splits import read_split
 from eshop_ray.inference.base import build_engine
-from eshop_ray.inference.stage import user_errors
+from eshop_ray.inference.stage import CALLS_PER_BLOCK, user_errors
 from eshop_ray.progress import watch
 from eshop_ray.schema import PREDICTION_SCHEMA, encode
 from eshop_ray.tasks import get_task, list_tasks
-
-CALLS_PER_BLOCK = 4
-"""Calls to an engine per block: small blocks let several engines share the work, and progress move."""
-
 
 NOT_IN_ANSWERS = {
     *("models", "batch_size", "concurrency", "max_concurrent_batches", "timeout_seconds", "max_retries"),
@@ -29,10 +25,14 @@ NOT_IN_ANSWERS = {
 }
 """Settings of `infer` that no prediction depends on."""
 
+BATCHING = {"max_num_seqs", "max_num_batched_tokens"}
+"""And those of its `engine_kwargs`."""
+
 
 def fingerprint_inference(config: Config, records_digest: str, model_digest: str) -> str:
     """Return the digest of all that determines the predictions."""
     infer = config.infer.model_dump(exclude=NOT_IN_ANSWERS)
+    infer["engine_kwargs"] = {key: value for key, value in infer["engine_kwargs"].items() if key not in BATCHING}
     versions = {name: get_task(name).version for name in config.data.tasks or list_tasks()}
     return fingerprint([infer, config.evaluate.split, versions, records_digest, model_digest])
 

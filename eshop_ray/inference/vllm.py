@@ -17,8 +17,8 @@ from eshop_ray.inference.vllm_actor import VllmActor
 from eshop_ray.models import load_tokenizer
 from eshop_ray.schema import Message
 
-MAX_NUM_SEQS = 256
-"""Sequences that vLLM decodes together on a GPU unless told otherwise."""
+MAX_NUM_SEQS = 1024
+"""Sequences that vLLM decodes together on the largest GPUs unless told otherwise."""
 
 
 COMPILE_FROM_ROWS = 4000
@@ -65,7 +65,7 @@ def engine_kwargs(config: InferConfig, num_rows: int | None = None) -> dict[str,
         "structured_outputs_config": {"backend": "guidance"},
     }
     if not config.use_gpu:
-        defaults.update(dtype="bfloat16", block_size=32, max_num_seqs=64, max_num_batched_tokens=4096)
+        defaults.update(dtype="bfloat16", block_size=32, max_num_seqs=128, max_num_batched_tokens=4096)
         defaults["enforce_eager"] = choose_eager(config, num_rows)
     return {**defaults, **config.engine_kwargs}
 

@@ -27,9 +27,9 @@ class _Call:
     done: "Future[list[Reply]]" = field(default_factory=Future)
 
     def put(self, index: int, reply: Reply) -> None:
-        """File a reply; the last one answers the call."""
+        """File a reply; the last one answers the call, if anybody still waits."""
         self.replies[index] = reply
-        if len(self.replies) == len(self.requests):
+        if len(self.replies) == len(self.requests) and not self.done.cancelled():
             self.done.set_result([self.replies[place] for place in range(len(self.requests))])
 
 
@@ -109,11 +109,12 @@ def load_engine(arguments: Mapping[str, Any]) -> Any:
     """
     arguments = settle_compilation(arguments)
     from vllm.engine.arg_utils import EngineArgs
+    from vllm.usage.usage_lib import UsageContext
     from vllm.v1.engine.llm_engine import LLMEngine
     from vllm.v1.executor import Executor
 
     try:
-        config = EngineArgs(**arguments).create_engine_config()
+        config = EngineArgs(**arguments).create_engine_config(UsageContext.LLM_CLASS)  # large batches
     except (TypeError, ValueError) as error:
         raise UserError(f"vLLM refuses its arguments; mend `infer.engine_kwargs`: {error}") from error
     return LLMEngine(config, Executor.get_class(config), log_stats=False)

@@ -21,12 +21,11 @@ from eshop_ray.config import InferConfig
 from eshop_ray.data.files import resolve, show
 from eshop_ray.errors import UserError
 from eshop_ray.inference.base import build_engine
-from eshop_ray.inference.batch import CALLS_PER_BLOCK
 from eshop_ray.inference.openai_batch.ledger import Ledger, Settled
 from eshop_ray.inference.openai_batch.requests import REQUEST_SCHEMA, Rules, make_duplicate, read_request
 from eshop_ray.inference.openai_batch.results import RESULT_SCHEMA, write_results
 from eshop_ray.inference.openai_batch.source import BLANK, Chunk, Source, read_chunk, scan_source
-from eshop_ray.inference.stage import user_errors
+from eshop_ray.inference.stage import CALLS_PER_BLOCK, user_errors
 from eshop_ray.progress import watch
 from eshop_ray.schema import decode, encode
 

@@ -13,7 +13,8 @@ from eshop_ray.cluster import start_ray
 from eshop_ray.config import InferConfig, RaySection
 from eshop_ray.inference import vllm
 from eshop_ray.inference.actor import EngineActor
-from eshop_ray.inference.batch import CALLS_PER_BLOCK, add_predictions
+from eshop_ray.inference.batch import add_predictions
+from eshop_ray.inference.stage import CALLS_PER_BLOCK
 from eshop_ray.progress import watch
 from eshop_ray.schema import PROMPT_SCHEMA
 from tests.bench.infer.rows import read_rows
