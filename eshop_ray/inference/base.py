@@ -39,7 +39,7 @@ def build_engine(
 
         return build_oracle()
     if config.engine == "simulated":
-        from eshop_ray.inference.simulated import build_simulated
+        from eshop_ray.inference.simulated.build import build_simulated
 
         return build_simulated(config, ask_again)
     if config.engine == "serve":

@@ -12,7 +12,7 @@ from eshop_ray.inference.calls import PIECE_TOKENS, Recent, build_calls, count_s
 from eshop_ray.inference.dispatch import Dispatcher
 from eshop_ray.inference.lifecycle import DidNotStartError
 from eshop_ray.inference.requests import Answer, Failure, Request
-from eshop_ray.inference.simulated_timing import SimulatedGpu, Timing
+from eshop_ray.inference.simulated.timing import SimulatedGpu, Timing
 from eshop_ray.inference.stage import choose_group_size, count_blocks
 from eshop_ray.inference.supervisor import Limits
 from tests.inference.fake_engine import STALL_SECONDS, FakeEngine, ImpatientLoop

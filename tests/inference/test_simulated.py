@@ -15,7 +15,7 @@ from eshop_ray.errors import UserError
 from eshop_ray.inference.base import build_engine
 from eshop_ray.inference.blocks import ANSWER_FIELDS
 from eshop_ray.inference.requests import Answer, Failure
-from eshop_ray.inference.simulated_answers import make_answer
+from eshop_ray.inference.simulated.answers import make_answer
 from eshop_ray.schema import MESSAGES, encode
 from eshop_ray.tasks import get_task, list_tasks
 

@@ -20,7 +20,8 @@ from eshop_ray.inference.blocks import WritePrompt
 from eshop_ray.inference.dispatch import Dispatcher
 from eshop_ray.inference.lifecycle import EngineDiedError, SupervisedEngine
 from eshop_ray.inference.requests import Answer, Outcome, Reply, Request
-from eshop_ray.inference.simulated import SimulatedEngine, SimulatedOptions, join_messages
+from eshop_ray.inference.simulated.build import join_messages
+from eshop_ray.inference.simulated.engine import SimulatedEngine, SimulatedOptions
 from eshop_ray.inference.stage import CALLS_PER_BLOCK, count_blocks
 from eshop_ray.inference.supervisor import Limits
 from eshop_ray.inference.vllm import actor_options, engine_kwargs, write_ids

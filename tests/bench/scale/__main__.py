@@ -13,7 +13,7 @@ import platform
 from pathlib import Path
 
 from eshop_ray.artifacts import write_json
-from eshop_ray.inference.simulated_timing import Timing
+from eshop_ray.inference.simulated.timing import Timing
 from eshop_ray.inference.stage import GROUP_SIZE
 from tests.bench.process import measure
 from tests.bench.scale.results import render, summarize

@@ -12,8 +12,8 @@ from pydantic import Field
 
 from eshop_ray.config.base import PositiveInt, Section
 from eshop_ray.inference.requests import Answer, Busy, Failure, Reply, Request
-from eshop_ray.inference.simulated_answers import make_answer
-from eshop_ray.inference.simulated_timing import SimulatedGpu, Timing
+from eshop_ray.inference.simulated.answers import make_answer
+from eshop_ray.inference.simulated.timing import SimulatedGpu, Timing
 
 
 class SimulatedOptions(Section):

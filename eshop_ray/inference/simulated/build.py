@@ -1,7 +1,4 @@
-"""The engine without a model: it makes its answers up from the prompt alone, and fails on command.
-
-For tests of all that is not the model, at any size.
-"""
+"""Simulated engines as the engine of a config."""
 
 import itertools
 import math
@@ -13,12 +10,10 @@ from eshop_ray.config import InferConfig
 from eshop_ray.errors import UserError
 from eshop_ray.inference.actor import EngineActor
 from eshop_ray.inference.base import AskAgain, Engine
-from eshop_ray.inference.simulated_engine import SimulatedEngine, SimulatedOptions
+from eshop_ray.inference.simulated.engine import SimulatedEngine, SimulatedOptions
 from eshop_ray.inference.stage import run_stage
 from eshop_ray.inference.supervisor import Limits
 from eshop_ray.schema import Message
-
-__all__ = ["NUM_CALLS", "SimulatedEngine", "SimulatedOptions", "build_simulated", "count_calls", "join_messages"]
 
 NUM_CALLS = 4
 """Calls in hand of an engine without a GPU's timing."""
