@@ -8,7 +8,7 @@ from typing import Any
 from eshop_ray.config import InferConfig
 from eshop_ray.errors import UserError
 from eshop_ray.inference import vllm
-from eshop_ray.inference.simulated.build import build_simulated, count_calls
+from eshop_ray.inference.simulated import build
 from eshop_ray.inference.simulated.engine import SimulatedOptions
 
 BATCHED_TOKENS = 8192
@@ -84,8 +84,8 @@ def count_calls(infer: InferConfig) -> int:
     """
     if infer.engine != "simulated":
         return vllm.count_calls(infer)
-    build_simulated(infer)  # checks the settings, and starts nothing
-    return count_calls(infer, SimulatedOptions(**infer.engine_kwargs))
+    build.build_simulated(infer)  # checks the settings, and starts nothing
+    return build.count_calls(infer, SimulatedOptions(**infer.engine_kwargs))
 
 
 def read_settings(infer: InferConfig) -> dict[str, Setting]:
