@@ -75,7 +75,7 @@ class InferConfig(Section):
     batch_size: PositiveInt = 64
     """Rows per call to an engine."""
     concurrency: PositiveInt = 1
-    """Engine actors."""
+    """Engine actors; best a multiple of four, which share one actor that asks them."""
     max_concurrent_batches: PositiveInt | None = None
     """Calls that an engine has in hand at a time; None: as many as fill it three times over."""
     use_gpu: bool = False
