@@ -11,6 +11,7 @@ from typing import Any
 import ray
 import torch
 
+from eshop_ray.cluster import KEEP_MEMORY
 from eshop_ray.config import Config, SearchSection
 from eshop_ray.errors import UserError
 from eshop_ray.experiments.ledger import Measurement
@@ -19,7 +20,6 @@ from eshop_ray.experiments.trials import Trial
 from eshop_ray.training.merging.adapters import AdapterFile, Update, list_modules
 from eshop_ray.training.merging.combine import combine
 from eshop_ray.training.tokens import TokenStore
-from eshop_ray.training.trainer import KEEP_MEMORY
 
 
 @dataclass(frozen=True, slots=True)

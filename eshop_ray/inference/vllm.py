@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from eshop_ray.cluster import cpu_engine_environment
+from eshop_ray.cluster import KEEP_MEMORY, cpu_engine_environment
 from eshop_ray.config import InferConfig
 from eshop_ray.data.tokenization import tokenize_prompt
 from eshop_ray.inference.actor import EngineActor
@@ -87,7 +87,7 @@ def actor_options(config: InferConfig) -> dict[str, Any]:
     """
     environment = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
     if not config.use_gpu:
-        environment.update(cpu_engine_environment(config.cpu_kvcache_gib, config.cpu_threads))
+        environment.update(KEEP_MEMORY | cpu_engine_environment(config.cpu_kvcache_gib, config.cpu_threads))
     return {"num_cpus": 1, "num_gpus": count_gpus(config), "runtime_env": {"env_vars": environment}}
 
 

@@ -16,6 +16,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from transformers import AutoConfig
 
 from eshop_ray.artifacts import fingerprint, stage_dir, write_json, write_manifest
+from eshop_ray.cluster import KEEP_MEMORY
 from eshop_ray.config import Config, LoraSection
 from eshop_ray.errors import UserError
 from eshop_ray.progress import watch
@@ -33,16 +34,6 @@ from eshop_ray.training.work import TROUBLE, Work
 
 HISTORY = "training.json"
 """Beside the adapter: how it came about."""
-KEEP_MEMORY = {
-    "MALLOC_ARENA_MAX": "1",
-    "MALLOC_MMAP_THRESHOLD_": str(2**32),
-    "MALLOC_TRIM_THRESHOLD_": str(2**32),
-    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
-}
-"""Environment of CPU workers. Ray Train runs the loop in a thread, and outside the main thread glibc hands every
-freed activation back to the kernel and faults it in again for the next: that cost a third of the throughput. Huge
-pages spare the processor looking up small ones: a twentieth."""
-
 
 ELSEWHERE = {"max_failures", "torch_threads", "cpus_per_worker", "num_workers", "use_gpu", "sharding", "attention"}
 """Settings that decide where and how fast training runs; its numbers stay the same but for rounding."""

@@ -18,7 +18,7 @@ def measure(module, job):
     `job["threads"]` are the threads of the process, `job["keep_memory"]` gives it the project's settings of malloc,
     `job["environment"]` holds variables.
     """
-    from eshop_ray.training.trainer import KEEP_MEMORY  # the peer's process must not carry what this module loads
+    from eshop_ray.cluster import KEEP_MEMORY  # the peer's process must not carry what this module loads
 
     environment = {name: value for name, value in os.environ.items() if name not in KEEP_MEMORY}
     environment |= {name: str(job["threads"]) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
