@@ -20,9 +20,8 @@ def run(config: Config) -> None:
     """Answer `evaluate.split` with each model of `infer.models`, unless its predictions are up to date."""
     records = artifacts.read_manifest(config.records_dir, job="prepare_data")
     models = {name: find_model(config, name) for name in config.infer.models}
-    if config.infer.engine in ("vllm", "serve"):
-        for model_dir in models.values():
-            check_model(model_dir, (config.serve if config.infer.engine == "serve" else config.infer).use_gpu)
+    for model_dir in models.values():
+        check_platform(config, model_dir)
     for name, model_dir in models.items():
         folder = config.predictions_dir(name)
         parents = {"model": model_digest(model_dir), "records": records.digest}
@@ -36,8 +35,17 @@ def run(config: Config) -> None:
     artifacts.write_run_manifest(config.run_dir)
 
 
+def check_platform(config: Config, model_dir: Path) -> None:
+    """Raise `UserError` if the model is quantized in a way that does not run where the config has it answer."""
+    if config.infer.engine == "serve":
+        check_model(model_dir, config.serve.use_gpu)
+    elif config.infer.engine == "vllm":
+        check_model(model_dir, config.infer.use_gpu)
+
+
 def start_engine(config: Config, model_dir: Path, digest: str) -> None:
     """Start Ray, see that the plan fits, and deploy the model where it is asked through Ray Serve."""
+    check_platform(config, model_dir)
     if config.infer.engine == "serve":
         start_ray(config.ray, num_cpus=APP_CPUS + 1, num_gpus=int(config.serve.use_gpu))
         ensure_running(config.serve, model_dir, digest)

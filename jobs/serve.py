@@ -8,6 +8,7 @@ from eshop_ray.cluster import start_ray
 from eshop_ray.config import Config
 from eshop_ray.models import find_model, model_digest
 from eshop_ray.serving.app import APP_CPUS, SERVE_APP, build_app
+from eshop_ray.training.quantization.platform import check_model
 from jobs._main import main
 
 logger = logging.getLogger(__name__)
@@ -16,6 +17,7 @@ logger = logging.getLogger(__name__)
 def run(config: Config) -> None:
     """Serve until interrupted."""
     model_dir = find_model(config, "merged")
+    check_model(model_dir, config.serve.use_gpu)
     start_ray(config.ray, num_cpus=APP_CPUS, num_gpus=1 if config.serve.use_gpu else 0)
     serve.start(http_options={"host": config.serve.host, "port": config.serve.port})
     logger.info("starting: http://%s:%d/v1, model `%s`", config.serve.host, config.serve.port, config.serve.model_id)

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from eshop_ray.config import Config, DataConfig, InferConfig, SourceConfig
-from eshop_ray.inference.batch import predict
+from eshop_ray.inference.batch import fingerprint_inference, predict
 from eshop_ray.inference.oracle import answer_block
 from eshop_ray.schema import PREDICTION_SCHEMA, PROMPT_SCHEMA
 from eshop_ray.tasks import list_tasks
@@ -87,3 +87,13 @@ def test_parser_failure_becomes_the_rows_error():
     row = predict(prompt(task="no_such_task", generated_text="x"))
     assert row["error"].startswith("parse: UserError")
     assert row["prediction"] is None
+
+
+def test_settings_that_only_change_the_speed_keep_predictions():
+    def digest(**infer):
+        return fingerprint_inference(Config(name="x", infer=InferConfig(**infer)), "records", "model")
+
+    retuned = {"batch_size": 9, "max_concurrent_batches": 9, "cpu_threads": 9, "engine_kwargs": {"max_num_seqs": 9}}
+    assert digest() == digest(**retuned)
+    assert digest() != digest(engine_kwargs={"max_model_len": 9})
+    assert digest() != digest(temperature=1.0)

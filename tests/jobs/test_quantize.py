@@ -10,7 +10,8 @@ import yaml
 from safetensors.torch import load_file
 
 from eshop_ray import artifacts
-from eshop_ray.config import load_config
+from eshop_ray.config import Config, InferConfig, load_config
+from eshop_ray.config.sections import ServeSection
 from eshop_ray.models import find_model, load_tokenizer, model_digest
 from eshop_ray.schema import PREDICTION_SCHEMA, encode
 from eshop_ray.training.quantization import compressed, platform
@@ -182,3 +183,15 @@ def test_rows_of_the_calibration(run, config_path, tiny_model_dir, monkeypatch):
     status, error = run(quantize, "quantize.scheme=w4a16_gptq", "train.max_row_length=4")
     assert status == 2
     assert "none of 4 training rows can be used for calibration; raise `train.max_row_length`, now 4" in error
+
+
+@pytest.mark.parametrize("engine", ["vllm", "serve"])
+def test_model_that_the_engines_gpu_cannot_run_is_refused_before_it_starts(monkeypatch, tmp_path, engine):
+    asked = []
+    monkeypatch.setattr("jobs.batch_infer.check_model", lambda *arguments: asked.append(arguments))
+    infer = InferConfig(engine=engine, use_gpu=engine == "vllm")
+    config = Config(name="x", infer=infer, serve=ServeSection(use_gpu=engine == "serve"))
+    batch_infer.check_platform(config, tmp_path)
+    assert asked == [(tmp_path, True)]
+    batch_infer.check_platform(config.model_copy(update={"infer": InferConfig(engine="simulated")}), tmp_path)
+    assert len(asked) == 1
