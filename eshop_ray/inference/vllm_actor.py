@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import queue
+import re
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
@@ -74,7 +75,7 @@ class VllmActor:
                 self._admit(engine)
                 for output in engine.step():
                     call, index = self._open.pop(output.request_id)
-                    call.put(index, read_output(output))
+                    call.put(index, read_output(output, call.requests[index].params))
         except BaseException:
             logger.exception("vLLM failed; the process ends, so that its supervisor starts another")
             os._exit(1)
@@ -160,9 +161,24 @@ def build_params(params: Mapping[str, Any]) -> Any:
     return SamplingParams(**{**params, "structured_outputs": constraint, "output_kind": RequestOutputKind.FINAL_ONLY})
 
 
-def read_output(output: Any) -> Reply:
-    """Return a finished request's answer."""
+def read_output(output: Any, params: Mapping[str, Any]) -> Reply:
+    """Return a finished request's answer. An impossible constraint stops the model before its first token."""
     completion = output.outputs[0]
     if completion.finish_reason not in ("stop", "length"):
         return Failure("engine", f"vLLM ended with `{completion.finish_reason}`")
+    if completion.finish_reason == "stop" and not completion.text and not may_be_empty(params):
+        return Failure("engine", "no answer fits its constraint")
     return Answer(completion.text, completion.finish_reason, len(output.prompt_token_ids), len(completion.token_ids))
+
+
+def may_be_empty(params: Mapping[str, Any]) -> bool:
+    """Return whether nothing is an answer, as far as the constraint shows that."""
+    constraint = params.get("structured_outputs") or {}
+    if "choice" in constraint:
+        return "" in constraint["choice"]
+    if "regex" in constraint:
+        try:
+            return bool(re.fullmatch(constraint["regex"], ""))
+        except re.error:  # vLLM's regular expressions are not quite Python's
+            return True
+    return "json" not in constraint
