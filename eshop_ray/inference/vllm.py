@@ -32,15 +32,16 @@ def build_vllm(
 
     Prompts are tokenised beside the engine, with the code that training uses, so a prompt is the same ids in both.
     """
-    arguments = {"model": str(model_dir), **engine_kwargs(config, num_rows)}
-    options = actor_options(config)
+    start_actor = functools.partial(build_actor, config, model_dir, num_rows)
     limits = Limits.of(config, count_calls(config))
     write_prompt = functools.partial(write_ids, model_dir)
+    return lambda prompts: run_stage(prompts, start_actor, limits, config.concurrency, write_prompt, ask_again)
 
-    def build_actor() -> EngineActor:
-        return EngineActor(VllmActor, (arguments,), options)
 
-    return lambda prompts: run_stage(prompts, build_actor, limits, config.concurrency, write_prompt, ask_again)
+def build_actor(config: InferConfig, model_dir: Path, num_rows: int | None = None) -> EngineActor:
+    """Return a new engine; its process starts at once."""
+    arguments = {"model": str(model_dir), **engine_kwargs(config, num_rows)}
+    return EngineActor(VllmActor, (arguments,), actor_options(config))
 
 
 def write_ids(model_dir: Path, messages: Sequence[Message]) -> list[int]:

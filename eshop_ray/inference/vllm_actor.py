@@ -109,6 +109,7 @@ def load_engine(arguments: Mapping[str, Any]) -> Any:
         UserError: if vLLM refuses the arguments.
     """
     arguments = settle_compilation(arguments)
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(COMPILED_DIR.expanduser()))
     from vllm.engine.arg_utils import EngineArgs
     from vllm.usage.usage_lib import UsageContext
     from vllm.v1.engine.llm_engine import LLMEngine
@@ -136,7 +137,6 @@ def settle_compilation(arguments: Mapping[str, Any]) -> dict[str, Any]:
             "the engine cannot be compiled: this machine has no C++ compiler; install one (`apt-get install g++`) or "
             "set `infer.compile=false`"
         )
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(COMPILED_DIR.expanduser()))
     return settled
 
 

@@ -145,7 +145,6 @@ def test_long_runs_are_compiled_where_a_compiler_is(monkeypatch):
     assert eager(9999, engine_kwargs={"enforce_eager": True}) is True
     assert eager(9999, use_gpu=True) == "unset"
 
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "unused")
     assert settle_compilation({"enforce_eager": None}) == {"enforce_eager": False}
     monkeypatch.setattr("torch._inductor.config.cpp.cxx", ("no-such-compiler",))
     assert settle_compilation({"enforce_eager": None}) == {"enforce_eager": True}

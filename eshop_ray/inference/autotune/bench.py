@@ -24,8 +24,7 @@ from eshop_ray.inference.simulated.build import join_messages
 from eshop_ray.inference.simulated.engine import SimulatedEngine, SimulatedOptions
 from eshop_ray.inference.stage import CALLS_PER_BLOCK, count_blocks
 from eshop_ray.inference.supervisor import Limits
-from eshop_ray.inference.vllm import actor_options, engine_kwargs, write_ids
-from eshop_ray.inference.vllm_actor import VllmActor
+from eshop_ray.inference.vllm import build_actor, write_ids
 
 Value = TypeVar("Value")
 
@@ -169,8 +168,7 @@ def build_engine_actor(infer: InferConfig, model_dir: Path) -> tuple[EngineActor
     if infer.engine == "simulated":
         options = SimulatedOptions(**infer.engine_kwargs)
         return EngineActor(SimulatedEngine, (options, 0), {"num_cpus": 1}), join_messages
-    arguments = {"model": str(model_dir), **engine_kwargs(infer)}
-    return EngineActor(VllmActor, (arguments,), actor_options(infer)), functools.partial(write_ids, model_dir)
+    return build_actor(infer, model_dir), functools.partial(write_ids, model_dir)
 
 
 async def ask_in_blocks(engine: SupervisedEngine, infer: InferConfig, requests: Sequence[Request]) -> list[Outcome]:
