@@ -43,6 +43,14 @@ class Limits:
         return cls(config.batch_size, num_calls, config.timeout_seconds, config.max_retries)
 
 
+def count_filling_calls(config: InferConfig, num_seqs: int) -> int:
+    """Return the calls in hand of an engine that works on so many rows together.
+
+    As many as are configured, else what fills it three times over, for the tails.
+    """
+    return config.max_concurrent_batches or max(2, math.ceil(3 * num_seqs / config.batch_size))
+
+
 @dataclass(slots=True)
 class _Row:
     index: int

@@ -12,7 +12,7 @@ from eshop_ray.data.tokenization import tokenize_prompt
 from eshop_ray.inference.actor import EngineActor
 from eshop_ray.inference.base import AskAgain, Engine
 from eshop_ray.inference.stage import run_stage
-from eshop_ray.inference.supervisor import Limits
+from eshop_ray.inference.supervisor import Limits, count_filling_calls
 from eshop_ray.inference.vllm_actor import VllmActor
 from eshop_ray.models import load_tokenizer
 from eshop_ray.schema import Message
@@ -101,8 +101,5 @@ def count_gpus(config: InferConfig) -> int:
 
 
 def count_calls(config: InferConfig) -> int:
-    """Return how many calls an engine has in hand: what fills it three times over, for the tails, unless told."""
-    if config.max_concurrent_batches:
-        return config.max_concurrent_batches
-    num_seqs = engine_kwargs(config).get("max_num_seqs") or MAX_NUM_SEQS
-    return max(2, math.ceil(3 * num_seqs / config.batch_size))
+    """Return how many calls an engine has in hand."""
+    return count_filling_calls(config, engine_kwargs(config).get("max_num_seqs") or MAX_NUM_SEQS)

@@ -1,7 +1,6 @@
 """Simulated engines as the engine of a config."""
 
 import itertools
-import math
 from collections.abc import Sequence
 
 from pydantic import ValidationError
@@ -12,7 +11,7 @@ from eshop_ray.inference.actor import EngineActor
 from eshop_ray.inference.base import AskAgain, Engine
 from eshop_ray.inference.simulated.engine import SimulatedEngine, SimulatedOptions
 from eshop_ray.inference.stage import run_stage
-from eshop_ray.inference.supervisor import Limits
+from eshop_ray.inference.supervisor import Limits, count_filling_calls
 from eshop_ray.schema import Message
 
 NUM_CALLS = 4
@@ -40,12 +39,10 @@ def build_simulated(config: InferConfig, ask_again: AskAgain | None = None) -> E
 
 
 def count_calls(config: InferConfig, options: SimulatedOptions) -> int:
-    """Return the calls that an engine has in hand: with a GPU's timing, what fills it three times over."""
-    if config.max_concurrent_batches:
-        return config.max_concurrent_batches
+    """Return the calls that an engine has in hand."""
     if options.timing is None:
-        return NUM_CALLS
-    return max(2, math.ceil(3 * options.timing.max_num_seqs / config.batch_size))
+        return config.max_concurrent_batches or NUM_CALLS
+    return count_filling_calls(config, options.timing.max_num_seqs)
 
 
 def join_messages(messages: Sequence[Message]) -> str:
