@@ -1,6 +1,6 @@
 """Our side: rows -> prompts -> engine stage -> predictions on disk, as `batch_infer` puts it together."""
 
-import os
+import functools
 import tempfile
 import time
 from pathlib import Path
@@ -12,31 +12,38 @@ import ray.data
 from eshop_ray.cluster import start_ray
 from eshop_ray.config import InferConfig, RaySection
 from eshop_ray.inference import vllm
-from eshop_ray.inference.actor import EngineActor
 from eshop_ray.inference.batch import add_predictions
 from eshop_ray.inference.stage import CALLS_PER_BLOCK
+from eshop_ray.inference.vllm import build_actor
 from eshop_ray.progress import watch
 from eshop_ray.schema import PROMPT_SCHEMA
 from tests.bench.infer.rows import read_rows
 
-READY = "ESHOP_RAY_BENCH_READY"
-"""Environment variable with the path of a file that gets the time at which the engine is up."""
 
+class TimedEngine:
+    """An engine that notes when it was first up."""
 
-class TimedActor(EngineActor):
-    """Notes when it is up."""
+    def __init__(self, engine, path):
+        self._engine = engine
+        self._path = path
+        self.ask = engine.ask
+        self.stop = engine.stop
 
     async def start(self):
-        await super().start()
-        Path(os.environ[READY]).write_text(repr(time.time()))
+        await self._engine.start()
+        if not self._path.exists():
+            self._path.write_text(repr(time.time()))
+
+
+def build_timed(path, *arguments):
+    return TimedEngine(build_actor(*arguments), path)
 
 
 def run(job):
-    """Answer all rows and write predictions; the clock runs from the engine's start to the last file."""
+    """Answer all rows and write predictions; the clock runs from when the first engine is up to the last file."""
     config = InferConfig(**job["infer"])
-    vllm.EngineActor = TimedActor
     with tempfile.TemporaryDirectory() as folder:
-        os.environ[READY] = str(Path(folder, "ready"))
+        vllm.build_actor = functools.partial(build_timed, Path(folder, "ready"))
         started = time.time()
         start_ray(RaySection(), num_cpus=config.num_cpus)
         columns = {"group": None, "metric": None, "target": None, "error": None}
