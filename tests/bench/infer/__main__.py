@@ -51,7 +51,7 @@ def parse(arguments):
     parser.add_argument("--rows", type=int, default=1000, help="rows of each part")
     parser.add_argument("--repeats", type=int, default=3, help="fresh processes for each figure; the median counts")
     parser.add_argument("--results", type=Path, default=RESULTS, help="file to merge the results into")
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)
     for name, known in (("only", parts.WORKLOADS), ("sides", parts.SIDES)):
         if unknown := sorted(set(getattr(options, name)) - set(known)):
             parser.error(f"--{name}: no {', '.join(unknown)}; there are {', '.join(known)}")

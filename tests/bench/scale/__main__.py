@@ -58,7 +58,7 @@ def parse(arguments):
     parser.add_argument("--rows", type=int, default=1000, help="rows per replica")
     parser.add_argument("--only", type=lambda text: text.split(","), default=list(PARTS), metavar="PART,...")
     parser.add_argument("--results", type=Path, default=RESULTS, help="file to merge the results into")
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)
     if unknown := sorted(set(options.only) - set(PARTS)):
         parser.error(f"--only: no {', '.join(unknown)}; there are {', '.join(PARTS)}")
     return options

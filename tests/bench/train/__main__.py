@@ -63,7 +63,7 @@ def parse(arguments):
     parser.add_argument("--batch", type=int, help="rows of an optimizer step")
     parser.add_argument("--tuned", action="store_true", help="take TRL's best settings from the results file")
     parser.add_argument("--results", type=Path, default=RESULTS, help="file to merge the results into")
-    return parser.parse_args(arguments)
+    return parser.parse_intermixed_args(arguments)
 
 
 def choose_sizes(options, workloads):
