@@ -1,4 +1,4 @@
-"""The peer on the command line: `vllm run-batch`."""
+"""The peer on the command line: `vllm run-batch`, by its module: the command itself does not find a CPU build's version."""
 
 import json
 import subprocess
@@ -18,7 +18,7 @@ def run(job):
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder, "in.jsonl"), Path(folder, "out.jsonl")]
         paths[0].write_text("".join(json.dumps(_request(row, job["model_dir"])) + "\n" for row in rows))
-        command = [sys.executable, "-m", "vllm.entrypoints.cli.main", "run-batch", "-i", str(paths[0]), "-o"]
+        command = [sys.executable, "-m", "vllm.entrypoints.openai.run_batch", "-i", str(paths[0]), "-o"]
         command += [str(paths[1]), "--model", job["model_dir"], *_flags(job["engine"])]
         started = time.time()
         done = subprocess.run(command, capture_output=True, text=True, check=False)
