@@ -5,7 +5,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from eshop_ray.cluster import MIN_LOCAL_CPUS, cpu_engine_environment
+from eshop_ray.cluster import KEEP_MEMORY, MIN_LOCAL_CPUS, cpu_engine_environment
 from eshop_ray.config import Config
 from eshop_ray.config.quantization import QuantizeSection
 from eshop_ray.inference.vllm import engine_kwargs
@@ -70,6 +70,8 @@ class Bench:
         environment = {"TORCHINDUCTOR_CACHE_DIR": str(COMPILED_DIR.expanduser())}
         if not infer.use_gpu:
             environment |= cpu_engine_environment(infer.cpu_kvcache_gib, infer.cpu_threads)
+            if side.module == "infer.raw" and not side.has_own_settings:
+                environment |= KEEP_MEMORY  # as our engine's process has it; in Ray's driver all of Ray would
         return {
             "rows_path": str(path),
             "model_dir": str(self.quantized_dir() if side.is_quantized else self.model_dir),

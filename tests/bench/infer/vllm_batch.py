@@ -1,4 +1,4 @@
-"""The peer on the command line: `vllm run-batch`, by its module: the command itself does not find a CPU build's version."""
+"""The peer on the command line: `vllm run-batch`, by its module: the command fails where vLLM is a CPU build."""
 
 import json
 import subprocess
