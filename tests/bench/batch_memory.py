@@ -3,7 +3,7 @@
 `jobs.run_batch` with the simulated engine against `vllm run-batch` with its engine stubbed: both read, check and answer
 the same requests, and nobody computes. Prints a table and writes `runs/bench/batch_memory.json`. Memory is that of all
 processes that a command starts, shared pages counted once (PSS), Ray's own and its object store included; of vLLM the
-process that holds the model is left out, which ours has no counterpart of.
+processes that hold the model are left out, which ours has no counterpart of.
 """
 
 import json
@@ -22,7 +22,7 @@ from eshop_ray.models import fetch_model
 
 ROOT = Path(__file__).parents[2]
 WORDS = ("red wool scarf", "steel garden fork", "cotton travel pillow", "blue kitchen towel")
-MODEL_PROCESS = "VLLM::EngineCore"
+MODEL_PROCESSES = "VLLM::"
 NAME = "shop"
 
 
@@ -52,7 +52,7 @@ class Watch(threading.Thread):
 
 def read_memory(process):
     try:
-        is_model = " ".join(process.cmdline()).startswith(MODEL_PROCESS)
+        is_model = " ".join(process.cmdline()).startswith(MODEL_PROCESSES)
         return 0 if is_model else process.memory_full_info().pss
     except psutil.Error:  # it has just ended
         return 0
