@@ -1,9 +1,9 @@
 """Memory of a batch file against its size: `python -m tests.bench.batch_memory [LINES ...]`.
 
 `jobs.run_batch` with the simulated engine against `vllm run-batch` with its engine stubbed: both read, check and answer
-the same requests, and nobody computes. Prints a table and writes `runs/bench/batch_memory.json`. Memory is that of all
-processes that a command starts, shared pages counted once (PSS), Ray's own and its object store included; of vLLM the
-processes that hold the model are left out, which ours has no counterpart of.
+the same requests, and nobody computes. Prints a line per run and writes `runs/bench/batch_memory.json`. Memory is that
+of all processes that a command starts, shared pages counted once (PSS), Ray's own and its object store included; of
+vLLM the processes that hold the model are left out, which ours has no counterpart of.
 """
 
 import json
@@ -11,7 +11,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 
@@ -19,6 +18,7 @@ import psutil
 
 from eshop_ray.config import ModelConfig
 from eshop_ray.models import fetch_model
+from tests.bench.memory import Watch
 
 ROOT = Path(__file__).parents[2]
 WORDS = ("red wool scarf", "steel garden fork", "cotton travel pillow", "blue kitchen towel")
@@ -26,28 +26,8 @@ MODEL_PROCESSES = "VLLM::"
 NAME = "shop"
 
 
-class Watch(threading.Thread):
-    """Samples the memory of a process and of all below it."""
-
-    def __init__(self, pid):
-        super().__init__(daemon=True)
-        self.peak = 0
-        self._process = psutil.Process(pid)
-        self._is_over = threading.Event()
-
-    def run(self):
-        while not self._is_over.wait(0.5):
-            try:
-                processes = [self._process, *self._process.children(recursive=True)]
-            except psutil.NoSuchProcess:
-                return
-            self.peak = max(self.peak, sum(map(read_memory, processes)))
-
-    def stop(self):
-        """Return the peak in MiB."""
-        self._is_over.set()
-        self.join()
-        return round(self.peak / 2**20)
+def measure(*processes):
+    return {"all": sum(map(read_memory, processes))}
 
 
 def read_memory(process):
@@ -89,10 +69,9 @@ def run(command, source, output):
             stdout=stream,
             stderr=stream,
         )
-        watch = Watch(process.pid)
-        watch.start()
+        watch = Watch(process.pid, measure)
         status = process.wait()
-    peak = watch.stop()
+    peak = watch.stop()["all"]
     if status:
         raise SystemExit(f"{command[1]} failed:\n{log.read_text()[-3000:]}")
     with output.open() as lines:

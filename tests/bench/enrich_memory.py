@@ -1,9 +1,8 @@
 """Memory of a nightly run against the size of the catalogue: `python -m tests.bench.enrich_memory [PRODUCTS ...]`.
 
 A synthetic catalogue with one review a product to be summarised, the simulated engine, a first night and a second one
-with 1 % changed.
-Prints a table and writes `runs/bench/enrich_memory.json`. Memory is each process's own (USS): what Ray's object store
-shares is bounded by Ray and counted apart.
+with 1 % changed. Prints a line per night and writes `runs/bench/enrich_memory.json`. Memory is each process's own (USS):
+what Ray's object store shares is bounded by Ray and counted apart.
 """
 
 import json
@@ -11,12 +10,13 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 from shutil import rmtree
 
 import psutil
+
+from tests.bench.memory import Watch
 
 ROOT = Path(__file__).parents[2]
 WORDS = ["steel", "wool", "red", "blue", "warm", "light", "large", "small"]
@@ -40,38 +40,23 @@ def write_shop(folder, num_products, changed_share):
             reviews.write(json.dumps(review) + "\n")
 
 
-class Watch:
-    """Samples the memory of a driver and of all processes that it started."""
+def measure(driver, *others):
+    """Return the driver's memory, and that of the largest of Ray's workers."""
+    return {"driver": read_memory(driver), "worker": max(map(read_memory, filter(is_worker, others)), default=0)}
 
-    def __init__(self, pid):
-        self.peaks = {"driver": 0, "worker": 0}
-        self._process = psutil.Process(pid)
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._sample)
-        self._thread.start()
 
-    def stop(self):
-        self._stopped.set()
-        self._thread.join()
-        return {name: round(peak / 2**20) for name, peak in self.peaks.items()}
+def is_worker(process):
+    try:
+        return process.cmdline()[:1][0].startswith("ray::")
+    except (psutil.Error, IndexError):  # it has just ended
+        return False
 
-    def _sample(self):
-        while not self._stopped.wait(0.5):
-            try:
-                processes = self._process.children(recursive=True)
-            except psutil.NoSuchProcess:
-                return
-            self._note("driver", self._process)
-            for process in processes:
-                self._note("worker", process)
 
-    def _note(self, role, process):
-        try:
-            if role == "worker" and not process.cmdline()[:1][0].startswith("ray::"):
-                return
-            self.peaks[role] = max(self.peaks[role], process.memory_full_info().uss)
-        except (psutil.Error, IndexError):
-            return
+def read_memory(process):
+    try:
+        return process.memory_full_info().uss
+    except psutil.Error:
+        return 0
 
 
 def run_night(folder, name):
@@ -90,7 +75,7 @@ def run_night(folder, name):
     ]
     started = time.monotonic()
     process = subprocess.Popen(command, cwd=ROOT, start_new_session=True)
-    watch = Watch(process.pid)
+    watch = Watch(process.pid, measure)
     try:
         assert process.wait() == 0
     finally:

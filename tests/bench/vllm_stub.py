@@ -15,9 +15,8 @@ ANSWER_TOKENS = 20
 async def generate(_engine, prompt, _params, request_id, **_):
     """Answer with as many words as tokens; the engine behind it is started and never asked."""
     await asyncio.sleep(0)
-    ids = prompt.get("prompt_token_ids", []) if isinstance(prompt, dict) else prompt.prompt_token_ids
     answer = CompletionOutput(0, "word " * ANSWER_TOKENS, [1] * ANSWER_TOKENS, None, None, finish_reason="stop")
-    yield RequestOutput(request_id, None, ids, None, [answer], finished=True)
+    yield RequestOutput(request_id, None, prompt["prompt_token_ids"], None, [answer], finished=True)
 
 
 if __name__ == "__main__":
