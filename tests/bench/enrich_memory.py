@@ -1,8 +1,8 @@
 """Memory of a nightly run against the size of the catalogue: `python -m tests.bench.enrich_memory [PRODUCTS ...]`.
 
 A synthetic catalogue with one review a product to be summarised, the simulated engine, a first night and a second one
-with 1 % changed. Prints a line per night and writes `runs/bench/enrich_memory.json`. Memory is each process's own (USS):
-what Ray's object store shares is bounded by Ray and counted apart.
+with 1 % changed. Prints a line per night and writes `runs/bench/enrich_memory.json`. Memory is each process's own
+(USS): what Ray's object store shares is bounded by Ray and counted apart.
 """
 
 import json
