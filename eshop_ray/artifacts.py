@@ -17,7 +17,7 @@ from typing import Any
 from eshop_ray.errors import UserError
 
 MANIFEST = "manifest.json"
-SEAL = "seal"
+CHECKSUM = "checksum"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +81,13 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, _render(value))
 
 
-def write_sealed(path: Path, value: Mapping[str, Any]) -> None:
+def write_checksummed(path: Path, value: Mapping[str, Any]) -> None:
     """Write a JSON object with the digest of its content in it, so that `is_intact` notices any later change."""
     content = json.loads(json.dumps(value))
-    write_json(path, {**content, SEAL: fingerprint(content)})
+    write_json(path, {**content, CHECKSUM: fingerprint(content)})
 
 
-def read_sealed(path: Path) -> dict[str, Any]:
+def read_checksummed(path: Path) -> dict[str, Any]:
     """Return a JSON object without its seal, which may be missing or broken.
 
     Raises:
@@ -96,15 +96,15 @@ def read_sealed(path: Path) -> dict[str, Any]:
     content = json.loads(path.read_text())
     if not isinstance(content, dict):
         raise ValueError(f"{path}: no JSON object")
-    content.pop(SEAL, None)
+    content.pop(CHECKSUM, None)
     return content
 
 
 def is_intact(path: Path) -> bool:
-    """Whether a file is, to the byte, what `write_sealed` wrote."""
+    """Whether a file is, to the byte, what `write_checksummed` wrote."""
     try:
-        content = read_sealed(path)
-        return path.read_text() == _render({**content, SEAL: fingerprint(content)})
+        content = read_checksummed(path)
+        return path.read_text() == _render({**content, CHECKSUM: fingerprint(content)})
     except (OSError, ValueError):
         return False
 
@@ -134,14 +134,14 @@ def write_manifest(
     """Seal a finished folder."""
     files = hash_files(folder)
     manifest = Manifest(kind, digest_files(files), dict(parents), inputs, dict(details or {}), files)
-    write_sealed(folder / MANIFEST, asdict(manifest))
+    write_checksummed(folder / MANIFEST, asdict(manifest))
     return manifest
 
 
 def find_manifest(folder: Path) -> Manifest | None:
     """Return the manifest of a complete artifact, or None."""
     try:
-        return Manifest(**read_sealed(folder / MANIFEST))
+        return Manifest(**read_checksummed(folder / MANIFEST))
     except (OSError, ValueError, TypeError):
         return None
 
@@ -194,4 +194,4 @@ def write_run_manifest(run_dir: Path) -> None:
             entry = asdict(manifest)
             del entry["files"]
             artifacts[path.parent.relative_to(run_dir).as_posix()] = entry
-    write_sealed(run_dir / MANIFEST, {"run": run_dir.name, "artifacts": artifacts})
+    write_checksummed(run_dir / MANIFEST, {"run": run_dir.name, "artifacts": artifacts})

@@ -8,9 +8,9 @@ from typing import NoReturn
 from eshop_ray import artifacts
 from eshop_ray.config import Config
 from eshop_ray.inference.autotune import autotune, check_tunable
+from eshop_ray.inference.build import start_engine
 from eshop_ray.models import find_model, model_digest
 from jobs._main import main
-from jobs.batch_infer import start_engine
 
 
 def run(config: Config, path: Path) -> None:

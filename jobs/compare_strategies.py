@@ -4,10 +4,10 @@ import logging
 
 from eshop_ray import artifacts
 from eshop_ray.config import Config
-from eshop_ray.experiments.compare import EXPERIMENT, compare
-from eshop_ray.experiments.confirm import read_search, read_similarity
-from eshop_ray.experiments.members import find_tasks, plan_members
-from eshop_ray.experiments.report import print_table, write_report
+from eshop_ray.evaluation.experiments.compare import EXPERIMENT, compare
+from eshop_ray.evaluation.experiments.confirm import read_search, read_similarity
+from eshop_ray.evaluation.experiments.members import find_tasks, list_members
+from eshop_ray.evaluation.experiments.report import print_table, write_report
 from jobs._main import main
 
 logger = logging.getLogger(__name__)
@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 def run(config: Config) -> None:
     """Have base, single, mixed and merged answer the same rows; write `experiment.json` and the report."""
-    members = plan_members(config, find_tasks(config))
+    members = list_members(config, find_tasks(config))
     experiment = compare(config, members)
     artifacts.write_json(config.run_dir / EXPERIMENT, experiment)
     report = write_report(config.run_dir, experiment, read_search(config), read_similarity(config))

@@ -6,13 +6,13 @@ import time
 from pathlib import Path
 
 from eshop_ray.config import Config
-from eshop_ray.data.sample_shop.changes import change_products
-from eshop_ray.data.sample_shop.write import write_json_lines
 from eshop_ray.enrichment.columns import ENRICHED_SCHEMA
 from eshop_ray.enrichment.nightly import read_statistics
 from eshop_ray.enrichment.preview import print_rows
 from eshop_ray.enrichment.table import Table
 from eshop_ray.progress import format_seconds
+from eshop_ray.sample_shop.changes import change_products
+from eshop_ray.sample_shop.write import write_json_lines
 from jobs import batch_infer, enrich_catalog, evaluate, make_sample_shop, merge_lora, prepare_data, train_lora
 from jobs._main import main
 

@@ -6,9 +6,9 @@ from eshop_ray.artifacts import fingerprint
 from eshop_ray.config import Config
 from eshop_ray.enrichment.nightly import run_night
 from eshop_ray.enrichment.run import Model
+from eshop_ray.inference.build import start_engine
 from eshop_ray.models import find_model, model_digest
 from jobs._main import main
-from jobs.batch_infer import start_engine
 
 
 def run(config: Config, replay: bool = False) -> None:

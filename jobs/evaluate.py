@@ -5,7 +5,7 @@ import logging
 from eshop_ray import artifacts
 from eshop_ray.config import Config
 from eshop_ray.evaluation.evaluate import evaluate_predictions
-from eshop_ray.evaluation.gate import check_quantized
+from eshop_ray.evaluation.quantization_check import check_quantized
 from eshop_ray.evaluation.report import build_rows, print_table, write_report
 from jobs._main import main
 

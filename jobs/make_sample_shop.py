@@ -3,7 +3,7 @@
 import logging
 
 from eshop_ray.config import Config
-from eshop_ray.data.sample_shop.write import write_sample_shop
+from eshop_ray.sample_shop.write import write_sample_shop
 from jobs._main import main
 
 logger = logging.getLogger(__name__)

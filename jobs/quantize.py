@@ -9,11 +9,11 @@ from pathlib import Path
 from eshop_ray import artifacts
 from eshop_ray.cluster import start_ray
 from eshop_ray.config import Config
+from eshop_ray.inference.quantization.compressed import Compression, write_compressed
+from eshop_ray.inference.quantization.environment import read_lock
+from eshop_ray.inference.quantization.platform import check_scheme
+from eshop_ray.inference.quantization.write import Quantization, write_quantized
 from eshop_ray.models import find_model
-from eshop_ray.training.quantization.compressed import Compression, write_compressed
-from eshop_ray.training.quantization.environment import read_lock
-from eshop_ray.training.quantization.platform import check_scheme
-from eshop_ray.training.quantization.write import Quantization, write_quantized
 from jobs._main import main
 
 logger = logging.getLogger(__name__)

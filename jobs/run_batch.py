@@ -9,6 +9,7 @@ from typing import NoReturn
 
 from eshop_ray.artifacts import fingerprint
 from eshop_ray.config import Config
+from eshop_ray.inference.build import start_engine
 from eshop_ray.inference.openai_batch import (
     DEFAULT_MAX_TOKENS,
     Ledger,
@@ -20,7 +21,6 @@ from eshop_ray.inference.openai_batch import (
 )
 from eshop_ray.models import fetch_model, model_digest
 from jobs._main import main
-from jobs.batch_infer import start_engine
 
 logger = logging.getLogger(__name__)
 

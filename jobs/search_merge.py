@@ -4,8 +4,8 @@ import logging
 
 from eshop_ray.config import Config
 from eshop_ray.errors import UserError
-from eshop_ray.experiments.confirm import confirm, find_candidates, print_candidates, write_outcome
-from eshop_ray.experiments.members import find_tasks, plan_members
+from eshop_ray.evaluation.experiments.confirm import confirm, find_candidates, print_candidates, write_outcome
+from eshop_ray.evaluation.experiments.members import find_tasks, list_members
 from jobs._main import main
 
 logger = logging.getLogger(__name__)
@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 def run(config: Config) -> None:
     """Measure all candidates, confirm the best, and write the chosen one as a recipe for `merge_lora`."""
-    members = plan_members(config, find_tasks(config))
+    members = list_members(config, find_tasks(config))
     search = confirm(config, members, find_candidates(config, members))
     recipe = write_outcome(config, search)
     print_candidates(search)

@@ -6,9 +6,9 @@ from ray import serve
 
 from eshop_ray.cluster import start_ray
 from eshop_ray.config import Config
+from eshop_ray.inference.engines.serve_app import APP_CPUS, SERVE_APP, build_app
+from eshop_ray.inference.quantization.platform import check_model
 from eshop_ray.models import find_model, model_digest
-from eshop_ray.serving.app import APP_CPUS, SERVE_APP, build_app
-from eshop_ray.training.quantization.platform import check_model
 from jobs._main import main
 
 logger = logging.getLogger(__name__)

@@ -4,8 +4,8 @@ import logging
 
 from eshop_ray import artifacts
 from eshop_ray.config import Config
-from eshop_ray.experiments.launch import TRAIN, Chain, needs_of_training, run_chains
-from eshop_ray.experiments.members import find_tasks, plan_members
+from eshop_ray.evaluation.experiments.launch import TRAIN, Chain, needs_of_training, run_chains
+from eshop_ray.evaluation.experiments.members import find_tasks, list_members
 from eshop_ray.models import fetch_model
 from jobs._main import main
 
@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 def run(config: Config) -> None:
     """Train every adapter that `experiment` asks for, each by `train_lora` in a run of its own under `adapters/`."""
-    members = plan_members(config, find_tasks(config))
+    members = list_members(config, find_tasks(config))
     fetch_model(config.model)  # once, not by each run
     run_chains(config, [Chain(member.config, TRAIN) for member in members], needs_of_training(config.train))
     artifacts.write_run_manifest(config.run_dir)

@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 def run(config: Config) -> None:
     """Print the way back from one row of each task; fail with the name of everything that changed."""
     report = verify(config)
-    for line in report.roads:
+    for line in report.lineage_paths:
         logger.info(line)
     for name in ("num_data_files", "num_runs", "num_artifacts"):
         logger.info("%-32s %9d", name, getattr(report, name))

@@ -11,7 +11,6 @@ import pytest
 import yaml
 
 from eshop_ray.config import load_config
-from eshop_ray.inference.vllm import count_gpus as gpus_per_engine
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "jobs" / "kuberay"
@@ -122,7 +121,7 @@ def test_entrypoint_runs_and_its_settings_exist() -> None:
     config = load_config(str(ROOT / words[3].removeprefix("/app/")), words[4:])
     gpus = sum(map(count_gpus, get_cluster(load("rayjob.yaml"))["workerGroupSpecs"]))
     assert config.infer.use_gpu
-    assert 1 <= config.infer.concurrency * gpus_per_engine(config.infer) <= gpus
+    assert 1 <= config.infer.num_gpus <= gpus
     for place in (config.run_root, config.model.cache_dir, config.model.merged_dir, config.table_uri):
         assert place.startswith("/mnt/eshop/")
 

@@ -1,7 +1,9 @@
-"""Imports go downwards only; README.md draws the layers, this test holds them."""
+"""Imports go downwards only, and never in a circle; docs/architecture.md draws the layers, this test holds them."""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -9,41 +11,64 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "eshop_ray"
 
-L0 = {"errors", "config", "schema", "parsing", "metrics", "artifacts"}
+L0 = {"errors", "config", "schema", "parsing", "artifacts"}
 L1 = {"tasks"}
 L2_MODULES = {"cluster", "models", "progress", "reporting"}
-L2 = {"data", *L2_MODULES}
-L3 = {"training", "inference", "enrichment", "serving", "evaluation"}
-L4 = {"experiments"}
+L2 = {"data", "sample_shop", *L2_MODULES}
+L3 = {"training", "inference", "enrichment", "evaluation"}
+L4 = {"jobs"}
+TOP = {"cli", "__main__"}
 
-ALLOWED = {
+BELOW_L3 = L0 | L1 | L2
+ALLOWED: Mapping[str, set[str]] = {
     **dict.fromkeys(L0, L0),
     **dict.fromkeys(L1, L0),
-    **dict.fromkeys(L2, L0 | L1 | L2_MODULES),
-    **dict.fromkeys(L3, L0 | L1 | L2),
-    **dict.fromkeys(L4, L0 | L1 | L2 | {"training", "inference", "evaluation"}),
+    **dict.fromkeys(L2_MODULES, L0 | L1 | L2_MODULES),
+    **dict.fromkeys({"data", "sample_shop"}, L0 | L1 | L2),
+    **dict.fromkeys({"training", "inference"}, BELOW_L3),
+    "enrichment": BELOW_L3 | {"inference"},
+    "evaluation": BELOW_L3 | {"training", "inference"},
+    **dict.fromkeys(L4, BELOW_L3 | L3),
+    **dict.fromkeys(TOP, BELOW_L3 | L3 | L4 | TOP),
 }
-ALLOWED["enrichment"] = ALLOWED["enrichment"] | {"inference"}  # the nightly table drives inference
 
 HEAVY = {"ray", "torch", "transformers"}
-VAGUE_NAMES = {"utils", "util", "common", "helpers", "helper", "misc"}
-
-FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
+VAGUE_NAMES = {"utils", "util", "common", "core", "helpers", "helper", "misc"}
 
 
-def get_unit(path: Path) -> str:
+def module_name(path: Path) -> str:
+    """Dotted name of a file."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+@cache
+def parse(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+def get_unit(module: str) -> str:
     """First name below `eshop_ray`: a package, or a module of its own."""
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    return module.split(".")[1]
 
 
-def read_modules(node: ast.AST, path: Path) -> Iterator[str]:
-    """Dotted names that an import statement may load, `from x import y` as `x.y`."""
+def read_modules(node: ast.AST) -> Iterator[str]:
+    """Modules that a node loads: by an import statement, or by a string that is the name of one."""
     if isinstance(node, ast.Import):
         yield from (alias.name for alias in node.names)
     elif isinstance(node, ast.ImportFrom):
-        parents = path.relative_to(ROOT).parent.parts
-        base = [*parents[: len(parents) - node.level + 1]] if node.level else []
-        yield from (".".join([*base, *([node.module] if node.module else []), alias.name]) for alias in node.names)
+        assert not node.level, "relative imports are not used here"
+        for alias in node.names:
+            inner = f"{node.module}.{alias.name}"
+            yield inner if inner in MODULES else str(node.module)
+    elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+        name = node.value
+        is_job = name.startswith("jobs.") and (ROOT / "jobs" / f"{name.removeprefix('jobs.')}.py").is_file()
+        if is_job or (name in MODULES and "." in name):
+            yield name
 
 
 def walk_module_level(node: ast.AST) -> Iterator[ast.AST]:
@@ -54,26 +79,63 @@ def walk_module_level(node: ast.AST) -> Iterator[ast.AST]:
             yield from walk_module_level(child)
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_imports_go_downwards(path: Path) -> None:
-    unit = get_unit(path)
-    assert unit in ALLOWED, f"`{unit}` has no layer; give it one here and in the README"
-    modules = {name for node in ast.walk(ast.parse(path.read_text())) for name in read_modules(node, path)}
-    assert not [name for name in modules if name.split(".")[0] == "jobs"]
-    units = {name.split(".")[1] for name in modules if name.startswith("eshop_ray.")}
-    assert units <= ALLOWED[unit] | {unit}
+def find_imports(module: str) -> set[str]:
+    """Every module that a module loads anywhere, function bodies included."""
+    return {name for node in ast.walk(parse(MODULES[module])) for name in read_modules(node)}
 
 
-@pytest.mark.parametrize(
-    "path", [path for path in FILES if get_unit(path) in L0 | L1], ids=lambda path: str(path.relative_to(ROOT))
-)
-def test_low_layers_import_nothing_heavy(path: Path) -> None:
-    nodes = walk_module_level(ast.parse(path.read_text()))
-    modules = {name.split(".")[0] for node in nodes for name in read_modules(node, path)}
-    assert not modules & HEAVY
+BELOW_ROOT = [module for module in MODULES if module != "eshop_ray"]
+
+
+def test_every_package_has_a_layer() -> None:
+    missing = {get_unit(module) for module in BELOW_ROOT} - set(ALLOWED)
+    assert not missing, f"no layer for {sorted(missing)}: give it one here and in docs/architecture.md"
+
+
+def test_imports_go_downwards() -> None:
+    wrong = []
+    for module in BELOW_ROOT:
+        unit = get_unit(module)
+        for name in sorted(find_imports(module)):
+            is_ours = name.startswith("eshop_ray.")
+            if name.split(".")[0] == "jobs" or (is_ours and get_unit(name) not in ALLOWED[unit] | {unit}):
+                wrong.append(f"{module} imports {name}: `{unit}` may import {', '.join(sorted(ALLOWED[unit]))}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_no_imports_in_a_circle() -> None:
+    graph = {module: {name for name in find_imports(module) if name in MODULES} - {module} for module in BELOW_ROOT}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail("modules import each other in a circle: " + " <- ".join(error.args[1]))
+
+
+def test_low_layers_import_nothing_heavy() -> None:
+    wrong = []
+    for module in BELOW_ROOT:
+        if get_unit(module) in L0 | L1:
+            nodes = walk_module_level(parse(MODULES[module]))
+            heavy = {name.split(".")[0] for node in nodes for name in read_modules(node)} & HEAVY
+            wrong += [f"{module} imports {name} when it is loaded" for name in sorted(heavy)]
+    assert not wrong, "\n".join(wrong)
 
 
 def test_no_file_is_named_for_nothing() -> None:
     files = [path for folder in ("eshop_ray", "jobs", "tests") for path in (ROOT / folder).rglob("*.py")]
-    assert not [path for path in files if path.stem in VAGUE_NAMES]
-    assert not [path for path in files if path.parent.name in VAGUE_NAMES]
+    vague = [path for path in files if {path.stem, path.parent.name} & VAGUE_NAMES]
+    assert not vague, f"which concept lives in {', '.join(map(str, vague))}? Name the file after it"
+
+
+def test_a_circle_is_found_by_whatever_kind_of_import() -> None:
+    plain, lazy, string = (
+        ast.parse(text)
+        for text in (
+            "from eshop_ray.tasks import base",
+            "def run():\n    import eshop_ray.tasks.base",
+            "import_module('eshop_ray.tasks.base')",
+        )
+    )
+    for tree in (plain, lazy, string):
+        found = {name for node in ast.walk(tree) for name in read_modules(node)}
+        assert "eshop_ray.tasks.base" in found

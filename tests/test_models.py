@@ -5,7 +5,7 @@ import pytest
 
 from eshop_ray import models
 from eshop_ray.artifacts import digest_dir, write_manifest
-from eshop_ray.config import ModelConfig
+from eshop_ray.config import ModelSection
 from eshop_ray.errors import UserError
 
 
@@ -17,13 +17,13 @@ def model_dir(tiny_model_dir, tmp_path):
 
 def refuse(source, **settings):
     with pytest.raises(UserError) as refused:
-        models.fetch_model(ModelConfig(source=str(source), **settings))
+        models.fetch_model(ModelSection(source=str(source), **settings))
     return str(refused.value)
 
 
 def test_local_folder_is_taken_as_it_is(model_dir, monkeypatch):
     monkeypatch.chdir(model_dir.parent)
-    assert models.fetch_model(ModelConfig(source="model")) == model_dir
+    assert models.fetch_model(ModelSection(source="model")) == model_dir
 
 
 def test_folder_without_a_chat_template(model_dir):

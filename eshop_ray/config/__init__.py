@@ -2,40 +2,40 @@
 
 from eshop_ray.config.experiment import ExperimentSection, MergeMethod, MergeSection, SearchSection, Strategy
 from eshop_ray.config.loading import load_config, write_config
-from eshop_ray.config.nightly import CatalogConfig, EnrichConfig, ReviewsConfig, TableConfig
+from eshop_ray.config.nightly import CatalogSection, EnrichSection, ReviewsSection, TableSection
 from eshop_ray.config.sections import (
     Config,
-    DataConfig,
-    EvaluateConfig,
-    InferConfig,
-    ModelConfig,
+    DataSection,
+    EvaluateSection,
+    InferSection,
+    ModelSection,
     RaySection,
     ServeSection,
-    SourceConfig,
+    SourceSection,
 )
-from eshop_ray.config.training import LoraSection, TrackingConfig, TrainConfig
+from eshop_ray.config.training import LoraSection, TrackingSection, TrainSection
 
 __all__ = [
-    "CatalogConfig",
+    "CatalogSection",
     "Config",
-    "DataConfig",
-    "EnrichConfig",
-    "EvaluateConfig",
+    "DataSection",
+    "EnrichSection",
+    "EvaluateSection",
     "ExperimentSection",
-    "InferConfig",
+    "InferSection",
     "LoraSection",
     "MergeMethod",
     "MergeSection",
-    "ModelConfig",
+    "ModelSection",
     "RaySection",
-    "ReviewsConfig",
+    "ReviewsSection",
     "SearchSection",
     "ServeSection",
-    "SourceConfig",
+    "SourceSection",
     "Strategy",
-    "TableConfig",
-    "TrackingConfig",
-    "TrainConfig",
+    "TableSection",
+    "TrackingSection",
+    "TrainSection",
     "load_config",
     "write_config",
 ]

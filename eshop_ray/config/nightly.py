@@ -7,7 +7,7 @@ from pydantic import Field
 from eshop_ray.config.base import PositiveInt, Section, Share
 
 
-class CatalogConfig(Section):
+class CatalogSection(Section):
     """The catalogue that `enrich_catalog` keeps enriched."""
 
     path: str | None = None
@@ -19,7 +19,7 @@ class CatalogConfig(Section):
     anew."""
 
 
-class ReviewsConfig(Section):
+class ReviewsSection(Section):
     """The reviews that are summarised per product."""
 
     path: str | None = None
@@ -30,7 +30,7 @@ class ReviewsConfig(Section):
     """Tokens of reviews in one prompt; the most helpful come first."""
 
 
-class TableConfig(Section):
+class TableSection(Section):
     """The enriched Delta table, one row per product and task."""
 
     uri: str | None = None
@@ -46,7 +46,7 @@ class TableConfig(Section):
     """Files that no version of the last hours needs are deleted at the end of a run."""
 
 
-class EnrichConfig(Section):
+class EnrichSection(Section):
     """Nightly enrichment."""
 
     tasks: tuple[Literal["ner_tagging", "summarization", "classification"], ...] = (

@@ -1,5 +1,6 @@
 """The sections of a config and their defaults; the docstring under a field is its documentation."""
 
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -8,12 +9,12 @@ from pydantic import Field
 from eshop_ray.config.autotune import AutotuneSection
 from eshop_ray.config.base import PositiveInt, Section, Share
 from eshop_ray.config.experiment import ExperimentSection, MergeSection, SearchSection
-from eshop_ray.config.nightly import CatalogConfig, EnrichConfig, ReviewsConfig, TableConfig
+from eshop_ray.config.nightly import CatalogSection, EnrichSection, ReviewsSection, TableSection
 from eshop_ray.config.quantization import QuantizeSection
-from eshop_ray.config.training import LoraSection, TrackingConfig, TrainConfig
+from eshop_ray.config.training import LoraSection, TrackingSection, TrainSection
 
 
-class SourceConfig(Section):
+class SourceSection(Section):
     """One group of files in one public format."""
 
     format: Literal["queryner", "shopbench", "esci", "catalog", "reviews"]
@@ -27,12 +28,12 @@ class SourceConfig(Section):
     """Passed to the reader verbatim, e.g. `columns: {name: title}` for a catalogue."""
 
 
-class DataConfig(Section):
+class DataSection(Section):
     """Where records come from and how they are checked and divided."""
 
     root: str = "."
     """Folder or URI that source paths are relative to."""
-    sources: tuple[SourceConfig, ...] = ()
+    sources: tuple[SourceSection, ...] = ()
     """What to read; rows of all sources are put together per task."""
     tasks: tuple[str, ...] = ()
     """Tasks to keep, in report order; empty keeps every task that the sources yield."""
@@ -48,7 +49,7 @@ class DataConfig(Section):
     """Size of the sample shop that `jobs.make_sample_shop` writes under `data.root`."""
 
 
-class ModelConfig(Section):
+class ModelSection(Section):
     """The base model."""
 
     source: str = "smollm2-135m-instruct"
@@ -59,7 +60,7 @@ class ModelConfig(Section):
     """Folder of the merged model; None: `merged/` of the run directory."""
 
 
-class InferConfig(Section):
+class InferSection(Section):
     """Bulk inference on Ray Data."""
 
     engine: Literal["vllm", "serve", "oracle", "simulated"] = "vllm"
@@ -100,8 +101,21 @@ class InferConfig(Section):
         """Logical CPUs that a pipeline holds: its engines', and two for what feeds them and writes."""
         return self.concurrency + 2
 
+    @property
+    def gpus_per_engine(self) -> int:
+        """GPUs of one engine, by the parallel sizes in `engine_kwargs`."""
+        if not self.use_gpu:
+            return 0
+        sizes = (self.engine_kwargs.get(f"{kind}_parallel_size", 1) for kind in ("tensor", "pipeline"))
+        return math.prod(map(int, sizes))
 
-class EvaluateConfig(Section):
+    @property
+    def num_gpus(self) -> int:
+        """GPUs that a pipeline holds."""
+        return self.concurrency * self.gpus_per_engine
+
+
+class EvaluateSection(Section):
     """Scoring."""
 
     split: str = "dev"
@@ -152,22 +166,22 @@ class Config(Section):
     """Folder of run directories; on a cluster of several nodes, one that all of them mount."""
     seed: int = 0
     """Seed of every random step."""
-    data: DataConfig = DataConfig()
-    model: ModelConfig = ModelConfig()
+    data: DataSection = DataSection()
+    model: ModelSection = ModelSection()
     lora: LoraSection = LoraSection()
-    train: TrainConfig = TrainConfig()
-    tracking: TrackingConfig = TrackingConfig()
+    train: TrainSection = TrainSection()
+    tracking: TrackingSection = TrackingSection()
     experiment: ExperimentSection = ExperimentSection()
     merge: MergeSection = MergeSection()
     search: SearchSection = SearchSection()
     quantize: QuantizeSection = QuantizeSection()
-    infer: InferConfig = InferConfig()
+    infer: InferSection = InferSection()
     autotune: AutotuneSection = AutotuneSection()
-    evaluate: EvaluateConfig = EvaluateConfig()
-    catalog: CatalogConfig = CatalogConfig()
-    reviews: ReviewsConfig = ReviewsConfig()
-    table: TableConfig = TableConfig()
-    enrich: EnrichConfig = EnrichConfig()
+    evaluate: EvaluateSection = EvaluateSection()
+    catalog: CatalogSection = CatalogSection()
+    reviews: ReviewsSection = ReviewsSection()
+    table: TableSection = TableSection()
+    enrich: EnrichSection = EnrichSection()
     serve: ServeSection = ServeSection()
     ray: RaySection = RaySection()
 

@@ -24,7 +24,7 @@ class LoraSection(Section):
     """Folder of an adapter of the same base to go on from; None begins with a fresh one."""
 
 
-class TrainConfig(Section):
+class TrainSection(Section):
     """Instruction tuning on Ray Train; the loss covers answer tokens only."""
 
     method: Literal["lora", "qlora", "full"] = "lora"
@@ -115,7 +115,7 @@ class TrainConfig(Section):
         return self.min_workers if self.use_gpu else 0
 
 
-class TrackingConfig(Section):
+class TrackingSection(Section):
     """Metrics for a tracking server, beside the files of the run directory."""
 
     uri: str | None = None

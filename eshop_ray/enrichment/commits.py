@@ -1,4 +1,4 @@
-"""Finished units -> rolling commits of both tables, and the sums of what they report."""
+"""Finished shards -> rolling commits of both tables, and the sums of what they report."""
 
 import contextlib
 import logging
@@ -9,9 +9,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from eshop_ray.config import TableConfig
-from eshop_ray.enrichment.finish import HISTOGRAMS
+from eshop_ray.config import TableSection
 from eshop_ray.enrichment.histogram import Histogram
+from eshop_ray.enrichment.result_writer import HISTOGRAMS
 from eshop_ray.enrichment.table import DataFile, Writer
 from eshop_ray.progress import LOG_SECONDS, describe
 
@@ -24,13 +24,13 @@ MAX_POINTS = 500
 
 
 class Committer:
-    """Takes reports of units and commits them every few files or seconds.
+    """Takes reports of shards and commits them every few files or seconds.
 
     The quarantine is committed before the enriched table: a kill in between leaves an entry too many there, which the
     next run puts right, and never a row whose trouble nothing explains.
     """
 
-    def __init__(self, enriched: Writer, quarantine: Writer, config: TableConfig) -> None:
+    def __init__(self, enriched: Writer, quarantine: Writer, config: TableSection) -> None:
         self.enriched = enriched
         self.quarantine = quarantine
         self.config = config
@@ -48,7 +48,7 @@ class Committer:
         """Take all reports of a pass; whatever ends it, what was finished is committed.
 
         Args:
-            reports: What `Finisher` returns, as units are finished.
+            reports: What `ResultWriter` returns, as shards are finished.
             num_asked: Questions among them, for a person who watches.
         """
         self._started = self._committed = self._shown = time.monotonic()
@@ -66,10 +66,10 @@ class Committer:
         self.flush()
 
     def add(self, report: Row) -> None:
-        """Take one report; a unit that was reported before is left out, its files with it."""
-        if report["unit"] in self._seen:
+        """Take one report; a shard that was reported before is left out, its files with it."""
+        if report["shard"] in self._seen:
             return
-        self._seen.add(report["unit"])
+        self._seen.add(report["shard"])
         self._pending.append(report)
         self.counts.update(report["counts"])
         for name, counts in report["histograms"].items():

@@ -11,14 +11,14 @@ import pyarrow as pa
 from eshop_ray.artifacts import fingerprint, write_json
 from eshop_ray.config import Config
 from eshop_ray.enrichment.lineage import hash_log, write_run_record
-from eshop_ray.enrichment.passes import run_pass
+from eshop_ray.enrichment.map_tasks import map_tasks
 from eshop_ray.enrichment.pipeline import enrich
 from eshop_ray.enrichment.report import get_quarantined_share, is_failed, write_report
 from eshop_ray.enrichment.run import Model, Run
 from eshop_ray.enrichment.statistics import summarize
 from eshop_ray.enrichment.table import DataFile, Table
 from eshop_ray.enrichment.table.compaction import Group
-from eshop_ray.enrichment.table.maintenance import MergeAll, maintain
+from eshop_ray.enrichment.table.maintenance import CompactAll, maintain
 from eshop_ray.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -57,11 +57,11 @@ def run_night(config: Config, model: Model, replay: bool = False) -> dict[str, A
     enrich(run)
     _find_before(run)
     with run.timed("maintain"):
-        upkeep = [
-            maintain(table, writer, merge_groups(table), config.table.retention_hours) for table, writer in run.tables
+        maintenance = [
+            maintain(table, writer, compact_groups(table), config.table.retention_hours) for table, writer in run.tables
         ]
     stats = summarize(run, read_statistics(config.run_dir))
-    stats["num_merged_files"] = sum(done.num_merged_files for done in upkeep)
+    stats["num_compacted_files"] = sum(done.num_compacted_files for done in maintenance)
     write_json(config.run_dir / STATISTICS, stats)
     logs = {table.uri: hash_log(table, since=writer.snapshot.version - 1) for table, writer in run.tables}
     write_run_record(config.run_dir, run.run_id, {**record, "table_version": run.writer.version, "logs": logs})
@@ -82,20 +82,20 @@ def read_statistics(run_dir: Path) -> Mapping[str, Any] | None:
     return stats
 
 
-def merge_groups(table: Table) -> MergeAll:
+def compact_groups(table: Table) -> CompactAll:
     """Return what merges groups of a table's files, each in a task of its own."""
 
     def merge(item: dict[str, Any]) -> dict[str, Any]:
         merged = table.merge([DataFile.from_row(row) for row in item["files"]])
         return {"number": item["number"], "file": merged.to_row()}
 
-    def merge_all(groups: Sequence[Group]) -> Iterator[DataFile]:
+    def compact_all(groups: Sequence[Group]) -> Iterator[DataFile]:
         items = [{"number": number, "files": [file.to_row() for file in group]} for number, group in enumerate(groups)]
-        merged = {report["number"]: report["file"] for report in run_pass(merge, items)}
+        merged = {report["number"]: report["file"] for report in map_tasks(merge, items)}
         for number in range(len(groups)):
             yield DataFile.from_row(merged[number])
 
-    return merge_all
+    return compact_all
 
 
 def _find_before(run: Run) -> None:

@@ -27,7 +27,7 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Stamp:
+class RunInfo:
     """What a run writes into each of its rows."""
 
     run_id: str
@@ -35,7 +35,7 @@ class Stamp:
     now: datetime
 
 
-def ask_again(row: Mapping[str, Any]) -> Row | None:
+def retry_rule(row: Mapping[str, Any]) -> Row | None:
     """Return the sampling parameters of a second try, or None where the answer stands.
 
     A truncated answer gets twice the room; one that cannot be read is asked for with `retry_params`.
@@ -65,33 +65,33 @@ def judge(row: Mapping[str, Any]) -> tuple[Any, str | None, str | None]:
     return prediction, None, None
 
 
-def enriched_row(target: Mapping[str, Any], task: str, key: str, stamp: Stamp, **values: Any) -> Row:
+def enriched_row(target: Mapping[str, Any], task: str, key: str, run_info: RunInfo, **values: Any) -> Row:
     """Return a row of `ENRICHED_SCHEMA` that no answer stands behind yet."""
     return {
         "product_id": target["product_id"],
         "task": task,
         "key": key,
         "task_version": get_task(task).version,
-        "model_digest": stamp.model_digest,
-        "run_id": stamp.run_id,
-        "updated_at": stamp.now,
+        "model_digest": run_info.model_digest,
+        "run_id": run_info.run_id,
+        "updated_at": run_info.now,
         **values,
     }
 
 
-def answered_rows(row: Mapping[str, Any], stamp: Stamp) -> tuple[list[Row], list[Row]]:
+def answered_rows(row: Mapping[str, Any], run_info: RunInfo) -> tuple[list[Row], list[Row]]:
     """Return the rows of the enriched table and of the quarantine that an answer makes, one for each target."""
     prediction, reason, message = judge(row)
     tokens = {name: row[name] for name in ("num_input_tokens", "num_generated_tokens")}
     if reason is not None:
         enriched = [
-            enriched_row(target, row["task"], row["id"], stamp, status=QUARANTINED, **tokens)
+            enriched_row(target, row["task"], row["id"], run_info, status=QUARANTINED, **tokens)
             for target in row["targets"]
         ]
-        bad = [quarantine_row(target, row["task"], row["id"], reason, message, stamp) for target in row["targets"]]
+        bad = [quarantine_row(target, row["task"], row["id"], reason, message, run_info) for target in row["targets"]]
         return enriched, bad
-    values = {"status": ENRICHED, "inferred_at": stamp.now, **typed_prediction(prediction), **tokens}
-    return [enriched_row(target, row["task"], row["id"], stamp, **values) for target in row["targets"]], []
+    values = {"status": ENRICHED, "inferred_at": run_info.now, **typed_prediction(prediction), **tokens}
+    return [enriched_row(target, row["task"], row["id"], run_info, **values) for target in row["targets"]], []
 
 
 def typed_prediction(prediction: Any) -> Row:
@@ -104,30 +104,32 @@ def typed_prediction(prediction: Any) -> Row:
     return typed
 
 
-def settled_rows(row: Mapping[str, Any], copied: Mapping[str, Any] | None, stamp: Stamp) -> tuple[list[Row], list[Row]]:
-    """Return the rows that a settled row of `WORK_ROWS` makes without asking anyone.
+def resolved_rows(
+    row: Mapping[str, Any], copied: Mapping[str, Any] | None, run_info: RunInfo
+) -> tuple[list[Row], list[Row]]:
+    """Return the rows that a resolved row of `ACTIONS` makes without asking anyone.
 
     Args:
         row: The row of work.
         copied: The table's row whose prediction it takes over.
-        stamp: What this run writes.
+        run_info: What this run writes.
     """
     if row["status"] is None:
         return [], []
     if row["status"] == QUARANTINED:
-        bad = [quarantine_row(row, row["task"], row["key"], row["reason"], row["message"], stamp)]
+        bad = [quarantine_row(row, row["task"], row["key"], row["reason"], row["message"], run_info)]
         is_product = row["task"] is not None
-        return ([enriched_row(row, row["task"], row["key"], stamp, status=QUARANTINED)] if is_product else []), bad
+        return ([enriched_row(row, row["task"], row["key"], run_info, status=QUARANTINED)] if is_product else []), bad
     if row["status"] == EMPTY:
-        return [enriched_row(row, row["task"], row["key"], stamp, status=EMPTY)], []
+        return [enriched_row(row, row["task"], row["key"], run_info, status=EMPTY)], []
     assert row["status"] in (ENRICHED, DELETED)
     assert copied is not None
     own = {name: row[name] for name in ("product_id", "task", "key", "status")}
-    return [{**copied, **own, "updated_at": stamp.now}], []
+    return [{**copied, **own, "updated_at": run_info.now}], []
 
 
 def quarantine_row(
-    target: Mapping[str, Any], task: str | None, key: str | None, reason: str, message: str | None, stamp: Stamp
+    target: Mapping[str, Any], task: str | None, key: str | None, reason: str, message: str | None, run_info: RunInfo
 ) -> Row:
     """Return a row of `QUARANTINE_SCHEMA`."""
     return {
@@ -137,6 +139,6 @@ def quarantine_row(
         "reason": reason,
         "message": (message or "").encode("utf-8", "replace").decode()[:MAX_MESSAGE_CHARACTERS],
         "key": key,
-        "run_id": stamp.run_id,
-        "updated_at": stamp.now,
+        "run_id": run_info.run_id,
+        "updated_at": run_info.now,
     }

@@ -1,8 +1,8 @@
 """A nightly run: catalogue, reviews and last night's table in; the table, current again, out.
 
 files --scan--> products and reviews }
-table --sort--> previous rows, keys  } in buckets --plan--> asked ----settle--> units --engine--> files --> commits
-                                                        +-> settled: tombstones, trouble, known answers -->
+table --sort--> previous rows, keys  } in buckets --plan--> asked ----resolve--> shards --engine--> files --> commits
+                                                        +-> resolved: tombstones, trouble, known answers -->
 """
 
 from collections import Counter
@@ -16,17 +16,17 @@ import pyarrow as pa
 from ray.data import Dataset, ExecutionResources
 
 from eshop_ray.data.cleaning import check_labels
-from eshop_ray.enrichment import workspace
-from eshop_ray.enrichment.finish import Finisher
-from eshop_ray.enrichment.outcome import ask_again
-from eshop_ray.enrichment.passes import read_reports, run_pass, spread
-from eshop_ray.enrichment.questions import Terms
+from eshop_ray.enrichment import staging
+from eshop_ray.enrichment.map_tasks import map_tasks, read_reports, spread
+from eshop_ray.enrichment.outcome import retry_rule
+from eshop_ray.enrichment.questions import PromptContext
+from eshop_ray.enrichment.result_writer import ResultWriter
 from eshop_ray.enrichment.run import BUCKET_ROWS, Run
 from eshop_ray.enrichment.scan import scan_catalog, scan_reviews
+from eshop_ray.enrichment.shards import load_shard
 from eshop_ray.enrichment.table import Writer
-from eshop_ray.enrichment.units import load_unit
 from eshop_ray.errors import UserError
-from eshop_ray.inference.base import build_engine
+from eshop_ray.inference.build import build_engine
 from eshop_ray.schema import decode, encode
 
 Row = dict[str, Any]
@@ -44,111 +44,111 @@ def enrich(run: Run) -> None:
     """
     try:
         with run.timed("scan"):
-            terms = scan(run)
+            context = scan(run)
         with run.timed("plan"):
-            asked, settled = plan(run, terms)
-            units, copied = settle(run, asked)
+            asked, resolved = plan(run, context)
+            shards, copied = resolve(run, asked)
         with run.timed("infer"):
-            commit_settled(run, sorted(settled | copied))
-            infer(run, units)
+            commit_resolved(run, sorted(resolved | copied))
+            infer(run, shards)
     finally:
         rmtree(run.work.folder, ignore_errors=True)
 
 
-def scan(run: Run) -> Terms:
-    """Sort files and tables into buckets of products, and return the terms of all questions."""
+def scan(run: Run) -> PromptContext:
+    """Sort files and tables into buckets of products, and return the context of all questions."""
     work, config = run.work, run.config
-    products, num_buckets = work.spill("products"), work.num_buckets
+    products, num_buckets = work.shuffle("products"), work.num_buckets
     categories: set[str] = set()
-    read = partial(scan_catalog, columns=config.catalog.columns, spill=products, num_buckets=num_buckets)
-    for report in run_pass(read, run.catalog):
+    read = partial(scan_catalog, columns=config.catalog.columns, shuffle=products, num_buckets=num_buckets)
+    for report in map_tasks(read, run.catalog):
         run.counts.update(num_products=report["num_rows"], num_unreadable=report["num_unreadable"])
         categories.update(report["categories"])
     _check_catalog(run)
     read = partial(
         scan_reviews,
         columns=config.reviews.columns,
-        spill=work.spill("reviews"),
+        shuffle=work.shuffle("reviews"),
         unreadable=products,
         num_buckets=num_buckets,
     )
-    for report in run_pass(read, run.reviews):
+    for report in map_tasks(read, run.reviews):
         run.counts.update(num_reviews=report["num_rows"], num_unreadable=report["num_unreadable"])
-    for sort, (table, writer) in zip((workspace.sort_enriched, workspace.sort_quarantined), run.tables, strict=True):
+    for sort, (table, writer) in zip((staging.sort_enriched, staging.sort_quarantined), run.tables, strict=True):
         _sort(partial(sort, table=table, work=work), writer)
-    return _terms(run, sorted(categories))
+    return _prompt_context(run, sorted(categories))
 
 
-def plan(run: Run, terms: Terms) -> tuple[dict[int, int], set[int]]:
+def plan(run: Run, context: PromptContext) -> tuple[dict[int, int], set[int]]:
     """Compare every bucket with last night's table.
 
     Returns:
-        Rows to be asked per bucket of keys, and the numbers of the files that settled rows copy from.
+        Rows to be asked per bucket of keys, and the numbers of the files that resolved rows copy from.
     """
     folder = str(run.model.folder) if run.model.folder else None
-    compare = partial(workspace.plan_work, work=run.work, terms=terms, tokenizer_dir=folder, replay=run.replay)
+    compare = partial(staging.plan_actions, work=run.work, context=context, tokenizer_dir=folder, replay=run.replay)
     asked: Counter[int] = Counter()
-    settled: set[int] = set()
-    for report in run_pass(compare, range(run.work.num_buckets)):
+    resolved: set[int] = set()
+    for report in map_tasks(compare, range(run.work.num_buckets)):
         run.counts.update(report["counts"])
         asked.update({int(bucket): count for bucket, count in report["asked"].items()})
-        settled.update(report["settled"])
-    return dict(asked), settled
+        resolved.update(report["resolved"])
+    return dict(asked), resolved
 
 
-def settle(run: Run, asked: dict[int, int]) -> tuple[list[Row], set[int]]:
-    """Merge equal questions, find those that the table answers, and return units and the files to copy from."""
-    merge = partial(workspace.settle_asked, work=run.work, rows_per_unit=run.config.table.rows_per_file)
-    units: list[Row] = []
+def resolve(run: Run, asked: dict[int, int]) -> tuple[list[Row], set[int]]:
+    """Merge equal questions, find those that the table answers, and return shards and the files to copy from."""
+    merge = partial(staging.resolve_asked, work=run.work, rows_per_shard=run.config.table.rows_per_file)
+    shards: list[Row] = []
     copied: set[int] = set()
-    for report in run_pass(merge, list(workspace.divide_buckets(asked, BUCKET_ROWS))):
-        units += report["units"]
-        copied.update(report["settled"])
-    return sorted(units, key=lambda unit: (unit["task"], unit["unit"])), copied
+    for report in map_tasks(merge, list(staging.divide_buckets(asked, BUCKET_ROWS))):
+        shards += report["shards"]
+        copied.update(report["resolved"])
+    return sorted(shards, key=lambda shard: (shard["task"], shard["shard"])), copied
 
 
-def commit_settled(run: Run, file_numbers: Sequence[int]) -> None:
+def commit_resolved(run: Run, file_numbers: Sequence[int]) -> None:
     """Write what needs no engine: tombstones, known answers, products without reviews, trouble."""
     write = partial(
-        run.finisher.finish_settled,
+        run.result_writer.write_resolved,
         files=run.writer.snapshot.files,
-        settled=run.work.spill("settled"),
+        resolved=run.work.shuffle("resolved"),
         rows_per_file=run.config.table.rows_per_file,
     )
-    run.committer.consume(run_pass(write, file_numbers))
+    run.committer.consume(map_tasks(write, file_numbers))
 
 
-def infer(run: Run, units: Sequence[Row]) -> None:
-    """Answer the units and commit their files as they come; without units no engine is started."""
-    if not units:
+def infer(run: Run, shards: Sequence[Row]) -> None:
+    """Answer the shards and commit their files as they come; without shards no engine is started."""
+    if not shards:
         return
     config = run.config.infer
-    num_asked = sum(unit["num_rows"] for unit in units)
-    engine = build_engine(config, run.model.folder or Path(), ask_again, num_asked)
-    questions = _load_units(units, config.temperature, config.constrained)
-    finish = partial(_finish_batch, finisher=run.finisher)
+    num_asked = sum(shard["num_rows"] for shard in shards)
+    engine = build_engine(config, run.model.folder or Path(), retry_rule, num_asked)
+    questions = _load_shards(shards, config.temperature, config.constrained)
+    finish = partial(_finish_batch, result_writer=run.result_writer)
     answers = engine(questions).map_batches(finish, batch_format="pyarrow", batch_size=None)
     answers.context.execution_options.resource_limits = ExecutionResources(object_store_memory=STREAM_BYTES)
     run.committer.consume(read_reports(answers), num_asked)
 
 
-def _load_units(units: Sequence[Row], temperature: float, constrained: bool) -> Dataset:
+def _load_shards(shards: Sequence[Row], temperature: float, constrained: bool) -> Dataset:
     def load(batch: pa.Table) -> pa.Table:
         (item,) = batch["item"].to_pylist()
-        return load_unit(decode(item), temperature, constrained)
+        return load_shard(decode(item), temperature, constrained)
 
-    return spread(units).map_batches(load, batch_format="pyarrow", batch_size=None)
+    return spread(shards).map_batches(load, batch_format="pyarrow", batch_size=None)
 
 
-def _finish_batch(batch: pa.Table, finisher: Finisher) -> Iterator[pa.Table]:
+def _finish_batch(batch: pa.Table, result_writer: ResultWriter) -> Iterator[pa.Table]:
     """Yield the one report: of a function that returns, Ray Data keeps an error's trace but not the error."""
-    yield pa.table({"report": [encode(finisher.finish_answers(batch.to_pylist()))]})
+    yield pa.table({"report": [encode(result_writer.write_answers(batch.to_pylist()))]})
 
 
 def _sort(sort: Callable[[Row], Row], writer: Writer) -> None:
-    """Spill the files of a table."""
+    """Shuffle the files of a table."""
     numbered = [{"number": number, "file": file.to_row()} for number, file in enumerate(writer.snapshot.files)]
-    for _ in run_pass(sort, numbered):
+    for _ in map_tasks(sort, numbered):
         pass
 
 
@@ -166,12 +166,12 @@ def _check_catalog(run: Run) -> None:
         )
 
 
-def _terms(run: Run, categories: Sequence[str]) -> Terms:
+def _prompt_context(run: Run, categories: Sequence[str]) -> PromptContext:
     config = run.config
     labels = tuple(config.catalog.labels) or tuple(categories)
     if "classification" in config.enrich.tasks:
         check_labels({"of the catalogue (or set `catalog.labels`)": labels})
-    return Terms(
+    return PromptContext(
         tasks=config.enrich.tasks,
         labels=labels,
         temperature=config.infer.temperature,

@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from eshop_ray.enrichment.questions import ASK, DELETED, ENRICHED, QUARANTINED, Question, Terms, build_question
+from eshop_ray.enrichment.questions import ASK, DELETED, ENRICHED, QUARANTINED, PromptContext, Question, build_question
 from eshop_ray.schema import content_id, decode, encode
 
 PREVIOUS_ROWS = pa.schema(
@@ -40,7 +40,7 @@ QUARANTINE_ROWS = pa.schema(
 )
 """A row of the quarantine and where it stands."""
 
-WORK_ROWS = pa.schema(
+ACTIONS = pa.schema(
     [
         ("product_id", pa.string()),
         ("task", pa.string()),
@@ -113,16 +113,16 @@ class Bucket:
 
 
 def plan_bucket(
-    bucket: Bucket, terms: Terms, count_tokens: Callable[[str], int], replay: bool, counts: Counter[str]
+    bucket: Bucket, context: PromptContext, count_tokens: Callable[[str], int], replay: bool, counts: Counter[str]
 ) -> Iterator[Row]:
-    """Yield rows of `WORK_ROWS`; what needs no work is counted as `TASK/unchanged` or `TASK/quarantined`."""
+    """Yield rows of `ACTIONS`; what needs no work is counted as `TASK/unchanged` or `TASK/quarantined`."""
     for product_id, product in bucket.products.items():
         fields, reviews = decode(product["fields"]), bucket.reviews.get(product_id, [])
-        for task in terms.tasks:
-            question = build_question(task, fields, reviews, terms, count_tokens)
+        for task in context.tasks:
+            question = build_question(task, fields, reviews, context, count_tokens)
             old, bad = bucket.previous.get((product_id, task)), bucket.quarantined.get((product_id, task))
             yield from _compare(product, task, question, old, bad, replay, counts)
-    yield from _plan_deleted(bucket, terms.tasks)
+    yield from _plan_deleted(bucket, context.tasks)
     yield from _plan_unreadable(bucket, counts)
 
 
@@ -141,7 +141,7 @@ def _compare(
             counts[f"reason/{bad['reason']}"] += 1
             return
     is_restored = is_known and old is not None and old["has_prediction"]
-    yield _work(
+    yield _action(
         product_id=product["product_id"],
         task=task,
         key=question.key,
@@ -166,7 +166,7 @@ def _plan_deleted(bucket: Bucket, tasks: Sequence[str]) -> Iterator[Row]:
         if product_id in bucket.products or task not in tasks or old["status"] == DELETED:
             continue
         values = {"product_id": product_id, "task": task, "key": old["key"], "status": DELETED, "change": DELETED}
-        yield _work(**values, copy=old, old=old, bad=bucket.quarantined.get((product_id, task)))
+        yield _action(**values, copy=old, old=old, bad=bucket.quarantined.get((product_id, task)))
     for (product_id, task), bad in bucket.quarantined.items():
         is_open = product_id in bucket.products and task in tasks
         if not is_open and bucket.previous.get((product_id, task), {}).get("status") in (None, DELETED):
@@ -181,7 +181,7 @@ def _plan_unreadable(bucket: Bucket, counts: Counter[str]) -> Iterator[Row]:
             counts[f"reason/{bad['reason']}"] += 1
             continue
         kept = {name: row[name] for name in ("fingerprint", "product_id", "reason", "message", "path", "line")}
-        yield _work(**kept, status=QUARANTINED, change="new", attempts=1, bad=bad)
+        yield _action(**kept, status=QUARANTINED, change="new", attempts=1, bad=bad)
     for bad in bucket.was_unreadable.values():
         yield from _forget(bad)
 
@@ -189,22 +189,24 @@ def _plan_unreadable(bucket: Bucket, counts: Counter[str]) -> Iterator[Row]:
 def _forget(bad: Row | None) -> Iterator[Row]:
     """Take a row out of the quarantine whose trouble is over."""
     if bad is not None:
-        yield _work(fingerprint=bad["fingerprint"], bad=bad)
+        yield _action(fingerprint=bad["fingerprint"], bad=bad)
 
 
-def _work(copy: Row | None = None, old: Row | None = None, bad: Row | None = None, **values: Any) -> Row:
-    row = {**dict.fromkeys(WORK_ROWS.names), **values}
+def _action(copy: Row | None = None, old: Row | None = None, bad: Row | None = None, **values: Any) -> Row:
+    row = {**dict.fromkeys(ACTIONS.names), **values}
     for prefix, place in (("copy", copy), ("old", old), ("bad", bad)):
         if place is not None:
             row[f"{prefix}_file"], row[f"{prefix}_position"] = place["file"], place["position"]
     return row
 
 
-def merge_asked(rows: Iterable[Row], known: Mapping[str, tuple[int, int]]) -> tuple[list[Row], list[list[Row]]]:
+def group_equal_questions(
+    rows: Iterable[Row], known: Mapping[str, tuple[int, int]]
+) -> tuple[list[Row], list[list[Row]]]:
     """Divide asked rows into those whose key the table has already, and groups that one answer serves.
 
     Args:
-        rows: Rows of `WORK_ROWS` with the status `ask`.
+        rows: Rows of `ACTIONS` with the status `ask`.
         known: Key -> (file, position) of a row of the table with a prediction.
 
     Returns:

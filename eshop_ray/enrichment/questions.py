@@ -18,7 +18,7 @@ TITLE_CHARACTERS = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class PromptContext:
     """What answers depend on besides the product."""
 
     tasks: tuple[str, ...]
@@ -51,7 +51,7 @@ def build_question(
     task: str,
     product: Mapping[str, Any],
     reviews: Sequence[Mapping[str, Any]],
-    terms: Terms,
+    context: PromptContext,
     count_tokens: Callable[[str], int],
 ) -> Question:
     """Return what to ask.
@@ -60,16 +60,16 @@ def build_question(
         task: One of `enrich.tasks`.
         product: `name`, `description` (text or None) and `problems` (field -> reason code).
         reviews: The product's reviews with `text` and `votes`.
-        terms: What else the answer depends on.
+        context: What else the answer depends on.
         count_tokens: Text -> number of tokens.
     """
     try:
-        fields = _FIELDS[task](product, reviews, terms, count_tokens)
+        fields = _FIELDS[task](product, reviews, context, count_tokens)
     except UnaskableError as problem:
         reason, message = problem.args
-        key = _key(task, {"reason": reason, **product}, terms)
+        key = _key(task, {"reason": reason, **product}, context)
         return Question(key, QUARANTINED, {}, reason, message)
-    return Question(_key(task, fields or {}, terms), ASK if fields else EMPTY, fields or {})
+    return Question(_key(task, fields or {}, context), ASK if fields else EMPTY, fields or {})
 
 
 def select_reviews(
@@ -102,10 +102,10 @@ def _beginning(text: str, max_tokens: int, count_tokens: Callable[[str], int]) -
     return " ".join(words[:low])
 
 
-def _key(task: str, fields: Mapping[str, Any], terms: Terms) -> str:
+def _key(task: str, fields: Mapping[str, Any], context: PromptContext) -> str:
     described = get_task(task)
-    asked = [terms.temperature, terms.constrained, described.max_tokens]
-    return fingerprint([task, described.version, OUTPUT_VERSION, asked, terms.model_digest, fields])
+    asked = [context.temperature, context.constrained, described.max_tokens]
+    return fingerprint([task, described.version, OUTPUT_VERSION, asked, context.model_digest, fields])
 
 
 def _text(product: Mapping[str, Any], name: str) -> str:
@@ -125,27 +125,27 @@ def _tagging_fields(product: Mapping[str, Any], *_: Any) -> dict[str, Any]:
     return {"tokens": tokens}
 
 
-def _category_fields(product: Mapping[str, Any], _reviews: Any, terms: Terms, *_: Any) -> dict[str, Any]:
+def _category_fields(product: Mapping[str, Any], _reviews: Any, context: PromptContext, *_: Any) -> dict[str, Any]:
     parts = [" ".join(_text(product, name).split()) for name in ("name", "description")]
     text = "\n".join(part for part in parts if part)
     if not text:
         raise UnaskableError("missing_text", "`name` and `description` are missing or empty")
-    if not terms.labels:
+    if not context.labels:
         raise UnaskableError("no_labels", "the catalogue names no category to choose from; set `catalog.labels`")
-    return {"labels": list(terms.labels), "text": text}
+    return {"labels": list(context.labels), "text": text}
 
 
 def _summary_fields(
     product: Mapping[str, Any],
     reviews: Sequence[Mapping[str, Any]],
-    terms: Terms,
+    context: PromptContext,
     count_tokens: Callable[[str], int],
 ) -> dict[str, Any] | None:
     """Return None where there is nothing to summarise, which is no one's fault."""
     if not reviews:
         return None
     title = " ".join((product["name"] or "").split())[:TITLE_CHARACTERS]
-    return {"title": title, "reviews": select_reviews(reviews, terms.max_review_tokens, count_tokens)}
+    return {"title": title, "reviews": select_reviews(reviews, context.max_review_tokens, count_tokens)}
 
 
 _FIELDS: Mapping[str, Callable[..., dict[str, Any] | None]] = {

@@ -15,9 +15,9 @@ from eshop_ray.config import Config
 from eshop_ray.data import files
 from eshop_ray.enrichment.columns import ENRICHED_SCHEMA, QUARANTINE_SCHEMA
 from eshop_ray.enrichment.commits import Committer
-from eshop_ray.enrichment.finish import Finisher
+from eshop_ray.enrichment.result_writer import ResultWriter
+from eshop_ray.enrichment.staging import open_staging
 from eshop_ray.enrichment.table import Table, Writer
-from eshop_ray.enrichment.workspace import open_workspace
 from eshop_ray.errors import UserError
 
 BUCKET_BYTES = 2 << 20
@@ -66,9 +66,9 @@ class Run:
         self.quarantine = Table.open(config.quarantine_uri, QUARANTINE_SCHEMA)
         self.writer = Writer(self.enriched, self.run_id)
         self.bad_writer = Writer(self.quarantine, self.run_id)
-        self.work = open_workspace(config.run_dir, self.run_id, self._num_buckets())
+        self.work = open_staging(config.run_dir, self.run_id, self._num_buckets())
         self.committer = Committer(self.writer, self.bad_writer, config.table)
-        self.finisher = Finisher(self.enriched, self.quarantine, self.run_id, model.digest)
+        self.result_writer = ResultWriter(self.enriched, self.quarantine, self.run_id, model.digest)
         self.counts: Counter[str] = Counter()
         self.phases: dict[str, float] = {}
 

@@ -10,7 +10,7 @@ from eshop_ray.data.files import open_bytes
 from eshop_ray.data.sources import catalog
 from eshop_ray.data.sources.lines import is_text, read_json_lines
 from eshop_ray.data.sources.reviews import clean_text
-from eshop_ray.enrichment.spill import Spill
+from eshop_ray.enrichment.shuffle import Shuffle
 from eshop_ray.schema import Malformed, content_id, encode
 
 PRODUCT_ROWS = pa.schema(
@@ -48,8 +48,8 @@ def bucket_of(value: str, num_buckets: int) -> int:
     return int(content_id(value), 16) % num_buckets
 
 
-def scan_catalog(file: Mapping[str, Any], columns: Mapping[str, str], spill: Spill, num_buckets: int) -> Row:
-    """Read one catalogue file (`path`, `number`) into a spill and return what was counted and which categories."""
+def scan_catalog(file: Mapping[str, Any], columns: Mapping[str, str], shuffle: Shuffle, num_buckets: int) -> Row:
+    """Read one catalogue file (`path`, `number`) into a shuffle and return what was counted and which categories."""
     categories: set[str] = set()
 
     def rows() -> Iterator[Row]:
@@ -62,14 +62,14 @@ def scan_catalog(file: Mapping[str, Any], columns: Mapping[str, str], spill: Spi
                     categories.add(category)
                 yield product
 
-    counts = _write_parts(rows(), spill, f"catalog-{file['number']:06d}", PRODUCT_ROWS, num_buckets)
+    counts = _write_parts(rows(), shuffle, f"catalog-{file['number']:06d}", PRODUCT_ROWS, num_buckets)
     return {**counts, "categories": sorted(categories)}
 
 
 def scan_reviews(
-    file: Mapping[str, Any], columns: Mapping[str, str], spill: Spill, unreadable: Spill, num_buckets: int
+    file: Mapping[str, Any], columns: Mapping[str, str], shuffle: Shuffle, unreadable: Shuffle, num_buckets: int
 ) -> Row:
-    """Read one file of reviews into a spill; those that cannot be read go where such products go."""
+    """Read one file of reviews into a shuffle; those that cannot be read go where such products go."""
     part = f"reviews-{file['number']:06d}"
     path = file["path"].partition("?")[0]
     bad: list[Row] = []
@@ -91,7 +91,7 @@ def scan_reviews(
         _write_parts(bad, unreadable, f"{part}-{counted['num_unreadable']:09d}", PRODUCT_ROWS, num_buckets)
         bad.clear()
 
-    counted["num_rows"] = _write_parts(rows(), spill, part, REVIEW_ROWS, num_buckets)["num_rows"]
+    counted["num_rows"] = _write_parts(rows(), shuffle, part, REVIEW_ROWS, num_buckets)["num_rows"]
     write_bad()
     return counted
 
@@ -166,7 +166,9 @@ def _row(path: str, line: int, **values: Any) -> Row:
     return {**dict.fromkeys(PRODUCT_ROWS.names), "path": path, "line": line, **values}
 
 
-def _write_parts(rows: Iterable[Row], spill: Spill, part: str, schema: pa.Schema, num_buckets: int) -> dict[str, int]:
+def _write_parts(
+    rows: Iterable[Row], shuffle: Shuffle, part: str, schema: pa.Schema, num_buckets: int
+) -> dict[str, int]:
     """Write rows in parts that fit into memory, by the bucket of their product or, without one, of themselves."""
     counts = {"num_rows": 0, "num_unreadable": 0}
     iterator = iter(rows)
@@ -181,5 +183,5 @@ def _write_parts(rows: Iterable[Row], spill: Spill, part: str, schema: pa.Schema
                 break
         if not held:
             return counts
-        spill.write(f"{part}-{number:06d}", held, schema)
+        shuffle.write(f"{part}-{number:06d}", held, schema)
     raise AssertionError("the count above does not end")

@@ -13,8 +13,8 @@ from eshop_ray.artifacts import fingerprint, stage_dir, write_manifest
 from eshop_ray.config import Config
 from eshop_ray.data.prompts import add_prompts
 from eshop_ray.data.splits import read_split
-from eshop_ray.inference.base import build_engine
-from eshop_ray.inference.stage import CALLS_PER_BLOCK, user_errors
+from eshop_ray.inference.build import build_engine
+from eshop_ray.inference.dispatch.stage import CALLS_PER_BLOCK, user_errors
 from eshop_ray.progress import watch
 from eshop_ray.schema import PREDICTION_SCHEMA, encode
 from eshop_ray.tasks import get_task, list_tasks

@@ -1,4 +1,4 @@
-"""One file per task; `get_task` finds it by its name, `list_tasks` lists the folder."""
+"""One file per task, their scores in `metrics/`; `get_task` finds a task by its name, `list_tasks` lists the folder."""
 
 import difflib
 import importlib
@@ -12,7 +12,9 @@ __all__ = ["Task", "get_task", "list_tasks"]
 
 def list_tasks() -> list[str]:
     """Return the names of all tasks, sorted."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name != "base")
+    return sorted(
+        module.name for module in pkgutil.iter_modules(__path__) if not module.ispkg and module.name != "base"
+    )
 
 
 def get_task(name: str) -> Task:

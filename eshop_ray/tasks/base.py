@@ -47,7 +47,7 @@ class Task:
     unparsed: Any
     """The prediction that means the answer could not be read."""
     metric: str
-    """Default metric, a key of `eshop_ray.metrics.METRICS`; a row's own `metric` wins."""
+    """Default metric, a key of `eshop_ray.tasks.metrics.METRICS`; a row's own `metric` wins."""
     max_tokens: int
     """Upper limit of generated tokens."""
     output: Callable[[Record], Output | None]

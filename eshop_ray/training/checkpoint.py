@@ -19,7 +19,7 @@ from torch.distributed.checkpoint.state_dict import (
     set_optimizer_state_dict,
 )
 
-from eshop_ray.artifacts import hash_files, is_intact, read_sealed, write_json, write_sealed
+from eshop_ray.artifacts import hash_files, is_intact, read_checksummed, write_checksummed, write_json
 from eshop_ray.errors import UserError
 from eshop_ray.training.history import HeldOut, Progress
 from eshop_ray.training.model import save_trained
@@ -68,7 +68,7 @@ def save_checkpoint(folder: Path, model: Any, state: Mapping[str, Any], progress
     save_trained(state["model"], model, folder / ADAPTER)
     torch.save(dict(state), folder / STATE)
     write_json(folder / PROGRESS, asdict(progress))
-    write_sealed(folder / SEALED, {"step": progress.step, "files": hash_files(folder)})
+    write_checksummed(folder / SEALED, {"step": progress.step, "files": hash_files(folder)})
 
 
 def load_checkpoint(folder: Path, model: Any, optimizer: torch.optim.Optimizer) -> Progress:
@@ -95,7 +95,7 @@ def find_damage(folder: Path) -> str | None:
     """Compare a checkpoint with its seal and name the first file that is not as it was written; None if all are."""
     if not is_intact(folder / SEALED):
         return f"{SEALED} missing or altered: it was not written to its end"
-    sealed, files = read_sealed(folder / SEALED)["files"], hash_files(folder)
+    sealed, files = read_checksummed(folder / SEALED)["files"], hash_files(folder)
     for name, digest in sealed.items():
         if files.get(name) != digest:
             return f"{name} {'altered' if name in files else 'missing'}"

@@ -20,9 +20,9 @@ import ray.train
 from ray.data import DataIterator, Dataset
 
 from eshop_ray.artifacts import write_text
-from eshop_ray.data.filling import Ints
-from eshop_ray.data.packing import Pack
-from eshop_ray.training.plan import TrainPlan
+from eshop_ray.training.packing.bin_packing import Ints
+from eshop_ray.training.packing.pack import Pack
+from eshop_ray.training.sampler import BatchSampler
 from eshop_ray.training.tokens import TokenStore
 
 DATASET = "packs"
@@ -31,13 +31,13 @@ STEPS_PER_ROW = 16
 """Steps in one row of the dataset."""
 START = "first_step"
 
-SHARE_SCHEMA = pa.schema([("start", pa.int64()), ("steps", pa.large_binary())])
+MICROBATCH_SCHEMA = pa.schema([("start", pa.int64()), ("steps", pa.large_binary())])
 """`start`: the step from which on this dataset has rows; `steps`: pickled pairs of a step and a list of packs, each the
 row numbers of the token store that make it up."""
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class Microbatches:
     """What one worker computes of one step."""
 
     step: int
@@ -56,7 +56,7 @@ class Feed(NamedTuple):
 
     folder: Path
     """The token store, which every node reaches."""
-    plan: "ray.ObjectRef[TrainPlan]"
+    sampler: "ray.ObjectRef[BatchSampler]"
 
 
 class PackFeed(ray.train.DataConfig):  # type: ignore[misc]
@@ -73,36 +73,36 @@ class PackFeed(ray.train.DataConfig):  # type: ignore[misc]
 
     def configure(self, *_args: Any, world_size: int, **_options: Any) -> list[dict[str, DataIterator]]:
         """Return each worker's part of the dataset, by name."""
-        plan: TrainPlan = ray.get(self._feed.plan)
-        dataset = ray.data.from_blocks(list(build_shares(plan, _read_start(self._feed.folder), world_size)))
+        sampler: BatchSampler = ray.get(self._feed.sampler)
+        dataset = ray.data.from_blocks(list(build_microbatches(sampler, _read_start(self._feed.folder), world_size)))
         dataset.context.execution_options.preserve_order = True
         dataset.context.enable_progress_bars = False
         splits = dataset.streaming_split(world_size, equal=False)
         return [{DATASET: split} for split in splits]
 
 
-def build_shares(plan: TrainPlan, first_step: int, world_size: int) -> Iterator[pa.Table]:
-    """Yield tables of one row of `SHARE_SCHEMA`: each share of the first steps from `first_step` on, then the next."""
-    for first in range(first_step, plan.num_steps, STEPS_PER_ROW):
-        steps = range(first, min(first + STEPS_PER_ROW, plan.num_steps))
-        parts = [deal(plan, plan.pick_packs(step, world_size), world_size) for step in steps]
+def build_microbatches(sampler: BatchSampler, first_step: int, world_size: int) -> Iterator[pa.Table]:
+    """Yield tables of one row of `MICROBATCH_SCHEMA`: each worker's part of the first steps, then of the next ones."""
+    for first in range(first_step, sampler.num_steps, STEPS_PER_ROW):
+        steps = range(first, min(first + STEPS_PER_ROW, sampler.num_steps))
+        parts = [deal(sampler, sampler.pick_packs(step, world_size), world_size) for step in steps]
         for share in range(world_size):
             pairs = [(step, part[share]) for step, part in zip(steps, parts, strict=True)]
-            yield pa.Table.from_pylist([{"start": first_step, "steps": pickle.dumps(pairs)}], schema=SHARE_SCHEMA)
+            yield pa.Table.from_pylist([{"start": first_step, "steps": pickle.dumps(pairs)}], schema=MICROBATCH_SCHEMA)
 
 
-def deal(plan: TrainPlan, packs: list[Ints], num_shares: int) -> list[list[Ints]]:
+def deal(sampler: BatchSampler, packs: list[Ints], num_shares: int) -> list[list[Ints]]:
     """Divide packs so that the shares are about equal in tokens: the longest first, to whoever has least."""
     shares: list[list[Ints]] = [[] for _ in range(num_shares)]
     totals = [0] * num_shares
-    for num_tokens, _, pack in sorted((-plan.count_packed(pack), pack.tolist(), pack) for pack in packs):
+    for num_tokens, _, pack in sorted((-sampler.count_packed(pack), pack.tolist(), pack) for pack in packs):
         share = min(range(num_shares), key=lambda share: (totals[share], len(shares[share])))
         shares[share].append(pack)
         totals[share] -= num_tokens
     return shares
 
 
-def iterate_shares(feed: Feed, first_step: int) -> Iterator[Share]:
+def iterate_microbatches(feed: Feed, first_step: int) -> Iterator[Microbatches]:
     """Yield this worker's share of every step from `first_step` on; every worker calls this, all with the same step.
 
     A step's rows are complete when one of a later step, or the end, is seen: until then they are held back.
@@ -110,15 +110,17 @@ def iterate_shares(feed: Feed, first_step: int) -> Iterator[Share]:
     if ray.train.get_context().get_world_rank() == 0:
         # The dataset is made when the worker of rank 0 asks for its shard, so it finds this.
         write_text(feed.folder / START, str(first_step))
-    plan, store = ray.get(feed.plan), TokenStore.open(feed.folder)
+    sampler, store = ray.get(feed.sampler), TokenStore.open(feed.folder)
     batches = ray.train.get_dataset_shard(DATASET).iter_batches(batch_format="pyarrow", batch_size=None)
     rows = (row for batch in batches for row in batch.to_pylist())
     dealt = ((row["start"], *pair) for row in rows for pair in pickle.loads(row["steps"]))
-    for share in gather(plan, dealt, first_step):
-        yield replace(share, packs=[plan.build_pack(store, pack) for pack in share.packs])
+    for share in gather(sampler, dealt, first_step):
+        yield replace(share, packs=[sampler.build_pack(store, pack) for pack in share.packs])
 
 
-def gather(plan: TrainPlan, dealt: Iterable[tuple[int, int, list[Any]]], first_step: int) -> Iterator[Share]:
+def gather(
+    sampler: BatchSampler, dealt: Iterable[tuple[int, int, list[Any]]], first_step: int
+) -> Iterator[Microbatches]:
     """Add up the packs of each step, given as (first step of the dataset, step, packs).
 
     Raises:
@@ -131,27 +133,27 @@ def gather(plan: TrainPlan, dealt: Iterable[tuple[int, int, list[Any]]], first_s
         if first_step <= number < step:
             raise RuntimeError(f"packs of step {number} came after those of step {step}")
         while step < number:
-            yield _share(plan, step, packs)
+            yield _build_microbatches(sampler, step, packs)
             step, packs = step + 1, []
         if number >= first_step:
             packs += part
-    for last in range(step, plan.num_steps):
-        yield _share(plan, last, packs if last == step else [])
+    for last in range(step, sampler.num_steps):
+        yield _build_microbatches(sampler, last, packs if last == step else [])
 
 
 def build_held_out_packs(
-    store: TokenStore, plan: TrainPlan, pack_length: int, rank: int, world_size: int
+    store: TokenStore, sampler: BatchSampler, pack_length: int, rank: int, world_size: int
 ) -> list[Pack]:
     """Return this worker's packs of the rows held out; those of all workers hold each row once."""
-    size = plan.global_batch_size
-    batches = (plan.held_out[start : start + size] for start in range(0, len(plan.held_out), size))
-    packs = [rows for batch in batches for rows in plan.divide(batch, pack_length)]
-    return [plan.build_pack(store, rows) for rows in packs[rank::world_size]]
+    size = sampler.global_batch_size
+    batches = (sampler.held_out[start : start + size] for start in range(0, len(sampler.held_out), size))
+    packs = [rows for batch in batches for rows in sampler.divide(batch, pack_length)]
+    return [sampler.build_pack(store, rows) for rows in packs[rank::world_size]]
 
 
-def _share(plan: TrainPlan, step: int, packs: list[Any]) -> Share:
-    rows: Ints = plan.pick_rows(step)
-    return Share(step, plan.sum_weights(rows), len(rows), plan.count_tokens(rows), packs)
+def _build_microbatches(sampler: BatchSampler, step: int, packs: list[Any]) -> Microbatches:
+    rows: Ints = sampler.pick_rows(step)
+    return Microbatches(step, sampler.sum_weights(rows), len(rows), sampler.count_tokens(rows), packs)
 
 
 def _read_start(folder: Path) -> int:

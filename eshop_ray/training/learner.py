@@ -12,15 +12,16 @@ import torch.distributed as dist
 from peft.tuners.lora import LoraLayer
 from torch import Tensor
 
-from eshop_ray.config import LoraSection, TrainConfig
-from eshop_ray.data.packing import Pack, TokenRow, build_pack
-from eshop_ray.training.attention import choose_attention, use_layouts
-from eshop_ray.training.feed import Share
-from eshop_ray.training.frozen_head import freeze_head
-from eshop_ray.training.frozen_norm import freeze_norms
-from eshop_ray.training.fused_lora import fuse_updates
+from eshop_ray.config import LoraSection, TrainSection
+from eshop_ray.training.feed import Microbatches
+from eshop_ray.training.kernels.attention import use_layouts
+from eshop_ray.training.kernels.frozen_head import freeze_head
+from eshop_ray.training.kernels.frozen_norm import freeze_norms
+from eshop_ray.training.kernels.fused_lora import fuse_updates
+from eshop_ray.training.kernels.layouts import choose_attention
 from eshop_ray.training.loss import answer_loss, answer_losses, average, sum_by_task
 from eshop_ray.training.model import build_model, get_causal_lm
+from eshop_ray.training.packing.pack import Pack, TokenRow, build_pack
 from eshop_ray.training.sharding import Parallelism, Replicas, build_parallelism
 
 FILLER = build_pack([TokenRow("", "", [0], [0], weight=0.0)])
@@ -38,7 +39,7 @@ class Learner:
     model: Any
     optimizer: torch.optim.Optimizer
     parallelism: Parallelism
-    train: TrainConfig
+    train: TrainSection
     attention: str
     device: torch.device
 
@@ -47,7 +48,7 @@ class Learner:
         """What is trained."""
         return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
 
-    def step(self, share: Share, rate: float) -> float:
+    def step(self, share: Microbatches, rate: float) -> float:
         """Make one optimizer step and return the weighted mean loss of the global batch.
 
         Args:
@@ -104,13 +105,13 @@ class Learner:
             yield
 
 
-def build_learner(model_dir: Path, train: TrainConfig, lora: LoraSection, seed: int, device: torch.device) -> Learner:
+def build_learner(model_dir: Path, train: TrainSection, lora: LoraSection, seed: int, device: torch.device) -> Learner:
     """Load the model onto this worker's device, or its share of it, with an optimizer over what is trained."""
     model = build_model(model_dir, train, lora, seed, device)
     use_layouts(get_causal_lm(model))
     parallelism = build_parallelism(train)
     if train.method == "lora":
-        take_short_cuts(model, train, parallelism)
+        apply_kernels(model, train, parallelism)
     model = parallelism.prepare(model, device)
     optimizer = torch.optim.AdamW(
         [parameter for parameter in model.parameters() if parameter.requires_grad],
@@ -120,7 +121,7 @@ def build_learner(model_dir: Path, train: TrainConfig, lora: LoraSection, seed: 
     return Learner(model, optimizer, parallelism, train, choose_attention(train.attention, device), device)
 
 
-def take_short_cuts(model: Any, train: TrainConfig, parallelism: Parallelism) -> None:
+def apply_kernels(model: Any, train: TrainSection, parallelism: Parallelism) -> None:
     """Let a model with an adapter compute the same in less time, as its base is frozen."""
     dtype = torch.bfloat16 if train.precision == "bf16" else torch.float32
     fuse_updates(model)

@@ -12,16 +12,16 @@ import ray
 import ray.train
 import torch
 
-from eshop_ray.config import LoraSection, TrainConfig
-from eshop_ray.data.packing import Pack
+from eshop_ray.config import LoraSection, TrainSection
 from eshop_ray.training.checkpoint import collect_state, find_intact, load_checkpoint, save_checkpoint
-from eshop_ray.training.feed import Feed, build_held_out_packs, iterate_shares
+from eshop_ray.training.feed import Feed, build_held_out_packs, iterate_microbatches
 from eshop_ray.training.history import HeldOut, Progress
 from eshop_ray.training.learner import Learner, NotFiniteError, build_learner
-from eshop_ray.training.plan import TrainPlan
-from eshop_ray.training.schedule import cosine_rate
+from eshop_ray.training.learning_rate import cosine_rate
+from eshop_ray.training.packing.pack import Pack
+from eshop_ray.training.prepared_run import FAILURE
+from eshop_ray.training.sampler import BatchSampler
 from eshop_ray.training.tokens import TokenStore
-from eshop_ray.training.work import TROUBLE
 
 logger = logging.getLogger(__name__)
 
@@ -33,13 +33,13 @@ def train_worker(settings: Mapping[str, Any]) -> None:
         settings: `model_dir`, `workdir`, `feed`, `seed`, the sections `train` and `lora` of the config, and `board`,
             to which progress is added.
     """
-    train = TrainConfig(**settings["train"])
+    train = TrainSection(**settings["train"])
     feed: Feed = settings["feed"]
-    plan: TrainPlan = ray.get(feed.plan)
+    sampler: BatchSampler = ray.get(feed.sampler)
     device = _set_up_device(train, ray.train.get_context().get_world_size())
     lora = LoraSection(**settings["lora"])
     learner = build_learner(Path(settings["model_dir"]), train, lora, settings["seed"], device)
-    run = _Run(settings, plan, learner, _restore(learner), _Exam.build(feed, plan, train))
+    run = _Run(settings, sampler, learner, _restore(learner), _EvalSet.build(feed, sampler, train))
     try:
         run.learn(feed)
     except NotFiniteError as error:
@@ -47,38 +47,38 @@ def train_worker(settings: Mapping[str, Any]) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Exam:
+class _EvalSet:
     """The held-out packs that are for this worker to measure."""
 
     packs: list[Pack]
     tasks: list[str]
 
     @classmethod
-    def build(cls, feed: Feed, plan: TrainPlan, train: TrainConfig) -> "_Exam":
+    def build(cls, feed: Feed, sampler: BatchSampler, train: TrainSection) -> "_EvalSet":
         store = TokenStore.open(feed.folder)
         context = ray.train.get_context()
         rank, world_size = context.get_world_rank(), context.get_world_size()
-        packs = build_held_out_packs(store, plan, train.pack_length, rank, world_size)
-        return cls(packs, sorted({str(task) for task in store.tasks[plan.held_out]}))
+        packs = build_held_out_packs(store, sampler, train.pack_length, rank, world_size)
+        return cls(packs, sorted({str(task) for task in store.tasks[sampler.held_out]}))
 
 
 @dataclass(slots=True)
 class _Run:
-    """One worker's way through the plan."""
+    """One worker's way through the sampler."""
 
     settings: Mapping[str, Any]
-    plan: TrainPlan
+    sampler: BatchSampler
     learner: Learner
     progress: Progress
-    exam: _Exam
+    eval_set: _EvalSet
 
     def learn(self, feed: Feed) -> None:
         """Make every step that is left; report at the checkpoints."""
-        train, num_steps, num_reported = self.learner.train, self.plan.num_steps, self.progress.step
-        self._count(sum(len(self.plan.pick_rows(step)) for step in range(self.progress.step)), 0)
+        train, num_steps, num_reported = self.learner.train, self.sampler.num_steps, self.progress.step
+        self._count(sum(len(self.sampler.pick_rows(step)) for step in range(self.progress.step)), 0)
         if not self.progress.step:
             self._examine()
-        for share in iterate_shares(feed, self.progress.step):
+        for share in iterate_microbatches(feed, self.progress.step):
             rate = cosine_rate(share.step, num_steps, train.learning_rate, train.warmup_share)
             torch.manual_seed(hash((self.settings["seed"], share.step, self._rank)))
             self.progress.losses.append(self.learner.step(share, rate))
@@ -92,12 +92,12 @@ class _Run:
     def stop(self, error: NotFiniteError) -> None:
         """Leave word of what happened for the driver."""
         message = (
-            f"step {self.progress.step + 1} of {self.plan.num_steps}: the loss or its gradient is not finite, rows "
+            f"step {self.progress.step + 1} of {self.sampler.num_steps}: the loss or its gradient is not finite, rows "
             f"{error}. The checkpoints before it are kept; look at these rows, or lower `train.learning_rate`"
         )
         logger.error(message)
         if self._rank == 0:
-            (Path(self.settings["workdir"]) / TROUBLE).write_text(message)
+            (Path(self.settings["workdir"]) / FAILURE).write_text(message)
 
     @property
     def _rank(self) -> int:
@@ -108,8 +108,8 @@ class _Run:
             self.settings["board"].add.remote(rows=num_rows, tokens=num_tokens)
 
     def _examine(self) -> None:
-        if self.exam.tasks:
-            losses = self.learner.measure(self.exam.packs, self.exam.tasks)
+        if self.eval_set.tasks:
+            losses = self.learner.measure(self.eval_set.packs, self.eval_set.tasks)
             self.progress.held_out.append(HeldOut(self.progress.step, losses, sum(losses.values()) / len(losses)))
 
     def _report(self, rate: float, num_reported: int) -> None:
@@ -126,7 +126,7 @@ class _Run:
             "num_workers": ray.train.get_context().get_world_size(),
             "losses": [[step, losses[step - 1]] for step in range(num_reported + 1, self.progress.step + 1)],
         }
-        if self.exam.tasks:
+        if self.eval_set.tasks:
             latest = self.progress.held_out[-1]
             metrics |= {"held_out_loss": latest.mean, "held_out": latest.losses}
         state = collect_state(self.learner.model, self.learner.optimizer)
@@ -138,7 +138,7 @@ class _Run:
             ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder))
 
 
-def _set_up_device(train: TrainConfig, world_size: int) -> torch.device:
+def _set_up_device(train: TrainSection, world_size: int) -> torch.device:
     if train.use_gpu:
         import ray.train.torch
 

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from eshop_ray.data.packing import IGNORED, Pack
-from eshop_ray.training.attention import build_layout
-from eshop_ray.training.frozen_head import FrozenHead
+from eshop_ray.training.kernels.frozen_head import FrozenHead
+from eshop_ray.training.kernels.layouts import build_layout
 from eshop_ray.training.model import get_causal_lm
+from eshop_ray.training.packing.pack import IGNORED, Pack
 
 
 def answer_loss(model: Any, pack: Pack, attention: str, device: torch.device) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from peft import get_peft_model
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
-from eshop_ray.config import LoraSection, TrainConfig
+from eshop_ray.config import LoraSection, TrainSection
 from eshop_ray.errors import UserError
 from eshop_ray.models import load_tokenizer
 from eshop_ray.training.adapter import build_lora_config, check_adapter_settings, load_initial
@@ -18,7 +18,7 @@ LLAMA_LIKE = {"llama", "mistral", "qwen2", "qwen3"}
 projections and nothing else."""
 
 
-def check_method(train: TrainConfig, lora: LoraSection, model_dir: Path) -> None:
+def check_method(train: TrainSection, lora: LoraSection, model_dir: Path) -> None:
     """Find out on the driver, before anything is loaded, whether the method can be had.
 
     Raises:
@@ -39,7 +39,7 @@ def check_method(train: TrainConfig, lora: LoraSection, model_dir: Path) -> None
     check_adapter_settings(model_dir, lora)
 
 
-def build_model(model_dir: Path, train: TrainConfig, lora: LoraSection, seed: int, device: torch.device) -> Any:
+def build_model(model_dir: Path, train: TrainSection, lora: LoraSection, seed: int, device: torch.device) -> Any:
     """Return the model, in training mode, the same one for the same seed.
 
     It is on the CPU yet, so that `Parallelism.prepare` can share out a model that outgrows the device; only a base
@@ -96,7 +96,7 @@ def save_trained(weights: Mapping[str, torch.Tensor], model: Any, folder: Path) 
     load_tokenizer(Path(model.name_or_path)).save_pretrained(folder)
 
 
-def _load_base(model_dir: Path, train: TrainConfig, device: torch.device) -> Any:
+def _load_base(model_dir: Path, train: TrainSection, device: torch.device) -> Any:
     if train.method != "qlora":
         return AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float32)
     quantization = BitsAndBytesConfig(

@@ -11,7 +11,7 @@ import torch.distributed as dist
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 
-from eshop_ray.config import TrainConfig
+from eshop_ray.config import TrainSection
 from eshop_ray.training.model import find_layers, get_causal_lm
 
 
@@ -112,7 +112,7 @@ class Shards:
         dist.all_reduce(total)
 
 
-def build_parallelism(train: TrainConfig) -> Parallelism:
+def build_parallelism(train: TrainSection) -> Parallelism:
     """Return the way of `train.sharding`; a lone worker has nobody to share with."""
     return Shards() if train.sharding == "fsdp" and count_workers() > 1 else Replicas()
 

@@ -19,11 +19,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from eshop_ray.data.filling import Ints
-from eshop_ray.data.packing import TokenRow
-from eshop_ray.data.prefixes import Prompts
 from eshop_ray.data.tokenization import TOKEN_SCHEMA, TOO_LONG
 from eshop_ray.errors import UserError
+from eshop_ray.training.packing.bin_packing import Ints
+from eshop_ray.training.packing.pack import TokenRow
+from eshop_ray.training.packing.prefixes import Prompts
 
 if TYPE_CHECKING:
     from ray.data import Dataset

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from ray.train import Checkpoint, UserCallback
 
-from eshop_ray.config import TrackingConfig
+from eshop_ray.config import TrackingSection
 from eshop_ray.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ Point = tuple[str, int, float, int]
 """Metric, step, value, and when it was reported, in milliseconds."""
 
 
-def check_tracking(tracking: TrackingConfig) -> None:
+def check_tracking(tracking: TrackingSection) -> None:
     """Find out before training starts whether metrics can be tracked; does not ask a server.
 
     Raises:
@@ -116,7 +116,7 @@ def flatten(params: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 class MlflowRun:
     """One run in MLflow, found or made when something is logged to it first."""
 
-    tracking: TrackingConfig
+    tracking: TrackingSection
     name: str
     inputs: str
     params: dict[str, str]
@@ -167,7 +167,7 @@ class MlflowCallback(UserCallback):  # type: ignore[misc]
     One thread at a time talks to MLflow. What it could not deliver goes with the next report.
     """
 
-    def __init__(self, tracking: TrackingConfig, run_name: str, inputs: str, params: Mapping[str, Any]) -> None:
+    def __init__(self, tracking: TrackingSection, run_name: str, inputs: str, params: Mapping[str, Any]) -> None:
         """Take what identifies the run; nothing is opened yet, so that the callback can be sent to the controller.
 
         Args:

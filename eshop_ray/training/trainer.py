@@ -1,4 +1,4 @@
-"""One training run: records -> token rows -> plan -> Ray Train -> adapter directory."""
+"""One training run: records -> token rows -> sampler -> Ray Train -> adapter directory."""
 
 import shutil
 import time
@@ -22,15 +22,15 @@ from eshop_ray.errors import UserError
 from eshop_ray.progress import watch
 from eshop_ray.tasks import get_task, list_tasks
 from eshop_ray.training.adapter import digest_initial, find_initial
-from eshop_ray.training.attention import check_window
 from eshop_ray.training.checkpoint import ADAPTER, read_progress
 from eshop_ray.training.feed import Feed, PackFeed
 from eshop_ray.training.history import Progress
+from eshop_ray.training.kernels.attention import check_window
+from eshop_ray.training.learning_rate import cosine_rate
 from eshop_ray.training.loop import train_worker
 from eshop_ray.training.model import check_method
-from eshop_ray.training.schedule import cosine_rate
+from eshop_ray.training.prepared_run import FAILURE, PreparedRun
 from eshop_ray.training.tracking import MlflowCallback, check_tracking
-from eshop_ray.training.work import TROUBLE, Work
 
 HISTORY = "training.json"
 """Beside the adapter: how it came about."""
@@ -63,17 +63,17 @@ def train_adapter(config: Config, model_dir: Path, inputs: str, parents: Mapping
         UserError: if settings exclude one another, a task has no row to learn from, or the loss is no number any more.
     """
     check_training(config, model_dir)
-    work = Work.prepare(config, model_dir, inputs)
+    prepared = PreparedRun.prepare(config, model_dir, inputs)
     started = time.monotonic()
-    with _track(config, inputs, parents) as callbacks, watch("training", work.num_rows) as board:
-        result = build_trainer(config, model_dir, work, board, callbacks).fit()
-        if (work.folder / TROUBLE).exists():
-            raise UserError((work.folder / TROUBLE).read_text())
-    chosen = _choose(result, bool(len(work.plan.held_out)))
+    with _track(config, inputs, parents) as callbacks, watch("training", prepared.num_rows) as board:
+        result = build_trainer(config, model_dir, prepared, board, callbacks).fit()
+        if (prepared.folder / FAILURE).exists():
+            raise UserError((prepared.folder / FAILURE).read_text())
+    chosen = _choose(result, bool(len(prepared.sampler.held_out)))
     with stage_dir(config.run_dir / "adapter") as folder:
         shutil.copytree(Path(chosen.path) / ADAPTER, folder, dirs_exist_ok=True)
         summary = _write_history(
-            folder, config, work, Path(chosen.path), Path(result.checkpoint.path), time.monotonic() - started
+            folder, config, prepared, Path(chosen.path), Path(result.checkpoint.path), time.monotonic() - started
         )
         write_manifest(folder, "adapter", inputs, parents, summary)
     return summary
@@ -115,14 +115,14 @@ def _track(config: Config, inputs: str, parents: Mapping[str, str]) -> Iterator[
 
 
 def build_trainer(
-    config: Config, model_dir: Path, work: Work, board: Any, callbacks: Sequence[MlflowCallback] = ()
+    config: Config, model_dir: Path, prepared: PreparedRun, board: Any, callbacks: Sequence[MlflowCallback] = ()
 ) -> TorchTrainer:
     """Describe the run to Ray Train: the same name and folder make it go on from its last checkpoint."""
     train = config.train
-    feed = Feed(work.store.folder, ray.put(work.plan))
+    feed = Feed(prepared.store.folder, ray.put(prepared.sampler))
     settings = {
         "model_dir": str(model_dir),
-        "workdir": str(work.folder),
+        "workdir": str(prepared.folder),
         "feed": feed,
         "seed": config.seed,
         "train": train.model_dump(),
@@ -140,7 +140,7 @@ def build_trainer(
             use_gpu=train.use_gpu,
             resources_per_worker={"CPU": train.cpus_per_worker, **({"GPU": 1} if train.use_gpu else {})},
         ),
-        run_config=_build_run_config(config, work, callbacks),
+        run_config=_build_run_config(config, prepared, callbacks),
     )
 
 
@@ -150,12 +150,12 @@ def _anchor(lora: LoraSection) -> dict[str, Any]:
     return {**lora.model_dump(), "init_from": initial}
 
 
-def _build_run_config(config: Config, work: Work, callbacks: Sequence[MlflowCallback]) -> RunConfig:
-    has_held_out = bool(len(work.plan.held_out))
+def _build_run_config(config: Config, prepared: PreparedRun, callbacks: Sequence[MlflowCallback]) -> RunConfig:
+    has_held_out = bool(len(prepared.sampler.held_out))
     best = {"checkpoint_score_attribute": "held_out_loss", "checkpoint_score_order": "min"} if has_held_out else {}
     return RunConfig(
         name="checkpoints",
-        storage_path=str(work.folder),
+        storage_path=str(prepared.folder),
         failure_config=FailureConfig(max_failures=config.train.max_failures),
         checkpoint_config=CheckpointConfig(num_to_keep=2, **best),
         worker_runtime_env={} if config.train.use_gpu else {"env_vars": KEEP_MEMORY},
@@ -170,18 +170,18 @@ def _choose(result: ray.train.Result, has_held_out: bool) -> ray.train.Checkpoin
 
 
 def _write_history(
-    folder: Path, config: Config, work: Work, chosen: Path, last: Path, seconds: float
+    folder: Path, config: Config, prepared: PreparedRun, chosen: Path, last: Path, seconds: float
 ) -> dict[str, Any]:
     """Write how the adapter came about and return the figures of it that a person asks for first."""
     progress: Progress = read_progress(last)
-    losses, num_steps = progress.losses, work.plan.num_steps
+    losses, num_steps = progress.losses, prepared.sampler.num_steps
     counts = {
-        "num_rows": work.plan.num_rows,
-        "num_held_out": len(work.plan.held_out),
-        "num_errors": work.store.num_errors,
-        "num_too_long": work.store.num_too_long,
-        "num_cut": work.store.num_cut,
-        "num_answer_tokens": int(work.store.num_answer[work.plan.rows].sum()),
+        "num_rows": prepared.sampler.num_rows,
+        "num_held_out": len(prepared.sampler.held_out),
+        "num_errors": prepared.store.num_errors,
+        "num_too_long": prepared.store.num_too_long,
+        "num_cut": prepared.store.num_cut,
+        "num_answer_tokens": int(prepared.store.num_answer[prepared.sampler.rows].sum()),
         "num_steps": num_steps,
         "best_step": read_progress(chosen).step,
     }

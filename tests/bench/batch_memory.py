@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-from eshop_ray.config import ModelConfig
+from eshop_ray.config import ModelSection
 from eshop_ray.models import fetch_model
 from tests.bench.memory import Watch
 
@@ -80,7 +80,7 @@ def run(command, source, output):
 
 
 def main(sizes):
-    commands = list_commands(fetch_model(ModelConfig()))
+    commands = list_commands(fetch_model(ModelSection()))
     results = []
     for size in sizes:
         with tempfile.TemporaryDirectory() as folder:

@@ -5,8 +5,8 @@ import pytest
 
 from eshop_ray.data.sources import READERS
 from eshop_ray.errors import UserError
-from eshop_ray.metrics import get_metric
 from eshop_ray.schema import Malformed
+from eshop_ray.tasks.metrics import get_metric
 
 
 def read(*rows):

@@ -5,10 +5,10 @@ import time
 
 import pytest
 
-from eshop_ray.config import TableConfig
+from eshop_ray.config import TableSection
 from eshop_ray.enrichment.commits import Committer
-from eshop_ray.enrichment.finish import HISTOGRAMS
 from eshop_ray.enrichment.histogram import Histogram
+from eshop_ray.enrichment.result_writer import HISTOGRAMS
 from eshop_ray.enrichment.table import DataFile
 
 FILE = DataFile("part.parquet", 1, 1, 0, "{}", {})
@@ -27,12 +27,12 @@ class Writer:
         self.log.append((self.name, len(files), deleted))
 
 
-def report(unit, bad=False, old=(), inferred=2):
+def report(shard, bad=False, old=(), inferred=2):
     histograms = {name: Histogram().to_dict()["counts"] for name in HISTOGRAMS}
     counts = {"t/inferred": inferred, "t/generated_tokens": 10}
     file = FILE.to_row()
     return {
-        "unit": unit,
+        "shard": shard,
         "enriched": file,
         "quarantine": file if bad else None,
         "old": list(old),
@@ -44,7 +44,7 @@ def report(unit, bad=False, old=(), inferred=2):
 
 
 def committer(log, fails=False, **settings):
-    return Committer(Writer("enriched", log, fails), Writer("quarantine", log), TableConfig(**settings))
+    return Committer(Writer("enriched", log, fails), Writer("quarantine", log), TableSection(**settings))
 
 
 def test_every_few_files_make_a_commit_and_the_rest_the_last():

@@ -8,10 +8,10 @@ from hypothesis import HealthCheck, Phase, event, example, given, settings
 from hypothesis import strategies as st
 
 from eshop_ray.enrichment.plan import PREVIOUS_ROWS, QUARANTINE_ROWS
-from eshop_ray.enrichment.questions import ASK, DELETED, EMPTY, ENRICHED, QUARANTINED, Terms
+from eshop_ray.enrichment.questions import ASK, DELETED, EMPTY, ENRICHED, QUARANTINED, PromptContext
 from eshop_ray.enrichment.scan import bucket_of, scan_catalog, scan_reviews
-from eshop_ray.enrichment.units import load_unit
-from eshop_ray.enrichment.workspace import Workspace, plan_work, settle_asked
+from eshop_ray.enrichment.shards import load_shard
+from eshop_ray.enrichment.staging import Staging, plan_actions, resolve_asked
 from eshop_ray.errors import UserError
 from tests.enrichment.junk import catalogues, grow, review_files
 
@@ -35,13 +35,13 @@ class Shop:
         The sum is compared with the rows that were read.
         """
         self.num_nights += 1
-        work = Workspace(str(self.folder / f"night-{self.num_nights}"), NUM_BUCKETS)
+        work = Staging(str(self.folder / f"night-{self.num_nights}"), NUM_BUCKETS)
         read = self._scan(work, catalog, reviews)
         self._sort(work)
-        terms = Terms(TASKS, ("Garden", "Kitchen"), 0.0, True, "model", 64)
+        context = PromptContext(TASKS, ("Garden", "Kitchen"), 0.0, True, "model", 64)
         outcomes, num_duplicates = Counter(), 0
         for bucket in BUCKETS:
-            counts = plan_work(bucket, work, terms, None, replay)["counts"]
+            counts = plan_actions(bucket, work, context, None, replay)["counts"]
             num_duplicates += counts.get("num_duplicates", 0)
             for name, count in counts.items():
                 if name.endswith(("/unchanged", "/quarantined")):
@@ -56,14 +56,14 @@ class Shop:
 
     def _scan(self, work, catalog, reviews):
         read = Counter()
-        products = work.spill("products")
+        products = work.shuffle("products")
         for number, (ending, data) in enumerate(catalog):
             file = self._write(f"products-{number}.{ending}", number, data)
             counted = scan_catalog(file, {}, products, NUM_BUCKETS)
             read.update({name: counted[name] for name in ("num_rows", "num_unreadable")})
         for number, data in enumerate(reviews):
             file = self._write(f"reviews-{number}.jsonl", number, data)
-            counted = scan_reviews(file, {}, work.spill("reviews"), products, NUM_BUCKETS)
+            counted = scan_reviews(file, {}, work.shuffle("reviews"), products, NUM_BUCKETS)
             read["num_unreadable"] += counted["num_unreadable"]
         return read
 
@@ -83,21 +83,21 @@ class Shop:
         for number, row in enumerate(self.quarantine.values()):
             owner = row["product_id"] or row["fingerprint"]
             bad.append((bucket_of(owner, NUM_BUCKETS), {**row, "file": number, "position": 0}))
-        work.spill("previous").write("file-0", by_product, PREVIOUS_ROWS)
-        work.spill("keys").write("file-0", by_key, PREVIOUS_ROWS)
-        work.spill("quarantined").write("file-0", bad, QUARANTINE_ROWS)
+        work.shuffle("previous").write("file-0", by_product, PREVIOUS_ROWS)
+        work.shuffle("keys").write("file-0", by_key, PREVIOUS_ROWS)
+        work.shuffle("quarantined").write("file-0", bad, QUARANTINE_ROWS)
 
     def _settle(self, work):
         """Give every question its answer, as an engine does that never fails, and write the tables anew."""
-        units = settle_asked(list(BUCKETS), work, 4)["units"]
+        units = resolve_asked(list(BUCKETS), work, 4)["units"]
         answered = [
             {**target, "task": row["task"], "key": row["id"], "status": ASK}
             for unit in units
-            for row in load_unit(unit, 0.0, True).to_pylist()
+            for row in load_shard(unit, 0.0, True).to_pylist()
             for target in row["targets"]
         ]
         every_file = [-1, *range(len(self.enriched))]
-        rows = [*work.spill("settled").read(every_file), *answered]
+        rows = [*work.shuffle("resolved").read(every_file), *answered]
         old, old_bad = list(self.enriched), list(self.quarantine)
         for row in rows:
             if row["old_file"] is not None:

@@ -92,12 +92,12 @@ def test_untouched_is_sound(config, tmp_path):
     assert report.findings == ()
     assert (report.num_data_files, report.num_runs, report.num_artifacts) == (1, 1, 4)
     tuned = tmp_path / "runs" / "tuned"
-    names = [line.strip().partition(" ")[0] for line in report.roads]
+    names = [line.strip().partition(" ")[0] for line in report.lineage_paths]
     ancestors = ["run", "model", "base", "adapter", "base", "records"]
     assert names == ["classification", *ancestors, "ner_tagging", *ancestors]
-    assert report.roads[0] == "classification of product p1"
+    assert report.lineage_paths[0] == "classification of product p1"
     for folder in (tuned / "merged", tuned / "adapter", tuned / "records", tmp_path / "cache" / "base"):
-        assert any(line.endswith(f": {folder}") for line in report.roads)
+        assert any(line.endswith(f": {folder}") for line in report.lineage_paths)
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,11 @@ from collections import Counter
 
 import pytest
 
-from eshop_ray.enrichment.plan import Bucket, merge_asked, plan_bucket
-from eshop_ray.enrichment.questions import Terms, build_question
+from eshop_ray.enrichment.plan import Bucket, group_equal_questions, plan_bucket
+from eshop_ray.enrichment.questions import PromptContext, build_question
 from eshop_ray.schema import decode, encode
 
-TERMS = Terms(("classification", "summarization"), ("A", "B"), 0.0, True, "model", 100)
+TERMS = PromptContext(("classification", "summarization"), ("A", "B"), 0.0, True, "model", 100)
 
 
 def words(text):
@@ -26,8 +26,8 @@ def unreadable_row(mark="bad-line", reason="unreadable"):
     return {"fingerprint": mark, "reason": reason, "path": "shop.jsonl", "line": 9, **kept}
 
 
-def key_of(row, task="classification", terms=TERMS):
-    return build_question(task, decode(row["fields"]), [], terms, words).key
+def key_of(row, task="classification", context=TERMS):
+    return build_question(task, decode(row["fields"]), [], context, words).key
 
 
 def previous_row(key, status="enriched", product_id="p1", task="classification", has_prediction=True):
@@ -47,7 +47,7 @@ def quarantined_row(reason="truncated", product_id="p1", task="classification", 
     }
 
 
-def plan(products=(), previous=(), quarantined=(), reviews=(), replay=False, terms=TERMS):
+def plan(products=(), previous=(), quarantined=(), reviews=(), replay=False, context=TERMS):
     bucket, counts = Bucket(), Counter()
     for row in products:
         bucket.add_product(row)
@@ -57,7 +57,7 @@ def plan(products=(), previous=(), quarantined=(), reviews=(), replay=False, ter
         bucket.add_quarantined(row)
     for row in reviews:
         bucket.reviews[row["product_id"]].append(row)
-    rows = list(plan_bucket(bucket, terms, words, replay, counts))
+    rows = list(plan_bucket(bucket, context, words, replay, counts))
     return {row["task"]: row for row in rows}, counts
 
 
@@ -82,23 +82,23 @@ def test_changed_text_supersedes_the_row_where_it_stands():
 
 
 @pytest.mark.parametrize(
-    "terms",
+    "context",
     [
-        Terms(TERMS.tasks, TERMS.labels, 0.0, True, "another model", 100),
-        Terms(TERMS.tasks, ("A", "B", "C"), 0.0, True, "model", 100),
-        Terms(TERMS.tasks, TERMS.labels, 0.5, True, "model", 100),
-        Terms(TERMS.tasks, TERMS.labels, 0.0, False, "model", 100),
+        PromptContext(TERMS.tasks, TERMS.labels, 0.0, True, "another model", 100),
+        PromptContext(TERMS.tasks, ("A", "B", "C"), 0.0, True, "model", 100),
+        PromptContext(TERMS.tasks, TERMS.labels, 0.5, True, "model", 100),
+        PromptContext(TERMS.tasks, TERMS.labels, 0.0, False, "model", 100),
     ],
 )
-def test_whatever_determines_the_answer_asks_again(terms):
-    rows, _ = plan([product_row()], [previous_row(key_of(product_row()))], terms=terms)
+def test_whatever_determines_the_answer_asks_again(context):
+    rows, _ = plan([product_row()], [previous_row(key_of(product_row()))], context=context)
     assert rows["classification"]["status"] == "ask"
 
 
 def test_other_labels_leave_other_tasks_alone():
-    more = Terms(TERMS.tasks, ("A", "B", "C"), 0.0, True, "model", 100)
+    more = PromptContext(TERMS.tasks, ("A", "B", "C"), 0.0, True, "model", 100)
     key = key_of(product_row(), "summarization")
-    rows, counts = plan([product_row()], [previous_row(key, "empty", task="summarization")], terms=more)
+    rows, counts = plan([product_row()], [previous_row(key, "empty", task="summarization")], context=more)
     assert counts["summarization/unchanged"] == 1
     assert "summarization" not in rows
 
@@ -176,6 +176,6 @@ def test_unreadable_row_stays_in_quarantine_until_it_is_gone():
 def test_equal_questions_are_merged_and_known_ones_copied():
     names = zip("abac", "1234", strict=True)
     asked = [{"task": "t", "key": key, "product_id": name, "fields": "{}"} for key, name in names]
-    copies, groups = merge_asked(asked, {"b": (2, 9)})
+    copies, groups = group_equal_questions(asked, {"b": (2, 9)})
     assert [(row["product_id"], row["copy_file"], row["copy_position"]) for row in copies] == [("2", 2, 9)]
     assert [[row["product_id"] for row in group] for group in groups] == [["1", "3"], ["4"]]

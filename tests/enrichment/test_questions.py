@@ -2,9 +2,9 @@
 
 import pytest
 
-from eshop_ray.enrichment.questions import Terms, build_question, select_reviews
+from eshop_ray.enrichment.questions import PromptContext, build_question, select_reviews
 
-TERMS = Terms(("ner_tagging",), ("A",), 0.0, True, "model", 12)
+TERMS = PromptContext(("ner_tagging",), ("A",), 0.0, True, "model", 12)
 
 
 def words(text):
@@ -15,9 +15,9 @@ def review(text, votes=0):
     return {"text": text, "votes": votes}
 
 
-def ask(task, reviews=(), terms=TERMS, **product):
+def ask(task, reviews=(), context=TERMS, **product):
     fields = {"name": None, "description": None, "problems": {}, **product}
-    return build_question(task, fields, reviews, terms, words)
+    return build_question(task, fields, reviews, context, words)
 
 
 def test_tagging_asks_about_the_words_of_the_name():
@@ -66,5 +66,5 @@ def test_review_longer_than_the_budget_is_cut_at_a_word():
 
 
 def test_no_label_to_choose_from_is_said():
-    terms = Terms(("classification",), (), 0.0, True, "m", 10)
-    assert ask("classification", terms=terms, name="x").reason == "no_labels"
+    context = PromptContext(("classification",), (), 0.0, True, "m", 10)
+    assert ask("classification", context=context, name="x").reason == "no_labels"

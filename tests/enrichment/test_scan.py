@@ -5,7 +5,7 @@ import json
 import pytest
 
 from eshop_ray.enrichment.scan import bucket_of, scan_catalog, scan_reviews, to_product, to_review
-from eshop_ray.enrichment.spill import Spill
+from eshop_ray.enrichment.shuffle import Shuffle
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_every_line_of_the_files_ends_in_a_bucket(tmp_path):
     catalog, reviews = tmp_path / "c.jsonl", tmp_path / "r.jsonl"
     catalog.write_text("\n".join(map(json.dumps, products)) + "\nnot json\n")
     reviews.write_text('{"parent_asin": "p1", "text": "x"}\n{}\n\xff'.replace("\xff", "\\"))
-    spills = [Spill(str(tmp_path / name)) for name in ("products", "reviews")]
+    spills = [Shuffle(str(tmp_path / name)) for name in ("products", "reviews")]
     counts = scan_catalog({"path": str(catalog), "number": 0}, {}, spills[0], 4)
     assert counts == {"num_rows": 50, "num_unreadable": 1, "categories": ["C0", "C1"]}
     assert scan_reviews({"path": str(reviews), "number": 0}, {}, spills[1], spills[0], 4) == {

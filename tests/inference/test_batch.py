@@ -6,9 +6,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from eshop_ray.config import Config, DataConfig, InferConfig, SourceConfig
+from eshop_ray.config import Config, DataSection, InferSection, SourceSection
 from eshop_ray.inference.batch import fingerprint_inference, predict
-from eshop_ray.inference.oracle import answer_block
+from eshop_ray.inference.engines.oracle import answer_block
 from eshop_ray.schema import PREDICTION_SCHEMA, PROMPT_SCHEMA
 from eshop_ray.tasks import list_tasks
 from jobs import batch_infer, evaluate, make_sample_shop, prepare_data
@@ -28,13 +28,13 @@ def oracle_run(tmp_path_factory, tiny_model_dir, ray_session):  # noqa: ARG001 -
     config = Config(
         name="shop",
         run_root=str(root),
-        data=DataConfig(
+        data=DataSection(
             root=str(root / "shop"),
             num_products=40,
-            sources=tuple(SourceConfig(format=name, path=path) for name, path in SOURCES),
+            sources=tuple(SourceSection(format=name, path=path) for name, path in SOURCES),
         ),
         model={"source": str(tiny_model_dir)},
-        infer=InferConfig(engine="oracle", models=("base",)),
+        infer=InferSection(engine="oracle", models=("base",)),
     )
     for job in (make_sample_shop, prepare_data, batch_infer, evaluate):
         job.run(config)
@@ -91,7 +91,7 @@ def test_parser_failure_becomes_the_rows_error():
 
 def test_settings_that_only_change_the_speed_keep_predictions():
     def digest(**infer):
-        return fingerprint_inference(Config(name="x", infer=InferConfig(**infer)), "records", "model")
+        return fingerprint_inference(Config(name="x", infer=InferSection(**infer)), "records", "model")
 
     retuned = {"batch_size": 9, "max_concurrent_batches": 9, "cpu_threads": 9, "engine_kwargs": {"max_num_seqs": 9}}
     assert digest() == digest(**retuned)

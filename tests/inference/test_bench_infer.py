@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from eshop_ray.config import InferConfig
+from eshop_ray.config import InferSection
 from eshop_ray.schema import encode
 from tests.bench.infer.rows import write_rows
 from tests.bench.process import measure
@@ -24,7 +24,7 @@ def make_row(index):
 @pytest.mark.ray
 @pytest.mark.engine
 def test_our_side_answers_all_rows_and_tells_when_it_was_up(tiny_model_dir, tmp_path):
-    config = InferConfig(compile=False, cpu_kvcache_gib=1)
+    config = InferSection(compile=False, cpu_kvcache_gib=1)
     write_rows(tmp_path / "rows.jsonl", [make_row(index) for index in range(NUM_ROWS)])
     job = {
         "rows_path": str(tmp_path / "rows.jsonl"),

@@ -7,7 +7,7 @@ import torch
 import yaml
 
 from eshop_ray import artifacts
-from eshop_ray.config import LoraSection, TrainConfig
+from eshop_ray.config import LoraSection, TrainSection
 from eshop_ray.models import model_digest
 from eshop_ray.training.model import build_model, save_trained
 from jobs import merge_lora
@@ -20,7 +20,7 @@ def adapters_dir(tiny_model_dir, tmp_path_factory):
     folder = tmp_path_factory.mktemp("experiment") / "adapters"
     for seed, (name, rank) in enumerate({"ner": 4, "ranking": 4, "large": 8}.items()):
         model = build_model(
-            tiny_model_dir, TrainConfig(precision="fp32"), LoraSection(r=rank), seed, torch.device("cpu")
+            tiny_model_dir, TrainSection(precision="fp32"), LoraSection(r=rank), seed, torch.device("cpu")
         )
         weights = {name: weight.detach() for name, weight in model.named_parameters() if weight.requires_grad}
         save_trained(weights, model, folder / name / "adapter")

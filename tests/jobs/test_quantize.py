@@ -10,12 +10,12 @@ import yaml
 from safetensors.torch import load_file
 
 from eshop_ray import artifacts
-from eshop_ray.config import Config, InferConfig, load_config
+from eshop_ray.config import Config, InferSection, load_config
 from eshop_ray.config.sections import ServeSection
+from eshop_ray.inference.quantization import compressed, platform
+from eshop_ray.inference.quantization.calibration import read_calibration
 from eshop_ray.models import find_model, load_tokenizer, model_digest
 from eshop_ray.schema import PREDICTION_SCHEMA, encode
-from eshop_ray.training.quantization import compressed, platform
-from eshop_ray.training.quantization.calibration import read_calibration
 from jobs import batch_infer, evaluate, prepare_data, quantize
 from jobs._main import main
 
@@ -189,9 +189,9 @@ def test_rows_of_the_calibration(run, config_path, tiny_model_dir, monkeypatch):
 def test_model_that_the_engines_gpu_cannot_run_is_refused_before_it_starts(monkeypatch, tmp_path, engine):
     asked = []
     monkeypatch.setattr("jobs.batch_infer.check_model", lambda *arguments: asked.append(arguments))
-    infer = InferConfig(engine=engine, use_gpu=engine == "vllm")
+    infer = InferSection(engine=engine, use_gpu=engine == "vllm")
     config = Config(name="x", infer=infer, serve=ServeSection(use_gpu=engine == "serve"))
     batch_infer.check_platform(config, tmp_path)
     assert asked == [(tmp_path, True)]
-    batch_infer.check_platform(config.model_copy(update={"infer": InferConfig(engine="simulated")}), tmp_path)
+    batch_infer.check_platform(config.model_copy(update={"infer": InferSection(engine="simulated")}), tmp_path)
     assert len(asked) == 1

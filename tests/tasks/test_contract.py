@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eshop_ray.errors import UserError
-from eshop_ray.metrics import get_metric
 from eshop_ray.schema import decode, encode
 from eshop_ray.tasks import get_task, list_tasks
+from eshop_ray.tasks.metrics import get_metric
 
 TASKS = [get_task(name) for name in list_tasks()]
 EXAMPLES = [

@@ -7,12 +7,12 @@ import torch
 
 from eshop_ray import artifacts
 from eshop_ray.config import Config
-from eshop_ray.data.packing import TokenRow
 from eshop_ray.data.prompts import build_prompt
 from eshop_ray.data.tokenization import tokenize_answer, tokenize_prompt
 from eshop_ray.models import load_tokenizer
 from eshop_ray.schema import RECORD_SCHEMA, decode, encode
 from eshop_ray.tasks import get_task
+from eshop_ray.training.packing.pack import TokenRow
 
 COLOURS = ("red", "blue", "green", "grey")
 THINGS = ("scarf", "tent", "bottle")

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from eshop_ray.config import LoraSection, TrainConfig
+from eshop_ray.config import LoraSection, TrainSection
 from eshop_ray.training.checkpoint import collect_state, restore_state, save_checkpoint
 from eshop_ray.training.history import Progress
 from eshop_ray.training.model import build_model, get_causal_lm
@@ -42,7 +42,7 @@ class Worker:
     """One worker's model."""
 
     def __init__(self, model_dir, case, sharding, seed=1):
-        train = TrainConfig(**CASES[case], sharding=sharding)
+        train = TrainSection(**CASES[case], sharding=sharding)
         self.is_bf16 = train.precision == "bf16"
         self.parallelism = build_parallelism(train)
         model = build_model(model_dir, train, LoraSection(r=4), seed, CPU)

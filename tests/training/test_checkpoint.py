@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from eshop_ray.config import LoraSection, TrainConfig
+from eshop_ray.config import LoraSection, TrainSection
 from eshop_ray.errors import UserError
 from eshop_ray.training.checkpoint import (
     collect_state,
@@ -21,7 +21,7 @@ FILES = ["adapter/adapter_config.json", "adapter/adapter_model.safetensors", "st
 
 
 def build(model_dir, seed=1, method="lora", lora=None):
-    train = TrainConfig(method=method, precision="fp32")
+    train = TrainSection(method=method, precision="fp32")
     model = build_model(model_dir, train, LoraSection(r=4, **(lora or {})), seed, torch.device("cpu"))
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     return model, trained, torch.optim.AdamW(trained, lr=0.01)

@@ -8,11 +8,19 @@ from ray.train import RunConfig, ScalingConfig, get_context
 from ray.train.torch import TorchConfig, TorchTrainer
 from token_stores import build_rows, make_store
 
-from eshop_ray.config import TrainConfig
-from eshop_ray.training.feed import Feed, PackFeed, Share, build_held_out_packs, deal, gather, iterate_shares
-from eshop_ray.training.plan import build_plan
+from eshop_ray.config import TrainSection
+from eshop_ray.training.feed import (
+    Feed,
+    Microbatches,
+    PackFeed,
+    build_held_out_packs,
+    deal,
+    gather,
+    iterate_microbatches,
+)
+from eshop_ray.training.sampler import build_sampler
 
-SETTINGS = TrainConfig(global_batch_size=16, pack_length=128, num_epochs=2, num_held_out=4)
+SETTINGS = TrainSection(global_batch_size=16, pack_length=128, num_epochs=2, num_held_out=4)
 NUM_STEPS = 76
 """More than one row of the dataset holds."""
 
@@ -24,9 +32,9 @@ def store(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def plan(store):
+def sampler(store):
     """Two epochs over the store."""
-    return build_plan(store, SETTINGS, seed=0)
+    return build_sampler(store, SETTINGS, seed=0)
 
 
 def make_recorder():
@@ -40,7 +48,7 @@ def make_recorder():
                 "totals": [share.total_weight, share.num_rows, share.num_tokens],
                 "num_packs": len(share.packs),
             }
-            for share in iterate_shares(settings["feed"], settings["first_step"])
+            for share in iterate_microbatches(settings["feed"], settings["first_step"])
         ]
         rank = get_context().get_world_rank()
         (settings["folder"] / f"{rank}.json").write_text(json.dumps(shares))
@@ -48,9 +56,9 @@ def make_recorder():
     return record
 
 
-def run_workers(ray_session, store, plan, folder, num_workers, first_step=0):
+def run_workers(ray_session, store, sampler, folder, num_workers, first_step=0):
     """Return what each worker wrote down."""
-    feed = Feed(store.folder, ray_session.put(plan))
+    feed = Feed(store.folder, ray_session.put(sampler))
     folder.mkdir()
     TorchTrainer(
         make_recorder(),
@@ -65,78 +73,78 @@ def run_workers(ray_session, store, plan, folder, num_workers, first_step=0):
 
 
 @pytest.mark.ray
-def test_steps_have_the_same_rows_on_one_and_two_workers(ray_session, store, plan, tmp_path):
-    assert plan.num_steps == NUM_STEPS
+def test_steps_have_the_same_rows_on_one_and_two_workers(ray_session, store, sampler, tmp_path):
+    assert sampler.num_steps == NUM_STEPS
     ids = store.ids.to_pylist()
     for num_workers in (1, 2):
-        workers = run_workers(ray_session, store, plan, tmp_path / str(num_workers), num_workers)
+        workers = run_workers(ray_session, store, sampler, tmp_path / str(num_workers), num_workers)
         for step, shares in enumerate(zip(*workers, strict=True)):
-            rows = plan.pick_rows(step)
+            rows = sampler.pick_rows(step)
             assert Counter(row_id for share in shares for row_id in share["ids"]) == Counter(ids[row] for row in rows)
-            totals = [plan.sum_weights(rows), len(rows), plan.count_tokens(rows)]
+            totals = [sampler.sum_weights(rows), len(rows), sampler.count_tokens(rows)]
             assert all((share["step"], share["totals"]) == (step, totals) for share in shares)
             assert max(share["num_packs"] for share in shares) - min(share["num_packs"] for share in shares) <= 1
         assert all(len(worker) == NUM_STEPS for worker in workers)
 
 
 @pytest.mark.ray
-def test_a_resumed_run_begins_at_its_step_and_leaves_nothing_to_the_next(ray_session, store, plan, tmp_path):
+def test_a_resumed_run_begins_at_its_step_and_leaves_nothing_to_the_next(ray_session, store, sampler, tmp_path):
     for first_step in (70, 40):
-        workers = run_workers(ray_session, store, plan, tmp_path / str(first_step), 2, first_step)
+        workers = run_workers(ray_session, store, sampler, tmp_path / str(first_step), 2, first_step)
         for worker in workers:
             assert [share["step"] for share in worker] == list(range(first_step, NUM_STEPS))
         found = Counter(row_id for worker in workers for share in worker for row_id in share["ids"])
-        expected = [row for step in range(first_step, NUM_STEPS) for row in plan.pick_rows(step)]
+        expected = [row for step in range(first_step, NUM_STEPS) for row in sampler.pick_rows(step)]
         assert found == Counter(store.ids[int(row)].as_py() for row in expected)
 
 
-def shares_of(plan, rows, first_step=0):
-    return [(share.step, share.packs) for share in gather(plan, rows, first_step)]
+def shares_of(sampler, rows, first_step=0):
+    return [(share.step, share.packs) for share in gather(sampler, rows, first_step)]
 
 
-def test_rows_are_added_up_however_they_are_dealt(plan):
+def test_rows_are_added_up_however_they_are_dealt(sampler):
     dealt = [(0, 1, ["a"]), (0, 1, ["b"]), (0, 2, []), (0, 5, ["c"])]
-    shares = shares_of(plan, dealt)
+    shares = shares_of(sampler, dealt)
     assert [step for step, _ in shares] == list(range(NUM_STEPS))
     assert {step: packs for step, packs in shares if packs} == {1: ["a", "b"], 5: ["c"]}
 
 
-def test_a_worker_without_any_row_still_takes_part_in_every_step(plan):
-    assert shares_of(plan, [], first_step=70) == [(step, []) for step in range(70, NUM_STEPS)]
+def test_a_worker_without_any_row_still_takes_part_in_every_step(sampler):
+    assert shares_of(sampler, [], first_step=70) == [(step, []) for step in range(70, NUM_STEPS)]
 
 
-def test_rows_before_the_first_step_are_left_out(plan):
+def test_rows_before_the_first_step_are_left_out(sampler):
     dealt = [(0, 68, ["old"]), (0, 70, ["a"]), (0, 75, ["b"])]
-    assert {step: packs for step, packs in shares_of(plan, dealt, 70) if packs} == {70: ["a"], 75: ["b"]}
+    assert {step: packs for step, packs in shares_of(sampler, dealt, 70) if packs} == {70: ["a"], 75: ["b"]}
 
 
 @pytest.mark.parametrize(
     ("dealt", "message"),
     [([(3, 3, [])], "the packs begin at step 3, the training at step 0"), ([(0, 2, []), (0, 1, [])], "step 1 came")],
 )
-def test_rows_that_would_be_lost_end_the_run(plan, dealt, message):
+def test_rows_that_would_be_lost_end_the_run(sampler, dealt, message):
     with pytest.raises(RuntimeError, match=message):
-        shares_of(plan, dealt)
+        shares_of(sampler, dealt)
 
 
-def test_a_step_is_complete_as_soon_as_the_next_begins(plan):
-    assert isinstance(next(gather(plan, iter([(0, 0, []), (0, 1, [])]), 0)), Share)
+def test_a_step_is_complete_as_soon_as_the_next_begins(sampler):
+    assert isinstance(next(gather(sampler, iter([(0, 0, []), (0, 1, [])]), 0)), Microbatches)
 
 
-def test_packs_are_dealt_to_equal_shares(store, plan):
-    packs = plan.pick_packs(0)
-    sizes = {tuple(pack): len(plan.build_pack(store, pack)) for pack in packs}
-    assert sizes == {tuple(pack): plan.count_packed(pack) for pack in packs}
-    shares = deal(plan, packs, 2)
+def test_packs_are_dealt_to_equal_shares(store, sampler):
+    packs = sampler.pick_packs(0)
+    sizes = {tuple(pack): len(sampler.build_pack(store, pack)) for pack in packs}
+    assert sizes == {tuple(pack): sampler.count_packed(pack) for pack in packs}
+    shares = deal(sampler, packs, 2)
     assert Counter(tuple(pack) for share in shares for pack in share) == Counter(map(tuple, packs))
     totals = [sum(sizes[tuple(pack)] for pack in share) for share in shares]
     assert max(totals) - min(totals) <= max(sizes.values())
-    assert deal(plan, packs[:1], 3) == [packs[:1], [], []]
+    assert deal(sampler, packs[:1], 3) == [packs[:1], [], []]
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3])
-def test_held_out_rows_are_each_in_one_workers_packs(store, plan, world_size):
-    workers = [build_held_out_packs(store, plan, 128, rank, world_size) for rank in range(world_size)]
+def test_held_out_rows_are_each_in_one_workers_packs(store, sampler, world_size):
+    workers = [build_held_out_packs(store, sampler, 128, rank, world_size) for rank in range(world_size)]
     found = Counter(row_id for packs in workers for pack in packs for row_id in pack.ids)
-    assert found == Counter(store.ids[int(row)].as_py() for row in plan.held_out)
+    assert found == Counter(store.ids[int(row)].as_py() for row in sampler.held_out)
     assert all(len(pack) <= 128 for packs in workers for pack in packs)

@@ -5,16 +5,16 @@ import pytest
 import torch
 from transformers import AttentionInterface, AutoModelForCausalLM, LlamaConfig, MistralConfig, Qwen2Config
 
-from eshop_ray.config import LoraSection, TrainConfig
-from eshop_ray.data.packing import TokenRow, build_pack
+from eshop_ray.config import LoraSection, TrainSection
 from eshop_ray.errors import UserError
-from eshop_ray.training import attention
-from eshop_ray.training.attention import check_window, use_layouts
+from eshop_ray.training.kernels import attention
+from eshop_ray.training.kernels.attention import check_window, use_layouts
 from eshop_ray.training.loss import answer_loss, answer_losses
 from eshop_ray.training.model import build_model, get_causal_lm
+from eshop_ray.training.packing.pack import TokenRow, build_pack
 
 CPU = torch.device("cpu")
-TRAIN = TrainConfig(precision="fp32")
+TRAIN = TrainSection(precision="fp32")
 
 
 @pytest.fixture(params=[False, True], ids=["kept activations", "gradient checkpointing"])

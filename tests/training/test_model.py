@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from eshop_ray import artifacts
-from eshop_ray.config import LoraSection, TrainConfig
+from eshop_ray.config import LoraSection, TrainSection
 from eshop_ray.errors import UserError
 from eshop_ray.models import model_digest
 from eshop_ray.training.adapter import digest_initial
@@ -23,12 +23,12 @@ IDS = torch.arange(3, 60)[None]
 
 def build(model_dir, lora=None, seed=1, **train):
     return build_model(
-        model_dir, TrainConfig(**{"precision": "fp32", **train}), LoraSection(r=4, **(lora or {})), seed, CPU
+        model_dir, TrainSection(**{"precision": "fp32", **train}), LoraSection(r=4, **(lora or {})), seed, CPU
     )
 
 
 def check(model_dir, lora=None, **train):
-    check_method(TrainConfig(**train), LoraSection(**{"r": 4, **(lora or {})}), model_dir)
+    check_method(TrainSection(**train), LoraSection(**{"r": 4, **(lora or {})}), model_dir)
 
 
 def measure(model, precision="fp32"):

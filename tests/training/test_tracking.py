@@ -11,7 +11,7 @@ import ray.train
 from ray.train import RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
-from eshop_ray.config import TrackingConfig
+from eshop_ray.config import TrackingSection
 from eshop_ray.errors import UserError
 from eshop_ray.training import tracking
 from eshop_ray.training.tracking import MlflowCallback, check_tracking
@@ -20,7 +20,7 @@ PARAMS = {"seed": 0, "train": {"method": "lora", "num_workers": (1, 2)}, "lora":
 
 
 def make_callback(uri, inputs="f" * 64, **params):
-    return MlflowCallback(TrackingConfig(uri=str(uri), experiment="shop"), "demo", inputs, {**PARAMS, **params})
+    return MlflowCallback(TrackingSection(uri=str(uri), experiment="shop"), "demo", inputs, {**PARAMS, **params})
 
 
 def report(first, last, **held_out):
@@ -130,23 +130,23 @@ def test_uri_means_the_same_in_every_folder(uri, resolved, monkeypatch):
 
 
 def test_check_takes_a_folder_a_server_and_nothing(tmp_path):
-    check_tracking(TrackingConfig())
-    check_tracking(TrackingConfig(uri=str(tmp_path / "mlruns")))
-    check_tracking(TrackingConfig(uri="http://127.0.0.1:9"))
+    check_tracking(TrackingSection())
+    check_tracking(TrackingSection(uri=str(tmp_path / "mlruns")))
+    check_tracking(TrackingSection(uri="http://127.0.0.1:9"))
 
 
 def test_check_names_the_package_that_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "mlflow.tracking", None)
     with pytest.raises(UserError, match=r"`mlflow.tracking` is missing: `pip install mlflow-skinny`"):
-        check_tracking(TrackingConfig(uri="mlruns"))
+        check_tracking(TrackingSection(uri="mlruns"))
 
 
 def test_check_refuses_what_is_no_store(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be used"):
-        check_tracking(TrackingConfig(uri=str(tmp_path / "file")))
+        check_tracking(TrackingSection(uri=str(tmp_path / "file")))
     with pytest.raises(UserError, match=r"`tracking.uri` gopher://host cannot be used") as refusal:
-        check_tracking(TrackingConfig(uri="gopher://ann:secret@host"))
+        check_tracking(TrackingSection(uri="gopher://ann:secret@host"))
     assert "secret" not in str(refusal.value)
 
 

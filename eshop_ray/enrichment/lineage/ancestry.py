@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eshop_ray.artifacts import find_manifest, is_intact, read_sealed
+from eshop_ray.artifacts import find_manifest, is_intact, read_checksummed
 from eshop_ray.config import Config
-from eshop_ray.enrichment.lineage.shelf import Shelf
+from eshop_ray.enrichment.lineage.artifact_index import ArtifactIndex
 
 RECORDS = "enrichment"
 """Folder of the run directory with one record per enrichment run; rows name their run, so none is ever deleted."""
@@ -32,7 +32,7 @@ def find_run_record(config: Config, run_id: str) -> Path | None:
 
 def read_run_record(path: Path) -> dict[str, Any] | None:
     """Return a run record, or None if it is not, to the byte, as it was written."""
-    return read_sealed(path) if is_intact(path) else None
+    return read_checksummed(path) if is_intact(path) else None
 
 
 class Ancestry:
@@ -41,7 +41,7 @@ class Ancestry:
     def __init__(self, config: Config) -> None:
         self.findings: list[str] = []
         self._config = config
-        self._shelf = Shelf(config)
+        self._shelf = ArtifactIndex(config)
         self._roads: dict[tuple[str, str], list[str]] = {}
 
     @property

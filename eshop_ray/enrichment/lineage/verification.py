@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from eshop_ray.artifacts import write_sealed
+from eshop_ray.artifacts import write_checksummed
 from eshop_ray.config import Config
 from eshop_ray.enrichment.columns import ENRICHED_SCHEMA, QUARANTINE_SCHEMA
 from eshop_ray.enrichment.lineage.ancestry import RECORDS, Ancestry, Origin, read_run_record
@@ -30,7 +30,7 @@ class Report:
 
     findings: tuple[str, ...]
     """What is not as it was, by name; empty when all is sound."""
-    roads: tuple[str, ...]
+    lineage_paths: tuple[str, ...]
     """The way back from one row of each task, a line per step."""
     num_data_files: int
     """Sound ones of the enriched table."""
@@ -51,7 +51,7 @@ def write_run_record(run_dir: Path, run_id: str, record: Mapping[str, Any]) -> P
             `logs`, URI -> `hash_log` of that table, the tables' logs are verified too.
     """
     path = run_dir / RECORDS / f"{run_id}.json"
-    write_sealed(path, record)
+    write_checksummed(path, record)
     return path
 
 
@@ -80,10 +80,10 @@ def verify(config: Config) -> Report:
     sound = _check_table(config, enriched, findings)
     _check_table(config, quarantine, findings)
     ancestry = Ancestry(config)
-    roads = _draw_roads(ancestry, _collect_origins(enriched, sound))
+    lineage_paths = _trace_lineage(ancestry, _collect_origins(enriched, sound))
     return Report(
         findings=(*findings, *ancestry.findings),
-        roads=tuple(roads),
+        lineage_paths=tuple(lineage_paths),
         num_data_files=len(sound),
         num_runs=ancestry.num_runs,
         num_artifacts=ancestry.num_artifacts,
@@ -147,13 +147,13 @@ def _collect_origins(table: Table, files: Sequence[DataFile]) -> list[Origin]:
     return [origins[key] for key in sorted(origins)]
 
 
-def _draw_roads(ancestry: Ancestry, origins: Sequence[Origin]) -> list[str]:
+def _trace_lineage(ancestry: Ancestry, origins: Sequence[Origin]) -> list[str]:
     """Follow all origins, and return the road of one row per task."""
-    roads: dict[str, list[str]] = {}
+    lineage_paths: dict[str, list[str]] = {}
     for origin in origins:
         road = ancestry.follow(origin)
-        roads.setdefault(origin.task, [f"{origin.task} of product {origin.product_id}", *road])
-    return [line for lines in roads.values() for line in lines]
+        lineage_paths.setdefault(origin.task, [f"{origin.task} of product {origin.product_id}", *road])
+    return [line for lines in lineage_paths.values() for line in lines]
 
 
 def _check_log(config: Config, table: Table, paths: Sequence[str]) -> list[str]:

@@ -38,7 +38,7 @@ def vacuum(table: Table, writer: Writer, retention_hours: float) -> int:
     """Delete what no version of the last hours needs and return the number of files deleted.
 
     Raises:
-        TableTaken: if another run has started: its files are not ours to judge.
+        TableSupersededError: if another run has started: its files are not ours to judge.
         StorageError: if the storage refuses.
     """
     history = _read_history(table, writer.version, retention_hours)

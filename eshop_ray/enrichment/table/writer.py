@@ -7,10 +7,10 @@ from typing import Any
 from pyroaring import BitMap64
 
 from eshop_ray.enrichment.table.datafile import DataFile
-from eshop_ray.enrichment.table.fence import Entry, FencedLog, find_info, now_ms
 from eshop_ray.enrichment.table.log import Action
 from eshop_ray.enrichment.table.protocol import Protocol
 from eshop_ray.enrichment.table.table import Table
+from eshop_ray.enrichment.table.writer_epoch import Entry, EpochLog, find_info, now_ms
 from eshop_ray.errors import UserError
 
 REWRITE_BYTES = 8 << 20
@@ -43,7 +43,7 @@ class Writer:
             UserError: if there is no table or its storage refuses.
         """
         self._table, self._rewrite_bytes = table, rewrite_bytes
-        self._log = FencedLog(table, run_id)
+        self._log = EpochLog(table, run_id)
         self.snapshot = self._log.snapshot
         """The state at the start."""
         self._protocol, self._metadata = self.snapshot.protocol, self.snapshot.metadata
@@ -67,7 +67,7 @@ class Writer:
             deleted: Path of a file -> physical numbers of rows in it; rows that are gone already are no trouble.
 
         Raises:
-            TableTaken: if another run has started.
+            TableSupersededError: if another run has started.
             UserError: if another program changed the table, or its storage refuses; the table is then as before.
         """
         changed = self._shrink(deleted)
@@ -87,7 +87,7 @@ class Writer:
         """Put one file with the same rows in the place of some of `files`; their paths are not known any more.
 
         Raises:
-            TableTaken, UserError: as `commit` does.
+            TableSupersededError, UserError: as `commit` does.
         """
         removes = [file.to_remove(now_ms(), is_change=False) for file in old]
         self._log.append("OPTIMIZE", [*removes, new.to_add(is_change=False)], self._review)
@@ -102,7 +102,7 @@ class Writer:
         """Notice a run that has started since the last commit.
 
         Raises:
-            TableTaken: if there is one.
+            TableSupersededError: if there is one.
             UserError: if another program changed the table.
         """
         self._log.catch_up(self._review)

@@ -10,21 +10,21 @@ from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
-from eshop_ray.config import InferConfig
+from eshop_ray.config import InferSection
 from eshop_ray.errors import UserError
-from eshop_ray.inference.actor import START_SECONDS, EngineActor
 from eshop_ray.inference.autotune.knobs import count_calls
 from eshop_ray.inference.autotune.search import TrialError
 from eshop_ray.inference.autotune.workload import Workload
-from eshop_ray.inference.blocks import WritePrompt
-from eshop_ray.inference.dispatch import Dispatcher
-from eshop_ray.inference.lifecycle import EngineDiedError, SupervisedEngine
+from eshop_ray.inference.dispatch.blocks import WritePrompt
+from eshop_ray.inference.dispatch.dispatcher import Dispatcher
+from eshop_ray.inference.dispatch.lifecycle import EngineDiedError, SupervisedEngine
+from eshop_ray.inference.dispatch.stage import CALLS_PER_BLOCK, count_blocks
+from eshop_ray.inference.dispatch.supervisor import Limits
+from eshop_ray.inference.engines.actor import START_SECONDS, EngineActor
+from eshop_ray.inference.engines.simulated.build import join_messages
+from eshop_ray.inference.engines.simulated.engine import SimulatedEngine, SimulatedOptions
+from eshop_ray.inference.engines.vllm import build_actor, write_ids
 from eshop_ray.inference.requests import Answer, Outcome, Reply, Request
-from eshop_ray.inference.simulated.build import join_messages
-from eshop_ray.inference.simulated.engine import SimulatedEngine, SimulatedOptions
-from eshop_ray.inference.stage import CALLS_PER_BLOCK, count_blocks
-from eshop_ray.inference.supervisor import Limits
-from eshop_ray.inference.vllm import build_actor, write_ids
 
 Value = TypeVar("Value")
 
@@ -76,7 +76,7 @@ class EngineBench:
     """Measures settings on engines of its own, one at a time; a context manager, after which none is left."""
 
     def __init__(self, workload: Workload, model_dir: Path, max_seconds: float) -> None:
-        self.running: InferConfig | None = None
+        self.running: InferSection | None = None
         self.start_seconds = self.pass_seconds = 0.0
         self._workload = workload
         self._model_dir = model_dir
@@ -96,7 +96,7 @@ class EngineBench:
         self._stop()
         self._runner.close()
 
-    def start(self, infer: InferConfig) -> None:
+    def start(self, infer: InferSection) -> None:
         """Start an engine in place of the one before, and warm it up."""
         self._stop()
         began = time.monotonic()
@@ -112,7 +112,7 @@ class EngineBench:
         if not self._num_rounds:
             self._take_measure(infer, seconds)
 
-    def measure(self, infer: InferConfig) -> float:
+    def measure(self, infer: InferSection) -> float:
         """Ask the engine that is up all rows, in as many rounds as were found long enough, and return rows/s."""
         requests = [one for _ in range(self._num_rounds) for one in self._build_round()]
         began = time.monotonic()
@@ -127,7 +127,7 @@ class EngineBench:
             self._least_answers = math.ceil(0.99 * num_answers)
         return num_answers / seconds
 
-    def _take_measure(self, infer: InferConfig, start_seconds: float) -> None:
+    def _take_measure(self, infer: InferSection, start_seconds: float) -> None:
         """Settle, by the first engine, how long a measurement is and how long others may take."""
         rows = self._build_round()
         began = time.monotonic()
@@ -140,7 +140,7 @@ class EngineBench:
     def _build_round(self) -> list[Request]:
         return self._workload.build_round(next(self._rounds), self._write_prompt)
 
-    def _ask(self, infer: InferConfig, requests: Sequence[Request], limit: float) -> list[Outcome]:
+    def _ask(self, infer: InferSection, requests: Sequence[Request], limit: float) -> list[Outcome]:
         assert self._engine is not None
         return self._wait(ask_in_blocks(self._engine, infer, requests), limit, "answer")
 
@@ -163,7 +163,7 @@ class EngineBench:
             self._runner.run(engine.stop())
 
 
-def build_engine_actor(infer: InferConfig, model_dir: Path) -> tuple[EngineActor, WritePrompt]:
+def build_engine_actor(infer: InferSection, model_dir: Path) -> tuple[EngineActor, WritePrompt]:
     """Return a new engine of the pipeline's kind, and what writes its prompts."""
     if infer.engine == "simulated":
         options = SimulatedOptions(**infer.engine_kwargs)
@@ -171,7 +171,7 @@ def build_engine_actor(infer: InferConfig, model_dir: Path) -> tuple[EngineActor
     return build_actor(infer, model_dir), functools.partial(write_ids, model_dir)
 
 
-async def ask_in_blocks(engine: SupervisedEngine, infer: InferConfig, requests: Sequence[Request]) -> list[Outcome]:
+async def ask_in_blocks(engine: SupervisedEngine, infer: InferSection, requests: Sequence[Request]) -> list[Outcome]:
     """Return the outcomes of all requests, asked as the engine stage asks: some blocks at a time, cut into calls."""
     limits = Limits.of(infer, count_calls(infer))
     dispatcher, gate = Dispatcher([engine], limits), asyncio.Semaphore(count_blocks(limits))

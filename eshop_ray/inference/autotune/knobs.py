@@ -5,11 +5,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from eshop_ray.config import InferConfig
+from eshop_ray.config import InferSection
 from eshop_ray.errors import UserError
-from eshop_ray.inference import vllm
-from eshop_ray.inference.simulated import build
-from eshop_ray.inference.simulated.engine import SimulatedOptions
+from eshop_ray.inference.engines import vllm
+from eshop_ray.inference.engines.simulated import build
+from eshop_ray.inference.engines.simulated.engine import SimulatedOptions
 
 BATCHED_TOKENS = 8192
 """Where the search for `max_num_batched_tokens` begins if nothing is stated."""
@@ -26,7 +26,7 @@ class Knob:
 
     key: str
     """Below `infer`, e.g. `engine_kwargs.max_num_seqs`."""
-    effective: Callable[[InferConfig], int]
+    effective: Callable[[InferSection], int]
     """What is in force: the stated value, or what stands for None."""
     lowest: int
     highest: int
@@ -38,7 +38,7 @@ class Knob:
         """Whether a change takes an engine of its own."""
         return self.key not in CALL_KEYS
 
-    def turn(self, infer: InferConfig, factor: float) -> InferConfig | None:
+    def turn(self, infer: InferSection, factor: float) -> InferSection | None:
         """Return the settings with this one multiplied; None where that leads too far."""
         value = int(self.effective(infer) * factor)
         if not self.lowest <= value <= self.highest:
@@ -50,7 +50,7 @@ class Knob:
         return turned
 
 
-def list_knobs(infer: InferConfig) -> Sequence[Knob]:
+def list_knobs(infer: InferSection) -> Sequence[Knob]:
     """Return what can be turned on this engine, first what promises most.
 
     Calls grow with the sequences that they fill, or the engine would run dry. Threads are left alone where several
@@ -76,7 +76,7 @@ def list_knobs(infer: InferConfig) -> Sequence[Knob]:
     return [*knobs, batch_size, calls]
 
 
-def count_calls(infer: InferConfig) -> int:
+def count_calls(infer: InferSection) -> int:
     """Return the calls that the engine has in hand.
 
     Raises:
@@ -88,35 +88,35 @@ def count_calls(infer: InferConfig) -> int:
     return build.count_calls(infer, SimulatedOptions(**infer.engine_kwargs))
 
 
-def read_settings(infer: InferConfig) -> dict[str, Setting]:
+def read_settings(infer: InferSection) -> dict[str, Setting]:
     """Return the value of every knob by its full key; None where nothing is stated."""
     return {f"infer.{knob.key}": read_setting(infer, knob.key) for knob in list_knobs(infer)}
 
 
-def find_changes(old: InferConfig, new: InferConfig) -> dict[str, Setting]:
+def find_changes(old: InferSection, new: InferSection) -> dict[str, Setting]:
     """Return the settings of the new one's knobs in which the old one differs, with the new values."""
     keys = [knob.key for knob in list_knobs(new)]
     return {f"infer.{key}": read_setting(new, key) for key in keys if read_setting(new, key) != read_setting(old, key)}
 
 
-def shares_engine(one: InferConfig, other: InferConfig) -> bool:
+def shares_engine(one: InferSection, other: InferSection) -> bool:
     """Whether one running engine can be asked with both settings."""
     return bool(one.model_dump(exclude=CALL_KEYS) == other.model_dump(exclude=CALL_KEYS))
 
 
-def read_setting(infer: InferConfig, key: str) -> Setting:
+def read_setting(infer: InferSection, key: str) -> Setting:
     """Return what is stated, None for nothing."""
     section, _, name = key.rpartition(".")
     value: Any = infer.engine_kwargs.get(name) if section else getattr(infer, name)
     return None if value is None else int(value)
 
 
-def write_setting(infer: InferConfig, key: str, value: int) -> InferConfig:
+def write_setting(infer: InferSection, key: str, value: int) -> InferSection:
     """Return the settings with one changed."""
     section, _, name = key.rpartition(".")
     update = {"engine_kwargs": {**infer.engine_kwargs, name: value}} if section else {name: value}
     return infer.model_copy(update=update)
 
 
-def _in_force(name: str, otherwise: int) -> Callable[[InferConfig], int]:
+def _in_force(name: str, otherwise: int) -> Callable[[InferSection], int]:
     return lambda infer: int(vllm.engine_kwargs(infer).get(name) or otherwise)

@@ -11,7 +11,7 @@ import ray
 from rich.console import Console
 from rich.table import Table
 
-from eshop_ray.config import InferConfig
+from eshop_ray.config import InferSection
 from eshop_ray.inference.autotune.knobs import Setting, find_changes, read_settings
 from eshop_ray.inference.autotune.search import Outcome, Trial
 from eshop_ray.reporting.words import NONE, count
@@ -71,7 +71,7 @@ def word_settings(settings: dict[str, Setting]) -> str:
     return " ".join(f"{key}={'null' if value is None else value}" for key, value in settings.items())
 
 
-def describe_machine(infer: InferConfig) -> str:
+def describe_machine(infer: InferSection) -> str:
     """Return the processor, or the GPUs, that were measured."""
     if infer.use_gpu:
         kinds = [name.partition(":")[2] for name in ray.cluster_resources() if name.startswith("accelerator_type:")]

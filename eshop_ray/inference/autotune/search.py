@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from eshop_ray.config import InferConfig
+from eshop_ray.config import InferSection
 from eshop_ray.errors import UserError
 from eshop_ray.inference.autotune.knobs import Knob, Setting, find_changes, list_knobs, shares_engine
 
@@ -37,21 +37,21 @@ class TrialError(Exception):
 class Bench(Protocol):
     """Measures settings. At most one engine is up."""
 
-    running: InferConfig | None
+    running: InferSection | None
     """Settings of the engine that is up."""
     start_seconds: float
     """What an engine took to be up and warm; the longest so far."""
     pass_seconds: float
     """What a measurement took; the longest so far."""
 
-    def start(self, infer: InferConfig) -> None:
+    def start(self, infer: InferSection) -> None:
         """Start an engine, in place of the one before.
 
         Raises:
             TrialError: if it does not come up; none is up then.
         """
 
-    def measure(self, infer: InferConfig) -> float:
+    def measure(self, infer: InferSection) -> float:
         """Ask the engine that is up, and return rows/s.
 
         Raises:
@@ -77,8 +77,8 @@ class Trial:
 class Outcome:
     """What a search has found."""
 
-    original: InferConfig
-    best: InferConfig
+    original: InferSection
+    best: InferSection
     trials: Sequence[Trial]
     original_rates: Sequence[float]
     """Rows/s of the original settings, measured in turn with the best ones; alone, where nothing was better."""
@@ -118,7 +118,7 @@ class Search:
     """One search on one machine."""
 
     bench: Bench
-    original: InferConfig
+    original: InferSection
     max_seconds: float
     clock: Callable[[], float] = time.monotonic
 
@@ -159,13 +159,13 @@ class Search:
         logger.info("current settings: %.2f rows/s, noise %.1f%%", self._best_rate, 100 * self._noise)
         return rates
 
-    def _climb_all(self, best: InferConfig, needs_start: bool) -> InferConfig:
+    def _climb_all(self, best: InferSection, needs_start: bool) -> InferSection:
         for knob in list_knobs(best):
             if knob.needs_start == needs_start:
                 best = self._climb(best, knob)
         return best
 
-    def _climb(self, best: InferConfig, knob: Knob) -> InferConfig:
+    def _climb(self, best: InferSection, knob: Knob) -> InferSection:
         """Turn a knob up while that helps; down, if up did not."""
         for factor in (2.0, 0.5):
             reached = best
@@ -175,7 +175,7 @@ class Search:
                 return reached
         return best
 
-    def _is_better(self, candidate: InferConfig, best: InferConfig) -> bool:
+    def _is_better(self, candidate: InferSection, best: InferSection) -> bool:
         """Measure a candidate, then the best so far again: the machine may have changed."""
         if not self._has_time(candidate, best):
             self._is_cut_short = True
@@ -197,7 +197,7 @@ class Search:
         logger.info("%s", describe(trial))
         return trial.is_better
 
-    def _compare(self, best: InferConfig) -> Outcome:
+    def _compare(self, best: InferSection) -> Outcome:
         """Measure the original and the best settings in turn; each time in an engine of its own, if they need two."""
         sides: tuple[list[float], list[float]] = ([], [])
         trouble = None
@@ -210,17 +210,17 @@ class Search:
             trouble = str(error)
         return Outcome(self.original, best, self._trials, *sides, trouble, self._is_cut_short)
 
-    def _measure(self, infer: InferConfig) -> float:
+    def _measure(self, infer: InferSection) -> float:
         if self.bench.running is None or not shares_engine(self.bench.running, infer):
             self.bench.start(infer)
         return self.bench.measure(infer)
 
-    def _has_time(self, candidate: InferConfig, best: InferConfig) -> bool:
+    def _has_time(self, candidate: InferSection, best: InferSection) -> bool:
         """Whether a trial, and after it the comparison, would end in time."""
         seconds = self._cost(candidate, best, 2) + self._cost(candidate, self.original, 2 * NUM_REPEATS)
         return self.clock() - self._started + seconds <= self.max_seconds
 
-    def _cost(self, one: InferConfig, other: InferConfig, num_passes: int) -> float:
+    def _cost(self, one: InferSection, other: InferSection, num_passes: int) -> float:
         num_starts = 1 if shares_engine(one, other) else num_passes
         return num_starts * self.bench.start_seconds + num_passes * self.bench.pass_seconds
 

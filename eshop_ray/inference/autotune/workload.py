@@ -7,7 +7,7 @@ from eshop_ray.config import Config
 from eshop_ray.data.prompts import build_prompt
 from eshop_ray.data.splits import read_split
 from eshop_ray.errors import UserError
-from eshop_ray.inference.blocks import WritePrompt
+from eshop_ray.inference.dispatch.blocks import WritePrompt
 from eshop_ray.inference.requests import Request
 from eshop_ray.schema import Message, content_id, decode
 

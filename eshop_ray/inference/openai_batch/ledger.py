@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from eshop_ray.artifacts import read_sealed, write_sealed
+from eshop_ray.artifacts import read_checksummed, write_checksummed
 from eshop_ray.errors import UserError
 from eshop_ray.inference.openai_batch.requests import digest_custom_id
 from eshop_ray.inference.openai_batch.source import Keys
@@ -79,7 +79,7 @@ class Ledger:
         files = f"{self.output}, {self.errors} and {self.manifest.name}"
         if self.output.stat().st_size or self.errors.stat().st_size:
             try:
-                begun = read_sealed(self.manifest)
+                begun = read_checksummed(self.manifest)
             except (OSError, ValueError):
                 raise UserError(
                     f"{self.output} or {self.errors} is not empty, and has no {self.manifest.name} of an earlier run "
@@ -92,12 +92,14 @@ class Ledger:
                     f"delete {files} to begin anew"
                 )
         with _explain(self.manifest):
-            write_sealed(self.manifest, {**identity, **details, "is_complete": False})
+            write_checksummed(self.manifest, {**identity, **details, "is_complete": False})
 
     def finish(self, counts: Mapping[str, int]) -> None:
         """Note that nothing is missing, and how many lines there are of each kind."""
         with _explain(self.manifest):
-            write_sealed(self.manifest, {**read_sealed(self.manifest), "counts": dict(counts), "is_complete": True})
+            write_checksummed(
+                self.manifest, {**read_checksummed(self.manifest), "counts": dict(counts), "is_complete": True}
+            )
 
     def read(self) -> Settled:
         """Return what is settled: 16 bytes for an answer, 8 for a failure.

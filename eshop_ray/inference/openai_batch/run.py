@@ -17,15 +17,15 @@ import ray.data
 from numpy.typing import NDArray
 from ray.data import Dataset, ExecutionResources
 
-from eshop_ray.config import InferConfig
+from eshop_ray.config import InferSection
 from eshop_ray.data.files import resolve, show
 from eshop_ray.errors import UserError
-from eshop_ray.inference.base import build_engine
+from eshop_ray.inference.build import build_engine
+from eshop_ray.inference.dispatch.stage import CALLS_PER_BLOCK, user_errors
 from eshop_ray.inference.openai_batch.ledger import Ledger, Settled
 from eshop_ray.inference.openai_batch.requests import REQUEST_SCHEMA, Rules, make_duplicate, read_request
 from eshop_ray.inference.openai_batch.results import RESULT_SCHEMA, write_results
 from eshop_ray.inference.openai_batch.source import BLANK, Chunk, Source, read_chunk, scan_source
-from eshop_ray.inference.stage import CALLS_PER_BLOCK, user_errors
 from eshop_ray.progress import watch
 from eshop_ray.schema import decode, encode
 
@@ -54,7 +54,7 @@ class Batch:
     """Results that stand already: `num_answered`, `num_failed`."""
 
 
-def look_through(path: str, infer: InferConfig) -> Source:
+def look_through(path: str, infer: InferSection) -> Source:
     """Look through the input.
 
     Raises:
@@ -65,7 +65,7 @@ def look_through(path: str, infer: InferConfig) -> Source:
     return scan_source(resolve(".", path), CALLS_PER_BLOCK * infer.batch_size)
 
 
-def open_batch(ledger: Ledger, source: Source, infer: InferConfig, identity: Mapping[str, Any]) -> Batch:
+def open_batch(ledger: Ledger, source: Source, infer: InferSection, identity: Mapping[str, Any]) -> Batch:
     """Find out what an earlier run has left to do.
 
     Args:
@@ -109,7 +109,7 @@ def plan_work(chunks: Sequence[Chunk], states: States) -> Iterator[str]:
             yield encode({"chunk": asdict(chunk), "states": part.tobytes().hex()})
 
 
-def answer_batch(batch: Batch, ledger: Ledger, infer: InferConfig, model_dir: Path, rules: Rules) -> Counter[str]:
+def answer_batch(batch: Batch, ledger: Ledger, infer: InferSection, model_dir: Path, rules: Rules) -> Counter[str]:
     """Answer what is left, write each block of results as it comes, and return `num_answered` and `num_failed` in all.
 
     Every line that is not blank ends as one line of the output or of the error file.

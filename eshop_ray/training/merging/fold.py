@@ -12,10 +12,10 @@ from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 from eshop_ray.artifacts import stage_dir, write_manifest
 from eshop_ray.errors import UserError
 from eshop_ray.models import load_tokenizer
+from eshop_ray.models.shards import MAX_SHARD_BYTES, locate_tensors, write_shards
 from eshop_ray.training.merging.adapters import AdapterFile, is_adapter, list_modules
 from eshop_ray.training.merging.combine import combine_module
 from eshop_ray.training.merging.recipe import Recipe, get_weights
-from eshop_ray.training.merging.shards import MAX_SHARD_BYTES, locate_tensors, write_shards
 
 
 def write_merged(recipe: Recipe, merged_dir: Path, max_shard_bytes: int = MAX_SHARD_BYTES) -> None:

@@ -10,11 +10,11 @@ import pyarrow.dataset
 import ray.data
 
 from eshop_ray.cluster import start_ray
-from eshop_ray.config import InferConfig, RaySection
-from eshop_ray.inference import vllm
+from eshop_ray.config import InferSection, RaySection
 from eshop_ray.inference.batch import add_predictions
-from eshop_ray.inference.stage import CALLS_PER_BLOCK
-from eshop_ray.inference.vllm import build_actor
+from eshop_ray.inference.dispatch.stage import CALLS_PER_BLOCK
+from eshop_ray.inference.engines import vllm
+from eshop_ray.inference.engines.vllm import build_actor
 from eshop_ray.progress import watch
 from eshop_ray.schema import PROMPT_SCHEMA
 from tests.bench.infer.rows import read_rows
@@ -41,7 +41,7 @@ def build_timed(path, *arguments):
 
 def run(job):
     """Answer all rows and write predictions; the clock runs from when the first engine is up to the last file."""
-    config = InferConfig(**job["infer"])
+    config = InferSection(**job["infer"])
     with tempfile.TemporaryDirectory() as folder:
         vllm.build_actor = functools.partial(build_timed, Path(folder, "ready"))
         started = time.time()

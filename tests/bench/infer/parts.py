@@ -8,9 +8,9 @@ from pathlib import Path
 from eshop_ray.cluster import KEEP_MEMORY, MIN_LOCAL_CPUS, cpu_engine_environment
 from eshop_ray.config import Config
 from eshop_ray.config.quantization import QuantizeSection
-from eshop_ray.inference.vllm import engine_kwargs
-from eshop_ray.inference.vllm_actor import COMPILED_DIR
-from eshop_ray.training.quantization.write import Quantization, write_quantized
+from eshop_ray.inference.engines.vllm import engine_kwargs
+from eshop_ray.inference.engines.vllm_actor import COMPILED_DIR
+from eshop_ray.inference.quantization.write import Quantization, write_quantized
 from tests.bench.infer.limit import compute_limit
 from tests.bench.infer.results import summarize
 from tests.bench.infer.rows import build_catalog, build_unique, write_rows

@@ -10,7 +10,7 @@ def run(job):
     """Answer all rows; the clock runs while `chat` does."""
     from vllm import LLM
 
-    from eshop_ray.inference.vllm_actor import build_params
+    from eshop_ray.inference.engines.vllm_actor import build_params
 
     rows = read_rows(job["rows_path"])
     started = time.time()

@@ -13,8 +13,8 @@ import platform
 from pathlib import Path
 
 from eshop_ray.artifacts import write_json
-from eshop_ray.inference.simulated.timing import Timing
-from eshop_ray.inference.stage import GROUP_SIZE
+from eshop_ray.inference.dispatch.stage import GROUP_SIZE
+from eshop_ray.inference.engines.simulated.timing import Timing
 from tests.bench.process import measure
 from tests.bench.scale.results import render, summarize
 from tests.bench.scale.rows import OWN_TOKENS, SHARED_TOKENS

@@ -13,11 +13,11 @@ import pyarrow.dataset
 import ray.data
 
 from eshop_ray.cluster import start_ray
-from eshop_ray.config import InferConfig, RaySection
+from eshop_ray.config import InferSection, RaySection
 from eshop_ray.data.prompts import add_prompts
-from eshop_ray.inference import stage
-from eshop_ray.inference.base import build_engine
 from eshop_ray.inference.batch import add_predictions
+from eshop_ray.inference.build import build_engine
+from eshop_ray.inference.dispatch import stage
 from eshop_ray.progress import watch
 from tests.bench.scale.rows import build_tables
 
@@ -73,7 +73,7 @@ def run(job):
             "truncate_on": " ",
             "truncate_tokens": ANSWER_TOKENS,
         }
-        config = InferConfig(**job["infer"], engine="simulated", engine_kwargs=options)
+        config = InferSection(**job["infer"], engine="simulated", engine_kwargs=options)
         begun = time.time()
         num_cpus = config.concurrency + FEEDERS
         start_ray(RaySection(num_cpus=num_cpus), num_cpus=num_cpus)

@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from eshop_ray.config import LoraSection, TrainConfig
-from eshop_ray.data.packing import IGNORED, PREFIX, Pack, build_pack
-from eshop_ray.data.prefixes import find_prefixes
-from eshop_ray.training.feed import Share
+from eshop_ray.config import LoraSection, TrainSection
+from eshop_ray.training.feed import Microbatches
 from eshop_ray.training.learner import build_learner
-from eshop_ray.training.plan import TrainPlan
-from eshop_ray.training.schedule import cosine_rate
+from eshop_ray.training.learning_rate import cosine_rate
+from eshop_ray.training.packing.pack import IGNORED, PREFIX, Pack, build_pack
+from eshop_ray.training.packing.prefixes import find_prefixes
+from eshop_ray.training.sampler import BatchSampler
 from tests.bench.train.clock import StepClock
 from tests.bench.train.rows import read_rows
 
@@ -21,34 +21,34 @@ class Training:
 
     def __init__(self, job):
         torch.set_num_threads(job["threads"])
-        self.train = TrainConfig(**job["train"])
+        self.train = TrainSection(**job["train"])
         self.rows = read_rows(job["rows_path"])
-        self.plan = build_plan(self.rows, self.train, job["seed"])
+        self.sampler = build_sampler(self.rows, self.train, job["seed"])
         device = torch.device("cuda" if self.train.use_gpu else "cpu")
         model_dir, lora = Path(job["model_dir"]), LoraSection(**job["lora"])
         self._learner = build_learner(model_dir, self.train, lora, job["seed"], device)
 
-    def build_share(self, number: int) -> Share:
+    def build_share(self, number: int) -> Microbatches:
         """Return a step's packs; the rows of a step are the same as the peer's."""
         size = self.train.global_batch_size
         numbers = np.arange(number * size, min((number + 1) * size, len(self.rows)))
         packs = [
-            build_pack([self.rows[row] for row in pack], self.plan.prefixes.groups[pack].tolist())
-            for pack in self.plan.divide(numbers, self.train.pack_length)
+            build_pack([self.rows[row] for row in pack], self.sampler.prefixes.groups[pack].tolist())
+            for pack in self.sampler.divide(numbers, self.train.pack_length)
         ]
-        weight, tokens = self.plan.sum_weights(numbers), self.plan.count_tokens(numbers)
-        return Share(number, weight, len(numbers), tokens, packs)
+        weight, tokens = self.sampler.sum_weights(numbers), self.sampler.count_tokens(numbers)
+        return Microbatches(number, weight, len(numbers), tokens, packs)
 
-    def step(self, share: Share) -> float:
+    def step(self, share: Microbatches) -> float:
         """Make one optimizer step and return its loss."""
-        settings = (self.plan.num_steps, self.train.learning_rate, self.train.warmup_share)
+        settings = (self.sampler.num_steps, self.train.learning_rate, self.train.warmup_share)
         return self._learner.step(share, cosine_rate(share.step, *settings))
 
 
 def run(job):
     """Train on all rows, packing included; the first step is the warm-up."""
     training, clock, losses, packs = Training(job), StepClock(), [], []
-    for number in range(training.plan.num_steps):
+    for number in range(training.sampler.num_steps):
         share = training.build_share(number)
         losses.append(training.step(share))
         described = [describe_pack(pack) for pack in share.packs]
@@ -58,8 +58,8 @@ def run(job):
     return {**clock.read(), "losses": losses, "packs": packs}
 
 
-def build_plan(rows, train, seed):
-    """Return the plan that a job would make of rows on disk."""
+def build_sampler(rows, train, seed):
+    """Return the sampler that a job would make of rows on disk."""
     num_prompt, num_answer = (
         np.array([len(getattr(row, name)) for row in rows]) for name in ("prompt_ids", "answer_ids")
     )
@@ -68,7 +68,7 @@ def build_plan(rows, train, seed):
         offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(num_prompt[numbers])])
         return np.concatenate([np.array(rows[number].prompt_ids, np.int32) for number in numbers]), offsets
 
-    return TrainPlan(
+    return BatchSampler(
         rows=np.arange(len(rows)),
         held_out=np.zeros(0, np.int64),
         prefixes=find_prefixes(read_prompts, num_prompt, train.global_batch_size),

@@ -11,10 +11,10 @@ import ray.data
 from eshop_ray.cluster import start_ray
 from eshop_ray.config import Config
 from eshop_ray.data.tokenization import TOKEN_SCHEMA
-from eshop_ray.training.plan import build_plan
+from eshop_ray.training.prepared_run import PreparedRun
+from eshop_ray.training.sampler import build_sampler
 from eshop_ray.training.tokens import write_tokens
 from eshop_ray.training.trainer import build_trainer
-from eshop_ray.training.work import Work
 from tests.bench.train.rows import read_rows
 
 
@@ -53,7 +53,7 @@ def run(job):
 
 
 def prepare_work(rows, config, folder):
-    """Return what a job makes of its records before training: token files and the plan."""
+    """Return what a job makes of its records before training: token files and the sampler."""
     columns = dict.fromkeys(TOKEN_SCHEMA.names)
     values = [
         {**columns, "id": row.id, "task": row.task, "prompt_ids": row.prompt_ids, "answer_ids": row.answer_ids}
@@ -61,4 +61,4 @@ def prepare_work(rows, config, folder):
     ]
     tokens = ray.data.from_arrow(pa.Table.from_pylist(values, schema=TOKEN_SCHEMA))
     store = write_tokens(tokens, folder / "tokens")
-    return Work(folder, store, build_plan(store, config.train, config.seed))
+    return PreparedRun(folder, store, build_sampler(store, config.train, config.seed))

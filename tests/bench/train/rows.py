@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from eshop_ray.data.files import list_files
-from eshop_ray.data.packing import TokenRow
 from eshop_ray.data.sources import queryner, reviews
 from eshop_ray.data.tokenization import tokenize_answer, tokenize_prompt
 from eshop_ray.errors import UserError
 from eshop_ray.models import load_tokenizer
 from eshop_ray.schema import Malformed
+from eshop_ray.training.packing.pack import TokenRow
 
 TYPES = (
     "UoM, color, condition, content, core_product_type, creator, department, material, modifier, occasion, origin, "

@@ -21,7 +21,7 @@ def run(job):
     training = Training(job)
     training.step(training.build_share(0))
     vocabulary = json.loads(Path(job["model_dir"], "config.json").read_text())["vocab_size"]
-    steps = range(1, min(training.plan.num_steps, 1 + job["num_profiled"]))
+    steps = range(1, min(training.sampler.num_steps, 1 + job["num_profiled"]))
     with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as profiler:
         started = time.perf_counter()
         for number in steps:

@@ -16,7 +16,7 @@ from peft import LoraConfig
 from transformers import AutoModelForCausalLM, PrinterCallback, TrainerCallback
 from trl import SFTConfig, SFTTrainer, pack_dataset
 
-from eshop_ray.config import LoraSection, TrainConfig
+from eshop_ray.config import LoraSection, TrainSection
 from eshop_ray.models import load_tokenizer
 
 
@@ -45,7 +45,7 @@ class EndOfStep(TrainerCallback):
 def run(job):
     """Train on all rows; the first step is the warm-up."""
     torch.set_num_threads(job["threads"])
-    train, rows = TrainConfig(**job["train"]), read_rows(job["rows_path"])
+    train, rows = TrainSection(**job["train"]), read_rows(job["rows_path"])
     dataset = build_dataset(rows, train.global_batch_size, is_packed=job["is_packed"])
     num_steps = math.ceil(len(rows) / train.global_batch_size)
     tokenizer = load_tokenizer(Path(job["model_dir"]))

@@ -3,7 +3,7 @@
 import pytest
 
 from eshop_ray.enrichment.table import Table
-from tests.enrichment.table.engines import SCHEMA
+from tests.enrichment.table.readers import SCHEMA
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pyroaring import BitMap64
 from eshop_ray.enrichment.table import DataFile, Writer, maintain
 from eshop_ray.enrichment.table.compaction import TARGET_BYTES, TARGET_ROWS, plan_merges
 from eshop_ray.enrichment.table.deletion import VectorWriter
-from tests.enrichment.table.engines import ENGINES, make_rows, read_own, read_pandas
+from tests.enrichment.table.readers import ENGINES, make_rows, read_own, read_pandas
 
 
 def make_file(name, num_rows, num_deleted=0, size=1000):
@@ -22,7 +22,7 @@ def merge(group, name):
     return make_file(name, sum(file.num_live for file in group), size=sum(file.size for file in group))
 
 
-def settle(files, rewritten, name=0):
+def resolve(files, rewritten, name=0):
     """Merge until nothing is left to merge, counting the rows rewritten."""
     while groups := plan_merges(files):
         gone = {file.path for group in groups for file in group}
@@ -50,7 +50,7 @@ def test_groups_end_at_the_target():
     files = [make_file(f"f{number}", TARGET_ROWS // 3) for number in range(10)]
     groups = plan_merges(files)
     assert [len(group) for group in groups] == [4, 4]
-    assert len(settle(files, [])) == 4
+    assert len(resolve(files, [])) == 4
 
 
 def test_sparse_files_are_rewritten_once():
@@ -64,7 +64,7 @@ def test_sparse_files_are_rewritten_once():
 @settings(deadline=None)
 def test_merging_ends_and_keeps_the_rows(shapes):
     files = [make_file(n, rows, rows * share // 100, size) for n, (rows, share, size) in enumerate(shapes)]
-    rest = settle(files, [])
+    rest = resolve(files, [])
     assert sum(file.num_live for file in rest) == sum(file.num_live for file in files)
     assert len(rest) <= len(files)
 
@@ -76,7 +76,7 @@ def test_a_row_is_rewritten_a_few_times_only(rows_per_file, files_per_night):
         for number in range(files_per_night):
             files.append(make_file(f"n{night}-{number}", rng.randint(1, 2 * rows_per_file)))
             num_rows += files[-1].num_rows
-        files = settle(files, rewritten)
+        files = resolve(files, rewritten)
     assert sum(rewritten) / num_rows < 6
     assert len(files) < 40 + num_rows / TARGET_ROWS
 
@@ -91,19 +91,19 @@ def test_maintenance_merges_files_and_keeps_rows(table, rewrite_bytes):
     expected, before = read_own(table.uri), len(writer.files)
     sizes = Counter()
 
-    def merge_all(groups):
+    def compact_all(groups):
         for group in groups:
             sizes[len(group)] += 1
             yield table.merge(group)
 
-    upkeep = maintain(table, writer, merge_all, retention_hours=1)
+    maintenance = maintain(table, writer, compact_all, retention_hours=1)
     assert before == 30
-    assert upkeep.num_merged_files == 30
+    assert maintenance.num_compacted_files == 30
     assert len(table.snapshot().files) == len(writer.files) == 1
     assert [read(table.uri) for read in ENGINES.values()] == [expected] * len(ENGINES)
     if rewrite_bytes:
         assert read_pandas(table.uri) == expected
-    assert maintain(table, writer, merge_all, retention_hours=1).num_merged_files == 0
+    assert maintain(table, writer, compact_all, retention_hours=1).num_compacted_files == 0
 
 
 def test_merged_file_can_lose_rows_and_its_parts_cannot(table):

@@ -13,7 +13,7 @@ from pyroaring import BitMap64
 from eshop_ray.enrichment.table import Writer, deletion
 from eshop_ray.enrichment.table.deletion import DeletionVector, VectorWriter, decode, z85_decode, z85_encode
 from eshop_ray.errors import UserError
-from tests.enrichment.table.engines import make_rows
+from tests.enrichment.table.readers import make_rows
 
 
 @given(st.lists(st.sets(st.integers(0, 2**34)) | st.integers(1, 70_000).map(range)), st.integers(0, 200))

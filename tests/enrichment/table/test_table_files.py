@@ -11,7 +11,7 @@ import pytest
 from eshop_ray.enrichment.table import DataFile, Table, Writer, parquet
 from eshop_ray.enrichment.table.parquet import ROW_GROUP_ROWS
 from eshop_ray.errors import UserError
-from tests.enrichment.table.engines import SCHEMA, make_rows, read_own
+from tests.enrichment.table.readers import SCHEMA, make_rows, read_own
 
 
 def test_file_is_what_its_description_says(table):

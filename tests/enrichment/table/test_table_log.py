@@ -12,7 +12,7 @@ from eshop_ray.enrichment.table import DataFile, Table, Writer
 from eshop_ray.enrichment.table.deletion import VectorWriter
 from eshop_ray.enrichment.table.log import Log
 from eshop_ray.errors import UserError
-from tests.enrichment.table.engines import SCHEMA, make_rows, read_own, read_polars
+from tests.enrichment.table.readers import SCHEMA, make_rows, read_own, read_polars
 
 
 def folder_of(table):

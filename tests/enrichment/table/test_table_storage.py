@@ -10,7 +10,7 @@ import requests
 from eshop_ray.enrichment.table import Table, Writer, maintain, storage
 from eshop_ray.enrichment.table.storage import Storage
 from eshop_ray.errors import UserError
-from tests.enrichment.table.engines import SCHEMA, make_rows, read_deltalake, read_own
+from tests.enrichment.table.readers import SCHEMA, make_rows, read_deltalake, read_own
 
 GOES_ON = "what was committed stays; mend the storage and run it again: it goes on from there"
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from deltalake import DeltaTable
 
-from eshop_ray.enrichment.table import TableTaken, Writer, maintain
-from tests.enrichment.table.engines import ENGINES, make_rows, read_own, read_pandas, to_rows
+from eshop_ray.enrichment.table import TableSupersededError, Writer, maintain
+from tests.enrichment.table.readers import ENGINES, make_rows, read_own, read_pandas, to_rows
 
 HOUR = 3600
 
@@ -19,7 +19,7 @@ def age(table, hours, except_entries=()):
             os.utime(path, (modified, modified))
 
 
-def upkeep(table, writer, retention_hours):
+def maintenance(table, writer, retention_hours):
     return maintain(table, writer, lambda groups: map(table.merge, groups), retention_hours)
 
 
@@ -41,7 +41,7 @@ def test_no_retention_keeps_the_current_version_only(table):
     files = [overwrite(table, writer, value) for value in range(25)]
     time.sleep(0.01)
     overwrite(table, writer, 25)
-    assert upkeep(table, writer, 0).num_deleted_files > 25
+    assert maintenance(table, writer, 0).num_deleted_files > 25
     assert not any(has(table, file) for file in [orphan, *files])
     assert [read(table.uri) for read in ENGINES.values()] == [[("a", 25)]] * len(ENGINES)
     assert read_pandas(table.uri) == [("a", 25)]
@@ -58,7 +58,7 @@ def test_versions_within_the_retention_can_be_read(table):
     overwrite(table, writer, 12)
     newest = writer.version
     (older,) = table.snapshot(newest - 5).files
-    upkeep(table, writer, retention_hours=3.5)
+    maintenance(table, writer, retention_hours=3.5)
     for age_in_versions in range(5):  # 0 to 3 hours old, and what was the newest at the cutoff
         version, value = newest - age_in_versions, 12 - age_in_versions
         files = table.snapshot(version).files
@@ -79,7 +79,7 @@ def test_removed_files_outlive_a_week_where_the_retention_is_longer(table):
     writer = Writer(table, "next")
     for value in range(12, 24):
         overwrite(table, writer, value)
-    upkeep(table, writer, retention_hours=24 * 20)
+    maintenance(table, writer, retention_hours=24 * 20)
     for version, value in ((2, 0), (3, 1), (13, 11), (15, 12)):
         files = table.snapshot(version).files
         assert [row for file in files for row in to_rows(table.read_file(file))] == [("a", value)]
@@ -92,14 +92,14 @@ def test_young_orphans_stay(table):
     age(table, 5)
     overwrite(table, writer, 1)
     young = table.write_file(make_rows({"y": 0}))
-    upkeep(table, writer, 0)
+    maintenance(table, writer, 0)
     assert has(table, young)
     assert not has(table, orphan)
     age(table, 5)
     overwrite(table, writer, 2)
-    upkeep(table, writer, retention_hours=6)
+    maintenance(table, writer, retention_hours=6)
     assert has(table, young)
-    upkeep(table, writer, retention_hours=4)
+    maintenance(table, writer, retention_hours=4)
     assert not has(table, young)
 
 
@@ -113,7 +113,7 @@ def test_only_data_files_are_deleted(table):
         path.write_text("x")
     age(table, 5)
     overwrite(table, writer, 1)
-    upkeep(table, writer, 0)
+    maintenance(table, writer, 0)
     assert [path.exists() for path in kept] == [True] * 3
     assert [path.exists() for path in half_written] == [False] * 2
 
@@ -126,8 +126,8 @@ def test_run_that_lost_the_table_deletes_nothing(table):
     overwrite(table, writer, 3)
     Writer(table, "other")
     before = sorted(path.name for path in Path(table.uri).glob("*.parquet"))
-    with pytest.raises(TableTaken):
-        upkeep(table, writer, 0)
+    with pytest.raises(TableSupersededError):
+        maintenance(table, writer, 0)
     assert sorted(path.name for path in Path(table.uri).glob("*.parquet")) == before
 
 
@@ -137,8 +137,8 @@ def test_longer_retention_after_a_shorter_one(table):
         overwrite(table, writer, value)
     age(table, 5)
     overwrite(table, writer, 15)
-    upkeep(table, writer, 0)
+    maintenance(table, writer, 0)
     writer = Writer(table, "next")
     overwrite(table, writer, 16)
-    upkeep(table, writer, 1e12)
+    maintenance(table, writer, 1e12)
     assert read_own(table.uri) == [("a", 16)]

@@ -12,7 +12,7 @@ import pytest
 from deltalake import DeltaTable
 
 from eshop_ray.enrichment.table import Table, Writer, deletion, maintain
-from tests.enrichment.table.engines import (
+from tests.enrichment.table.readers import (
     ENGINES,
     SCHEMA,
     make_rows,
@@ -161,7 +161,7 @@ def test_readers_in_the_middle_of_a_run_see_every_key_once(table, rewrite_bytes)
 KILLED = """
 import sys
 from eshop_ray.enrichment.table import Table, Writer
-from tests.enrichment.table.engines import SCHEMA, make_rows
+from tests.enrichment.table.readers import SCHEMA, make_rows
 table = Table.open(sys.argv[1], SCHEMA)
 writer = Writer(table, "killed", rewrite_bytes=int(sys.argv[2]))
 previous = None

@@ -1,0 +1,101 @@
+"""Shards of inference: rows of one task that are answered, written and committed together.
+
+A shard is one file before the engine and one file of the table after it. Its name goes along, so that a shard counts
+once, however often a cluster in trouble runs it.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from eshop_ray.data.prompts import build_prompt
+from eshop_ray.enrichment.plan import ACTIONS
+from eshop_ray.schema import MESSAGES, decode, encode
+from eshop_ray.tasks import get_task
+
+MAX_TARGETS = 10_000
+"""Products that one answer serves; with more of equal text the question is asked once more."""
+
+_TARGET_NAMES = (
+    *("product_id", "change", "fingerprint", "path", "line", "attempts"),
+    *("old_file", "old_position", "bad_file", "bad_position"),
+)
+
+TARGETS = pa.list_(pa.struct([ACTIONS.field(name) for name in _TARGET_NAMES]))
+"""The products that an answer is for; the columns of `ACTIONS`."""
+
+SHARD_ROWS = pa.schema([("key", pa.string()), ("task", pa.string()), ("fields", pa.string()), ("targets", TARGETS)])
+
+QUESTION_ROWS = pa.schema(
+    [
+        ("id", pa.string()),
+        ("task", pa.string()),
+        ("messages", MESSAGES),
+        ("sampling_params", pa.string()),
+        ("retry_params", pa.string()),
+        ("error", pa.string()),
+        ("shard", pa.string()),
+        ("targets", TARGETS),
+    ]
+)
+"""What an engine is given; `id` is the key, `retry_params` replaces `sampling_params` once an answer was unreadable."""
+
+RETRY_MIN_TOKENS = 8
+"""A free text that came back empty is asked again for at least so many tokens."""
+
+Row = dict[str, Any]
+
+
+def group_shards(groups: Sequence[Sequence[Row]], rows_per_shard: int) -> Iterator[list[Row]]:
+    """Yield shards of at most `rows_per_shard` rows of `SHARD_ROWS`, never of two tasks, for `MAX_TARGETS` products."""
+    shard: list[Row] = []
+    num_targets = 0
+    for group in groups:
+        for start in range(0, len(group), MAX_TARGETS):
+            first = group[start]
+            targets = [{name: row[name] for name in _TARGET_NAMES} for row in group[start : start + MAX_TARGETS]]
+            is_full = len(shard) >= rows_per_shard or num_targets + len(targets) > MAX_TARGETS
+            if shard and (is_full or shard[0]["task"] != first["task"]):
+                yield shard
+                shard, num_targets = [], 0
+            shard.append({**{name: first[name] for name in ("key", "task", "fields")}, "targets": targets})
+            num_targets += len(targets)
+    if shard:
+        yield shard
+
+
+def write_shards(folder: Path, part: str, shards: Iterable[Sequence[Row]]) -> list[Row]:
+    """Write each shard as a file and return what is needed to load it: `task`, `shard`, `path`, `num_rows`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for number, rows in enumerate(shards):
+        name = f"{part}-{number:06d}"
+        staged = folder / f".{name}.partial"
+        pq.write_table(pa.Table.from_pylist(rows, schema=SHARD_ROWS), staged, compression="zstd")
+        path = staged.replace(folder / f"{name}.parquet")
+        written.append({"task": rows[0]["task"], "shard": name, "path": str(path), "num_rows": len(rows)})
+    return written
+
+
+def load_shard(shard: Mapping[str, Any], temperature: float, constrained: bool) -> pa.Table:
+    """Return a shard as prompts, rows of `QUESTION_ROWS`."""
+    rows = []
+    for row in pq.read_table(shard["path"]).to_pylist():
+        record = {**dict.fromkeys(("group", "metric", "target")), "id": row["key"], **row}
+        prompt = build_prompt(record, temperature, constrained)
+        extra = {"shard": shard["shard"], "targets": row["targets"]}
+        rows.append({**prompt, **extra, "retry_params": _stricter(prompt, row["fields"])})
+    names = QUESTION_ROWS.names
+    return pa.Table.from_pylist([{name: row.get(name) for name in names} for row in rows], schema=QUESTION_ROWS)
+
+
+def _stricter(prompt: Mapping[str, Any], fields: str) -> str | None:
+    """Hold a second try to the task's output, or, where the task has none, to a minimum of tokens."""
+    if prompt.get("error"):
+        return None
+    output = get_task(prompt["task"]).output(decode(fields))
+    held = {"structured_outputs": output} if output else {"min_tokens": RETRY_MIN_TOKENS}
+    return encode({**decode(prompt["sampling_params"]), **held})

@@ -1,0 +1,249 @@
+"""Running ordinary jobs on many runs: child processes beside each other, each a Ray job of its own in one cluster.
+
+adapters/ner:     train_lora
+merges/ties-4f2a: merge_lora --> batch_infer
+"""
+
+import ctypes
+import functools
+import logging
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import ray
+
+from eshop_ray.cluster import start_ray
+from eshop_ray.config import Config, InferSection, TrainSection, write_config
+from eshop_ray.errors import UserError
+from eshop_ray.progress import format_seconds
+
+logger = logging.getLogger(__name__)
+
+LOG = "log.txt"
+"""In a run's directory: what its jobs said, one try after the other."""
+
+TRAIN = ("jobs.train_lora",)
+ANSWER = ("jobs.batch_infer",)
+MERGE_AND_ANSWER = ("jobs.merge_lora", "jobs.batch_infer")
+"""What chains are made of."""
+
+_POLL_SECONDS = 0.2
+_END_SECONDS = 10.0
+_ERROR = "error: "
+_LIBC = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """Jobs that one run goes through, in this order; what is complete and unchanged they skip themselves."""
+
+    config: Config
+    jobs: tuple[str, ...]
+    """Modules that take a config, e.g. `jobs.train_lora`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What one chain holds of the cluster."""
+
+    num_cpus: float
+    """Logical."""
+    num_gpus: float = 0
+    max_parallel: int | None = None
+    """Chains that can run at one time, whatever room there is."""
+
+
+def needs_of_training(train: TrainSection) -> Needs:
+    """Return what `train_lora` reserves."""
+    return Needs(train.num_cpus, train.num_gpus)
+
+
+def needs_of_inference(infer: InferSection) -> Needs:
+    """Return what `batch_infer` reserves. Runs that share one Ray Serve deployment take turns: each brings a model."""
+    if infer.engine == "serve":
+        return Needs(1, max_parallel=1)
+    return Needs(infer.num_cpus, infer.num_gpus)
+
+
+@dataclass(slots=True)
+class _Child:
+    """A job at work."""
+
+    chain: Chain
+    number: int
+    """Which of the chain's jobs."""
+    process: subprocess.Popen[bytes]
+    log_begin: int
+    """Bytes of the log that belong to what ran before."""
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def label(self) -> str:
+        """The run and the job, for a person."""
+        return f"{self.chain.config.name} {self.chain.jobs[self.number].rpartition('.')[2]}"
+
+
+def run_chains(config: Config, chains: Sequence[Chain], needs: Needs) -> None:
+    """Run all chains, as many at one time as the cluster has room for, each run's output in its `log.txt`.
+
+    The children join the Ray that this process started or joined, and end with it.
+
+    Args:
+        config: The experiment's.
+        chains: One for each run.
+        needs: What each of them reserves.
+
+    Raises:
+        UserError: if the cluster has no room for one chain; or, after all others are done, naming every run that
+            failed, why, and its log.
+    """
+    start_ray(config.ray, needs.num_cpus, needs.num_gpus)
+    limits = {**ray.cluster_resources(), **config.ray.limits}
+    num_parallel = count_room(limits, needs, config.experiment.max_parallel or len(chains))
+    chains = [share_cores(chain, min(num_parallel, len(chains)), len(ray.nodes())) for chain in chains]
+    environment = {**os.environ, "RAY_ADDRESS": ray.get_runtime_context().gcs_address, "PYTHONUNBUFFERED": "1"}
+    logger.info("%d runs, %d at one time", len(chains), min(num_parallel, len(chains)))
+    failures = run_processes(chains, num_parallel, environment)
+    if failures:
+        listed = "".join(f"\n  {failure}" for failure in failures)
+        raise UserError(
+            f"{len(failures)} of {len(chains)} runs failed; mend the cause and give the same command again, which "
+            f"skips what is complete:{listed}"
+        )
+
+
+def count_room(limits: Mapping[str, float], needs: Needs, max_parallel: int) -> int:
+    """Return how many chains fit into a cluster at one time, at least one.
+
+    Args:
+        limits: Resource -> what the cluster has, or can grow to.
+        needs: Of one chain.
+        max_parallel: As many as are wanted.
+    """
+    reserved = {"CPU": needs.num_cpus, "GPU": needs.num_gpus}
+    rooms = [int(limits.get(resource, 0) // needed) for resource, needed in reserved.items() if needed]
+    return max(1, min(*rooms, max_parallel, needs.max_parallel or max_parallel))
+
+
+def share_cores(chain: Chain, num_parallel: int, num_nodes: int) -> Chain:
+    """Give a run's workers their part of the cores: each would take all of them, and they would stand in each other's
+    way. Runs that are alone, are told, or train on GPUs stay as they are.
+    """
+    train = chain.config.train
+    if num_parallel < 2 or train.torch_threads or train.use_gpu:
+        return chain
+    workers_per_node = math.ceil(num_parallel * train.max_workers / num_nodes)
+    threads = max(1, (os.cpu_count() or 1) // workers_per_node)
+    train = train.model_copy(update={"torch_threads": threads})
+    return replace(chain, config=chain.config.model_copy(update={"train": train}))
+
+
+def run_processes(chains: Sequence[Chain], num_parallel: int, environment: Mapping[str, str]) -> list[str]:
+    """Run the jobs as child processes, and end with those that still run if anything ends this one.
+
+    Args:
+        chains: One for each run.
+        num_parallel: At one time.
+        environment: Of the children.
+
+    Returns:
+        One line for each run that failed.
+    """
+    waiting, running, failures, num_done = deque(chains), list[_Child](), list[str](), 0
+    earlier = signal.signal(signal.SIGTERM, _leave)
+    try:
+        while waiting or running:
+            while waiting and len(running) < num_parallel:
+                running.append(_start(waiting.popleft(), 0, environment))
+            time.sleep(_POLL_SECONDS)
+            for child in [child for child in running if child.process.poll() is not None]:
+                running.remove(child)
+                is_failed, is_last = child.process.returncode != 0, child.number + 1 == len(child.chain.jobs)
+                num_done += is_failed or is_last
+                _report(child, f"{num_done} of {len(chains)} runs")
+                if is_failed:
+                    failures.append(_explain(child))
+                elif not is_last:
+                    running.append(_start(child.chain, child.number + 1, environment))
+    finally:
+        _end(child.process for child in running)
+        signal.signal(signal.SIGTERM, earlier or signal.SIG_DFL)
+    return failures
+
+
+def _start(chain: Chain, number: int, environment: Mapping[str, str]) -> _Child:
+    """Start one job of a chain, its output behind that of the jobs before it."""
+    write_config(chain.config)
+    folder = chain.config.run_dir
+    with (folder / LOG).open("ab") as log:
+        log_begin = log.tell()
+        process = subprocess.Popen(
+            [sys.executable, "-m", chain.jobs[number], str(folder / "config.yaml")],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C reaches this process alone, which ends them in order
+            preexec_fn=functools.partial(_die_with, os.getpid()),
+        )
+        child = _Child(chain, number, process, log_begin)
+    logger.info("%s: started", child.label)
+    return child
+
+
+def _die_with(parent: int) -> None:
+    """Ask the kernel, from within the child, to kill it when the process that started it is gone."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _report(child: _Child, progress: str) -> None:
+    outcome = "failed" if child.process.returncode else "done"
+    seconds = format_seconds(time.monotonic() - child.started)
+    logger.info("%s: %s after %s (%s)", child.label, outcome, seconds, progress)
+
+
+def _explain(child: _Child) -> str:
+    path = child.chain.config.run_dir / LOG
+    return f"{child.label}: {_read_error(path, child.log_begin) or _word(child.process.returncode)}; log: {path}"
+
+
+def _read_error(path: Path, begin: int) -> str | None:
+    """Return the last message of a job that knew what was wrong."""
+    with path.open("rb") as log:
+        log.seek(begin)
+        lines = log.read().decode(errors="replace").splitlines()
+    return next((line.removeprefix(_ERROR) for line in reversed(lines) if line.startswith(_ERROR)), None)
+
+
+def _word(status: int) -> str:
+    return f"killed by {signal.Signals(-status).name}" if status < 0 else f"it broke off with exit status {status}"
+
+
+def _leave(number: int, _: object) -> None:
+    """Exit in order, children first, then the Ray that was started here, which Ray's own handler leaves behind."""
+    sys.exit(128 + number)
+
+
+def _end(processes: Iterable[subprocess.Popen[bytes]]) -> None:
+    """End what still runs, first by asking."""
+    left = [process for process in processes if process.poll() is None]
+    for process in left:
+        process.terminate()
+    deadline = time.monotonic() + _END_SECONDS
+    for process in left:
+        try:
+            process.wait(timeout=max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

@@ -1,0 +1,122 @@
+"""An experiment as a person reads it: a table on the terminal, `experiment.md`, and `experiment.html`.
+
+The HTML page needs no other file; Markdown shows pictures that stand beside it.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table as TerminalTable
+from rich.text import Text
+
+from eshop_ray.artifacts import write_text
+from eshop_ray.evaluation.experiments.charts import STRATEGIES, Content, draw_scores, picture
+from eshop_ray.evaluation.experiments.merge_report import (
+    PARETO,
+    SIMILARITY,
+    list_best,
+    show_candidates,
+    show_similarity,
+    tell_recipe,
+)
+from eshop_ray.evaluation.experiments.words import set_as_sentence, write_number, write_score
+from eshop_ray.reporting.page import Level, Page, Section, Table, clean_text, code, to_html, to_markdown, write_charts
+from eshop_ray.reporting.words import NONE, duration
+
+MARKDOWN, HTML = "experiment.md", "experiment.html"
+SCORES = "scores.svg"
+"""A picture beside `experiment.md`."""
+
+
+def write_report(run_dir: Path, experiment: Content, search: Content | None, similarity: Content | None) -> Path:
+    """Write both forms of the report into the experiment's directory, and the pictures of the Markdown.
+
+    Args:
+        run_dir: Of the experiment; its name is the title.
+        experiment: Scores and budget of every strategy.
+        search: Of merges; None where nothing was merged.
+        similarity: Of the adapters; None where it was not measured.
+
+    Returns:
+        The HTML file.
+    """
+    page = build_page(run_dir.name, experiment, search, similarity)
+    for name in (SCORES, PARETO, SIMILARITY):
+        (run_dir / name).unlink(missing_ok=True)
+    write_charts(page, run_dir)
+    write_text(run_dir / MARKDOWN, to_markdown(page))
+    write_text(run_dir / HTML, to_html(page))
+    return run_dir / HTML
+
+
+def build_page(name: str, experiment: Content, search: Content | None, similarity: Content | None) -> Page:
+    """Put the report together: who won where, at what price, and how the merge was found."""
+    is_rejected = search is not None and not search["promoted"]
+    level: Level = "attention" if is_rejected or any(_count_errors(experiment)) else "well"
+    sections = [_show_scores(experiment), _show_budget(experiment)]
+    if search:
+        sections += [tell_recipe(search), show_candidates(search), list_best(search)]
+    if similarity and len(similarity["adapters"]) > 1:
+        sections += show_similarity(similarity)
+    return Page(name, level, set_as_sentence(experiment["verdict"]), sections)
+
+
+def print_table(experiment: Content) -> None:
+    """Print the scores of all strategies side by side."""
+    table = _tabulate_scores(experiment)
+    printed = TerminalTable(*table.header, title=f"split {clean_text(experiment['split'])}")
+    for row in table.rows:
+        printed.add_row(*(Text(clean_text(cell)) for cell in row), style="bold" if row[0] == "mean" else None)
+    Console(width=None if Console().is_terminal else 160).print(printed)
+    Console().print(Text(" ".join(experiment["verdict"].split())))
+
+
+def _show_scores(experiment: Content) -> Section:
+    sentences = [
+        f"Split {code(experiment['split'])}. In brackets the range in which 95 % of the scores lie when the rows are "
+        "drawn again (bootstrap). The lead of the best is clear if it lasts against every other strategy on the same "
+        "draws; else it is noise."
+    ]
+    failed = "; ".join(_count_errors(experiment))
+    sentences += [f"Failed rows count as wrong: {failed}."] if failed else []
+    charts = picture(SCORES, draw_scores, experiment, "Score of every strategy, by task")
+    return Section("Scores", sentences, [_tabulate_scores(experiment)], charts)
+
+
+def _tabulate_scores(experiment: Content) -> Table:
+    shown = [name for name in STRATEGIES if name in experiment["mean"]]
+    rows = []
+    for name, task in experiment["tasks"].items():
+        scores = [write_score(task["strategies"].get(strategy)) for strategy in shown]
+        lead = NONE if len(task["strategies"]) < 2 else "clear" if task["is_clear"] else "noise"
+        rows.append((name, task["metric"], task["best"], lead, f"{task['num_rows']:,}", *scores))
+    means = (write_number(experiment["mean"][strategy]) for strategy in shown)
+    rows.append(("mean", "", "", "", "", *means))
+    return Table(("task", "metric", "best", "lead", "rows", *shown), rows, num_text=4)
+
+
+def _count_errors(experiment: Content) -> Iterator[str]:
+    for name, task in experiment["tasks"].items():
+        for strategy, score in task["strategies"].items():
+            if score["num_errors"]:
+                yield f"{code(name)} {strategy} {score['num_errors']:,}"
+
+
+def _show_budget(experiment: Content) -> Section:
+    budget = experiment["budget"]
+    rows = [
+        (
+            strategy,
+            f"{budget[strategy]['num_adapters']:,}",
+            f"{budget[strategy]['num_rows']:,}",
+            duration(budget[strategy]["seconds"]),
+            duration(budget[strategy].get("search_seconds") or None),
+        )
+        for strategy in STRATEGIES
+        if strategy in budget
+    ]
+    sentence = (
+        "A row that an adapter learns from twice is visited twice. Seconds of training are added up over adapters."
+    )
+    return Section("Budget", [sentence], [Table(("strategy", "adapters", "row visits", "training", "search"), rows)])

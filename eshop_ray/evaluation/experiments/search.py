@@ -1,0 +1,224 @@
+"""The search for a mixture: every candidate's losses on validation rows, against each task's own adapter."""
+
+import logging
+import math
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from eshop_ray.config import Config
+from eshop_ray.config.experiment import EQUAL_RANKS
+from eshop_ray.data.cleaning import VALIDATION
+from eshop_ray.data.prompts import add_prompts
+from eshop_ray.data.splits import list_splits, read_split
+from eshop_ray.data.tokenization import add_tokens
+from eshop_ray.errors import UserError
+from eshop_ray.evaluation.experiments.candidates import Candidate
+from eshop_ray.evaluation.experiments.ledger import Ledger
+from eshop_ray.evaluation.experiments.losses import Exam, build_exam, pool_losses
+from eshop_ray.evaluation.experiments.pareto import Losses, compare, pick_few, rank
+from eshop_ray.evaluation.experiments.pool import run_trials
+from eshop_ray.evaluation.experiments.trials import BASE, SearchPlan, Trial, to_key
+from eshop_ray.evaluation.experiments.worker import Setup, count_cores, count_workers, start_worker
+from eshop_ray.models import model_digest
+from eshop_ray.progress import watch
+from eshop_ray.training.merging.adapters import AdapterFile
+from eshop_ray.training.merging.recipe import check_adapter, check_merge
+from eshop_ray.training.tokens import INDEX, TokenStore, write_tokens
+
+logger = logging.getLogger(__name__)
+
+LEDGER, TOKENS = "losses.jsonl", "tokens"
+
+
+def search_losses(
+    config: Config,
+    model_dir: Path,
+    adapters: Sequence[AdapterFile],
+    tasks_of: Mapping[str, Sequence[str]],
+    mixed: AdapterFile | None = None,
+) -> dict[str, Any]:
+    """Measure every candidate of the grid and return `search.json` as far as it needs no generated answers.
+
+    Each measurement is kept at once under `run_dir/search/INPUTS`: a search that was killed goes on, and a larger grid
+    measures only what is new. Ray must have been started.
+
+    Args:
+        config: Sections `search` and `train`, `seed`, and where the records are.
+        model_dir: The base.
+        adapters: What is merged, in the order of the weights.
+        tasks_of: Adapter's name in the report -> tasks that it was trained on, in the order of the adapters.
+        mixed: The adapter of the strategy `mixed`, measured for comparison.
+
+    Raises:
+        UserError: if there are fewer than two adapters, no usable rows of `validation`, adapters that do not go
+            together, or a candidate that cannot be measured.
+    """
+    started = time.monotonic()
+    plan = SearchPlan(config, model_dir, adapters, tasks_of, mixed)
+    check_search(plan)
+    folder = config.run_dir / "search" / plan.inputs[:16]
+    store = prepare_tokens(plan, folder / TOKENS)
+    exams = {places: build_exam(store, config.train, places) for places in plan.stages}
+    exams = {places: eval_set for places, eval_set in exams.items() if eval_set.num_rows}
+    course = _Course(plan, exams, folder, Ledger(folder / LEDGER), count_workers(config.search))
+    candidates = course.run_stages()
+    seconds = time.monotonic() - started + course.earlier_seconds / course.num_workers
+    return {**course.summarize(candidates), "num_workers": course.num_workers, "seconds": round(seconds, 3)}
+
+
+def check_search(plan: SearchPlan) -> None:
+    """Refuse what cannot be searched before anything is loaded.
+
+    Raises:
+        UserError: saying what to do.
+    """
+    if len(plan.adapters) < 2:
+        raise UserError(
+            f"a merge needs at least two adapters, and there are {len(plan.adapters)}; name more tasks in "
+            "`data.tasks`, or set `experiment.num_shards` or `experiment.seeds`, and run "
+            "`python -m jobs.train_strategies` with the same config"
+        )
+    if VALIDATION not in list_splits(plan.config.records_dir):
+        raise UserError(
+            f"{plan.config.records_dir} has no split `{VALIDATION}`, by which a mixture is chosen; set "
+            "`data.validation_share`, e.g. to 0.1, and run `python -m jobs.prepare_data` and "
+            "`python -m jobs.train_strategies` again"
+        )
+    if not plan.candidates:
+        raise UserError("section `search` leaves nothing to try; give at least one method, and a scale that is not 0")
+    base_digest = model_digest(plan.model_dir)
+    for adapter in (plan.adapters[0], *([plan.mixed] if plan.mixed else [])):
+        check_adapter(adapter.folder, plan.model_dir, base_digest)
+    strictest = max(plan.candidates, key=lambda candidate: candidate.method in EQUAL_RANKS)
+    check_merge(plan.adapters, strictest.to_merge())
+
+
+def prepare_tokens(plan: SearchPlan, tokens_dir: Path) -> TokenStore:
+    """Return the validation rows that candidates are measured by, tokenised unless an earlier search has done it.
+
+    Raises:
+        UserError: if a task has no usable row.
+    """
+    config = plan.config
+    if (tokens_dir / INDEX).exists():
+        store = TokenStore.open(tokens_dir)
+    else:
+        records = read_split(config.records_dir, VALIDATION, plan.tasks, config.search.max_rows)
+        store = write_tokens(add_tokens(add_prompts(records), plan.model_dir, config.train.max_row_length), tokens_dir)
+    missing = sorted(set(plan.tasks) - set(store.tasks.tolist()))
+    if missing:
+        raise UserError(
+            f"no row of split `{VALIDATION}` can be used for {', '.join(missing)}; raise `data.validation_share` or "
+            f"`train.max_row_length`, now {config.train.max_row_length}, or look at the records"
+        )
+    if store.num_errors or store.num_too_long:
+        logger.warning("left out: %d rows with errors, %d too long", store.num_errors, store.num_too_long)
+    return store
+
+
+@dataclass
+class _Course:
+    """One search at work."""
+
+    plan: SearchPlan
+    exams: Mapping[range, Exam]
+    """What each stage adds, in their order; none adds nothing."""
+    folder: Path
+    ledger: Ledger
+    num_workers: int
+    earlier_seconds: float = 0.0
+    """What measurements took that an earlier search had made."""
+
+    def run_stages(self) -> list[dict[str, Any]]:
+        """Measure all candidates by few rows, the best of them by more, and so on (successive halving, Jamieson and
+        Talwalkar 2016): candidates are compared on equal rows, so that few are enough to tell the hopeless ones.
+
+        Returns:
+            The candidates as `search.json` has them, each with the losses over the rows of all its stages.
+        """
+        search = self.plan.config.search
+        found: dict[str, dict[str, Any]] = {}
+        candidates, past = self.plan.candidates, list[range]()
+        for places, eval_set in self.exams.items():
+            self._measure(self.plan.plan_stage(places, candidates), eval_set.num_rows)
+            past.append(places)
+            best_single = {task: self._find_best(task, past) for task in self.plan.tasks}
+            found |= {candidate.id: self._describe(candidate, past, best_single) for candidate in candidates}
+            num_kept = max(search.num_confirmed, math.ceil(search.kept_share * len(candidates)))
+            kept = pick_few(list(found.values()), num_kept)
+            candidates = [candidate for candidate in candidates if candidate.id in kept]
+        return rank(list(found.values()))
+
+    def _describe(
+        self, candidate: Candidate, past: Sequence[range], best_single: Mapping[str, float]
+    ) -> dict[str, Any]:
+        losses = self._read(candidate.id, past)
+        seconds = sum(self.ledger[to_key(candidate.id, places)].seconds for places in past)
+        return {
+            **asdict(candidate),
+            "id": candidate.id,
+            "weights": list(candidate.weights),
+            "num_rows": sum(self.exams[places].num_rows for places in past),
+            "losses": losses,
+            **compare(losses, best_single),
+            "seconds": round(seconds, 3),
+            "scores": None,
+        }
+
+    def summarize(self, candidates: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Return the fields of `search.json` that follow from the losses; references are of the rows of all stages."""
+        plan, past = self.plan, list(self.exams)
+        references = {name: self._read(adapter.digest, past) for name, adapter in plan.references.items()}
+        rows: Counter[str] = sum((Counter(eval_set.rows) for eval_set in self.exams.values()), Counter())
+        return {
+            "inputs": plan.inputs,
+            "split": VALIDATION,
+            "seed": plan.config.seed,
+            "adapters": [
+                {"name": name, "tasks": list(tasks), "dir": str(adapter.folder), "digest": adapter.digest}
+                for (name, tasks), adapter in zip(plan.tasks_of.items(), plan.adapters, strict=True)
+            ],
+            "rows": dict(sorted(rows.items())),
+            "references": {BASE: self._read(BASE, past), **references},
+            "candidates": candidates,
+            "num_candidates": len(candidates),
+        }
+
+    def _measure(self, trials: Sequence[Trial], num_rows: int) -> None:
+        """Measure what is not in the ledger yet, each by `num_rows` rows."""
+        missing = [trial for trial in trials if trial.key not in self.ledger]
+        self.earlier_seconds += sum(self.ledger[trial.key].seconds for trial in trials if trial.key in self.ledger)
+        if not missing:
+            return
+        logger.info("measuring %d of %d updates, %d workers", len(missing), len(trials), self.num_workers)
+        plan = self.plan
+        folders = {name: adapter.folder for name, adapter in plan.references.items()}
+        num_threads = max(1, count_cores() // self.num_workers)
+        setup = Setup(plan.config, plan.model_dir, list(plan.tasks_of), folders, self.folder / TOKENS, num_threads)
+        with watch("searching", len(missing) * num_rows) as board:
+            for measurement in run_trials(lambda: start_worker(setup, board), missing, self.num_workers):
+                self.ledger.add(measurement)
+
+    def _read(self, update: str, past: Sequence[range]) -> Losses:
+        """Return the losses over the rows of several stages."""
+        return pool_losses((self.exams[places], self.ledger[to_key(update, places)].losses) for places in past)
+
+    def _find_best(self, task: str, past: Sequence[range]) -> float:
+        """Return the lowest loss of a task under an adapter that was trained on it.
+
+        Raises:
+            UserError: if none of them is finite.
+        """
+        references, tasks_of = self.plan.references, self.plan.tasks_of
+        own = [references[name] for name, tasks in tasks_of.items() if task in tasks]
+        finite = [loss for adapter in own if (loss := self._read(adapter.digest, past)[task]) is not None]
+        if not finite:
+            raise UserError(
+                f"the loss of {task} under its own adapter is no number, so nothing can be compared with it; "
+                "train it again"
+            )
+        return min(finite)

@@ -1,0 +1,68 @@
+"""Which engine a config names, and what has to run before it can be asked: Ray, and the deployment it asks."""
+
+from pathlib import Path
+
+from eshop_ray.cluster import start_ray
+from eshop_ray.config import Config, InferSection
+from eshop_ray.inference.engine import Engine, RetryRule
+from eshop_ray.inference.quantization.platform import check_model
+
+
+def build_engine(
+    config: InferSection, model_dir: Path, retry_rule: RetryRule | None = None, num_rows: int | None = None
+) -> Engine:
+    """Return the configured engine for a model.
+
+    Imports the engine's module only now: the oracle must run where vLLM is not installed.
+
+    Args:
+        config: Which engine, and how it is asked.
+        model_dir: Folder of the model.
+        retry_rule: Decides which answers deserve one more try, in the same batch; tokens of both tries add up. Runs in
+            Ray workers.
+        num_rows: Rows that it will be asked, if that is known: an engine that works long may take longer to start.
+    """
+    if config.engine == "oracle":
+        from eshop_ray.inference.engines.oracle import build_oracle
+
+        return build_oracle()
+    if config.engine == "simulated":
+        from eshop_ray.inference.engines.simulated.build import build_simulated
+
+        return build_simulated(config, retry_rule)
+    if config.engine == "serve":
+        from eshop_ray.inference.engines.serve import build_serve
+
+        return build_serve(config, model_dir, retry_rule)
+    from eshop_ray.inference.engines.vllm import build_vllm
+
+    return build_vllm(config, model_dir, retry_rule, num_rows)
+
+
+def start_engine(config: Config, model_dir: Path, digest: str) -> None:
+    """Start Ray, check that the job fits, and deploy the model where it is asked through Ray Serve.
+
+    Args:
+        config: Of the run.
+        model_dir: Folder of the model.
+        digest: Of the model.
+
+    Raises:
+        UserError: if the model does not run on this platform, or the cluster has too little room.
+    """
+    check_platform(config, model_dir)
+    if config.infer.engine == "serve":
+        from eshop_ray.inference.engines.serve_app import APP_CPUS, ensure_running
+
+        start_ray(config.ray, num_cpus=APP_CPUS + 1, num_gpus=int(config.serve.use_gpu))
+        ensure_running(config.serve, model_dir, digest)
+        return
+    start_ray(config.ray, num_cpus=config.infer.num_cpus, num_gpus=config.infer.num_gpus)
+
+
+def check_platform(config: Config, model_dir: Path) -> None:
+    """Raise `UserError` if the model is quantized in a way that does not run where the config has it answer."""
+    if config.infer.engine == "serve":
+        check_model(model_dir, config.serve.use_gpu)
+    elif config.infer.engine == "vllm":
+        check_model(model_dir, config.infer.use_gpu)

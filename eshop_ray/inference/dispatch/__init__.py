@@ -1,0 +1,1 @@
+"""Prompts -> calls -> engines -> answers: batching, deduplication, dispatch and recovery."""

@@ -1,0 +1,149 @@
+"""The engine stage of a dataset: each block goes in with prompts and comes out with answers."""
+
+import asyncio
+import functools
+import logging
+import math
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import pyarrow as pa
+from ray.data import ActorPoolStrategy, Dataset
+
+from eshop_ray.errors import UserError
+from eshop_ray.inference.dispatch.blocks import Row, WritePrompt, add_answers, read_rows
+from eshop_ray.inference.dispatch.dedup import Deduplicator
+from eshop_ray.inference.dispatch.dispatcher import Dispatcher
+from eshop_ray.inference.dispatch.lifecycle import SupervisedEngine
+from eshop_ray.inference.dispatch.supervisor import Limits
+from eshop_ray.inference.engine import RetryRule
+from eshop_ray.inference.requests import Answer, Failure, Request
+
+Value = TypeVar("Value")
+
+GROUP_SIZE = 4
+"""Engines that one actor asks at most; calls of each of its blocks may go to any of them. One core writes all their
+prompts: it tokenises about half a million tokens a second, and a GPU with a small model reads a fifth of that."""
+
+CALLS_PER_BLOCK = 4
+"""Calls to an engine that a block is meant to hold."""
+
+
+class AnswerStage:
+    """Asks a group of engines for Ray Data; light, it lives in an actor of its own beside the engines'.
+
+    Should that actor die, Ray Data starts another, which starts other engines, and gives it the blocks again.
+    """
+
+    def __init__(
+        self,
+        build_supervised: Callable[[], SupervisedEngine],
+        num_engines: int,
+        limits: Limits,
+        write_prompt: WritePrompt,
+        retry_rule: RetryRule | None,
+    ) -> None:
+        engines = [build_supervised() for _ in range(num_engines)]
+        self._deduplicator = Deduplicator(Dispatcher(engines, limits).answer)
+        self._write_prompt = write_prompt
+        self._retry_rule = retry_rule
+        # One thread, for all blocks: a tokenizer used by two at once fails rows.
+        self._thread = ThreadPoolExecutor(max_workers=1)
+
+    async def __call__(self, block: pa.Table) -> pa.Table:
+        """Answer a block: one out, its rows in the same order."""
+        if not block.num_rows:  # Ray may leave out an empty block's columns
+            return block
+        rows = await self._compute(read_rows, block, self._write_prompt)
+        await self._answer(rows)
+        if self._retry_rule:
+            await self._answer(await self._compute(choose_again, block, rows, self._retry_rule))
+        return await self._compute(add_answers, block, rows)
+
+    async def _compute(self, function: Callable[..., Value], *arguments: Any) -> Value:
+        """Keep heavy work off the event loop, which the engine's calls wait on."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, functools.partial(function, *arguments))
+
+    async def _answer(self, rows: Sequence[Row]) -> None:
+        asked = [(row, row.request) for row in rows if row.request]
+        outcomes = await self._deduplicator.answer([request for _, request in asked])
+        for (row, _), outcome in zip(asked, outcomes, strict=True):
+            row.add(outcome)
+
+
+def choose_again(block: pa.Table, rows: Sequence[Row], retry_rule: RetryRule) -> list[Row]:
+    """Return the answered rows that deserve one more try, with the sampling parameters for it."""
+    answered = [index for index, row in enumerate(rows) if isinstance(row.outcome, Answer)]
+    chosen = []
+    with_answers = add_answers(block, rows).take(pa.array(answered, pa.int64())).to_pylist()
+    for index, values in zip(answered, with_answers, strict=True):
+        row = rows[index]
+        try:
+            params = retry_rule(values)
+        except Exception as trouble:  # whatever an answer does to its parser, the other rows go on
+            row.outcome = Failure("parse", type(trouble).__name__)
+            continue
+        if params is not None and row.request:
+            row.request = Request(row.request.prompt, params)
+            chosen.append(row)
+    return chosen
+
+
+def run_stage(
+    prompts: Dataset,
+    build_supervised: Callable[[], SupervisedEngine],
+    limits: Limits,
+    concurrency: int,
+    write_prompt: WritePrompt,
+    retry_rule: RetryRule | None,
+) -> Dataset:
+    """Answer prompts with `concurrency` engines, in groups of equal size.
+
+    The actors that ask them want no CPU: they wait for their engines, which Ray Data knows nothing of, and a small
+    machine has none to spare.
+    """
+    prompts.context.raise_original_map_exception = True
+    num_engines = choose_group_size(concurrency)
+    num_blocks = num_engines * count_blocks(limits)
+    return prompts.map_batches(
+        AnswerStage,
+        fn_constructor_args=(build_supervised, num_engines, limits, write_prompt, retry_rule),
+        batch_size=None,
+        batch_format="pyarrow",
+        num_cpus=0,
+        compute=ActorPoolStrategy(
+            size=concurrency // num_engines,
+            max_tasks_in_flight_per_actor=num_blocks,
+            max_concurrent_calls_per_actor=num_blocks,
+        ),
+    )
+
+
+def choose_group_size(concurrency: int) -> int:
+    """Return the most engines that one actor may ask for all actors to ask equally many: Ray Data makes them alike."""
+    return max(size for size in range(1, GROUP_SIZE + 1) if concurrency % size == 0)
+
+
+def count_blocks(limits: Limits) -> int:
+    """Return the blocks that are in flight for each engine: what fills it, and one to go on with."""
+    return 1 + math.ceil(limits.num_calls / CALLS_PER_BLOCK)
+
+
+@contextmanager
+def user_errors() -> Iterator[None]:
+    """Raise what the user can mend as the engine stage raised it, without Ray's trace and advice around it.
+
+    Ray Data logs each error's trace, twice, before it raises it: the raised one is enough.
+    """
+    logger = logging.getLogger("ray.data")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    except UserError as error:
+        text = str(getattr(error, "cause", error))
+        raise UserError(text.partition("\nFailed to apply UDF transform")[0]) from None
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,157 @@
+"""The shared Ray Serve deployment of the model as an engine: warm across tasks and runs, scaled by Ray Serve."""
+
+import asyncio
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ray.exceptions import RayError, RayTaskError
+
+from eshop_ray.config import InferSection
+from eshop_ray.errors import UserError
+from eshop_ray.inference.dispatch.lifecycle import EngineDiedError
+from eshop_ray.inference.dispatch.stage import run_stage
+from eshop_ray.inference.dispatch.supervisor import Limits
+from eshop_ray.inference.engine import Engine, RetryRule
+from eshop_ray.inference.engines.vllm import write_ids
+from eshop_ray.inference.requests import Answer, Busy, Failure, Reply, Request, find_too_long
+
+DEPLOYMENT_PREFIX = "LLMServer:"
+"""How Ray Serve LLM begins the name of a deployment that holds a model."""
+
+CALLS_PER_REPLICA = 4
+"""Calls in flight for each of `infer.concurrency`, which stands for the replicas to keep busy."""
+
+START_SECONDS = 600.0
+"""A deployment that tells nothing about itself for so long is in trouble."""
+
+NEUTRAL_PARAMS = {"top_p": 1.0, "top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
+"""What a deployment would else take from the model's own recommendations; answers are to be those of `vllm`."""
+
+
+class ServeEngine:
+    """Asks the deployment that serves `model_dir`, through its handle; Ray Serve restarts what dies in it."""
+
+    def __init__(self, model_dir: Path) -> None:
+        self._model_dir = model_dir
+        self._handle: Any = None
+        self._model_id = ""
+        self._context: int | None = None
+
+    async def start(self) -> None:
+        """Find the deployment, and ask it for its model's name and context.
+
+        Raises:
+            EngineDiedError: if no replica answers.
+            UserError: if no application serves the model.
+        """
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                await self._find()
+        except TimeoutError:
+            raise EngineDiedError(f"no replica answers within {START_SECONDS:g} s; see `serve status`") from None
+        except RayError as error:
+            raise EngineDiedError(type(error).__name__) from error
+
+    async def ask(self, requests: Sequence[Request]) -> Sequence[Reply]:
+        """Ask for each row by itself: the deployment batches what arrives, whoever asks.
+
+        Every row is waited for, also when one is lost: what is asked next should find none of them inside.
+        """
+        replies = await asyncio.gather(*map(self._ask, requests), return_exceptions=True)
+        return [raise_or_return(reply) for reply in replies]
+
+    async def stop(self) -> None:
+        """Leave the deployment alone: it serves others too, and heals itself."""
+
+    async def _find(self) -> None:
+        from ray import serve
+
+        status = await asyncio.to_thread(serve.status)
+        served = []
+        for app, overview in status.applications.items():
+            for name in overview.deployments:
+                if name.startswith(DEPLOYMENT_PREFIX):
+                    handle = serve.get_deployment_handle(name, app)
+                    config = await handle.llm_config.remote()
+                    served.append(str(config.model_loading_config.model_source))
+                    if served[-1] == str(self._model_dir):
+                        self._handle = handle.options(stream=True)
+                        self._model_id = config.model_id
+                        self._context = config.engine_kwargs.get("max_model_len")
+                        return
+        raise UserError(
+            f"no Ray Serve application serves {self._model_dir} (served here: {', '.join(served) or 'nothing'}); "
+            "start it with `python -m jobs.serve`, on the same cluster"
+        )
+
+    async def _ask(self, request: Request) -> Reply:
+        from ray.serve.llm.openai_api_models import CompletionRequest
+
+        if self._context and (too_long := find_too_long(len(request.prompt), request.params, self._context)):
+            return too_long
+        try:
+            body = CompletionRequest(
+                model=self._model_id, prompt=request.prompt, **{**NEUTRAL_PARAMS, **request.params}
+            )
+        except ValueError as error:  # its text quotes the row
+            return Failure("engine", f"no completion request: {type(error).__name__}")
+        try:
+            return read_response(await anext(self._handle.completions.remote(body)))
+        except Exception as error:  # of Ray Serve, of Ray, or of vLLM in the replica
+            return judge_error(error)
+
+
+def build_serve(config: InferSection, model_dir: Path, retry_rule: RetryRule | None = None) -> Engine:
+    """Return an engine that asks the deployment; it has to be there, the job sees to that.
+
+    One supervisor asks for all replicas: a row is alone in the deployment only if nobody else asks.
+
+    Raises:
+        UserError: if arguments for an engine are given here, where none is started.
+    """
+    if config.engine_kwargs:
+        raise UserError("infer.engine_kwargs means nothing to the engine `serve`; set `serve.engine_kwargs` instead")
+    limits = Limits.of(config, CALLS_PER_REPLICA * config.concurrency)
+    build = functools.partial(ServeEngine, model_dir)
+    write_prompt = functools.partial(write_ids, model_dir)
+    return lambda prompts: run_stage(prompts, build, limits, 1, write_prompt, retry_rule)
+
+
+def raise_or_return(reply: Reply | BaseException) -> Reply:
+    """Return the reply, or raise what came in its place."""
+    if isinstance(reply, BaseException):
+        raise reply
+    return reply
+
+
+def read_response(response: Any) -> Reply:
+    """Return the answer in a completion response, or what an error response means for its row."""
+    error = getattr(response, "error", None)
+    if error is not None:
+        code = int(error.code)
+        if code == 429 or code >= 500:
+            return Busy(f"HTTP {code}")
+        return Failure("engine", f"refused by the deployment: HTTP {code}")
+    choice = response.choices[0]
+    if choice.finish_reason not in ("stop", "length"):
+        return Failure("engine", f"the deployment ended with `{choice.finish_reason}`")
+    usage = response.usage
+    return Answer(choice.text, choice.finish_reason, usage.prompt_tokens, usage.completion_tokens)
+
+
+def judge_error(error: Exception) -> Reply:
+    """Return what an error of a handle means for its row.
+
+    Raises:
+        EngineDiedError: if the replica is gone, and with it the other rows that were in it.
+    """
+    from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RequestCancelledError
+
+    cause = error.cause if isinstance(error, RayTaskError) else error
+    if isinstance(cause, BackPressureError | DeploymentUnavailableError | RequestCancelledError):
+        return Busy(type(cause).__name__)
+    if isinstance(cause, ValueError | TypeError):
+        return Failure("engine", f"refused by the deployment: {type(cause).__name__}")
+    raise EngineDiedError(type(cause).__name__) from error

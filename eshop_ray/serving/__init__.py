@@ -1,1 +1,0 @@
-"""The merged model as an OpenAI-compatible endpoint."""

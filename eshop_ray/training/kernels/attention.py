@@ -1,0 +1,96 @@
+"""Attention within a pack: every row looks at its group's prefix and at itself, causally, and at nothing else.
+
+Three ways with the same numbers. `mask` hides the rest of the pack from each token: simple, the reference, and
+quadratic in the pack's length. `gather` computes each row against its prefix and itself only, rows of similar length
+at once. `flex` hands the rule to flex attention, which skips hidden blocks in a compiled kernel.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface
+
+from eshop_ray.errors import UserError
+
+NAME = "eshop_ray_pack"
+"""Under which the function is known to Transformers."""
+
+UNSUPPORTED = ("softcap", "s_aux", "position_bias")
+"""What some models add to attention and none of the ways here computes."""
+
+
+class Layout(Protocol):
+    """How one pack's attention is computed."""
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
+        """Return (H, T, D) from queries (H, T, D) and keys and values (H_kv, T, D)."""
+
+
+def check_window(model_config: Any, max_row_length: int) -> None:
+    """Refuse rows longer than the window of a model that attends to its latest tokens only.
+
+    Raises:
+        UserError: naming the window.
+    """
+    window = getattr(model_config, "sliding_window", None)
+    kinds = getattr(model_config, "layer_types", None)
+    if window and max_row_length > window and (kinds is None or "sliding_attention" in kinds):
+        raise UserError(
+            f"this base attends to the last {window} tokens only; set `train.max_row_length`, now {max_row_length}, "
+            f"to {window} or less"
+        )
+
+
+def use_layouts(model: Any) -> None:
+    """Make a model of Transformers compute its attention by the `layout` handed to its forward pass."""
+    AttentionInterface.register(NAME, _attend)
+    model.set_attn_implementation(NAME)
+
+
+def _attend(
+    module: torch.nn.Module,  # noqa: ARG001
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,  # noqa: ARG001
+    *,
+    layout: Layout,
+    scaling: float | None = None,
+    **options: Any,
+) -> tuple[Tensor, None]:
+    """Attention as Transformers calls it: (1, H, T, D) in, (1, T, H, D) out."""
+    for name in UNSUPPORTED:
+        if options.get(name) is not None:
+            raise NotImplementedError(f"packs cannot be trained with this model's attention: it uses `{name}`")
+    if torch.is_autocast_enabled(query.device.type):
+        dtype = torch.get_autocast_dtype(query.device.type)
+        query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
+    return layout.attend(query[0], key[0], value[0], scaling).transpose(0, 1)[None], None
+
+
+@dataclass(frozen=True, slots=True)
+class MaskLayout:
+    """One mask over the whole pack."""
+
+    mask: Tensor
+    """(T, T)."""
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
+        """See `Layout`."""
+        return attend_batch(query[None], key[None], value[None], scale, mask=self.mask)[0]
+
+
+def attend_batch(query: Tensor, key: Tensor, value: Tensor, scale: float | None, mask: Tensor | None) -> Tensor:
+    """Return (n, H, Q, D); without a mask, attention is causal."""
+    return scaled_dot_product_attention(
+        query,
+        key,
+        value,
+        attn_mask=mask,
+        is_causal=mask is None,
+        scale=scale,
+        enable_gqa=query.shape[1] != key.shape[1],
+    )

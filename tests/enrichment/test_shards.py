@@ -1,0 +1,83 @@
+"""Shards: grouping, what an engine is given, and what a second try asks."""
+
+import pyarrow as pa
+
+from eshop_ray.enrichment.outcome import judge, retry_rule, typed_prediction
+from eshop_ray.enrichment.shards import TARGETS, group_shards, load_shard, write_shards
+from eshop_ray.enrichment.shuffle import Shuffle
+from eshop_ray.schema import decode, encode
+
+TARGET = {TARGETS.value_type.field(index).name: None for index in range(TARGETS.value_type.num_fields)}
+
+
+def work(task, key, product_id="p", fields=None):
+    return {
+        **TARGET,
+        "task": task,
+        "key": key,
+        "product_id": product_id,
+        "fields": encode(fields or {}),
+        "change": "new",
+    }
+
+
+def test_units_hold_one_task_and_few_rows():
+    groups = [[work("a", str(number))] for number in range(5)] + [[work("b", "x"), work("b", "x", "q")]]
+    shards = list(group_shards(groups, 2))
+    assert [[row["key"] for row in shard] for shard in shards] == [["0", "1"], ["2", "3"], ["4"], ["x"]]
+    assert [target["product_id"] for target in shards[-1][0]["targets"]] == ["p", "q"]
+
+
+def test_question_that_very_many_products_share_is_asked_again_for_each_ten_thousand():
+    group = [work("a", "k", str(number)) for number in range(20_001)]
+    shards = list(group_shards([group], 512))
+    assert [len(row["targets"]) for shard in shards for row in shard] == [10_000, 10_000, 1]
+
+
+def test_loaded_unit_is_what_engines_take(tmp_path):
+    groups = [
+        [work("classification", "k1", fields={"text": "x", "labels": ["A", "B"]})],
+        [work("classification", "k2")],
+    ]
+    (shard,) = write_shards(tmp_path, "part", group_shards(groups, 8))
+    good, bad = load_shard(shard, 0.0, False).to_pylist()
+    assert (good["id"], good["shard"], good["error"]) == ("k1", shard["shard"], None)
+    assert "structured_outputs" not in decode(good["sampling_params"])
+    assert decode(good["retry_params"])["structured_outputs"] == {"choice": ["A", "B"]}
+    assert bad["error"].startswith("prompt: KeyError")
+
+
+def answer(text, reason="stop", task="classification", **values):
+    params = encode({"max_tokens": 32, "temperature": 0.0})
+    row = {"task": task, "generated_text": text, "finish_reason": reason, "error": None, "num_generated_tokens": 9}
+    return {**row, "sampling_params": params, "retry_params": encode({"max_tokens": 32, "min_tokens": 8}), **values}
+
+
+def test_second_try_gives_room_or_holds_to_the_form():
+    assert retry_rule(answer("A")) is None
+    assert retry_rule(answer("A", "length"))["max_tokens"] == 64
+    assert retry_rule(answer(""))["min_tokens"] == 8
+    assert retry_rule(answer(None, error="engine: x")) is None
+
+
+def test_answers_that_must_not_stand_say_why():
+    assert judge(answer("A")) == ("A", None, None)
+    assert judge(answer("A", "length"))[1] == "truncated"
+    assert judge(answer(""))[1] == "unparseable"
+    assert judge(answer(None, error="too_long: 9 tokens"))[1:] == ("too_long", "9 tokens")
+    assert judge(answer(None, error="something else"))[1] == "engine"
+
+
+def test_prediction_is_typed():
+    assert typed_prediction("A") == {"prediction": '"A"', "text": "A"}
+    spans = typed_prediction([["red", "color"], ["a", "O"]])
+    assert spans["entities"] == [{"text": "red", "type": "color"}]
+
+
+def test_spilled_rows_come_back_by_bucket_and_a_part_written_twice_counts_once(tmp_path):
+    shuffle, schema = Shuffle(str(tmp_path / "s")), pa.schema([("n", pa.int64())])
+    for part in ("a", "b", "a"):
+        shuffle.write(part, [(number % 3, {"n": number}) for number in range(9)], schema)
+    assert sorted(row["n"] for row in shuffle.read([1])) == [1, 1, 4, 4, 7, 7]
+    assert sorted(row["n"] for row in shuffle.read([0, 2, 5])) == sorted([0, 3, 6, 2, 5, 8] * 2)
+    assert list(Shuffle(str(tmp_path / "none")).read([0])) == []

@@ -1,0 +1,84 @@
+"""Autotuning measures engines themselves, and leaves none behind."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from eshop_ray.config import InferSection
+from eshop_ray.inference.autotune.bench import EngineBench
+from eshop_ray.inference.autotune.search import TrialError
+from eshop_ray.inference.autotune.workload import Workload
+from tests.processes import find_processes
+
+
+def words(number):
+    return [{"role": "user", "content": f"scarf {number}"}]
+
+
+WORKLOAD = Workload([(words(number), {"temperature": 0.0, "max_tokens": 8}) for number in range(40)])
+
+
+def test_no_round_repeats_a_prompt():
+    rounds = [WORKLOAD.build_round(number, lambda messages: messages[0]["content"]) for number in range(12)]
+    prompts = [request.prompt for one in rounds for request in one]
+    assert len(set(prompts)) == len(prompts) == 480
+    for number, one in enumerate(rounds):
+        assert all(request.prompt.startswith(f"{number}. scarf ") for request in one)
+
+
+def find_engines():
+    return find_processes(os.getpid(), "ray::SimulatedEngine")
+
+
+def wait_for_none():
+    deadline = time.monotonic() + 10
+    while find_engines():
+        assert time.monotonic() < deadline, find_engines()
+        time.sleep(0.1)
+
+
+def simulated(batch_size=8, **options):
+    return InferSection(engine="simulated", batch_size=batch_size, engine_kwargs=options, timeout_seconds=2)
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_session")
+def test_rate_is_the_engines_own(monkeypatch):
+    monkeypatch.setattr("eshop_ray.inference.autotune.bench.PASS_SECONDS", 0.5)
+    with EngineBench(WORKLOAD, Path(), 60) as bench:
+        bench.start(simulated(rows_per_second=200, start_seconds=0.5))
+        assert bench.start_seconds > 0.5
+        rates = [bench.measure(simulated(size, rows_per_second=200, start_seconds=0.5)) for size in (8, 40)]
+        assert all(rate == pytest.approx(200, rel=0.15) for rate in rates)
+        assert bench.pass_seconds > 0.3
+        assert len(find_engines()) == 1
+    wait_for_none()
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_session")
+@pytest.mark.parametrize(
+    ("options", "trouble"),
+    [
+        ({"start_seconds": 1e6}, "it did not start within 1 s"),
+        ({"kill_on": "scarf 3"}, "the engine died"),
+        ({"stall_on": "scarf 3"}, "it did not answer within 2 s"),
+    ],
+)
+def test_engine_that_fails_is_given_up_and_ended(options, trouble):
+    with EngineBench(WORKLOAD, Path(), 1 if "start_seconds" in options else 60) as bench:
+        with pytest.raises(TrialError, match=trouble):
+            bench.start(simulated(**options))
+        assert bench.running is None
+        wait_for_none()
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_session")
+def test_engine_that_answers_nothing_is_no_fast_one():
+    with EngineBench(WORKLOAD, Path(), 60) as bench:
+        bench.start(simulated(reject_on="scarf"))
+        with pytest.raises(TrialError, match="1600 of 1600 rows failed"):
+            bench.measure(simulated(reject_on="scarf"))
