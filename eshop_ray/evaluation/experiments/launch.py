@@ -1,7 +1,7 @@
-"""Running ordinary jobs on many runs: child processes beside each other, each a Ray job of its own in one cluster.
+"""Running the product's own commands on many runs, beside each other, each a Ray job of its own in one cluster.
 
-adapters/ner:     train_lora
-merges/ties-4f2a: merge_lora --> batch_infer
+adapters/ner:     eshop train-lora
+merges/ties-4f2a: eshop merge-lora --> eshop batch-infer
 """
 
 import ctypes
@@ -30,9 +30,15 @@ logger = logging.getLogger(__name__)
 LOG = "log.txt"
 """In a run's directory: what its jobs said, one try after the other."""
 
-TRAIN = ("jobs.train_lora",)
-ANSWER = ("jobs.batch_infer",)
-MERGE_AND_ANSWER = ("jobs.merge_lora", "jobs.batch_infer")
+Command = tuple[str, ...]
+"""What a child process runs; the path of the run's config is added to it."""
+
+ESHOP: Command = (sys.executable, "-m", "eshop_ray")
+"""The command `eshop`, by the interpreter that runs this process."""
+
+TRAIN: tuple[Command, ...] = ((*ESHOP, "train-lora"),)
+ANSWER: tuple[Command, ...] = ((*ESHOP, "batch-infer"),)
+MERGE_AND_ANSWER: tuple[Command, ...] = ((*ESHOP, "merge-lora"), *ANSWER)
 """What chains are made of."""
 
 _POLL_SECONDS = 0.2
@@ -44,11 +50,10 @@ _PR_SET_PDEATHSIG = 1
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """Jobs that one run goes through, in this order; what is complete and unchanged they skip themselves."""
+    """Commands that one run goes through, in this order; what is complete and unchanged they skip themselves."""
 
     config: Config
-    jobs: tuple[str, ...]
-    """Modules that take a config, e.g. `jobs.train_lora`."""
+    commands: tuple[Command, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +85,7 @@ class _Child:
 
     chain: Chain
     number: int
-    """Which of the chain's jobs."""
+    """Which of the chain's commands."""
     process: subprocess.Popen[bytes]
     log_begin: int
     """Bytes of the log that belong to what ran before."""
@@ -89,7 +94,7 @@ class _Child:
     @property
     def label(self) -> str:
         """The run and the job, for a person."""
-        return f"{self.chain.config.name} {self.chain.jobs[self.number].rpartition('.')[2]}"
+        return f"{self.chain.config.name} {self.chain.commands[self.number][-1]}"
 
 
 def run_chains(config: Config, chains: Sequence[Chain], needs: Needs) -> None:
@@ -167,7 +172,7 @@ def run_processes(chains: Sequence[Chain], num_parallel: int, environment: Mappi
             time.sleep(_POLL_SECONDS)
             for child in [child for child in running if child.process.poll() is not None]:
                 running.remove(child)
-                is_failed, is_last = child.process.returncode != 0, child.number + 1 == len(child.chain.jobs)
+                is_failed, is_last = child.process.returncode != 0, child.number + 1 == len(child.chain.commands)
                 num_done += is_failed or is_last
                 _report(child, f"{num_done} of {len(chains)} runs")
                 if is_failed:
@@ -187,7 +192,7 @@ def _start(chain: Chain, number: int, environment: Mapping[str, str]) -> _Child:
     with (folder / LOG).open("ab") as log:
         log_begin = log.tell()
         process = subprocess.Popen(
-            [sys.executable, "-m", chain.jobs[number], str(folder / "config.yaml")],
+            [*chain.commands[number], str(folder / "config.yaml")],
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=log,

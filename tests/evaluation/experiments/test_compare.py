@@ -71,7 +71,7 @@ def test_all_strategies_answer_the_same_split(make_config, asked):
     experiment = compare.compare(config, members)
     assert [chain.config.name for chain in asked] == ["base", *TASKS, "mixed", MERGE.id]
     assert {(chain.config.evaluate.split, chain.config.infer.max_rows) for chain in asked} == {("dev", None)}
-    assert [len(chain.jobs) for chain in asked] == [1, 2, 2, 2, 2]
+    assert [len(chain.commands) for chain in asked] == [1, 2, 2, 2, 2]
     for task in TASKS:
         found = experiment["tasks"][task]
         assert (found["metric"], found["num_rows"], found["best"], found["is_clear"]) == (

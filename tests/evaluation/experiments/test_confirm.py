@@ -104,7 +104,7 @@ def test_best_few_and_own_adapters_answer_validation(make_config, answer_with):
     config, asked, search = run_confirm(make_config, answer_with, num_right, search={"max_confirm_rows": 7})
     assert [chain.config.name for chain in asked] == ["classification", "ner_tagging", FAIR, GREEDY, WEAK]
     for chain in asked:
-        assert chain.jobs == MERGE_AND_ANSWER
+        assert chain.commands == MERGE_AND_ANSWER
         assert (chain.config.evaluate.split, chain.config.infer.max_rows) == ("validation", 7)
         assert chain.config.records_dir == config.records_dir
     assert [chain.config.data.tasks for chain in asked] == [TASKS[:1], TASKS[1:], TASKS, TASKS, TASKS]
@@ -191,9 +191,9 @@ def test_recipe_is_a_config_that_merge_lora_runs(experiment, capsys):
         main(merge_lora.run, [str(path)])
     assert stopped.value.code == 0, capsys.readouterr().err
     run = derive_merge(config, search, FAIR)
-    assert build_chain(run, Path(config.model.source)).jobs == MERGE_AND_ANSWER
+    assert build_chain(run, Path(config.model.source)).commands == MERGE_AND_ANSWER
     merge_lora.run(run)
-    assert build_chain(run, Path(config.model.source)).jobs == ANSWER
+    assert build_chain(run, Path(config.model.source)).commands == ANSWER
     digests = [artifacts.read_manifest(folder, "merge_lora").digest for folder in config.run_dir.rglob("merged")]
     assert len(digests) == 2
     assert len(set(digests)) == 1

@@ -72,7 +72,8 @@ def environment(tmp_path, monkeypatch):
 @pytest.fixture
 def make_chain(tmp_path):
     def make(name, *jobs):
-        return Chain(Config(name=name, run_root=str(tmp_path / "runs")), jobs or ("trivial_job",))
+        commands = tuple((sys.executable, "-m", job) for job in jobs or ("trivial_job",))
+        return Chain(Config(name=name, run_root=str(tmp_path / "runs")), commands)
 
     return make
 
@@ -120,11 +121,11 @@ def test_an_error_of_an_earlier_try_is_not_told_again(environment, make_chain):
 
 
 DRIVER = """
-import os
+import os, sys
 from eshop_ray.config import Config
 from eshop_ray.evaluation.experiments.launch import Chain, run_processes
 
-chains = [Chain(Config(name="endless", run_root={runs!r}), ("trivial_job",))]
+chains = [Chain(Config(name="endless", run_root={runs!r}), ((sys.executable, "-m", "trivial_job"),))]
 run_processes(chains, 1, dict(os.environ))
 """
 
