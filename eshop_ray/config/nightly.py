@@ -13,7 +13,8 @@ class CatalogSection(Section):
     path: str | None = None
     """Its files: a pattern as in `data.sources`, relative to `data.root`."""
     columns: dict[str, str] = {}
-    """The file's own names of `id`, `name`, `category`, `description`, e.g. `{name: title}`."""
+    """The file's own names of `id`, `name`, `category`, `description` and whatever else the tasks read, e.g.
+    `{name: title}`."""
     labels: tuple[str, ...] = ()
     """Categories to choose from; empty takes all that the catalogue names: one more then asks about every product
     anew."""
@@ -49,13 +50,10 @@ class TableSection(Section):
 class EnrichSection(Section):
     """Nightly enrichment."""
 
-    tasks: tuple[Literal["ner_tagging", "summarization", "classification"], ...] = (
-        "ner_tagging",
-        "summarization",
-        "classification",
-    )
-    """What is asked about every product: the attributes in its name, what its reviews say, its category."""
-    model: Literal["base", "merged"] = "merged"
+    tasks: tuple[str, ...] = ("ner_tagging", "summarization", "classification")
+    """What is asked about every product: any task that says what it reads of a product. By default the attributes in
+    its name, what its reviews say, its category."""
+    model: Literal["base", "merged", "quantized"] = "merged"
     """Which model answers."""
     max_quarantined_share: Share = 0.1
     """Share of quarantined rows above which the run fails, after committing the good ones."""

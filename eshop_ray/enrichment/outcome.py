@@ -1,11 +1,12 @@
-"""Answers -> rows of the two tables, and whether an answer deserves a second try."""
+"""Answers -> rows of the two tables, and which answers deserve a second try."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from eshop_ray.enrichment.questions import DELETED, EMPTY, ENRICHED, QUARANTINED
+from eshop_ray.inference.reading import Reading, read_prediction
 from eshop_ray.schema import decode, encode
 from eshop_ray.tasks import get_task
 
@@ -35,34 +36,25 @@ class RunInfo:
     now: datetime
 
 
-def retry_rule(row: Mapping[str, Any]) -> Row | None:
-    """Return the sampling parameters of a second try, or None where the answer stands.
+def read_strictly(row: Mapping[str, Any]) -> Reading:
+    """Read an answer for a table that holds no half answers: what is cut off or unreadable is asked again once.
 
     A truncated answer gets twice the room; one that cannot be read is asked for with `retry_params`.
     """
-    if row["error"] is not None or row["generated_text"] is None:
-        return None
-    _, reason, _ = judge(row)
-    if reason is None:
-        return None
-    params: Row = decode(row["sampling_params" if reason == "truncated" else "retry_params"])
-    return {**params, "max_tokens": 2 * params["max_tokens"]} if reason == "truncated" else params
-
-
-def judge(row: Mapping[str, Any]) -> tuple[Any, str | None, str | None]:
-    """Return (prediction, None, None), or (None, reason, message) for an answer that must not stand."""
-    if row["error"] is not None:
-        reason, _, message = row["error"].partition(": ")
-        return (None, reason, message) if reason in STAGES else (None, "engine", row["error"])
+    params: Row = decode(row["sampling_params"])
     if row["finish_reason"] == "length":
-        return None, "truncated", f"cut off after {row['num_generated_tokens']} tokens, in two tries"
-    try:
-        prediction = get_task(row["task"]).parse(row["generated_text"])
-    except Exception as error:  # a parser that breaks on one answer must not end the run
-        return None, "parse", type(error).__name__
-    if prediction == get_task(row["task"]).unparsed:
-        return None, "unparseable", "no answer could be read, in two tries"
-    return prediction, None, None
+        error = f"truncated: cut off after {row['num_generated_tokens']} tokens, in two tries"
+        return Reading(None, error, {**params, "max_tokens": 2 * params["max_tokens"]})
+    reading = read_prediction(row)
+    if reading.error is None and reading.prediction == encode(get_task(row["task"]).unparsed):
+        reading = Reading(None, "unparseable: no answer could be read, in two tries")
+    return replace(reading, retry_params=decode(row["retry_params"])) if reading.error else reading
+
+
+def split_error(error: str) -> tuple[str, str]:
+    """Return reason code and message of a row's `error`."""
+    reason, _, message = error.partition(": ")
+    return (reason, message) if reason in STAGES else ("engine", error)
 
 
 def enriched_row(target: Mapping[str, Any], task: str, key: str, run_info: RunInfo, **values: Any) -> Row:
@@ -81,27 +73,34 @@ def enriched_row(target: Mapping[str, Any], task: str, key: str, run_info: RunIn
 
 def answered_rows(row: Mapping[str, Any], run_info: RunInfo) -> tuple[list[Row], list[Row]]:
     """Return the rows of the enriched table and of the quarantine that an answer makes, one for each target."""
-    prediction, reason, message = judge(row)
     tokens = {name: row[name] for name in ("num_input_tokens", "num_generated_tokens")}
-    if reason is not None:
+    if row["error"] is not None:
+        reason, message = split_error(row["error"])
         enriched = [
             enriched_row(target, row["task"], row["id"], run_info, status=QUARANTINED, **tokens)
             for target in row["targets"]
         ]
         bad = [quarantine_row(target, row["task"], row["id"], reason, message, run_info) for target in row["targets"]]
         return enriched, bad
-    values = {"status": ENRICHED, "inferred_at": run_info.now, **typed_prediction(prediction), **tokens}
+    values = {
+        "status": ENRICHED,
+        "inferred_at": run_info.now,
+        **type_prediction(row["task"], row["prediction"]),
+        **tokens,
+    }
     return [enriched_row(target, row["task"], row["id"], run_info, **values) for target in row["targets"]], []
 
 
-def typed_prediction(prediction: Any) -> Row:
-    """Return a prediction as JSON text, and typed: `text`, or `entities` with their types."""
-    typed: Row = {"prediction": encode(prediction)}
-    if isinstance(prediction, str):
-        typed["text"] = prediction.encode("utf-8", "replace").decode()
-    elif isinstance(prediction, list) and all(isinstance(span, list) and len(span) == 2 for span in prediction):
-        typed["entities"] = [{"text": text, "type": kind} for text, kind in prediction if kind != "O"]
-    return typed
+def type_prediction(task: str, prediction: str) -> Row:
+    """Return a prediction as JSON text, and in the typed column that its task names."""
+    column = get_task(task).column
+    value = decode(prediction)
+    if column == "text":
+        return {"prediction": prediction, "text": value.encode("utf-8", "replace").decode()}
+    if column == "entities":
+        entities = [{"text": text, "type": kind} for text, kind in value if kind != "O"]
+        return {"prediction": prediction, "entities": entities}
+    return {"prediction": prediction}
 
 
 def resolved_rows(

@@ -15,19 +15,22 @@ from typing import Any
 import pyarrow as pa
 from ray.data import Dataset, ExecutionResources
 
+from eshop_ray.artifacts import fingerprint
 from eshop_ray.data.cleaning import check_labels
 from eshop_ray.enrichment import staging
 from eshop_ray.enrichment.map_tasks import map_tasks, read_reports, spread
-from eshop_ray.enrichment.outcome import retry_rule
-from eshop_ray.enrichment.questions import PromptContext
+from eshop_ray.enrichment.outcome import read_strictly
+from eshop_ray.enrichment.questions import PromptContext, get_form, list_columns
 from eshop_ray.enrichment.result_writer import ResultWriter
 from eshop_ray.enrichment.run import BUCKET_ROWS, Run
 from eshop_ray.enrichment.scan import scan_catalog, scan_reviews
 from eshop_ray.enrichment.shards import load_shard
 from eshop_ray.enrichment.table import Writer
 from eshop_ray.errors import UserError
+from eshop_ray.inference.answer_identity import identify_answers
 from eshop_ray.inference.build import build_engine
 from eshop_ray.schema import decode, encode
+from eshop_ray.tasks.product import LABELS
 
 Row = dict[str, Any]
 
@@ -60,7 +63,13 @@ def scan(run: Run) -> PromptContext:
     work, config = run.work, run.config
     products, num_buckets = work.shuffle("products"), work.num_buckets
     categories: set[str] = set()
-    read = partial(scan_catalog, columns=config.catalog.columns, shuffle=products, num_buckets=num_buckets)
+    read = partial(
+        scan_catalog,
+        columns=config.catalog.columns,
+        names=list_columns(config.enrich.tasks),
+        shuffle=products,
+        num_buckets=num_buckets,
+    )
     for report in map_tasks(read, run.catalog):
         run.counts.update(num_products=report["num_rows"], num_unreadable=report["num_unreadable"])
         categories.update(report["categories"])
@@ -124,7 +133,7 @@ def infer(run: Run, shards: Sequence[Row]) -> None:
         return
     config = run.config.infer
     num_asked = sum(shard["num_rows"] for shard in shards)
-    engine = build_engine(config, run.model.folder or Path(), retry_rule, num_asked)
+    engine = build_engine(config, run.model.folder or Path(), read_strictly, num_asked)
     questions = _load_shards(shards, config.temperature, config.constrained)
     finish = partial(_finish_batch, result_writer=run.result_writer)
     answers = engine(questions).map_batches(finish, batch_format="pyarrow", batch_size=None)
@@ -169,13 +178,11 @@ def _check_catalog(run: Run) -> None:
 def _prompt_context(run: Run, categories: Sequence[str]) -> PromptContext:
     config = run.config
     labels = tuple(config.catalog.labels) or tuple(categories)
-    if "classification" in config.enrich.tasks:
+    if any(LABELS in get_form(task).fields for task in config.enrich.tasks):
         check_labels({"of the catalogue (or set `catalog.labels`)": labels})
     return PromptContext(
         tasks=config.enrich.tasks,
         labels=labels,
-        temperature=config.infer.temperature,
-        constrained=config.infer.constrained,
-        model_digest=run.model.digest,
+        answers=fingerprint(identify_answers(config.infer, config.serve, run.model.digest)),
         max_review_tokens=config.reviews.max_tokens,
     )

@@ -5,16 +5,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from eshop_ray.artifacts import fingerprint
-from eshop_ray.tasks import get_task
+from eshop_ray.errors import UserError
+from eshop_ray.inference.answer_identity import identify_task
+from eshop_ray.tasks import get_task, list_tasks
+from eshop_ray.tasks.product import LABELS, REVIEWS, ProductForm, UnaskableError
 
 ASK, ENRICHED, EMPTY, QUARANTINED, DELETED = "ask", "enriched", "empty", "quarantined", "deleted"
 """What becomes of a product's task; all but `ask` stand in the table's column `status`."""
 
 OUTPUT_VERSION = 1
 """Raise it when the table's prediction columns change: every row is then made anew."""
-
-TITLE_CHARACTERS = 200
-"""What a summariser's prompt shows of a product's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +23,8 @@ class PromptContext:
 
     tasks: tuple[str, ...]
     labels: tuple[str, ...]
-    temperature: float
-    constrained: bool
-    model_digest: str
+    answers: str
+    """Digest of model, engine and sampling; see `identify_answers`."""
     max_review_tokens: int
 
 
@@ -34,17 +33,13 @@ class Question:
     """One task for one product."""
 
     key: str
-    """Digest of the fields that the prompt uses, task and version, sampling, output and model."""
+    """Digest of all that determines the answer: the fields that the prompt uses, the task, model, engine, sampling."""
     status: str
     """`ask`, `empty` or `quarantined`."""
     fields: Mapping[str, Any]
     """The task's record fields; empty unless it is to be asked."""
     reason: str | None = None
     message: str | None = None
-
-
-class UnaskableError(Exception):
-    """A product lacks what a task needs: reason code and message."""
 
 
 def build_question(
@@ -58,18 +53,40 @@ def build_question(
 
     Args:
         task: One of `enrich.tasks`.
-        product: `name`, `description` (text or None) and `problems` (field -> reason code).
+        product: The columns that tasks read (text or None) and `problems` (column -> reason code).
         reviews: The product's reviews with `text` and `votes`.
         context: What else the answer depends on.
         count_tokens: Text -> number of tokens.
     """
+    form = get_form(task)
     try:
-        fields = _FIELDS[task](product, reviews, context, count_tokens)
+        fields = form.build(_read_values(form, product, reviews, context, count_tokens))
     except UnaskableError as problem:
         reason, message = problem.args
-        key = _key(task, {"reason": reason, **product}, context)
-        return Question(key, QUARANTINED, {}, reason, message)
-    return Question(_key(task, fields or {}, context), ASK if fields else EMPTY, fields or {})
+        seen = {name: product.get(name) for name in (*form.columns, "problems")}
+        return Question(_key(task, {"reason": reason, **seen}, context), QUARANTINED, {}, reason, message)
+    return Question(_key(task, fields, context), ASK if fields else EMPTY, fields)
+
+
+def get_form(task: str) -> ProductForm:
+    """Return how a task is asked about a product.
+
+    Raises:
+        UserError: if it is not, naming the tasks that are.
+    """
+    form = get_task(task).product
+    if form is None:
+        names = ", ".join(name for name in list_tasks() if get_task(name).product)
+        raise UserError(
+            f"`enrich.tasks`: `{task}` does not say what it reads of a product; choose from {names}, or give it a "
+            f"`product=ProductForm(...)` in eshop_ray/tasks/{task}.py"
+        )
+    return form
+
+
+def list_columns(tasks: Sequence[str]) -> tuple[str, ...]:
+    """Return the catalogue's columns that tasks read, and `category`, which the labels are taken from."""
+    return tuple(dict.fromkeys([name for task in tasks for name in get_form(task).columns] + ["category"]))
 
 
 def select_reviews(
@@ -103,53 +120,25 @@ def _beginning(text: str, max_tokens: int, count_tokens: Callable[[str], int]) -
 
 
 def _key(task: str, fields: Mapping[str, Any], context: PromptContext) -> str:
-    described = get_task(task)
-    asked = [context.temperature, context.constrained, described.max_tokens]
-    return fingerprint([task, described.version, OUTPUT_VERSION, asked, context.model_digest, fields])
+    return fingerprint([identify_task(task), OUTPUT_VERSION, context.answers, fields])
 
 
-def _text(product: Mapping[str, Any], name: str) -> str:
-    problem = product["problems"].get(name)
-    if problem:
-        raise UnaskableError(problem, f"`{name}`: {_EXPLAINED[problem]}")
-    return product[name] or ""
-
-
-_EXPLAINED = {"wrong_type": "not text", "too_long": "longer than any model reads", "not_utf8": "half of a character"}
-
-
-def _tagging_fields(product: Mapping[str, Any], *_: Any) -> dict[str, Any]:
-    tokens = _text(product, "name").split()
-    if not tokens:
-        raise UnaskableError("missing_text", "`name` is missing or empty")
-    return {"tokens": tokens}
-
-
-def _category_fields(product: Mapping[str, Any], _reviews: Any, context: PromptContext, *_: Any) -> dict[str, Any]:
-    parts = [" ".join(_text(product, name).split()) for name in ("name", "description")]
-    text = "\n".join(part for part in parts if part)
-    if not text:
-        raise UnaskableError("missing_text", "`name` and `description` are missing or empty")
-    if not context.labels:
-        raise UnaskableError("no_labels", "the catalogue names no category to choose from; set `catalog.labels`")
-    return {"labels": list(context.labels), "text": text}
-
-
-def _summary_fields(
+def _read_values(
+    form: ProductForm,
     product: Mapping[str, Any],
     reviews: Sequence[Mapping[str, Any]],
     context: PromptContext,
     count_tokens: Callable[[str], int],
-) -> dict[str, Any] | None:
-    """Return None where there is nothing to summarise, which is no one's fault."""
-    if not reviews:
-        return None
-    title = " ".join((product["name"] or "").split())[:TITLE_CHARACTERS]
-    return {"title": title, "reviews": select_reviews(reviews, context.max_review_tokens, count_tokens)}
+) -> dict[str, Any]:
+    values: dict[str, Any] = {name: product.get(name) or "" for name in form.columns}
+    for name in form.fields:
+        if name == REVIEWS:
+            values[name] = select_reviews(reviews, context.max_review_tokens, count_tokens) if reviews else []
+        elif name == LABELS:
+            values[name] = context.labels
+        elif problem := product["problems"].get(name):
+            raise UnaskableError(problem, f"`{name}`: {_EXPLAINED[problem]}")
+    return values
 
 
-_FIELDS: Mapping[str, Callable[..., dict[str, Any] | None]] = {
-    "ner_tagging": _tagging_fields,
-    "summarization": _summary_fields,
-    "classification": _category_fields,
-}
+_EXPLAINED = {"wrong_type": "not text", "too_long": "longer than any model reads", "not_utf8": "half of a character"}

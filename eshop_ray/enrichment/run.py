@@ -15,6 +15,7 @@ from eshop_ray.config import Config
 from eshop_ray.data import files
 from eshop_ray.enrichment.columns import ENRICHED_SCHEMA, QUARANTINE_SCHEMA
 from eshop_ray.enrichment.commits import Committer
+from eshop_ray.enrichment.questions import list_columns
 from eshop_ray.enrichment.result_writer import ResultWriter
 from eshop_ray.enrichment.staging import open_staging
 from eshop_ray.enrichment.table import Table, Writer
@@ -55,6 +56,7 @@ class Run:
             raise UserError(
                 "infer.engine=oracle answers with gold targets, and a catalogue has none; use vllm or serve"
             )
+        list_columns(config.enrich.tasks)  # refuses tasks that cannot be asked, before a table is touched
         self.config = config
         self.model = model
         self.replay = replay

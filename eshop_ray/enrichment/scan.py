@@ -1,7 +1,7 @@
 """Catalogue and review files -> rows in buckets by product id; what cannot be read is kept, with its reason."""
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -38,7 +38,8 @@ MAX_MESSAGE_CHARACTERS = 300
 MAX_CATEGORIES = 1_000
 MAX_VOTES = 1e12
 
-_FIELDS = ("name", "description", "category")
+TEXT_ONLY = frozenset({"name", "description", "category"})
+"""Columns in which a number is a mistake; in others it is written out."""
 
 Row = dict[str, Any]
 
@@ -48,15 +49,25 @@ def bucket_of(value: str, num_buckets: int) -> int:
     return int(content_id(value), 16) % num_buckets
 
 
-def scan_catalog(file: Mapping[str, Any], columns: Mapping[str, str], shuffle: Shuffle, num_buckets: int) -> Row:
-    """Read one catalogue file (`path`, `number`) into a shuffle and return what was counted and which categories."""
+def scan_catalog(
+    file: Mapping[str, Any], columns: Mapping[str, str], names: Sequence[str], shuffle: Shuffle, num_buckets: int
+) -> Row:
+    """Read one catalogue file (`path`, `number`) into a shuffle and return what was counted and which categories.
+
+    Args:
+        file: `path` and `number`.
+        columns: Our name of a column -> the file's, where they differ.
+        names: Our names of the columns to read, `category` among them.
+        shuffle: Where products go.
+        num_buckets: Of the shuffle.
+    """
     categories: set[str] = set()
 
     def rows() -> Iterator[Row]:
         with open_bytes(file["path"]) as stream:
             path = file["path"].partition("?")[0]
             for row in catalog.read_rows(stream, path):
-                product = _unreadable(row) if isinstance(row, Malformed) else to_product(path, *row, columns)
+                product = _unreadable(row) if isinstance(row, Malformed) else to_product(path, *row, columns, names)
                 category = None if product["reason"] else product.pop("category")
                 if category and len(categories) <= MAX_CATEGORIES:
                     categories.add(category)
@@ -96,21 +107,22 @@ def scan_reviews(
     return counted
 
 
-def to_product(path: str, line: int, row: Mapping[str, Any], columns: Mapping[str, str]) -> Row:
+def to_product(path: str, line: int, row: Mapping[str, Any], columns: Mapping[str, str], names: Sequence[str]) -> Row:
     """Return a product as a row of `PRODUCT_ROWS`, with its `category` beside it; faulty fields are named in it."""
     product_id = _read_id(row.get(columns.get("id", "id")))
     if product_id is None:
         return _unreadable(Malformed(path, line, f"`{columns.get('id', 'id')}` is missing or no id"), "missing_id")
     values: dict[str, str | None] = {}
     problems: dict[str, str] = {}
-    for name in _FIELDS:
+    for name in names:
         value = row.get(columns.get(name, name))
+        if name not in TEXT_ONLY and isinstance(value, int | float) and not isinstance(value, bool):
+            value = f"{value}"
         problem = _problem(value)
         values[name] = None if problem else value
         if problem:
             problems[name] = problem
-    category = " ".join((values.pop("category") or "").split())
-    problems.pop("category", None)
+    category = " ".join((values["category"] or "").split())
     fields = encode({**values, "problems": problems})
     return _row(path, line, product_id=product_id, fields=fields, category=category)
 

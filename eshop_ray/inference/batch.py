@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset
 from ray.data import Dataset
 
@@ -13,28 +14,20 @@ from eshop_ray.artifacts import fingerprint, stage_dir, write_manifest
 from eshop_ray.config import Config
 from eshop_ray.data.prompts import add_prompts
 from eshop_ray.data.splits import read_split
+from eshop_ray.inference.answer_identity import identify_answers, identify_task
 from eshop_ray.inference.build import build_engine
 from eshop_ray.inference.dispatch.stage import CALLS_PER_BLOCK, user_errors
+from eshop_ray.inference.reading import read_prediction
 from eshop_ray.progress import watch
-from eshop_ray.schema import PREDICTION_SCHEMA, encode
-from eshop_ray.tasks import get_task, list_tasks
-
-NOT_IN_ANSWERS = {
-    *("models", "batch_size", "concurrency", "max_concurrent_batches", "timeout_seconds", "max_retries"),
-    *("cpu_kvcache_gib", "cpu_threads", "compile"),
-}
-"""Settings of `infer` that no prediction depends on."""
-
-BATCHING = {"max_num_seqs", "max_num_batched_tokens"}
-"""And those of its `engine_kwargs`."""
+from eshop_ray.schema import PREDICTION_SCHEMA
+from eshop_ray.tasks import list_tasks
 
 
 def fingerprint_inference(config: Config, records_digest: str, model_digest: str) -> str:
     """Return the digest of all that determines the predictions."""
-    infer = config.infer.model_dump(exclude=NOT_IN_ANSWERS)
-    infer["engine_kwargs"] = {key: value for key, value in infer["engine_kwargs"].items() if key not in BATCHING}
-    versions = {name: get_task(name).version for name in config.data.tasks or list_tasks()}
-    return fingerprint([infer, config.evaluate.split, versions, records_digest, model_digest])
+    answers = identify_answers(config.infer, config.serve, model_digest)
+    tasks = [identify_task(name) for name in config.data.tasks or list_tasks()]
+    return fingerprint([answers, tasks, config.infer.max_rows, config.evaluate.split, records_digest])
 
 
 def infer_split(
@@ -47,7 +40,7 @@ def infer_split(
     split = config.evaluate.split
     records = read_split(config.records_dir, split, config.data.tasks, config.infer.max_rows).materialize()
     num_rows = records.count()
-    engine = build_engine(config.infer, model_dir, num_rows=num_rows)
+    engine = build_engine(config.infer, model_dir, read_prediction, num_rows)
     with (
         user_errors(),
         watch(f"answering {split} with {model_dir.name}", num_rows) as board,
@@ -55,15 +48,15 @@ def infer_split(
     ):
         blocks = records.repartition(target_num_rows_per_block=CALLS_PER_BLOCK * config.infer.batch_size)
         prompts = add_prompts(blocks, config.infer.temperature, config.infer.constrained)
-        add_predictions(engine(prompts), board).write_parquet(str(folder), min_rows_per_file=100_000)
+        count_progress(engine(prompts), board).write_parquet(str(folder), min_rows_per_file=100_000)
         counts = count_outcomes(folder)
         details = {"split": split, "engine": config.infer.engine, "model_dir": str(model_dir), **counts}
         write_manifest(folder, "predictions", inputs, parents, details)
     return counts
 
 
-def add_predictions(answers: Dataset, board: Any) -> Dataset:
-    """Parse the answers.
+def count_progress(answers: Dataset, board: Any) -> Dataset:
+    """Add what was answered to the board.
 
     Args:
         answers: What an engine returns.
@@ -73,27 +66,15 @@ def add_predictions(answers: Dataset, board: Any) -> Dataset:
         Columns of `PREDICTION_SCHEMA`.
     """
 
-    def predict_batch(batch: pa.Table) -> pa.Table:
-        rows = [predict(row) for row in batch.to_pylist()]
-        board.add.remote(
-            rows=len(rows),
-            tokens=sum((row["num_input_tokens"] or 0) + (row["num_generated_tokens"] or 0) for row in rows),
-            errors=sum(row["error"] is not None for row in rows),
-        )
-        return pa.Table.from_pylist(rows, schema=PREDICTION_SCHEMA)
+    def count_batch(batch: pa.Table) -> pa.Table:
+        if not batch.num_rows:  # Ray may leave out an empty block's columns
+            return PREDICTION_SCHEMA.empty_table()
+        tokens = (pc.sum(batch[name]).as_py() or 0 for name in ("num_input_tokens", "num_generated_tokens"))
+        num_errors = batch.num_rows - batch["error"].null_count
+        board.add.remote(rows=batch.num_rows, tokens=sum(tokens), errors=num_errors)
+        return batch.select(PREDICTION_SCHEMA.names).cast(PREDICTION_SCHEMA)
 
-    return answers.map_batches(predict_batch, batch_format="pyarrow", batch_size=None)
-
-
-def predict(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return one row of `PREDICTION_SCHEMA`; an answer that breaks the parser becomes the row's error."""
-    predicted = {**row, "prediction": None}
-    if row["error"] is None:
-        try:
-            predicted["prediction"] = encode(get_task(row["task"]).parse(row["generated_text"]))
-        except Exception as error:  # a parser that breaks on one answer must not end the run
-            predicted["error"] = f"parse: {type(error).__name__}: {error}"
-    return predicted
+    return answers.map_batches(count_batch, batch_format="pyarrow", batch_size=None)
 
 
 def count_outcomes(folder: Path) -> dict[str, int]:

@@ -4,12 +4,13 @@ from pathlib import Path
 
 from eshop_ray.cluster import start_ray
 from eshop_ray.config import Config, InferSection
-from eshop_ray.inference.engine import Engine, RetryRule
+from eshop_ray.inference.engine import Engine
 from eshop_ray.inference.quantization.platform import check_model
+from eshop_ray.inference.reading import Reader
 
 
 def build_engine(
-    config: InferSection, model_dir: Path, retry_rule: RetryRule | None = None, num_rows: int | None = None
+    config: InferSection, model_dir: Path, reader: Reader | None = None, num_rows: int | None = None
 ) -> Engine:
     """Return the configured engine for a model.
 
@@ -18,25 +19,25 @@ def build_engine(
     Args:
         config: Which engine, and how it is asked.
         model_dir: Folder of the model.
-        retry_rule: Decides which answers deserve one more try, in the same batch; tokens of both tries add up. Runs in
-            Ray workers.
+        reader: Reads each answer, and decides which deserve one more try in the same batch; tokens of both tries add
+            up. None: answers are not read.
         num_rows: Rows that it will be asked, if that is known: an engine that works long may take longer to start.
     """
     if config.engine == "oracle":
         from eshop_ray.inference.engines.oracle import build_oracle
 
-        return build_oracle()
+        return build_oracle(reader)
     if config.engine == "simulated":
         from eshop_ray.inference.engines.simulated.build import build_simulated
 
-        return build_simulated(config, retry_rule)
+        return build_simulated(config, reader)
     if config.engine == "serve":
         from eshop_ray.inference.engines.serve import build_serve
 
-        return build_serve(config, model_dir, retry_rule)
+        return build_serve(config, model_dir, reader)
     from eshop_ray.inference.engines.vllm import build_vllm
 
-    return build_vllm(config, model_dir, retry_rule, num_rows)
+    return build_vllm(config, model_dir, reader, num_rows)
 
 
 def start_engine(config: Config, model_dir: Path, digest: str) -> None:

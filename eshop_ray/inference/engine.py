@@ -1,7 +1,6 @@
 """What an engine is: the one signature behind which every model answers."""
 
 from collections.abc import Callable
-from typing import Any
 
 from ray.data import Dataset
 
@@ -10,8 +9,6 @@ Engine = Callable[[Dataset], Dataset]
 
 Takes rows with at least `id, task, messages, sampling_params, error`; any other column passes through untouched.
 Adds `generated_text`, `finish_reason` (`stop` or `length`), `num_input_tokens`, `num_generated_tokens` and
-`num_attempts`, and fills in `error` where it has no answer. Rows that bring an `error`, or no messages, are not asked.
+`num_attempts`, and `prediction` where the engine was built with a reader; fills in `error` where it has no answer.
+Rows that bring an `error`, or no messages, are not asked.
 """
-
-RetryRule = Callable[[dict[str, Any]], dict[str, Any] | None]
-"""Row with its answer -> sampling parameters for one more try, or None where the answer stands."""

@@ -12,9 +12,8 @@ __all__ = ["Task", "get_task", "list_tasks"]
 
 def list_tasks() -> list[str]:
     """Return the names of all tasks, sorted."""
-    return sorted(
-        module.name for module in pkgutil.iter_modules(__path__) if not module.ispkg and module.name != "base"
-    )
+    modules = {module.name for module in pkgutil.iter_modules(__path__) if not module.ispkg}
+    return sorted(modules - {"base", "product"})
 
 
 def get_task(name: str) -> Task:

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from eshop_ray.schema import Message, Record
+from eshop_ray.tasks.product import ProductForm
 
 Output = dict[str, Any]
 """What decoding may produce, in vLLM's words: `{"choice": [...]}`, `{"regex": ...}` or `{"json": ...}`."""
@@ -54,6 +55,11 @@ class Task:
     """Record -> constraint on decoding, or None for free text."""
     examples: tuple[Record, ...]
     """Worked records with targets: documentation, and the rows of the contract test."""
+    product: ProductForm | None = None
+    """How it is asked about a product of a catalogue; None: it is not, and cannot be one of `enrich.tasks`."""
+    column: Literal["text", "entities"] | None = None
+    """Typed column of the enriched table for its predictions: `text` for strings, `entities` for pairs of text and
+    type. The table has every prediction as JSON text besides."""
 
     def build_messages(self, record: Record) -> list[Message]:
         """Return the system and the user message for a record."""

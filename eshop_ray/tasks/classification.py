@@ -1,8 +1,12 @@
 """Classification: one of the given labels for a text."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from eshop_ray.parsing import parse_generation
 from eshop_ray.schema import Record
 from eshop_ray.tasks.base import Output, Task
+from eshop_ray.tasks.product import LABELS, ProductForm, UnaskableError
 
 
 def format_input(record: Record) -> str:
@@ -13,6 +17,17 @@ def format_input(record: Record) -> str:
 def build_output(record: Record) -> Output:
     """Allow the labels and nothing else."""
     return {"choice": list(record["labels"])}
+
+
+def join_texts(product: Mapping[str, Any]) -> dict[str, Any]:
+    """Return name and description as one text, and the labels."""
+    parts = (" ".join(product[name].split()) for name in ("name", "description"))
+    text = "\n".join(part for part in parts if part)
+    if not text:
+        raise UnaskableError("missing_text", "`name` and `description` are missing or empty")
+    if not product[LABELS]:
+        raise UnaskableError("no_labels", "the catalogue names no category to choose from; set `catalog.labels`")
+    return {"labels": list(product[LABELS]), "text": text}
 
 
 TASK = Task(
@@ -26,6 +41,8 @@ TASK = Task(
     metric="accuracy",
     max_tokens=32,
     output=build_output,
+    product=ProductForm(("name", "description", LABELS), build=join_texts),
+    column="text",
     examples=(
         {"text": "Steel bottle, keeps tea hot for 12 hours.", "labels": ["Garden", "Kitchen"], "target": "Kitchen"},
         {"text": "bottle / thermos", "labels": ["Exact", "Substitute"], "target": "Substitute"},

@@ -21,6 +21,7 @@ TASK = Task(
     metric="sent-transformer",
     max_tokens=128,
     output=free_text,
+    column="text",
     examples=(
         {"prompt": "Explain the product type: canopy tent", "target": "A tent with a roof and open sides."},
         {

@@ -6,11 +6,13 @@ answer always aligns, and the model decides just two things: where a span ends, 
 """
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from eshop_ray.parsing import parse_spans
 from eshop_ray.schema import Record
 from eshop_ray.tasks.base import Output, Task
+from eshop_ray.tasks.product import ProductForm, UnaskableError
 
 TYPES = (
     "UoM",
@@ -58,6 +60,14 @@ def build_output(record: Record) -> Output:
     return {"regex": between.join(words) + end}
 
 
+def split_name(product: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the words of a product's name."""
+    tokens = product["name"].split()
+    if not tokens:
+        raise UnaskableError("missing_text", "`name` is missing or empty")
+    return {"tokens": tokens}
+
+
 def _example(query: str, tags: str) -> dict[str, Any]:
     return {"tokens": query.split(), "target": {"tokens": query.split(), "tags": tags.split()}}
 
@@ -73,6 +83,8 @@ TASK = Task(
     metric="entity f1",
     max_tokens=256,
     output=build_output,
+    product=ProductForm(("name",), build=split_name),
+    column="entities",
     examples=(
         _example("red wool scarf for women", "B-color B-material B-core_product_type O B-department"),
         _example("12 x 10 ft (canopy) tent", "B-UoM I-UoM I-UoM I-UoM B-modifier B-core_product_type"),

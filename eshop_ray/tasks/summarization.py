@@ -1,8 +1,15 @@
 """Summarization: what a product's reviewers agree on, in a few sentences."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from eshop_ray.parsing import parse_generation
 from eshop_ray.schema import Record
 from eshop_ray.tasks.base import Task, first_reference, free_text
+from eshop_ray.tasks.product import REVIEWS, ProductForm
+
+TITLE_CHARACTERS = 200
+"""What the prompt shows of a product's name."""
 
 
 def format_input(record: Record) -> str:
@@ -10,6 +17,13 @@ def format_input(record: Record) -> str:
     title = record.get("title")
     head = [f"Product: {title}"] if title else []
     return "\n".join([*head, "Reviews:", *(f"- {' '.join(review.split())}" for review in record["reviews"])])
+
+
+def choose_reviews(product: Mapping[str, Any]) -> dict[str, Any]:
+    """Return title and reviews; nothing where there are no reviews, which is no one's fault."""
+    if not product[REVIEWS]:
+        return {}
+    return {"title": " ".join(product["name"].split())[:TITLE_CHARACTERS], "reviews": product[REVIEWS]}
 
 
 TASK = Task(
@@ -23,6 +37,8 @@ TASK = Task(
     metric="rougel",
     max_tokens=128,
     output=free_text,
+    product=ProductForm((REVIEWS,), optional=("name",), build=choose_reviews),
+    column="text",
     examples=(
         {
             "title": "Nordvik bottle",

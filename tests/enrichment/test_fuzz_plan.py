@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, Phase, event, example, given, settings
 from hypothesis import strategies as st
 
 from eshop_ray.enrichment.plan import PREVIOUS_ROWS, QUARANTINE_ROWS
-from eshop_ray.enrichment.questions import ASK, DELETED, EMPTY, ENRICHED, QUARANTINED, PromptContext
+from eshop_ray.enrichment.questions import ASK, DELETED, EMPTY, ENRICHED, QUARANTINED, PromptContext, list_columns
 from eshop_ray.enrichment.scan import bucket_of, scan_catalog, scan_reviews
 from eshop_ray.enrichment.shards import load_shard
 from eshop_ray.enrichment.staging import Staging, plan_actions, resolve_asked
@@ -38,7 +38,7 @@ class Shop:
         work = Staging(str(self.folder / f"night-{self.num_nights}"), NUM_BUCKETS)
         read = self._scan(work, catalog, reviews)
         self._sort(work)
-        context = PromptContext(TASKS, ("Garden", "Kitchen"), 0.0, True, "model", 64)
+        context = PromptContext(TASKS, ("Garden", "Kitchen"), "answers", 64)
         outcomes, num_duplicates = Counter(), 0
         for bucket in BUCKETS:
             counts = plan_actions(bucket, work, context, None, replay)["counts"]
@@ -59,7 +59,7 @@ class Shop:
         products = work.shuffle("products")
         for number, (ending, data) in enumerate(catalog):
             file = self._write(f"products-{number}.{ending}", number, data)
-            counted = scan_catalog(file, {}, products, NUM_BUCKETS)
+            counted = scan_catalog(file, {}, list_columns(TASKS), products, NUM_BUCKETS)
             read.update({name: counted[name] for name in ("num_rows", "num_unreadable")})
         for number, data in enumerate(reviews):
             file = self._write(f"reviews-{number}.jsonl", number, data)
@@ -89,11 +89,11 @@ class Shop:
 
     def _settle(self, work):
         """Give every question its answer, as an engine does that never fails, and write the tables anew."""
-        units = resolve_asked(list(BUCKETS), work, 4)["units"]
+        shards = resolve_asked(list(BUCKETS), work, 4)["shards"]
         answered = [
             {**target, "task": row["task"], "key": row["id"], "status": ASK}
-            for unit in units
-            for row in load_shard(unit, 0.0, True).to_pylist()
+            for shard in shards
+            for row in load_shard(shard, 0.0, True).to_pylist()
             for target in row["targets"]
         ]
         every_file = [-1, *range(len(self.enriched))]

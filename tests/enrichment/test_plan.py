@@ -8,7 +8,7 @@ from eshop_ray.enrichment.plan import Bucket, group_equal_questions, plan_bucket
 from eshop_ray.enrichment.questions import PromptContext, build_question
 from eshop_ray.schema import decode, encode
 
-TERMS = PromptContext(("classification", "summarization"), ("A", "B"), 0.0, True, "model", 100)
+TERMS = PromptContext(("classification", "summarization"), ("A", "B"), "answers", 100)
 
 
 def words(text):
@@ -84,10 +84,8 @@ def test_changed_text_supersedes_the_row_where_it_stands():
 @pytest.mark.parametrize(
     "context",
     [
-        PromptContext(TERMS.tasks, TERMS.labels, 0.0, True, "another model", 100),
-        PromptContext(TERMS.tasks, ("A", "B", "C"), 0.0, True, "model", 100),
-        PromptContext(TERMS.tasks, TERMS.labels, 0.5, True, "model", 100),
-        PromptContext(TERMS.tasks, TERMS.labels, 0.0, False, "model", 100),
+        PromptContext(TERMS.tasks, TERMS.labels, "another model, engine or sampling", 100),
+        PromptContext(TERMS.tasks, ("A", "B", "C"), "answers", 100),
     ],
 )
 def test_whatever_determines_the_answer_asks_again(context):
@@ -96,7 +94,7 @@ def test_whatever_determines_the_answer_asks_again(context):
 
 
 def test_other_labels_leave_other_tasks_alone():
-    more = PromptContext(TERMS.tasks, ("A", "B", "C"), 0.0, True, "model", 100)
+    more = PromptContext(TERMS.tasks, ("A", "B", "C"), "answers", 100)
     key = key_of(product_row(), "summarization")
     rows, counts = plan([product_row()], [previous_row(key, "empty", task="summarization")], context=more)
     assert counts["summarization/unchanged"] == 1

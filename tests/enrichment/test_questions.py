@@ -2,9 +2,10 @@
 
 import pytest
 
-from eshop_ray.enrichment.questions import PromptContext, build_question, select_reviews
+from eshop_ray.enrichment.questions import PromptContext, build_question, list_columns, select_reviews
+from eshop_ray.errors import UserError
 
-TERMS = PromptContext(("ner_tagging",), ("A",), 0.0, True, "model", 12)
+TERMS = PromptContext(("ner_tagging",), ("A",), "answers", 12)
 
 
 def words(text):
@@ -66,5 +67,15 @@ def test_review_longer_than_the_budget_is_cut_at_a_word():
 
 
 def test_no_label_to_choose_from_is_said():
-    context = PromptContext(("classification",), (), 0.0, True, "m", 10)
+    context = PromptContext(("classification",), (), "answers", 10)
     assert ask("classification", context=context, name="x").reason == "no_labels"
+
+
+def test_columns_are_those_that_the_tasks_read():
+    assert list_columns(["summarization"]) == ("name", "category")
+    assert list_columns(["ner_tagging", "classification"]) == ("name", "description", "category")
+
+
+def test_task_that_reads_nothing_of_a_product_is_refused_with_those_that_do():
+    with pytest.raises(UserError, match=r"`ranking` does not say .* choose from classification, ner_tagging, summ"):
+        list_columns(["ranking"])

@@ -7,6 +7,8 @@ import pytest
 from eshop_ray.enrichment.scan import bucket_of, scan_catalog, scan_reviews, to_product, to_review
 from eshop_ray.enrichment.shuffle import Shuffle
 
+COLUMNS = ("name", "description", "category")
+
 
 @pytest.mark.parametrize(
     ("row", "reason"),
@@ -20,7 +22,7 @@ from eshop_ray.enrichment.shuffle import Shuffle
     ],
 )
 def test_row_without_an_id_cannot_be_read(row, reason):
-    assert to_product("f", 3, row, {})["reason"] == reason
+    assert to_product("f", 3, row, {}, COLUMNS)["reason"] == reason
 
 
 @pytest.mark.parametrize(
@@ -28,12 +30,19 @@ def test_row_without_an_id_cannot_be_read(row, reason):
     [(5, "wrong_type"), (["a"], "wrong_type"), ("x" * 100_001, "too_long"), ("\udfff", "not_utf8")],
 )
 def test_faulty_field_is_named_and_not_carried(value, problem):
-    fields = json.loads(to_product("f", 1, {"id": 7, "name": value, "description": "d"}, {})["fields"])
-    assert fields == {"name": None, "description": "d", "problems": {"name": problem}}
+    fields = json.loads(to_product("f", 1, {"id": 7, "name": value, "description": "d"}, {}, COLUMNS)["fields"])
+    assert fields == {"name": None, "description": "d", "category": None, "problems": {"name": problem}}
+
+
+def test_column_of_a_task_of_ones_own_is_carried_numbers_as_text():
+    row = to_product("f", 1, {"id": "1", "price": 9.5, "brand": "Nordvik"}, {}, ("brand", "price", "category"))
+    fields = {"brand": "Nordvik", "price": "9.5", "category": None, "problems": {}}
+    assert json.loads(row["fields"]) == fields
 
 
 def test_columns_may_have_other_names():
-    row = to_product("f", 1, {"sku": "1", "title": "t", "category": " A  b "}, {"id": "sku", "name": "title"})
+    values = {"sku": "1", "title": "t", "category": " A  b "}
+    row = to_product("f", 1, values, {"id": "sku", "name": "title"}, COLUMNS)
     assert (row["product_id"], json.loads(row["fields"])["name"], row["category"]) == ("1", "t", "A b")
 
 
@@ -71,7 +80,7 @@ def test_every_line_of_the_files_ends_in_a_bucket(tmp_path):
     catalog.write_text("\n".join(map(json.dumps, products)) + "\nnot json\n")
     reviews.write_text('{"parent_asin": "p1", "text": "x"}\n{}\n\xff'.replace("\xff", "\\"))
     spills = [Shuffle(str(tmp_path / name)) for name in ("products", "reviews")]
-    counts = scan_catalog({"path": str(catalog), "number": 0}, {}, spills[0], 4)
+    counts = scan_catalog({"path": str(catalog), "number": 0}, {}, COLUMNS, spills[0], 4)
     assert counts == {"num_rows": 50, "num_unreadable": 1, "categories": ["C0", "C1"]}
     assert scan_reviews({"path": str(reviews), "number": 0}, {}, spills[1], spills[0], 4) == {
         "num_rows": 1,

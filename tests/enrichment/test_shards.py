@@ -2,9 +2,10 @@
 
 import pyarrow as pa
 
-from eshop_ray.enrichment.outcome import judge, retry_rule, typed_prediction
+from eshop_ray.enrichment.outcome import read_strictly, split_error, type_prediction
 from eshop_ray.enrichment.shards import TARGETS, group_shards, load_shard, write_shards
 from eshop_ray.enrichment.shuffle import Shuffle
+from eshop_ray.inference.reading import Reading
 from eshop_ray.schema import decode, encode
 
 TARGET = {TARGETS.value_type.field(index).name: None for index in range(TARGETS.value_type.num_fields)}
@@ -21,7 +22,7 @@ def work(task, key, product_id="p", fields=None):
     }
 
 
-def test_units_hold_one_task_and_few_rows():
+def test_shards_hold_one_task_and_few_rows():
     groups = [[work("a", str(number))] for number in range(5)] + [[work("b", "x"), work("b", "x", "q")]]
     shards = list(group_shards(groups, 2))
     assert [[row["key"] for row in shard] for shard in shards] == [["0", "1"], ["2", "3"], ["4"], ["x"]]
@@ -34,7 +35,7 @@ def test_question_that_very_many_products_share_is_asked_again_for_each_ten_thou
     assert [len(row["targets"]) for shard in shards for row in shard] == [10_000, 10_000, 1]
 
 
-def test_loaded_unit_is_what_engines_take(tmp_path):
+def test_loaded_shard_is_what_engines_take(tmp_path):
     groups = [
         [work("classification", "k1", fields={"text": "x", "labels": ["A", "B"]})],
         [work("classification", "k2")],
@@ -54,24 +55,23 @@ def answer(text, reason="stop", task="classification", **values):
 
 
 def test_second_try_gives_room_or_holds_to_the_form():
-    assert retry_rule(answer("A")) is None
-    assert retry_rule(answer("A", "length"))["max_tokens"] == 64
-    assert retry_rule(answer(""))["min_tokens"] == 8
-    assert retry_rule(answer(None, error="engine: x")) is None
+    assert read_strictly(answer("A")) == Reading('"A"')
+    assert read_strictly(answer("A", "length")).retry_params["max_tokens"] == 64
+    assert read_strictly(answer("")).retry_params["min_tokens"] == 8
 
 
 def test_answers_that_must_not_stand_say_why():
-    assert judge(answer("A")) == ("A", None, None)
-    assert judge(answer("A", "length"))[1] == "truncated"
-    assert judge(answer(""))[1] == "unparseable"
-    assert judge(answer(None, error="too_long: 9 tokens"))[1:] == ("too_long", "9 tokens")
-    assert judge(answer(None, error="something else"))[1] == "engine"
+    assert read_strictly(answer("A", "length")).error.startswith("truncated: cut off after 9 tokens")
+    assert read_strictly(answer("")).error.startswith("unparseable: ")
+    assert split_error("too_long: 9 tokens") == ("too_long", "9 tokens")
+    assert split_error("something else") == ("engine", "something else")
 
 
-def test_prediction_is_typed():
-    assert typed_prediction("A") == {"prediction": '"A"', "text": "A"}
-    spans = typed_prediction([["red", "color"], ["a", "O"]])
+def test_prediction_is_typed_as_its_task_says():
+    assert type_prediction("classification", '"A"') == {"prediction": '"A"', "text": "A"}
+    spans = type_prediction("ner_tagging", '[["red", "color"], ["a", "O"]]')
     assert spans["entities"] == [{"text": "red", "type": "color"}]
+    assert type_prediction("ranking", "[1, 2]") == {"prediction": "[1, 2]"}
 
 
 def test_spilled_rows_come_back_by_bucket_and_a_part_written_twice_counts_once(tmp_path):

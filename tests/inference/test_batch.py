@@ -7,8 +7,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from eshop_ray.config import Config, DataSection, InferSection, SourceSection
-from eshop_ray.inference.batch import fingerprint_inference, predict
+from eshop_ray.inference.batch import fingerprint_inference
 from eshop_ray.inference.engines.oracle import answer_block
+from eshop_ray.inference.reading import read_prediction
 from eshop_ray.schema import PREDICTION_SCHEMA, PROMPT_SCHEMA
 from eshop_ray.tasks import list_tasks
 from jobs import batch_infer, evaluate, make_sample_shop, prepare_data
@@ -84,9 +85,8 @@ def test_oracle_leaves_failed_rows_alone():
 
 
 def test_parser_failure_becomes_the_rows_error():
-    row = predict(prompt(task="no_such_task", generated_text="x"))
-    assert row["error"].startswith("parse: UserError")
-    assert row["prediction"] is None
+    reading = read_prediction({"task": "no_such_task", "generated_text": "x"})
+    assert (reading.prediction, reading.error) == (None, "parse: UserError")
 
 
 def test_settings_that_only_change_the_speed_keep_predictions():

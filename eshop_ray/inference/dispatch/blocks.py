@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from eshop_ray.inference.reading import Reading
 from eshop_ray.inference.requests import Answer, Failure, Outcome, Prompt, Request
 from eshop_ray.schema import Message, decode
 
@@ -18,19 +19,24 @@ ANSWER_FIELDS = (
     pa.field("num_input_tokens", pa.int64()),
     pa.field("num_generated_tokens", pa.int64()),
     pa.field("num_attempts", pa.int64()),
+    pa.field("prediction", pa.string()),
     pa.field("error", pa.string()),
 )
-"""What an engine adds, and the `error` that it fills in."""
+"""What an engine adds, and the `error` that it fills in. `prediction` is null where answers are not read."""
 
 
 @dataclass(slots=True)
 class Row:
     """One row of a block on its way through the engine."""
 
+    position: int
+    """In its block."""
     request: Request | None
     """None: nothing to ask."""
     outcome: Outcome | None = None
     """None: nothing was asked, and whatever `error` the row brought stays."""
+    reading: Reading | None = None
+    """Of the latest answer; None while it has not been read."""
     num_attempts: int = 0
     num_input_tokens: int = 0
     num_generated_tokens: int = 0
@@ -38,6 +44,7 @@ class Row:
     def add(self, outcome: Outcome) -> None:
         """Put down how a try ended; tokens of all tries add up."""
         self.outcome = outcome
+        self.reading = None
         self.num_attempts += 1
         if isinstance(outcome, Answer):
             self.num_input_tokens += outcome.num_input_tokens
@@ -47,7 +54,7 @@ class Row:
 def read_rows(block: pa.Table, write_prompt: WritePrompt) -> list[Row]:
     """Return the block's rows with what to ask; a row that failed before, or has no messages, asks nothing."""
     columns = [block[name].to_pylist() for name in ("messages", "sampling_params", "error")]
-    return [_read_row(write_prompt, *values) for values in zip(*columns, strict=True)]
+    return [_read_row(write_prompt, place, *values) for place, values in enumerate(zip(*columns, strict=True))]
 
 
 def add_answers(block: pa.Table, rows: Sequence[Row]) -> pa.Table:
@@ -60,18 +67,18 @@ def add_answers(block: pa.Table, rows: Sequence[Row]) -> pa.Table:
     return block
 
 
-def _read_row(write_prompt: WritePrompt, messages: Any, params: str | None, error: str | None) -> Row:
+def _read_row(write_prompt: WritePrompt, position: int, messages: Any, params: str | None, error: str | None) -> Row:
     if error is not None or messages is None:
-        return Row(None)
+        return Row(position, None)
     try:
         decoded = decode(params)
         _check_params(decoded)
     except (ValueError, TypeError, KeyError) as trouble:
-        return Row(None, Failure("prompt", f"sampling_params: {type(trouble).__name__}"))
+        return Row(position, None, Failure("prompt", f"sampling_params: {type(trouble).__name__}"))
     try:
-        return Row(Request(write_prompt(messages), decoded))
+        return Row(position, Request(write_prompt(messages), decoded))
     except Exception as trouble:  # whatever one row holds, the other rows go on
-        return Row(None, Failure("tokenize", type(trouble).__name__))
+        return Row(position, None, Failure("tokenize", type(trouble).__name__))
 
 
 def _check_params(params: Any) -> None:
@@ -79,15 +86,18 @@ def _check_params(params: Any) -> None:
         raise ValueError("max_tokens")
 
 
-def _to_columns(row: Row, error: str | None) -> tuple[str | None, str | None, int, int, int, str | None]:
+def _to_columns(row: Row, error: str | None) -> tuple[str | int | None, ...]:
+    """Return the values of `ANSWER_FIELDS`."""
     answer = row.outcome if isinstance(row.outcome, Answer) else None
+    failure = row.outcome.error if isinstance(row.outcome, Failure) else error
     return (
         _clean(answer.text) if answer else None,
         answer.finish_reason if answer else None,
         row.num_input_tokens,
         row.num_generated_tokens,
         row.num_attempts,
-        row.outcome.error if isinstance(row.outcome, Failure) else error,
+        row.reading.prediction if row.reading else None,
+        row.reading.error if row.reading else failure,
     )
 
 

@@ -18,8 +18,8 @@ from eshop_ray.inference.dispatch.dedup import Deduplicator
 from eshop_ray.inference.dispatch.dispatcher import Dispatcher
 from eshop_ray.inference.dispatch.lifecycle import SupervisedEngine
 from eshop_ray.inference.dispatch.supervisor import Limits
-from eshop_ray.inference.engine import RetryRule
-from eshop_ray.inference.requests import Answer, Failure, Request
+from eshop_ray.inference.reading import Reader, Reading
+from eshop_ray.inference.requests import Answer, Request
 
 Value = TypeVar("Value")
 
@@ -43,12 +43,12 @@ class AnswerStage:
         num_engines: int,
         limits: Limits,
         write_prompt: WritePrompt,
-        retry_rule: RetryRule | None,
+        reader: Reader | None,
     ) -> None:
         engines = [build_supervised() for _ in range(num_engines)]
         self._deduplicator = Deduplicator(Dispatcher(engines, limits).answer)
         self._write_prompt = write_prompt
-        self._retry_rule = retry_rule
+        self._reader = reader
         # One thread, for all blocks: a tokenizer used by two at once fails rows.
         self._thread = ThreadPoolExecutor(max_workers=1)
 
@@ -58,8 +58,10 @@ class AnswerStage:
             return block
         rows = await self._compute(read_rows, block, self._write_prompt)
         await self._answer(rows)
-        if self._retry_rule:
-            await self._answer(await self._compute(choose_again, block, rows, self._retry_rule))
+        if self._reader:
+            again = await self._compute(read_answers, block, rows, self._reader)
+            await self._answer(again)
+            await self._compute(read_answers, block, again, self._reader)
         return await self._compute(add_answers, block, rows)
 
     async def _compute(self, function: Callable[..., Value], *arguments: Any) -> Value:
@@ -73,22 +75,26 @@ class AnswerStage:
             row.add(outcome)
 
 
-def choose_again(block: pa.Table, rows: Sequence[Row], retry_rule: RetryRule) -> list[Row]:
-    """Return the answered rows that deserve one more try, with the sampling parameters for it."""
-    answered = [index for index, row in enumerate(rows) if isinstance(row.outcome, Answer)]
-    chosen = []
-    with_answers = add_answers(block, rows).take(pa.array(answered, pa.int64())).to_pylist()
-    for index, values in zip(answered, with_answers, strict=True):
-        row = rows[index]
-        try:
-            params = retry_rule(values)
-        except Exception as trouble:  # whatever an answer does to its parser, the other rows go on
-            row.outcome = Failure("parse", type(trouble).__name__)
-            continue
-        if params is not None and row.request:
-            row.request = Request(row.request.prompt, params)
-            chosen.append(row)
-    return chosen
+def read_answers(block: pa.Table, rows: Sequence[Row], reader: Reader) -> list[Row]:
+    """Read each row's latest answer, and return the rows that deserve one more try, with their new request."""
+    answered = [row for row in rows if isinstance(row.outcome, Answer)]
+    if not answered:
+        return []
+    again = []
+    places = pa.array([row.position for row in answered], pa.int64())
+    for row, values in zip(answered, add_answers(block.take(places), answered).to_pylist(), strict=True):
+        row.reading = _read(reader, values)
+        if row.reading.retry_params is not None and row.request:
+            row.request = Request(row.request.prompt, row.reading.retry_params)
+            again.append(row)
+    return again
+
+
+def _read(reader: Reader, values: dict[str, Any]) -> Reading:
+    try:
+        return reader(values)
+    except Exception as trouble:  # whatever an answer does to its reader, the other rows go on
+        return Reading(None, f"parse: {type(trouble).__name__}")
 
 
 def run_stage(
@@ -97,7 +103,7 @@ def run_stage(
     limits: Limits,
     concurrency: int,
     write_prompt: WritePrompt,
-    retry_rule: RetryRule | None,
+    reader: Reader | None,
 ) -> Dataset:
     """Answer prompts with `concurrency` engines, in groups of equal size.
 
@@ -109,7 +115,7 @@ def run_stage(
     num_blocks = num_engines * count_blocks(limits)
     return prompts.map_batches(
         AnswerStage,
-        fn_constructor_args=(build_supervised, num_engines, limits, write_prompt, retry_rule),
+        fn_constructor_args=(build_supervised, num_engines, limits, write_prompt, reader),
         batch_size=None,
         batch_format="pyarrow",
         num_cpus=0,

@@ -13,8 +13,9 @@ from eshop_ray.errors import UserError
 from eshop_ray.inference.dispatch.lifecycle import EngineDiedError
 from eshop_ray.inference.dispatch.stage import run_stage
 from eshop_ray.inference.dispatch.supervisor import Limits
-from eshop_ray.inference.engine import Engine, RetryRule
+from eshop_ray.inference.engine import Engine
 from eshop_ray.inference.engines.vllm import write_ids
+from eshop_ray.inference.reading import Reader
 from eshop_ray.inference.requests import Answer, Busy, Failure, Reply, Request, find_too_long
 
 DEPLOYMENT_PREFIX = "LLMServer:"
@@ -103,7 +104,7 @@ class ServeEngine:
             return judge_error(error)
 
 
-def build_serve(config: InferSection, model_dir: Path, retry_rule: RetryRule | None = None) -> Engine:
+def build_serve(config: InferSection, model_dir: Path, reader: Reader | None = None) -> Engine:
     """Return an engine that asks the deployment; it has to be there, the job sees to that.
 
     One supervisor asks for all replicas: a row is alone in the deployment only if nobody else asks.
@@ -116,7 +117,7 @@ def build_serve(config: InferSection, model_dir: Path, retry_rule: RetryRule | N
     limits = Limits.of(config, CALLS_PER_REPLICA * config.concurrency)
     build = functools.partial(ServeEngine, model_dir)
     write_prompt = functools.partial(write_ids, model_dir)
-    return lambda prompts: run_stage(prompts, build, limits, 1, write_prompt, retry_rule)
+    return lambda prompts: run_stage(prompts, build, limits, 1, write_prompt, reader)
 
 
 def raise_or_return(reply: Reply | BaseException) -> Reply:

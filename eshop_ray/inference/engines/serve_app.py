@@ -11,6 +11,7 @@ from typing import Any
 from eshop_ray.cluster import cpu_engine_environment
 from eshop_ray.config import ServeSection
 from eshop_ray.errors import UserError
+from eshop_ray.inference.engines.vllm_arguments import build_arguments
 
 logger = logging.getLogger(__name__)
 
@@ -58,22 +59,16 @@ def keep_log_format() -> Iterator[None]:
 def build_llm_config(config: ServeSection, model_dir: Path, digest: str) -> dict[str, Any]:
     """Return the arguments of `ray.serve.llm.LLMConfig`.
 
-    Constraints are held to by the same backend as in bulk inference: answers are the same either way.
+    The engine gets the arguments that bulk inference gives its own: answers are the same either way.
     """
-    engine_kwargs: dict[str, Any] = {
-        "max_model_len": 2048,
-        "enable_prefix_caching": True,
-        "structured_outputs_config": {"backend": "guidance"},
-    }
     environment = {DIGEST_VARIABLE: digest}
     if not config.use_gpu:
-        engine_kwargs.update(enforce_eager=True, dtype="bfloat16", max_num_seqs=64)
         environment.update(cpu_engine_environment(config.cpu_kvcache_gib))
     return {
         "model_loading_config": {"model_id": config.model_id, "model_source": str(model_dir)},
         "accelerator_config": None if config.use_gpu else {"kind": "cpu"},
         "deployment_config": config.deployment_config,
-        "engine_kwargs": {**engine_kwargs, **config.engine_kwargs},
+        "engine_kwargs": build_arguments(config.engine_kwargs, config.use_gpu),
         "runtime_env": {"env_vars": environment},
         "log_engine_metrics": False,
     }

@@ -10,9 +10,11 @@ from eshop_ray.config import InferSection
 from eshop_ray.data.tokenization import tokenize_prompt
 from eshop_ray.inference.dispatch.stage import run_stage
 from eshop_ray.inference.dispatch.supervisor import Limits, count_filling_calls
-from eshop_ray.inference.engine import Engine, RetryRule
+from eshop_ray.inference.engine import Engine
 from eshop_ray.inference.engines.actor import EngineActor
 from eshop_ray.inference.engines.vllm_actor import VllmActor
+from eshop_ray.inference.engines.vllm_arguments import build_arguments
+from eshop_ray.inference.reading import Reader
 from eshop_ray.models import load_tokenizer
 from eshop_ray.schema import Message
 
@@ -25,7 +27,7 @@ COMPILE_FROM_ROWS = 4000
 
 
 def build_vllm(
-    config: InferSection, model_dir: Path, retry_rule: RetryRule | None = None, num_rows: int | None = None
+    config: InferSection, model_dir: Path, reader: Reader | None = None, num_rows: int | None = None
 ) -> Engine:
     """Return an engine that runs the model in `config.concurrency` vLLM actors.
 
@@ -34,7 +36,7 @@ def build_vllm(
     start_actor = functools.partial(build_actor, config, model_dir, num_rows)
     limits = Limits.of(config, count_calls(config))
     write_prompt = functools.partial(write_ids, model_dir)
-    return lambda prompts: run_stage(prompts, start_actor, limits, config.concurrency, write_prompt, retry_rule)
+    return lambda prompts: run_stage(prompts, start_actor, limits, config.concurrency, write_prompt, reader)
 
 
 def build_actor(config: InferSection, model_dir: Path, num_rows: int | None = None) -> EngineActor:
@@ -49,27 +51,13 @@ def write_ids(model_dir: Path, messages: Sequence[Message]) -> list[int]:
 
 
 def engine_kwargs(config: InferSection, num_rows: int | None = None) -> dict[str, Any]:
-    """Return vLLM's arguments: ours where the user states none.
-
-    Grammars differ from row to row (a query's own words), and `guidance` builds its masks as it decodes, where the
-    default backend compiles each grammar before the first token. On a CPU vLLM caches prefixes in blocks of 128
-    tokens, more than most instructions have; 32 are the fewest that its attention takes.
+    """Return vLLM's arguments for an engine of the pipeline.
 
     Args:
         config: Which engine.
         num_rows: Rows that it will answer; None if nobody knows.
     """
-    defaults: dict[str, Any] = {
-        "max_model_len": 2048,
-        "enable_prefix_caching": True,
-        "structured_outputs_config": {"backend": "guidance"},
-    }
-    if not config.use_gpu:
-        eager = choose_eager(config, num_rows)
-        defaults.update(dtype="bfloat16", block_size=32, max_num_seqs=128, enforce_eager=eager)
-        # Matrix products are fastest by 512 rows, in int8 above all; uncompiled, a step's own cost is more than that.
-        defaults["max_num_batched_tokens"] = 4096 if eager else 512
-    return {**defaults, **config.engine_kwargs}
+    return build_arguments(config.engine_kwargs, config.use_gpu, choose_eager(config, num_rows))
 
 
 def choose_eager(config: InferSection, num_rows: int | None) -> bool | None:

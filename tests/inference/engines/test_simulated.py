@@ -15,6 +15,7 @@ from eshop_ray.errors import UserError
 from eshop_ray.inference.build import build_engine
 from eshop_ray.inference.dispatch.blocks import ANSWER_FIELDS
 from eshop_ray.inference.engines.simulated.answers import make_answer
+from eshop_ray.inference.reading import Reading
 from eshop_ray.inference.requests import Answer, Failure
 from eshop_ray.schema import MESSAGES, encode
 from eshop_ray.tasks import get_task, list_tasks
@@ -50,12 +51,12 @@ def cut(rows, rows_per_block):
     return [pa.Table.from_pylist(part, schema=SCHEMA) for part in parts]
 
 
-def answer(tables, on_block=None, retry_rule=None, **config):
+def answer(tables, on_block=None, reader=None, **config):
     """The answered blocks in the order of their ids; `on_block` is called after each."""
     import ray.data
 
     config = {"batch_size": 16, "max_retries": 2, **config}
-    engine = build_engine(InferSection(engine="simulated", **config), Path("none"), retry_rule)
+    engine = build_engine(InferSection(engine="simulated", **config), Path("none"), reader)
     blocks = []
     for block in engine(ray.data.from_arrow(tables)).iter_batches(batch_size=None, batch_format="pyarrow"):
         blocks.append(block)
@@ -144,17 +145,20 @@ def test_cut_answer_is_asked_for_once_more(ray_session):  # noqa: ARG001
     def with_room(values):
         if values["id"] == "2":
             raise KeyError("secret")
-        return {"max_tokens": 100} if values["finish_reason"] == "length" else None
+        is_cut = values["finish_reason"] == "length"
+        return Reading(json.dumps(values["generated_text"]), retry_params={"max_tokens": 100} if is_cut else None)
 
     rows = [row(0), row(1, "LONG"), row(2), row(3, "ENDLESS LONG"), row(4, error="prompt: x")]
     options = {"truncate_on": "LONG", "truncate_tokens": 40}
-    (block,) = answer(cut(rows, 5), retry_rule=with_room, engine_kwargs=options)
+    (block,) = answer(cut(rows, 5), reader=with_room, engine_kwargs=options)
     answered = block.to_pylist()
     assert [one["num_attempts"] for one in answered] == [1, 2, 1, 2, 0]
     assert (answered[1]["finish_reason"], answered[1]["num_generated_tokens"]) == ("stop", 32 + 40)
     assert answered[1]["num_input_tokens"] == 2 * 3
     assert len(answered[1]["generated_text"].split()) == 40
     assert answered[2]["error"] == "parse: KeyError"
+    assert json.loads(answered[1]["prediction"]) == answered[1]["generated_text"]
+    assert answered[2]["prediction"] is None
     assert json.loads(answered[1]["sampling_params"])["max_tokens"] == 32
 
 

@@ -9,16 +9,17 @@ from eshop_ray.config import InferSection
 from eshop_ray.errors import UserError
 from eshop_ray.inference.dispatch.stage import run_stage
 from eshop_ray.inference.dispatch.supervisor import Limits, count_filling_calls
-from eshop_ray.inference.engine import Engine, RetryRule
+from eshop_ray.inference.engine import Engine
 from eshop_ray.inference.engines.actor import EngineActor
 from eshop_ray.inference.engines.simulated.engine import SimulatedEngine, SimulatedOptions
+from eshop_ray.inference.reading import Reader
 from eshop_ray.schema import Message
 
 NUM_CALLS = 4
 """Calls in hand of an engine without a GPU's timing."""
 
 
-def build_simulated(config: InferSection, retry_rule: RetryRule | None = None) -> Engine:
+def build_simulated(config: InferSection, reader: Reader | None = None) -> Engine:
     """Return the engine; one CPU per actor, as vLLM's.
 
     Raises:
@@ -35,7 +36,7 @@ def build_simulated(config: InferSection, retry_rule: RetryRule | None = None) -
     def build_actor() -> EngineActor:
         return EngineActor(SimulatedEngine, (options, next(numbers)), {"num_cpus": 1})
 
-    return lambda prompts: run_stage(prompts, build_actor, limits, config.concurrency, join_messages, retry_rule)
+    return lambda prompts: run_stage(prompts, build_actor, limits, config.concurrency, join_messages, reader)
 
 
 def count_calls(config: InferSection, options: SimulatedOptions) -> int:

@@ -1,0 +1,35 @@
+"""An answer's text -> the prediction in it: the one place where an answer is parsed."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from eshop_ray.schema import encode
+from eshop_ray.tasks import get_task
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What was read in one answer."""
+
+    prediction: str | None
+    """JSON text; None where the answer must not stand."""
+    error: str | None = None
+    """`REASON: message` of an answer that must not stand."""
+    retry_params: dict[str, Any] | None = None
+    """Sampling parameters with which to ask once more; None: the reading is final."""
+
+
+Reader = Callable[[Mapping[str, Any]], Reading]
+"""Row with an answer -> its reading. Runs once per answer, beside the engine, in Ray workers."""
+
+
+def read_prediction(row: Mapping[str, Any]) -> Reading:
+    """Parse `generated_text` by the row's `task`; an answer that breaks the parser becomes an error.
+
+    A cut-off or unreadable answer is read as it stands: a model's junk is a wrong answer, which the score counts.
+    """
+    try:
+        return Reading(encode(get_task(row["task"]).parse(row["generated_text"])))
+    except Exception as error:  # a parser that breaks on one answer must not end the run
+        return Reading(None, f"parse: {type(error).__name__}")

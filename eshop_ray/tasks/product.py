@@ -1,0 +1,46 @@
+"""What a task reads of a product, when it is asked about every product of a catalogue."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+REVIEWS = "reviews"
+"""Name under which a form gets the product's review texts, the most helpful first, as many as the budget holds."""
+LABELS = "labels"
+"""Name under which a form gets the labels to choose from: the catalogue's categories, or `catalog.labels`."""
+
+
+class UnaskableError(Exception):
+    """A product lacks what a task needs: reason code and message."""
+
+
+def take_all(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all that was read, where any of it is there.
+
+    Raises:
+        UnaskableError: if every field is empty.
+    """
+    if not any(values.values()):
+        names = " and ".join(f"`{name}`" for name in values)
+        raise UnaskableError("missing_text", f"{names} {'is' if len(values) == 1 else 'are'} missing or empty")
+    return dict(values)
+
+
+@dataclass(frozen=True, slots=True)
+class ProductForm:
+    """How a task's record is made from a product."""
+
+    fields: tuple[str, ...]
+    """What is read: names of catalogue columns, `reviews`, `labels`. A column that the file calls otherwise is named
+    in `catalog.columns`. What is not named here has no influence on the answer."""
+    optional: tuple[str, ...] = ()
+    """Columns that are read where they are sound; trouble in them does not keep the product from being asked."""
+    build: Callable[[Mapping[str, Any]], Mapping[str, Any]] = take_all
+    """Values of `fields` and `optional` (text, empty where missing; lists for `reviews` and `labels`) -> fields of the
+    task's record. An empty mapping: there is nothing to ask. Raises `UnaskableError` where the product lacks something.
+    """
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The catalogue's columns among them."""
+        return tuple(name for name in (*self.fields, *self.optional) if name not in (REVIEWS, LABELS))

@@ -1,0 +1,68 @@
+"""What determines an answer is decided once: every setting is on one list, and all who keep answers use them."""
+
+import pytest
+
+from eshop_ray.artifacts import fingerprint
+from eshop_ray.config import InferSection, ServeSection
+from eshop_ray.enrichment.questions import PromptContext, build_question
+from eshop_ray.inference.answer_identity import DECIDING, NOT_DECIDING, identify_answers
+from eshop_ray.inference.engines.vllm_arguments import ANSWER_DEFAULTS, build_arguments
+
+DECIDING_ARGUMENTS = {
+    "kv_cache_dtype": "fp8",
+    "dtype": "float16",
+    "quantization": "fp8",
+    "max_model_len": 512,
+    "seed": 3,
+    "an_argument_of_tomorrow": 1,
+}
+
+
+def identify(model="model", serve=None, **infer):
+    return identify_answers(InferSection(**infer), ServeSection(**(serve or {})), model)
+
+
+def test_every_setting_is_known_to_decide_or_not():
+    settings = set(InferSection.model_fields)
+    assert not DECIDING & NOT_DECIDING
+    missing, gone = settings - DECIDING - NOT_DECIDING, (DECIDING | NOT_DECIDING) - settings
+    assert not missing, f"does an answer depend on {sorted(missing)}? Say so in answer_identity.py"
+    assert not gone, f"no longer a setting of `infer`: {sorted(gone)}"
+
+
+@pytest.mark.parametrize(("name", "value"), DECIDING_ARGUMENTS.items())
+def test_argument_that_changes_answers_asks_again_in_batch_and_in_the_nightly_table(name, value):
+    def key(**infer):
+        context = PromptContext(("ner_tagging",), (), fingerprint(identify(**infer)), 100)
+        return build_question("ner_tagging", {"name": "red scarf", "problems": {}}, (), context, len).key
+
+    assert identify(engine_kwargs={name: value}) != identify()
+    assert key(engine_kwargs={name: value}) != key()
+
+
+def test_speed_alone_keeps_answers():
+    fast = {"max_num_seqs": 9, "max_num_batched_tokens": 99, "gpu_memory_utilization": 0.5, "tensor_parallel_size": 2}
+    assert identify(batch_size=9, concurrency=3, use_gpu=True, engine_kwargs=fast) == identify()
+
+
+def test_sampling_and_model_decide():
+    assert len({fingerprint(one) for one in (identify(), identify("b"), identify(temperature=1.0))}) == 3
+    assert identify(constrained=False) != identify()
+
+
+def test_deployment_and_pipeline_count_as_one_engine():
+    assert identify(engine="serve") == identify()
+    assert identify(engine="serve", serve={"engine_kwargs": {"dtype": "float32"}}) != identify()
+    stated = {"engine_kwargs": {"max_model_len": 64}}
+    assert identify(engine="serve", serve=stated) == identify(**stated)
+
+
+def test_stating_a_default_changes_nothing():
+    assert identify(engine_kwargs=dict(ANSWER_DEFAULTS)) == identify()
+
+
+def test_arguments_are_ours_where_the_user_states_none():
+    arguments = build_arguments({"max_num_seqs": 7}, use_gpu=False, eager=None)
+    assert (arguments["max_num_seqs"], arguments["dtype"], arguments["enforce_eager"]) == (7, "bfloat16", None)
+    assert arguments["max_num_batched_tokens"] == 512
+    assert build_arguments({}, use_gpu=True) == {**ANSWER_DEFAULTS, "enable_prefix_caching": True}
