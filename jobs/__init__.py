@@ -1,1 +1,1 @@
-"""Thin drivers: `python -m jobs.NAME CONFIG [section.field=value ...]`."""
+"""Thin drivers for a checkout: `python -m jobs.NAME CONFIG [section.field=value ...]`; not installed."""

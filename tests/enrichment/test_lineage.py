@@ -13,7 +13,7 @@ from eshop_ray.enrichment.lineage import hash_log, verify, write_run_record
 from eshop_ray.enrichment.lineage.ancestry import find_run_record
 from eshop_ray.enrichment.table import Table, Writer
 from eshop_ray.errors import UserError
-from jobs.verify import run as run_job
+from eshop_ray.jobs.verify import run as run_job
 
 RUN_ID = "20261122T020000-0123abcd"
 

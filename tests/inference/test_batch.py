@@ -10,9 +10,9 @@ from eshop_ray.config import Config, DataSection, InferSection, SourceSection
 from eshop_ray.inference.batch import fingerprint_inference
 from eshop_ray.inference.engines.oracle import answer_block
 from eshop_ray.inference.reading import read_prediction
+from eshop_ray.jobs import batch_infer, evaluate, make_sample_shop, prepare_data
 from eshop_ray.schema import PREDICTION_SCHEMA, PROMPT_SCHEMA
 from eshop_ray.tasks import list_tasks
-from jobs import batch_infer, evaluate, make_sample_shop, prepare_data
 
 SOURCES = (
     ("queryner", "queries.{split}.conll"),

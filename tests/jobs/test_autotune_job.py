@@ -4,10 +4,10 @@ import json
 
 import pytest
 
+from eshop_ray.cli import run_job
 from eshop_ray.config import load_config
 from eshop_ray.inference.autotune.bench import EngineBench
-from jobs import autotune, prepare_data
-from jobs._main import main
+from eshop_ray.jobs import autotune
 
 CONFIG = """\
 name: run  # of the shop
@@ -35,9 +35,9 @@ def config_path(tmp_path, tiny_model_dir):
     return path
 
 
-def run(command, capsys, *arguments):
+def run(job, capsys, *arguments):
     with pytest.raises(SystemExit) as stopped:
-        command(list(map(str, arguments)))
+        run_job(job, list(map(str, arguments)))
     return stopped.value.code, capsys.readouterr()
 
 
@@ -47,16 +47,16 @@ def test_faster_settings_come_into_the_file(config_path, capsys, monkeypatch, ca
     rates = {8: 58.0, 16: 66.0, 32: 100.0, 64: 99.0}
     monkeypatch.setattr(EngineBench, "measure", lambda _, infer: rates.get(infer.batch_size, 40.0))
     caplog.set_level("INFO")
-    status, output = run(lambda words: main(prepare_data.run, words), capsys, config_path)
+    status, output = run("prepare_data", capsys, config_path)
     assert status == 0, output.err
     before = config_path.read_text()
 
-    status, output = run(autotune.command, capsys, config_path, "autotune.write=false")
+    status, output = run("autotune", capsys, config_path, "autotune.write=false")
     assert status == 0, output.err
     assert config_path.read_text() == before
     assert "infer.batch_size=16" in output.out
 
-    status, output = run(autotune.command, capsys, config_path)
+    status, output = run("autotune", capsys, config_path)
     assert status == 0, output.err
     assert config_path.read_text() == before.replace("batch_size: 8", "batch_size: 32")
     assert "measuring with 30 rows, the split has no more that differ" in caplog.text
@@ -71,7 +71,7 @@ def test_faster_settings_come_into_the_file(config_path, capsys, monkeypatch, ca
     assert [trial["changes"]["infer.batch_size"] for trial in found["trials"]] == [16, 32, 64, 32, 32]
 
     tuned = config_path.read_text()
-    assert run(autotune.command, capsys, config_path)[0] == 0
+    assert run("autotune", capsys, config_path)[0] == 0
     assert config_path.read_text() == tuned
     assert "nothing gained: 100.00 rows/s as it is" in caplog.text
 
@@ -88,7 +88,7 @@ def test_faster_settings_come_into_the_file(config_path, capsys, monkeypatch, ca
 def test_what_cannot_be_tuned_is_told_before_anything_starts(config_path, capsys, monkeypatch, overrides, message):
     monkeypatch.setattr(autotune, "start_engine", lambda *_: pytest.fail("an engine was started"))
     before = config_path.read_text()
-    status, output = run(autotune.command, capsys, config_path, *overrides)
+    status, output = run("autotune", capsys, config_path, *overrides)
     assert status == 2
     assert message in output.err
     assert config_path.read_text() == before

@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from eshop_ray import artifacts
-from jobs import fetch_model, merge_lora, prepare_data, train_lora
-from jobs._main import main
+from eshop_ray.cli import run_job
+from eshop_ray.jobs import fetch_model, merge_lora, prepare_data, train_lora
 
 ROOT = Path(__file__).resolve().parents[2]
 QUERIES = "red\tB-color\nscarf\tB-core_product_type\n\nwool\tB-material\n\n"
@@ -48,7 +48,7 @@ def refuse(shop, capsys, monkeypatch):
             monkeypatch.setattr(job, "start_ray", lambda *_, **__: pytest.fail("Ray was started"))
         before = read_artifacts(shop)
         with pytest.raises(SystemExit) as stopped:
-            main(job.run, [str(shop / config), *overrides])
+            run_job(job.__name__.rpartition(".")[2], [str(shop / config), *overrides])
         assert stopped.value.code == 2
         assert read_artifacts(shop) == before
         message = capsys.readouterr().err.strip()

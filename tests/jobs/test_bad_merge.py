@@ -7,11 +7,10 @@ import torch
 import yaml
 
 from eshop_ray import artifacts
+from eshop_ray.cli import run_job
 from eshop_ray.config import LoraSection, TrainSection
 from eshop_ray.models import model_digest
 from eshop_ray.training.model import build_model, save_trained
-from jobs import merge_lora
-from jobs._main import main
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +50,7 @@ def refuse(adapters, tiny_model_dir, tmp_path, capsys):
         }
         (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(config))
         with pytest.raises(SystemExit) as stopped:
-            main(merge_lora.run, [str(tmp_path / "recipe.yaml")])
+            run_job("merge_lora", [str(tmp_path / "recipe.yaml")])
         assert stopped.value.code == 2
         assert [path.name for path in merged.iterdir()] == ["earlier"]
         return capsys.readouterr().err.strip().partition("error: ")[2]

@@ -10,14 +10,14 @@ import yaml
 from safetensors.torch import load_file
 
 from eshop_ray import artifacts
+from eshop_ray.cli import run_job
 from eshop_ray.config import Config, InferSection, load_config
 from eshop_ray.config.sections import ServeSection
 from eshop_ray.inference.quantization import compressed, platform
 from eshop_ray.inference.quantization.calibration import read_calibration
+from eshop_ray.jobs import batch_infer, evaluate, prepare_data, quantize
 from eshop_ray.models import find_model, load_tokenizer, model_digest
 from eshop_ray.schema import PREDICTION_SCHEMA, encode
-from jobs import batch_infer, evaluate, prepare_data, quantize
-from jobs._main import main
 
 COLOURS = {"train": ("red", "blue"), "dev": ("grey", "black")}
 THINGS = ("mug", "tent")
@@ -46,12 +46,12 @@ def config_path(tmp_path, tiny_model_dir):
 def run(config_path, capsys):
     """Return a function that runs a job and returns its exit status and its message."""
 
-    def run_job(job, *overrides):
+    def call(job, *overrides):
         with pytest.raises(SystemExit) as stopped:
-            main(job.run, [str(config_path), *overrides])
+            run_job(job.__name__.rpartition(".")[2], [str(config_path), *overrides])
         return stopped.value.code, capsys.readouterr().err
 
-    return run_job
+    return call
 
 
 def read_weights(folder):
@@ -93,16 +93,12 @@ def test_what_is_refused_leaves_the_earlier_model(run, config_path):
     assert artifacts.hash_files(folder) == before
 
 
-@pytest.mark.parametrize(
-    ("arguments", "expected"),
-    [
-        (["run.yaml", "--scheme", "fp8", "seed=1"], ["run.yaml", "seed=1", "quantize.scheme=fp8"]),
-        (["--scheme=w4a16_awq", "run.yaml"], ["run.yaml", "quantize.scheme=w4a16_awq"]),
-        (["run.yaml", "--help"], ["run.yaml", "--help"]),
-    ],
-)
-def test_scheme_is_a_short_word_for_its_setting(arguments, expected):
-    assert quantize.spell_out(arguments) == expected
+@pytest.mark.parametrize("words", [["--scheme", "w4a4"], ["--scheme=w4a4"], ["quantize.scheme=w8a8", "--scheme=w4a4"]])
+def test_scheme_is_a_short_word_for_its_setting(run, words):
+    status, error = run(quantize, *words)
+    assert status == 2
+    assert "`quantize.scheme`" in error
+    assert "'w4a4'" in error
 
 
 def test_scheme_without_a_kernel_is_refused_before_anything(run, config_path, monkeypatch):
@@ -188,7 +184,7 @@ def test_rows_of_the_calibration(run, config_path, tiny_model_dir, monkeypatch):
 @pytest.mark.parametrize("engine", ["vllm", "serve"])
 def test_model_that_the_engines_gpu_cannot_run_is_refused_before_it_starts(monkeypatch, tmp_path, engine):
     asked = []
-    monkeypatch.setattr("jobs.batch_infer.check_model", lambda *arguments: asked.append(arguments))
+    monkeypatch.setattr("eshop_ray.inference.build.check_model", lambda *arguments: asked.append(arguments))
     infer = InferSection(engine=engine, use_gpu=engine == "vllm")
     config = Config(name="x", infer=infer, serve=ServeSection(use_gpu=engine == "serve"))
     batch_infer.check_platform(config, tmp_path)

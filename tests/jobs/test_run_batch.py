@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs import run_batch
+from eshop_ray.cli import run_job
+from eshop_ray.jobs import run_batch
 
 ROOT = Path(__file__).resolve().parents[2]
 NUM_REQUESTS = 120
@@ -88,7 +89,7 @@ def refuse(place, capsys, monkeypatch):
     def call(*more):
         monkeypatch.setattr(run_batch, "start_engine", lambda *_: pytest.fail("an engine was started"))
         with pytest.raises(SystemExit) as stopped:
-            run_batch.command(arguments(place, *more))
+            run_job("run_batch", arguments(place, *more))
         assert stopped.value.code == 2
         return capsys.readouterr().err.partition("error: ")[2]
 
@@ -104,7 +105,7 @@ def test_missing_input(refuse, place):
 def test_input_or_model_that_changed(refuse, place, tiny_model_dir, monkeypatch):
     monkeypatch.setattr(run_batch, "start_engine", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        run_batch.command(arguments(place))
+        run_job("run_batch", arguments(place))
     (place / "out.jsonl").write_text('{"custom_id": "r0", "error": null}\n')
     message = refuse("infer.engine=vllm", f"--model={tiny_model_dir}")
     assert f"{place}/out.jsonl was begun with another model; name another output, or delete" in message
@@ -125,6 +126,6 @@ def test_complete_batch_starts_nothing(place, monkeypatch):
     (place / "in.jsonl").write_text("\n")
     monkeypatch.setattr(run_batch, "start_engine", lambda *_: pytest.fail("an engine was started"))
     with pytest.raises(SystemExit) as stopped:
-        run_batch.command(arguments(place))
+        run_job("run_batch", arguments(place))
     assert stopped.value.code == 0
     assert (place / "out.jsonl").read_bytes() == b""

@@ -6,9 +6,9 @@ import pytest
 import yaml
 
 from eshop_ray import artifacts
+from eshop_ray.cli import run_job
 from eshop_ray.config import load_config
-from jobs import compare_strategies, prepare_data, search_merge, train_strategies
-from jobs._main import main
+from eshop_ray.jobs import compare_strategies, prepare_data, search_merge, train_strategies
 
 COLOURS = ("red", "blue", "green", "grey", "black", "white")
 THINGS = ("scarf", "tent", "bottle", "lamp", "mug", "rug", "chair")
@@ -57,7 +57,7 @@ def config_path(tmp_path_factory, tiny_model_dir):
 
 def run(job, path, capsys):
     with pytest.raises(SystemExit) as stopped:
-        main(job.run, [str(path)])
+        run_job(job.__name__.rpartition(".")[2], [str(path)])
     output = capsys.readouterr()
     assert stopped.value.code == 0, output.err[-3000:]
     return output.out

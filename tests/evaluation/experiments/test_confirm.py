@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from eshop_ray import artifacts
+from eshop_ray.cli import run_job
 from eshop_ray.config import load_config
 from eshop_ray.errors import UserError
 from eshop_ray.evaluation.experiments import confirm
@@ -21,9 +22,8 @@ from eshop_ray.evaluation.experiments.confirm import (
 )
 from eshop_ray.evaluation.experiments.launch import ANSWER, MERGE_AND_ANSWER
 from eshop_ray.evaluation.experiments.members import list_members
+from eshop_ray.jobs import merge_lora, search_merge
 from eshop_ray.schema import PREDICTION_SCHEMA, encode
-from jobs import merge_lora, search_merge
-from jobs._main import main
 
 TASKS = ("classification", "ner_tagging")
 NUM_ROWS = 10
@@ -188,7 +188,7 @@ def test_recipe_is_a_config_that_merge_lora_runs(experiment, capsys):
     assert (recipe.run_dir, recipe.seed, recipe.merge.weights) == (config.run_dir, 3, (0.4, 1.0))
     assert recipe.search == config.search
     with pytest.raises(SystemExit) as stopped:
-        main(merge_lora.run, [str(path)])
+        run_job("merge_lora", [str(path)])
     assert stopped.value.code == 0, capsys.readouterr().err
     run = derive_merge(config, search, FAIR)
     assert build_chain(run, Path(config.model.source)).commands == MERGE_AND_ANSWER
@@ -204,7 +204,7 @@ def test_recipe_refuses_other_adapters(experiment, make_adapter, capsys):
     path = write_outcome(config, {**search, **OUTCOME})
     make_adapter(config.run_dir / "adapters" / "classification" / "adapter", seed=9)
     with pytest.raises(SystemExit) as stopped:
-        main(merge_lora.run, [str(path)])
+        run_job("merge_lora", [str(path)])
     assert stopped.value.code == 2
     assert "the recipe was found for another adapter than" in capsys.readouterr().err
     assert not (config.run_dir / "merged").exists()
@@ -218,7 +218,7 @@ def test_rejected_merge_leaves_no_recipe(make_config, answer_with, monkeypatch, 
     answer_with(bad)
     monkeypatch.setattr(search_merge, "find_candidates", lambda *_: search)
     with pytest.raises(SystemExit) as stopped:
-        main(search_merge.run, [str(config.run_dir / "recipe.yaml")])
+        run_job("search_merge", [str(config.run_dir / "recipe.yaml")])
     assert stopped.value.code == 2
     output = capsys.readouterr()
     assert "error: No merge is promoted" in output.err

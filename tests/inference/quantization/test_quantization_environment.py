@@ -18,7 +18,7 @@ from eshop_ray.errors import UserError
 from eshop_ray.inference.quantization import environment
 from eshop_ray.inference.quantization.compressor import compress
 from eshop_ray.inference.quantization.environment import build_runtime_env, read_lock, run_apart
-from jobs.quantize import LOCK
+from eshop_ray.jobs.quantize import LOCK
 
 ROWS = [[3, 4, 5], [6, 7]]
 

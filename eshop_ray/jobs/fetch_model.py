@@ -1,10 +1,9 @@
-"""Fetch the base model into the cache: `python -m jobs.fetch_model CONFIG`."""
+"""Fetch the base model into the cache and check it."""
 
 import logging
 
 from eshop_ray.config import Config
 from eshop_ray.models import fetch_model, model_digest
-from jobs._main import main
 
 logger = logging.getLogger(__name__)
 
@@ -13,7 +12,3 @@ def run(config: Config) -> None:
     """Fetch the model, check it, and say where it is."""
     folder = fetch_model(config.model)
     logger.info("%s: %s (digest %s)", config.model.source, folder, model_digest(folder)[:12])
-
-
-if __name__ == "__main__":
-    main(run)

@@ -1,14 +1,9 @@
-"""Another try for what stands in quarantine: `python -m jobs.replay_quarantine CONFIG`."""
+"""Ask again about the rows that stand in quarantine."""
 
 from eshop_ray.config import Config
-from jobs import enrich_catalog
-from jobs._main import main
+from eshop_ray.jobs import enrich_catalog
 
 
 def run(config: Config) -> None:
     """Do a nightly run that also asks again about quarantined rows whose text is still the same."""
     enrich_catalog.run(config, replay=True)
-
-
-if __name__ == "__main__":
-    main(run)

@@ -1,4 +1,4 @@
-"""The merged model as an endpoint: `python -m jobs.serve CONFIG`; ends with Ctrl-C."""
+"""Serve the merged model as an OpenAI-compatible endpoint."""
 
 import logging
 
@@ -9,7 +9,6 @@ from eshop_ray.config import Config
 from eshop_ray.inference.engines.serve_app import APP_CPUS, SERVE_APP, build_app
 from eshop_ray.inference.quantization.platform import check_model
 from eshop_ray.models import find_model, model_digest
-from jobs._main import main
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +21,3 @@ def run(config: Config) -> None:
     serve.start(http_options={"host": config.serve.host, "port": config.serve.port})
     logger.info("starting: http://%s:%d/v1, model `%s`", config.serve.host, config.serve.port, config.serve.model_id)
     serve.run(build_app(config.serve, model_dir, model_digest(model_dir)), blocking=True, name=SERVE_APP)
-
-
-if __name__ == "__main__":
-    main(run)

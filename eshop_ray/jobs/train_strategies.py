@@ -1,4 +1,4 @@
-"""Records -> the adapters of an experiment: `python -m jobs.train_strategies CONFIG`."""
+"""Train all adapters that an experiment compares."""
 
 import logging
 
@@ -7,7 +7,6 @@ from eshop_ray.config import Config
 from eshop_ray.evaluation.experiments.launch import TRAIN, Chain, needs_of_training, run_chains
 from eshop_ray.evaluation.experiments.members import find_tasks, list_members
 from eshop_ray.models import fetch_model
-from jobs._main import main
 
 logger = logging.getLogger(__name__)
 
@@ -19,7 +18,3 @@ def run(config: Config) -> None:
     run_chains(config, [Chain(member.config, TRAIN) for member in members], needs_of_training(config.train))
     artifacts.write_run_manifest(config.run_dir)
     logger.info("%d adapters: %s", len(members), config.run_dir / "adapters")
-
-
-if __name__ == "__main__":
-    main(run)

@@ -1,9 +1,6 @@
-"""Merged model or base -> the same in 8 or 4 bits: `python -m jobs.quantize CONFIG [--scheme NAME]`."""
+"""Store a model in 8 or 4 bits."""
 
-import argparse
 import logging
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from eshop_ray import artifacts
@@ -14,11 +11,10 @@ from eshop_ray.inference.quantization.environment import read_lock
 from eshop_ray.inference.quantization.platform import check_scheme
 from eshop_ray.inference.quantization.write import Quantization, write_quantized
 from eshop_ray.models import find_model
-from jobs._main import main
 
 logger = logging.getLogger(__name__)
 
-LOCK = Path(__file__).parent / "environments" / "quantize.txt"
+LOCK = Path(__file__).parents[1] / "environments" / "quantize.txt"
 
 
 def run(config: Config) -> None:
@@ -40,15 +36,3 @@ def run(config: Config) -> None:
     for name, value in details.items():
         logger.info("%-32s %s", name, value)
     logger.info("quantized model written: %s", folder)
-
-
-def spell_out(arguments: Sequence[str]) -> list[str]:
-    """Return a command line in which `--scheme NAME` stands as the setting that it means."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--scheme")
-    own, others = parser.parse_known_args(arguments)
-    return [*others, *([f"quantize.scheme={own.scheme}"] if own.scheme else [])]
-
-
-if __name__ == "__main__":
-    main(run, spell_out(sys.argv[1:]))

@@ -1,4 +1,4 @@
-"""The whole road on the project's own sample shop: `python -m jobs.demo jobs/configs/demo.yaml`."""
+"""Do everything once, on a small shop of the project's own."""
 
 import json
 import logging
@@ -10,11 +10,10 @@ from eshop_ray.enrichment.columns import ENRICHED_SCHEMA
 from eshop_ray.enrichment.nightly import read_statistics
 from eshop_ray.enrichment.preview import print_rows
 from eshop_ray.enrichment.table import Table
+from eshop_ray.jobs import batch_infer, enrich_catalog, evaluate, make_sample_shop, merge_lora, prepare_data, train_lora
 from eshop_ray.progress import format_seconds
 from eshop_ray.sample_shop.changes import change_products
 from eshop_ray.sample_shop.write import write_json_lines
-from jobs import batch_infer, enrich_catalog, evaluate, make_sample_shop, merge_lora, prepare_data, train_lora
-from jobs._main import main
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +26,7 @@ def run(config: Config) -> None:
     """Run every job in its turn, then a second night on a shop that changed a little."""
     started = time.monotonic()
     for step in STEPS:
-        logger.info("---- %s", step.__name__)
+        logger.info("---- %s", step.__name__.rpartition(".")[2])
         step.run(config)
     logger.info("---- the next night: a few products changed, %d came, %d went", NUM_ADDED, NUM_REMOVED)
     first = read_statistics(config.run_dir) or {}
@@ -47,7 +46,3 @@ def _change_shop(config: Config) -> Config:
     write_json_lines(root / "products.next_night.jsonl", changed)
     catalog = config.catalog.model_copy(update={"path": "products.next_night.jsonl"})
     return config.model_copy(update={"catalog": catalog})
-
-
-if __name__ == "__main__":
-    main(run)

@@ -1,4 +1,4 @@
-"""Strategies side by side on `evaluate.split`: `python -m jobs.compare_strategies CONFIG`."""
+"""Compare base, single, mixed and merged on the same rows."""
 
 import logging
 
@@ -8,7 +8,6 @@ from eshop_ray.evaluation.experiments.compare import EXPERIMENT, compare
 from eshop_ray.evaluation.experiments.confirm import read_search, read_similarity
 from eshop_ray.evaluation.experiments.members import find_tasks, list_members
 from eshop_ray.evaluation.experiments.report import print_table, write_report
-from jobs._main import main
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +21,3 @@ def run(config: Config) -> None:
     artifacts.write_run_manifest(config.run_dir)
     print_table(experiment)
     logger.info("report: %s", report)
-
-
-if __name__ == "__main__":
-    main(run)

@@ -1,4 +1,4 @@
-"""Records -> adapter: `python -m jobs.train_lora CONFIG`."""
+"""Tune the base model on the records."""
 
 import logging
 
@@ -7,7 +7,6 @@ from eshop_ray.cluster import start_ray
 from eshop_ray.config import Config
 from eshop_ray.models import fetch_model, model_digest
 from eshop_ray.training.trainer import fingerprint_training, train_adapter
-from jobs._main import main
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +26,3 @@ def run(config: Config) -> None:
     for name, count in train_adapter(config, model_dir, inputs, parents).items():
         logger.info("%-32s %9.6g", name, count)
     artifacts.write_run_manifest(config.run_dir)
-
-
-if __name__ == "__main__":
-    main(run)

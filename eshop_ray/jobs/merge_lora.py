@@ -1,4 +1,4 @@
-"""Adapter or adapters + base -> merged model: `python -m jobs.merge_lora CONFIG`."""
+"""Merge one adapter or several into the base model."""
 
 import logging
 
@@ -7,7 +7,6 @@ from eshop_ray.config import Config
 from eshop_ray.models import fetch_model
 from eshop_ray.training.merging.fold import write_merged
 from eshop_ray.training.merging.recipe import Recipe
-from jobs._main import main
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +21,3 @@ def run(config: Config) -> None:
     write_merged(recipe, folder)
     artifacts.write_run_manifest(config.run_dir)
     logger.info("merged model written: %s", folder)
-
-
-if __name__ == "__main__":
-    main(run)

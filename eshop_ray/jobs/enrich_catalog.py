@@ -1,4 +1,4 @@
-"""Catalogue + reviews -> the enriched table, current again: `python -m jobs.enrich_catalog CONFIG`."""
+"""Bring the table of answers about all products up to date."""
 
 from pathlib import Path
 
@@ -8,7 +8,6 @@ from eshop_ray.enrichment.nightly import run_night
 from eshop_ray.enrichment.run import Model
 from eshop_ray.inference.build import start_engine
 from eshop_ray.models import find_model, model_digest
-from jobs._main import main
 
 
 def run(config: Config, replay: bool = False) -> None:
@@ -23,7 +22,3 @@ def _find_model(config: Config) -> Model:
         return Model(None, fingerprint(["simulated", config.infer.engine_kwargs]))
     folder = find_model(config, config.enrich.model)
     return Model(folder, model_digest(folder))
-
-
-if __name__ == "__main__":
-    main(run)

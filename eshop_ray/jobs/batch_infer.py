@@ -1,4 +1,4 @@
-"""Records -> predictions: `python -m jobs.batch_infer CONFIG`."""
+"""Answer the rows of a split with each model of the run."""
 
 import logging
 
@@ -7,7 +7,6 @@ from eshop_ray.config import Config
 from eshop_ray.inference.batch import fingerprint_inference, infer_split
 from eshop_ray.inference.build import check_platform, start_engine
 from eshop_ray.models import find_model, model_digest
-from jobs._main import main
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +28,3 @@ def run(config: Config) -> None:
         for count, value in infer_split(config, model_dir, folder, inputs, parents).items():
             logger.info("%-32s %9d", f"{name} {count}", value)
     artifacts.write_run_manifest(config.run_dir)
-
-
-if __name__ == "__main__":
-    main(run)

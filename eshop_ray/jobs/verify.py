@@ -1,11 +1,10 @@
-"""Enriched rows -> all that they were made with, every digest computed anew: `python -m jobs.verify CONFIG`."""
+"""Follow the table's rows back to what they were made from."""
 
 import logging
 
 from eshop_ray.config import Config
 from eshop_ray.enrichment.lineage import verify
 from eshop_ray.errors import UserError
-from jobs._main import main
 
 logger = logging.getLogger(__name__)
 
@@ -21,7 +20,3 @@ def run(config: Config) -> None:
         listed = "".join(f"\n  {finding}" for finding in report.findings)
         raise UserError(f"{len(report.findings)} of the things verified are not as they were:{listed}")
     logger.info("all sound: %s", config.table_uri)
-
-
-if __name__ == "__main__":
-    main(run)

@@ -1,25 +1,25 @@
-"""Predictions -> scores: `python -m jobs.evaluate CONFIG`."""
+"""Score each model's answers, and compare with the base."""
 
 import logging
+from typing import Any
 
 from eshop_ray import artifacts
 from eshop_ray.config import Config
 from eshop_ray.evaluation.evaluate import evaluate_predictions
 from eshop_ray.evaluation.quantization_check import check_quantized
 from eshop_ray.evaluation.report import build_rows, print_table, write_report
-from jobs._main import main
 
 logger = logging.getLogger(__name__)
 
 
 def run(config: Config) -> None:
     """Write `metrics.json` of every answered model and the report, print one table, and judge a quantized model."""
-    metrics = {}
+    metrics: dict[str, dict[str, Any]] = {}
     for name in config.infer.models:
         folder = config.predictions_dir(name)
         metrics[name] = evaluate_predictions(folder, artifacts.read_manifest(folder, job="batch_infer"))
-    for name, values in metrics.items():
-        artifacts.write_json(config.model_run_dir(name) / "metrics.json", values)
+    for model, values in metrics.items():
+        artifacts.write_json(config.model_run_dir(model) / "metrics.json", values)
     main_model = config.infer.models[-1]
     rows = build_rows(metrics[main_model], metrics.get("base") if main_model != "base" else None)
     report = write_report(config.run_dir, rows, metrics[main_model], config.predictions_dir(main_model))
@@ -27,7 +27,3 @@ def run(config: Config) -> None:
     print_table(rows, f"{config.name}: split {config.evaluate.split}")
     logger.info("report: %s", report)
     check_quantized(metrics, config.quantize)
-
-
-if __name__ == "__main__":
-    main(run)

@@ -1,4 +1,4 @@
-"""Raw files -> records: `python -m jobs.prepare_data CONFIG`."""
+"""Read, clean and split a shop's data into records."""
 
 import logging
 
@@ -6,7 +6,6 @@ from eshop_ray import artifacts
 from eshop_ray.cluster import start_ray
 from eshop_ray.config import Config
 from eshop_ray.data.records import fingerprint_inputs, prepare_records
-from jobs._main import main
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +22,3 @@ def run(config: Config) -> None:
     artifacts.write_manifest(folder, "records", inputs, parents={}, details=summary)
     for name, count in {**summary.pop("records"), **summary}.items():
         logger.info("%-32s %9d", name, count)
-
-
-if __name__ == "__main__":
-    main(run)

@@ -1,4 +1,4 @@
-"""Adapters -> the best way to merge them, or none: `python -m jobs.search_merge CONFIG`."""
+"""Find the best way to merge the adapters of an experiment."""
 
 import logging
 
@@ -6,7 +6,6 @@ from eshop_ray.config import Config
 from eshop_ray.errors import UserError
 from eshop_ray.evaluation.experiments.confirm import confirm, find_candidates, print_candidates, write_outcome
 from eshop_ray.evaluation.experiments.members import find_tasks, list_members
-from jobs._main import main
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +22,3 @@ def run(config: Config) -> None:
             "`search.max_lost_share`"
         )
     logger.info("%s Run: python -m jobs.merge_lora %s", search["verdict"], recipe)
-
-
-if __name__ == "__main__":
-    main(run)

@@ -1,0 +1,121 @@
+"""The arguments of each job on a command line. A command returns what is to be done, and typer does no more than that.
+
+The job runs after typer is done, so that its exceptions and Ctrl-C are Python's own.
+"""
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from eshop_ray.cli.execution import execute
+from eshop_ray.cli.job_table import Job
+from eshop_ray.cli.shipped_configs import find_config, list_configs
+from eshop_ray.errors import UserError
+
+Action = Callable[[], NoReturn]
+Command = Callable[..., Action]
+
+
+def _complete_config(incomplete: str) -> list[str]:
+    return [name for name in list_configs() if name.startswith(incomplete)]
+
+
+ConfigArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="CONFIG",
+        help="YAML file of the experiment, or a config that comes with the package: " + ", ".join(list_configs()),
+        autocompletion=_complete_config,
+    ),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="section.field=value", help="Settings that win over the file.", show_default=False),
+]
+
+
+def build_command(job: Job) -> Command:
+    """Return the function from which typer reads the job's arguments."""
+    special = {"autotune": _build_autotune, "demo": _build_demo, "quantize": _build_quantize, "run_batch": _build_batch}
+    return special.get(job.name, _build_usual)(job)
+
+
+def _build_usual(job: Job) -> Command:
+    def command(config: ConfigArgument, overrides: Overrides = None) -> Action:
+        return partial(execute, job, find_config(config), overrides or [])
+
+    return command
+
+
+def _build_demo(job: Job) -> Command:
+    def command(config: ConfigArgument = "demo", overrides: Overrides = None) -> Action:
+        return partial(execute, job, find_config(config), overrides or [])
+
+    return command
+
+
+def _build_quantize(job: Job) -> Command:
+    def command(
+        config: ConfigArgument,
+        overrides: Overrides = None,
+        scheme: Annotated[str | None, typer.Option(help="Short for `quantize.scheme=NAME`.", metavar="NAME")] = None,
+    ) -> Action:
+        settings = [*(overrides or []), *([f"quantize.scheme={scheme}"] if scheme else [])]
+        return partial(execute, job, find_config(config), settings)
+
+    return command
+
+
+def _build_autotune(job: Job) -> Command:
+    def command(config: ConfigArgument, overrides: Overrides = None) -> Action:
+        path = find_config(config)
+        if str(path) != config and "autotune.write=false" not in (overrides or []):
+            raise UserError(
+                f"config {config} comes with the package, and autotune writes into its config; copy {path} to a file "
+                "of your own and name that, or add `autotune.write=false`"
+            )
+        return partial(execute, job, path, overrides or [], path=path)
+
+    return command
+
+
+def _build_batch(job: Job) -> Command:
+    def command(
+        source: Annotated[
+            str, typer.Argument(metavar="IN", help="Requests, a JSON object a line; local, s3:// or gs://.")
+        ],
+        output: Annotated[
+            Path, typer.Argument(metavar="OUT", help="Where answers are added; what stands there is not asked again.")
+        ],
+        overrides: Overrides = None,
+        errors: Annotated[
+            Path | None, typer.Option(help="Where failures are added; OUT.errors.jsonl unless named.")
+        ] = None,
+        config: Annotated[
+            str, typer.Option(help="Settings of model, engine and Ray: a YAML file.", autocompletion=_complete_config)
+        ] = "run_batch",
+        model: Annotated[str | None, typer.Option(help="Folder or name of the model: `model.source`.")] = None,
+        served_model_name: Annotated[
+            list[str] | None,
+            typer.Option(help="What `model` of a request may be; may be given again; --model unless named."),
+        ] = None,
+        max_tokens: Annotated[
+            int | None, typer.Option(help="Most tokens of an answer, for requests that do not say.", show_default=False)
+        ] = None,
+    ) -> Action:
+        settings = [*(overrides or []), *([f"model.source={json.dumps(model)}"] if model else [])]
+        arguments = {
+            "source": source,
+            "output": output,
+            "errors": errors,
+            "served_model_names": served_model_name,
+            "max_tokens": max_tokens,
+        }
+        given = {name: value for name, value in arguments.items() if value is not None}
+        return partial(execute, job, find_config(config), settings, **given)
+
+    return command

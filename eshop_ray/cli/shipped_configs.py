@@ -1,0 +1,34 @@
+"""Configs that come with the package, which a command line may give by their name."""
+
+import difflib
+from pathlib import Path
+
+from eshop_ray.errors import UserError
+
+FOLDER = Path(__file__).parents[1] / "configs"
+
+
+def list_configs() -> list[str]:
+    """Return the names of the shipped configs, sorted."""
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def find_config(config: str) -> Path:
+    """Return the file that CONFIG of a command line means: a path, or the name of a shipped config.
+
+    A file or a path wins over a name; a file that does not exist is left to the reader of configs to complain of.
+
+    Raises:
+        UserError: naming the nearest shipped config, if this looks like a name and is none.
+    """
+    path = Path(config)
+    if path.suffix or path.name != config or path.is_file():
+        return path
+    names = list_configs()
+    if config not in names:
+        nearest = difflib.get_close_matches(config, names, n=1, cutoff=0.0)[0]
+        raise UserError(
+            f"config {config}: no such file, and no config of that name comes with the package; did you mean "
+            f"`{nearest}`? Give a YAML file, or one of {', '.join(names)}"
+        )
+    return FOLDER / f"{config}.yaml"

@@ -1,0 +1,55 @@
+"""Answer an OpenAI batch file, like `vllm run-batch`."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from eshop_ray.artifacts import fingerprint
+from eshop_ray.config import Config
+from eshop_ray.inference.build import start_engine
+from eshop_ray.inference.openai_batch import (
+    DEFAULT_MAX_TOKENS,
+    Ledger,
+    Rules,
+    answer_batch,
+    look_through,
+    open_batch,
+    read_defaults,
+)
+from eshop_ray.models import fetch_model, model_digest
+
+logger = logging.getLogger(__name__)
+
+
+def run(
+    config: Config,
+    source: str,
+    output: Path,
+    errors: Path | None = None,
+    served_model_names: Sequence[str] = (),
+    max_tokens: int = DEFAULT_MAX_TOKENS,
+) -> None:
+    """Answer what has no result yet.
+
+    Args:
+        config: Model, engine and Ray.
+        source: Requests, one JSON object a line; a local path, s3:// or gs://.
+        output: Where answers are added; what stands there is not asked again.
+        errors: Where failures are added; beside `output` unless named.
+        served_model_names: What requests may name as their `model`; `model.source` unless given.
+        max_tokens: Of requests that do not say.
+
+    Raises:
+        UserError: if the requests cannot be read, or `output` was begun in another way.
+    """
+    requests = look_through(source, config.infer)
+    is_simulated = config.infer.engine == "simulated"
+    folder = None if is_simulated else fetch_model(config.model)
+    digest = model_digest(folder) if folder else fingerprint("simulated")
+    rules = Rules(tuple(served_model_names) or (config.model.source,), read_defaults(folder, max_tokens))
+    with Ledger(output, errors or output.with_suffix(".errors.jsonl")) as ledger:
+        batch = open_batch(ledger, requests, config.infer, {"model": digest, "max_tokens": max_tokens})
+        if batch.num_open:
+            start_engine(config, folder or Path(), digest)
+        for name, count in answer_batch(batch, ledger, config.infer, folder or Path(), rules).items():
+            logger.info("%-32s %9d", name, count)
