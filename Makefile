@@ -4,9 +4,11 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 PIP_INSTALL := $(PY) -m pip --disable-pip-version-check --quiet install --no-deps
-LOCK := jobs/environments/cpu.txt
+LOCK := eshop_ray/environments/cpu.txt
 INSTALLED := $(VENV)/.installed
-BENCH_LOCK := jobs/environments/bench.txt
+DEV_LOCK := eshop_ray/environments/dev.txt
+DEV_INSTALLED := $(VENV)/.installed-dev
+BENCH_LOCK := eshop_ray/environments/bench.txt
 BENCH_INSTALLED := $(VENV)/.installed-bench
 TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 
@@ -18,19 +20,19 @@ export RAY_USAGE_STATS_ENABLED := 0
 help: ## Show the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: $(INSTALLED) ## Create .venv from the CPU lock (a few minutes, 3.6 GB).
+setup: $(INSTALLED) ## Create .venv from the CPU lock, with the command `eshop` (a few minutes, 3.6 GB).
 
 demo: $(INSTALLED) ## Sample shop -> tune, merge, answer, score: a table of base against tuned model.
 	@$(PY) -m jobs.demo jobs/configs/demo.yaml
 
 test: export HF_HUB_OFFLINE := 1
-test: $(INSTALLED) ## Run the tests (no GPU, no model hub).
+test: $(DEV_INSTALLED) ## Run the tests (no GPU, no model hub).
 	@$(PY) -m pytest -q tests --ignore=tests/bench
 
-lint: $(INSTALLED) ## Check style, format and types.
+lint: $(DEV_INSTALLED) ## Check style, format and types.
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
-	@$(PY) -m mypy --strict eshop_ray
+	@$(PY) -m mypy --strict eshop_ray jobs
 
 bench-train: $(BENCH_INSTALLED) ## Training against TRL, under half an hour: BENCH_ARGS="data.root=PATH [--only PART,...]".
 	@$(PY) -m tests.bench.train $(BENCH_ARGS)
@@ -57,8 +59,14 @@ $(INSTALLED): $(LOCK) | $(PY)
 	@$(PIP_INSTALL) -r $(LOCK) 2>$(VENV)/install.log || { \
 	  echo "Not everything is on the default package index; trying again with PyTorch's CPU index ..."; \
 	  $(PIP_INSTALL) -r $(LOCK) --extra-index-url $(TORCH_CPU_INDEX); }
+	@$(PIP_INSTALL) --no-build-isolation --editable .
 	@touch $@
-	@echo "Ready: $(PY)"
+	@echo "Ready: $(PY), and the command $(VENV)/bin/eshop"
+
+$(DEV_INSTALLED): $(DEV_LOCK) $(INSTALLED)
+	@echo "Installing $(DEV_LOCK) into $(VENV) ..."
+	@$(PIP_INSTALL) -r $(DEV_LOCK)
+	@touch $@
 
 $(BENCH_INSTALLED): $(BENCH_LOCK) $(INSTALLED)
 	@echo "Installing $(BENCH_LOCK) into $(VENV) ..."

@@ -8,7 +8,7 @@ from eshop_ray.config import Config, load_config, write_config
 from eshop_ray.config.sections import Section
 from eshop_ray.errors import UserError
 
-CONFIGS = sorted((Path(__file__).parent.parent / "jobs" / "configs").glob("*.yaml"))
+CONFIGS = sorted((Path(__file__).parent.parent / "eshop_ray" / "configs").glob("*.yaml"))
 
 
 def write(tmp_path, text="name: x\n"):
