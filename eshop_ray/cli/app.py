@@ -1,9 +1,8 @@
-"""The command `eshop`: its sub-commands in groups, and what a mistaken command line gets."""
+"""The sub-commands of `eshop` in their groups, and what a mistaken command line gets."""
 
 import difflib
-import sys
 from collections.abc import Sequence
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -11,40 +10,8 @@ from typer.main import get_command
 
 from eshop_ray import __version__
 from eshop_ray.cli.commands import build_command
-from eshop_ray.cli.execution import fail
 from eshop_ray.cli.job_table import GROUPS, JOBS, Job, get_job
 from eshop_ray.errors import UserError
-
-
-def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run `eshop`; without arguments it shows its help."""
-    words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
-    _run(build_group(), words, "eshop")
-
-
-def run_job(name: str, arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run one job on a command line without its name, as `python -m jobs.NAME` does."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    _run(build_group().commands[get_job(name).command], words, f"python -m jobs.{name}")
-
-
-def build_group() -> TyperGroup:
-    """Return the command with all its jobs, in the order of the groups."""
-    app = typer.Typer(
-        cls=_JobGroup,
-        help="From a shop's raw catalogue and reviews to a tuned shopping LLM, on Ray.",
-        # One command may be written with dashes or underscores, like the module that it runs.
-        context_settings={"help_option_names": ["-h", "--help"], "token_normalize_func": _use_dashes},
-        pretty_exceptions_enable=False,
-    )
-    app.callback()(_take_global_options)
-    for job in sorted(JOBS, key=lambda job: GROUPS.index(job.group)):
-        app.command(job.command, help=_describe(job), short_help=job.purpose, rich_help_panel=job.group)(
-            build_command(job)
-        )
-    group = get_command(app)
-    assert isinstance(group, TyperGroup)
-    return group
 
 
 class _JobGroup(TyperGroup):
@@ -54,7 +21,46 @@ class _JobGroup(TyperGroup):
         return super().resolve_command(ctx, args)
 
 
-def _use_dashes(token: str) -> str:
+def build_group() -> TyperGroup:
+    """Return the command with all its jobs, in the order of their groups."""
+    app = typer.Typer(
+        cls=_JobGroup,
+        help="From a shop's raw catalogue and reviews to a tuned shopping LLM, on Ray.",
+        context_settings={"help_option_names": ["-h", "--help"], "token_normalize_func": _write_with_dashes},
+    )
+    app.callback()(_take_global_options)
+    for job in sorted(JOBS, key=lambda job: GROUPS.index(job.group)):
+        add = app.command(job.command, help=_describe(job), short_help=job.purpose, rich_help_panel=job.group)
+        add(build_command(job))
+    group = get_command(app)
+    assert isinstance(group, TyperGroup)
+    return group
+
+
+def call(command: Any, words: Sequence[str], program: str) -> None:
+    """Read a command line and do what it says.
+
+    Args:
+        command: Typer's: the group, or one of its commands.
+        words: The command line.
+        program: What stands before them.
+
+    Raises:
+        UserError: if the command line makes no sense, or the job says so.
+        SystemExit: with the status of help, version or completion that is not 0.
+    """
+    try:
+        action = command.main(words, prog_name=program, standalone_mode=False)
+    except typer.TyperException as error:
+        raise UserError(_explain(error)) from None
+    if callable(action):
+        action()
+    elif action:
+        raise SystemExit(action)
+
+
+def _write_with_dashes(token: str) -> str:
+    """Let a job be called as its module is, with underscores."""
     return token.replace("_", "-")
 
 
@@ -73,19 +79,6 @@ def _take_global_options(
         bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
     ] = False,
 ) -> None: ...
-
-
-def _run(command: Any, words: list[str], program: str) -> NoReturn:
-    """Read the command line, then do what it says."""
-    try:
-        action = command.main(words, prog_name=program, standalone_mode=False)
-    except UserError as error:
-        fail(str(error))
-    except typer.TyperException as error:
-        fail(_explain(error))
-    if callable(action):
-        action()
-    sys.exit(action or 0)  # help, version or completion was shown
 
 
 def _explain(error: typer.TyperException) -> str:

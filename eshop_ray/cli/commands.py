@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
@@ -16,7 +16,7 @@ from eshop_ray.cli.job_table import Job
 from eshop_ray.cli.shipped_configs import find_config, list_configs
 from eshop_ray.errors import UserError
 
-Action = Callable[[], NoReturn]
+Action = Callable[[], None]
 Command = Callable[..., Action]
 
 

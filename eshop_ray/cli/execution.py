@@ -1,56 +1,44 @@
-"""A job from its config to its exit status: one clear message and status 2 for what the user can mend."""
+"""One job from its config to its end."""
 
 import importlib
+import importlib.util
 import logging
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from eshop_ray.cli.job_table import Job
-from eshop_ray.cli.missing_packages import check_engine, explain_missing
+from eshop_ray.cli.missing_packages import build_error
 from eshop_ray.config import load_config, write_config
-from eshop_ray.errors import UserError
 
-NOISY_LOGGERS = ("ray", "httpx", "sentence_transformers", "absl")
+_NOISY_LOGGERS = ("ray", "httpx", "sentence_transformers", "absl")
 
 
-def execute(job: Job, config_path: Path, overrides: Sequence[str], **arguments: Any) -> NoReturn:
-    """Load the config, write it into the run directory, run the job, exit.
+def execute(job: Job, config_path: Path, overrides: Sequence[str], **arguments: Any) -> None:
+    """Load the config, write it into the run directory, run the job.
 
     Args:
         job: Which.
         config_path: A YAML file.
         overrides: `section.field=value` each; they win over the file.
         arguments: What the job's `run` takes beside the config.
+
+    Raises:
+        UserError: for what the user can mend.
+        ModuleNotFoundError: if a package is missing.
     """
-    set_up_logging()
-    try:
-        config = load_config(str(config_path), overrides)
-        if job.asks_model:
-            check_engine(config)
-        run = importlib.import_module(job.module).run
-        write_config(config)
-        run(config, **arguments)
-    except UserError as error:
-        fail(str(error))
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] == "eshop_ray":
-            raise
-        fail(explain_missing(error.name))
-    sys.exit(0)
+    _set_up_logging()
+    config = load_config(str(config_path), overrides)
+    if job.asks_model and config.infer.engine == "vllm" and importlib.util.find_spec("vllm") is None:
+        raise build_error("vllm")  # engines start in other processes, minutes from here
+    run = importlib.import_module(job.module).run
+    write_config(config)
+    run(config, **arguments)
 
 
-def set_up_logging() -> None:
+def _set_up_logging() -> None:
     """Show the job's own progress, and of libraries only what a user can act on."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    for name in NOISY_LOGGERS:
+    for name in _NOISY_LOGGERS:
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # warns, on import, of kernels that CPUs do without
-
-
-def fail(message: str) -> NoReturn:
-    """Say what is wrong and exit with status 2."""
-    logging.disable()  # Ray complains, at length, of being shut down under a pipeline that still runs
-    print(f"error: {message}", file=sys.stderr)
-    sys.exit(2)
