@@ -154,7 +154,9 @@ def read_manifest(folder: Path, job: str) -> Manifest:
     """
     manifest = find_manifest(folder)
     if manifest is None:
-        raise UserError(f"{folder} is missing or incomplete; run `python -m jobs.{job}` with the same config first")
+        raise UserError(
+            f"{folder} is missing or incomplete; run `eshop {job.replace('_', '-')}` with the same config first"
+        )
     return manifest
 
 

@@ -81,7 +81,7 @@ def test_half_a_manifest_is_none(tmp_path, text):
     folder = make(tmp_path / "adapter", **({} if text is None else {artifacts.MANIFEST: text}))
     assert artifacts.find_manifest(folder) is None
     assert not artifacts.is_current(folder, "inputs")
-    with pytest.raises(UserError, match=r"adapter is missing or incomplete; run `python -m jobs\.train_lora`"):
+    with pytest.raises(UserError, match=r"adapter is missing or incomplete; run `eshop train-lora`"):
         artifacts.read_manifest(folder, job="train_lora")
 
 

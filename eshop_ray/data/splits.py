@@ -42,7 +42,7 @@ def read_split(
     if not folders:
         raise UserError(
             f"{records_dir} has no split `{split}`; there are: {', '.join(list_splits(records_dir)) or 'none'}. "
-            f"Run `python -m jobs.prepare_data` with the same config, or choose another `evaluate.split`"
+            f"Run `eshop prepare-data` with the same config, or choose another `evaluate.split`"
         )
     if max_rows is None and shard is None:
         return ray.data.read_parquet([str(folder) for folder in folders], partitioning=None)

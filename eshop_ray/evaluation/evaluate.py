@@ -29,7 +29,7 @@ def evaluate_predictions(predictions_dir: Path, manifest: Manifest) -> dict[str,
     """
     groups = {name: score_group(rows) for name, rows in read_groups(predictions_dir)}
     if not groups:
-        raise UserError(f"{predictions_dir} holds no predictions; run `python -m jobs.batch_infer` again")
+        raise UserError(f"{predictions_dir} holds no predictions; run `eshop batch-infer` again")
     return {
         "model": manifest.details["model_dir"],
         "engine": manifest.details["engine"],

@@ -34,7 +34,7 @@ def check_quantized(metrics: Mapping[str, Mapping[str, Any]], settings: Quantize
     groups, parents = metrics["quantized"]["groups"], metrics[settings.model]["groups"]
     if _count_rows(groups) != _count_rows(parents):
         raise UserError(
-            f"`quantized` and `{settings.model}` have not answered the same rows; run `python -m jobs.batch_infer` "
+            f"`quantized` and `{settings.model}` have not answered the same rows; run `eshop batch-infer` "
             "with both in `infer.models`"
         )
     scores, parent_scores = _list_scores(groups), _list_scores(parents)

@@ -21,4 +21,4 @@ def run(config: Config) -> None:
             f"{search['verdict']} See {recipe}. Try more candidates (`search`), train longer, or raise "
             "`search.max_lost_share`"
         )
-    logger.info("%s Run: python -m jobs.merge_lora %s", search["verdict"], recipe)
+    logger.info("%s Run: eshop merge-lora %s", search["verdict"], recipe)

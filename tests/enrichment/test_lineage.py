@@ -278,7 +278,7 @@ def test_job_says_sound_or_lists_all(config, tmp_path, caplog):
 
 def test_no_table(tmp_path):
     config = Config(name="night", run_root=str(tmp_path))
-    with pytest.raises(UserError, match=r"no Delta table; run `python -m jobs\.enrich_catalog` first"):
+    with pytest.raises(UserError, match=r"no Delta table; run `eshop enrich-catalog` first"):
         verify(config)
     assert not (tmp_path / "night").exists()
 

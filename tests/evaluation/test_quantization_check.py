@@ -46,5 +46,5 @@ def test_nothing_to_compare(names):
 
 @pytest.mark.parametrize("parent", [make_metrics(num_rows=9, ner=0.5), make_metrics(ner=0.5, ranking=0.5)])
 def test_other_rows(parent):
-    with pytest.raises(UserError, match=r"have not answered the same rows; run `python -m jobs\.batch_infer`"):
+    with pytest.raises(UserError, match=r"have not answered the same rows; run `eshop batch-infer`"):
         check_quantized({"merged": parent, "quantized": make_metrics(ner=0.5)}, SETTINGS)

@@ -79,7 +79,7 @@ def test_faster_settings_come_into_the_file(config_path, capsys, monkeypatch, ca
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ((), "records is missing or incomplete; run `python -m jobs.prepare_data` with the same config first"),
+        ((), "records is missing or incomplete; run `eshop prepare-data` with the same config first"),
         (("infer.engine=serve",), "infer.engine=serve has nothing to tune, tune `serve.engine_kwargs` by hand"),
         (("infer.engine=oracle",), "infer.engine=oracle has nothing to tune"),
         (("autotune.max_minute=3",), "did you mean `autotune.max_minutes`?"),

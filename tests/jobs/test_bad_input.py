@@ -96,11 +96,11 @@ def test_too_few_cpus(refuse, ray_session):  # noqa: ARG001 - the Ray that is to
 
 
 @pytest.mark.parametrize(
-    ("job", "artifact", "maker"), [(train_lora, "records", "prepare_data"), (merge_lora, "adapter", "train_lora")]
+    ("job", "artifact", "maker"), [(train_lora, "records", "prepare-data"), (merge_lora, "adapter", "train-lora")]
 )
 def test_step_left_out(refuse, shop, job, artifact, maker):
     (shop / "runs" / "run" / artifact / artifacts.MANIFEST).unlink()
-    assert f"{artifact} is missing or incomplete; run `python -m jobs.{maker}`" in refuse(job)
+    assert f"{artifact} is missing or incomplete; run `eshop {maker}`" in refuse(job)
 
 
 def test_adapter_of_another_base(refuse, tiny_model_dir):

@@ -77,7 +77,7 @@ def test_recipe_of_another_experiment(refuse, adapters):
     digests = [artifacts.find_manifest(adapters["ner"]).digest, "0" * 64]
     message = refuse("ner", "ranking", digests=digests)
     assert f"the recipe was found for another adapter than {adapters['ranking']}" in message
-    assert "run `python -m jobs.search_merge` again" in message
+    assert "run `eshop search-merge` again" in message
 
 
 @pytest.mark.parametrize("density", [0, 1.5])
@@ -115,7 +115,7 @@ def test_damaged_adapter(refuse, adapters):
 def test_folder_without_an_adapter(refuse, adapters):
     shutil.rmtree(adapters["ranking"])
     message = refuse("ner", "ranking")
-    assert f"{adapters['ranking']} is missing or incomplete; run `python -m jobs.train_lora`" in message
+    assert f"{adapters['ranking']} is missing or incomplete; run `eshop train-lora`" in message
 
 
 def test_fully_trained_model(refuse, adapters, tiny_model_dir):

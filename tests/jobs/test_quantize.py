@@ -79,12 +79,12 @@ def test_what_is_refused_leaves_the_earlier_model(run, config_path):
     run(quantize)
     before = artifacts.hash_files(folder)
     for overrides, message in {
-        ("quantize.model=merged",): "merged is missing or incomplete; run `python -m jobs.merge_lora`",
+        ("quantize.model=merged",): "merged is missing or incomplete; run `eshop merge-lora`",
         ("quantize.model=merged", f"model.merged_dir={folder}"): f"model {folder} is quantized already",
         ("quantize.scheme=w4a4",): "`quantize.scheme`",
         ("quantize.shceme=w8a8",): "unknown key `quantize.shceme`; did you mean `quantize.scheme`?",
         ("quantize.ignore=[head]",): "`quantize.ignore`: no linear layer of",
-        ("quantize.scheme=w4a16_gptq",): "records is missing or incomplete; run `python -m jobs.prepare_data`",
+        ("quantize.scheme=w4a16_gptq",): "records is missing or incomplete; run `eshop prepare-data`",
     }.items():
         status, error = run(quantize, *overrides)
         assert status == 2
@@ -115,7 +115,7 @@ def test_answers_are_not_asked_of_a_model_that_is_not_there(run, config_path):
     artifacts.write_manifest(folder, "records", "inputs", {})
     status, error = run(batch_infer)
     assert status == 2
-    assert "quantized is missing or incomplete; run `python -m jobs.quantize`" in error
+    assert "quantized is missing or incomplete; run `eshop quantize`" in error
 
 
 def write_predictions(config, model, num_right):

@@ -94,7 +94,7 @@ def _check_table(config: Config, table: Table, findings: list[str]) -> list[Data
     """Add what changed in a table's log and data files to `findings`; return the sound files."""
     log = [file.path for file in table.storage.list(_LOG)]
     if not log:
-        raise UserError(f"{table.storage.shown}: no Delta table; run `python -m jobs.enrich_catalog` first")
+        raise UserError(f"{table.storage.shown}: no Delta table; run `eshop enrich-catalog` first")
     findings += _check_log(config, table, log)
     try:
         files = table.snapshot().files

@@ -128,7 +128,7 @@ def _describe_trouble(stats: Stats) -> Section:
     reasons = charts.rank_reasons(standing)
     if not reasons:
         return Section("Trouble", ["None: nothing stands in quarantine."])
-    sentences = ["`python -m jobs.replay_quarantine CONFIG` tries these rows again; the quarantine table names each."]
+    sentences = ["`eshop replay-quarantine CONFIG` tries these rows again; the quarantine table names each."]
     if stats["num_unreadable"]:
         sentences.append(f"{count(stats['num_unreadable'], 'input row')} could not be read.")
     rows = [(reason, _number(standing[reason]), _number(new.get(reason, 0))) for reason in reasons]

@@ -69,7 +69,7 @@ class Table:
         """
         found = snapshot.load(self.storage, version)
         if found is None:
-            raise UserError(f"{self.storage.shown}: no Delta table; run `python -m jobs.enrich_catalog` first")
+            raise UserError(f"{self.storage.shown}: no Delta table; run `eshop enrich-catalog` first")
         return found
 
     def write_file(self, rows: pa.Table) -> DataFile:

@@ -50,7 +50,7 @@ def compare(config: Config, members: Sequence[Member]) -> dict[str, Any]:
     """
     trained = [member for member in members if artifacts.find_manifest(member.config.run_dir / "adapter")]
     if not trained:
-        raise UserError(f"{config.run_dir} has no adapters; run `python -m jobs.train_strategies` first")
+        raise UserError(f"{config.run_dir} has no adapters; run `eshop train-strategies` first")
     search = read_search(config) if "merged" in config.experiment.strategies else None
     contenders = list(plan_contenders(config, members, trained, search))
     base, *tuned = contenders

@@ -42,7 +42,7 @@ def find_tasks(config: Config) -> tuple[str, ...]:
             remedy = "set `data.validation_share`" if split == VALIDATION else "add sources, or check `data.tasks`"
             raise UserError(
                 f"{config.records_dir}: split `{split}` has no row of {', '.join(empty)}; {remedy}, and run "
-                "`python -m jobs.prepare_data` again"
+                "`eshop prepare-data` again"
             )
     return tasks
 

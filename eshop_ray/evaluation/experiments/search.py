@@ -80,13 +80,13 @@ def check_search(plan: SearchPlan) -> None:
         raise UserError(
             f"a merge needs at least two adapters, and there are {len(plan.adapters)}; name more tasks in "
             "`data.tasks`, or set `experiment.num_shards` or `experiment.seeds`, and run "
-            "`python -m jobs.train_strategies` with the same config"
+            "`eshop train-strategies` with the same config"
         )
     if VALIDATION not in list_splits(plan.config.records_dir):
         raise UserError(
             f"{plan.config.records_dir} has no split `{VALIDATION}`, by which a mixture is chosen; set "
-            "`data.validation_share`, e.g. to 0.1, and run `python -m jobs.prepare_data` and "
-            "`python -m jobs.train_strategies` again"
+            "`data.validation_share`, e.g. to 0.1, and run `eshop prepare-data` and "
+            "`eshop train-strategies` again"
         )
     if not plan.candidates:
         raise UserError("section `search` leaves nothing to try; give at least one method, and a scale that is not 0")

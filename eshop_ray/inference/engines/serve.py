@@ -84,7 +84,7 @@ class ServeEngine:
                         return
         raise UserError(
             f"no Ray Serve application serves {self._model_dir} (served here: {', '.join(served) or 'nothing'}); "
-            "start it with `python -m jobs.serve`, on the same cluster"
+            "start it with `eshop serve`, on the same cluster"
         )
 
     async def _ask(self, request: Request) -> Reply:

@@ -160,7 +160,7 @@ def _check_digests(adapters: Sequence[AdapterFile], digests: Sequence[str]) -> N
             raise UserError(
                 f"the recipe was found for another adapter than {adapter.folder} (digest {digest[:_SHOWN_DIGITS]}, "
                 f"and there is {adapter.digest[:_SHOWN_DIGITS]}): it is of another experiment, or the adapter was "
-                "trained again since; run `python -m jobs.search_merge` again, or put the adapter back"
+                "trained again since; run `eshop search-merge` again, or put the adapter back"
             )
 
 

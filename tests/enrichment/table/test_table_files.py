@@ -119,6 +119,6 @@ def test_table_that_deltalake_made_is_taken_over(tmp_path):
 
 def test_absent_table_names_the_job_that_makes_it(tmp_path):
     table = Table(str(tmp_path / "absent"), SCHEMA)
-    with pytest.raises(UserError, match=r"absent: no Delta table; run `python -m jobs\.enrich_catalog`"):
+    with pytest.raises(UserError, match=r"absent: no Delta table; run `eshop enrich-catalog`"):
         table.snapshot()
     assert not (tmp_path / "absent").exists()

@@ -100,7 +100,7 @@ def test_all_strategies_answer_the_same_split(make_config, asked):
 def test_what_was_not_trained_is_left_out(make_config, asked):
     config = make_config(data={"tasks": TASKS})
     members = list_members(config, TASKS)
-    with pytest.raises(UserError, match=r"has no adapters; run `python -m jobs\.train_strategies` first"):
+    with pytest.raises(UserError, match=r"has no adapters; run `eshop train-strategies` first"):
         compare.compare(config, members)
     train(members[0])
     experiment = compare.compare(config, members)

@@ -160,7 +160,7 @@ def test_adapters_without_any_finite_loss(make_config):
 
 
 def test_missing_adapters_name_the_job(make_config):
-    with pytest.raises(UserError, match=r"classification/adapter is missing .*run `python -m jobs\.train_strategies`"):
+    with pytest.raises(UserError, match=r"classification/adapter is missing .*run `eshop train-strategies`"):
         open_adapters(list_members(make_config(), TASKS))
 
 

@@ -115,5 +115,5 @@ def test_a_split_that_will_be_missed_is_named_before_hours_of_training(make_conf
 
 
 def test_records_come_first(tmp_path):
-    with pytest.raises(UserError, match=r"run `python -m jobs\.prepare_data`"):
+    with pytest.raises(UserError, match=r"run `eshop prepare-data`"):
         find_tasks(Config(name="run", run_root=str(tmp_path)))

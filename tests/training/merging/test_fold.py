@@ -312,7 +312,7 @@ def test_adapter_that_is_not_finite_is_refused(adapter_model, tiny_model_dir, ba
 
 def test_adapter_without_manifest_is_incomplete(adapter_dir, tiny_model_dir, base_digest):
     (adapter_dir / artifacts.MANIFEST).unlink()
-    with pytest.raises(UserError, match=r"run `python -m jobs\.train_lora`"):
+    with pytest.raises(UserError, match=r"run `eshop train-lora`"):
         check_adapter(adapter_dir, tiny_model_dir, base_digest)
 
 

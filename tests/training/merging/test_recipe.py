@@ -109,7 +109,7 @@ def test_fully_trained_model(tiny_model_dir, tmp_path):
 
 
 def test_folder_without_an_adapter(pair, tmp_path):
-    with pytest.raises(UserError, match=r"none is missing or incomplete; run `python -m jobs\.train_lora`"):
+    with pytest.raises(UserError, match=r"none is missing or incomplete; run `eshop train-lora`"):
         AdapterFile.open(tmp_path / "none")
     (pair[0].folder / "adapter_model.safetensors").unlink()
     with pytest.raises(UserError, match=r"no adapter there \(adapter_model\.safetensors is missing\)"):
