@@ -13,7 +13,7 @@ import typer
 
 from eshop_ray.cli.execution import execute
 from eshop_ray.cli.job_table import Job
-from eshop_ray.cli.shipped_configs import find_config, list_configs
+from eshop_ray.cli.shipped_configs import find_config, is_setting, list_configs
 from eshop_ray.errors import UserError
 
 Action = Callable[[], None]
@@ -53,6 +53,8 @@ def _build_usual(job: Job) -> Command:
 
 def _build_demo(job: Job) -> Command:
     def command(config: ConfigArgument = "demo", overrides: Overrides = None) -> Action:
+        if is_setting(config):
+            return partial(execute, job, find_config("demo"), [config, *(overrides or [])])
         return partial(execute, job, find_config(config), overrides or [])
 
     return command

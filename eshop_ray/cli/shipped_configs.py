@@ -13,14 +13,21 @@ def list_configs() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
+def is_setting(word: str) -> bool:
+    """Return whether a word in the place of CONFIG is `section.field=value`."""
+    return "=" in word and not Path(word).is_file()
+
+
 def find_config(config: str) -> Path:
     """Return the file that CONFIG of a command line means: a path, or the name of a shipped config.
 
     A file or a path wins over a name; a file that does not exist is left to the reader of configs to complain of.
 
     Raises:
-        UserError: naming the nearest shipped config, if this looks like a name and is none.
+        UserError: if this is a setting, or looks like the name of a shipped config and is none.
     """
+    if is_setting(config):
+        raise UserError(f"CONFIG is missing before {config}; give a YAML file, or one of {', '.join(list_configs())}")
     path = Path(config)
     if path.suffix or path.name != config or path.is_file():
         return path
