@@ -14,12 +14,13 @@ from eshop_ray.enrichment.lineage import hash_log, write_run_record
 from eshop_ray.enrichment.map_tasks import map_tasks
 from eshop_ray.enrichment.pipeline import enrich
 from eshop_ray.enrichment.report import get_quarantined_share, is_failed, write_report
-from eshop_ray.enrichment.run import Model, Run
+from eshop_ray.enrichment.run import Run
 from eshop_ray.enrichment.statistics import summarize
 from eshop_ray.enrichment.table import DataFile, Table
 from eshop_ray.enrichment.table.compaction import Group
 from eshop_ray.enrichment.table.maintenance import CompactAll, maintain
 from eshop_ray.errors import UserError
+from eshop_ray.models import Model
 
 logger = logging.getLogger(__name__)
 

@@ -6,9 +6,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from eshop_ray.config import Config
@@ -20,6 +18,7 @@ from eshop_ray.enrichment.result_writer import ResultWriter
 from eshop_ray.enrichment.staging import open_staging
 from eshop_ray.enrichment.table import Table, Writer
 from eshop_ray.errors import UserError
+from eshop_ray.models import Model
 
 BUCKET_BYTES = 2 << 20
 """Bytes of input per bucket: what a task holds, some times over, as Python values."""
@@ -28,14 +27,6 @@ BUCKET_ROWS = 10_000
 MAX_BUCKETS = 4096
 PACKED_FACTOR = 5
 """What compressed files grow by when they are read."""
-
-
-@dataclass(frozen=True, slots=True)
-class Model:
-    """The model that answers: its folder (None for a simulated engine) and its digest."""
-
-    folder: Path | None
-    digest: str
 
 
 class Run:

@@ -7,6 +7,7 @@ from eshop_ray.config import Config, InferSection
 from eshop_ray.inference.engine import Engine
 from eshop_ray.inference.quantization.platform import check_model
 from eshop_ray.inference.reading import Reader
+from eshop_ray.models import Model, find_model, model_digest
 
 
 def build_engine(
@@ -40,25 +41,39 @@ def build_engine(
     return build_vllm(config, model_dir, reader, num_rows)
 
 
-def start_engine(config: Config, model_dir: Path, digest: str) -> None:
+def start_engine(config: Config, model: Model) -> None:
     """Start Ray, check that the job fits, and deploy the model where it is asked through Ray Serve.
 
     Args:
         config: Of the run.
-        model_dir: Folder of the model.
-        digest: Of the model.
+        model: Which is to answer.
 
     Raises:
         UserError: if the model does not run on this platform, or the cluster has too little room.
     """
-    check_platform(config, model_dir)
-    if config.infer.engine == "serve":
+    if model.folder:
+        check_platform(config, model.folder)
+    if config.infer.engine == "serve" and model.folder:
         from eshop_ray.inference.engines.serve_app import APP_CPUS, ensure_running
 
         start_ray(config.ray, num_cpus=APP_CPUS + 1, num_gpus=int(config.serve.use_gpu))
-        ensure_running(config.serve, model_dir, digest)
+        ensure_running(config.serve, model.folder, model.digest)
         return
     start_ray(config.ray, num_cpus=config.infer.num_cpus, num_gpus=config.infer.num_gpus)
+
+
+def find_answering_model(config: Config, name: str) -> Model:
+    """Return the `base`, `merged` or `quantized` model of a run; a simulated engine's is what its options say.
+
+    Raises:
+        UserError: if the model has not been made, or the base cannot be had.
+    """
+    if config.infer.engine == "simulated":
+        from eshop_ray.inference.engines.simulated.engine import digest_simulated
+
+        return Model(None, digest_simulated(config.infer.engine_kwargs))
+    folder = find_model(config, name)
+    return Model(folder, model_digest(folder))
 
 
 def check_platform(config: Config, model_dir: Path) -> None:

@@ -6,7 +6,7 @@ from eshop_ray import artifacts
 from eshop_ray.config import Config
 from eshop_ray.inference.autotune import autotune, check_tunable
 from eshop_ray.inference.build import start_engine
-from eshop_ray.models import find_model, model_digest
+from eshop_ray.models import Model, find_model, model_digest
 
 
 def run(config: Config, path: Path) -> None:
@@ -14,5 +14,5 @@ def run(config: Config, path: Path) -> None:
     check_tunable(config, path)
     artifacts.read_manifest(config.records_dir, job="prepare_data")
     model_dir = find_model(config, config.infer.models[-1])
-    start_engine(config, model_dir, model_digest(model_dir))
+    start_engine(config, Model(model_dir, model_digest(model_dir)))
     autotune(config, model_dir, path)

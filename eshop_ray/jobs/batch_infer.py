@@ -6,7 +6,7 @@ from eshop_ray import artifacts
 from eshop_ray.config import Config
 from eshop_ray.inference.batch import fingerprint_inference, infer_split
 from eshop_ray.inference.build import check_platform, start_engine
-from eshop_ray.models import find_model, model_digest
+from eshop_ray.models import Model, find_model, model_digest
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ def run(config: Config) -> None:
         if artifacts.is_current(folder, inputs):
             logger.info("predictions are up to date: %s", folder)
             continue
-        start_engine(config, model_dir, parents["model"])
+        start_engine(config, Model(model_dir, parents["model"]))
         for count, value in infer_split(config, model_dir, folder, inputs, parents).items():
             logger.info("%-32s %9d", f"{name} {count}", value)
     artifacts.write_run_manifest(config.run_dir)

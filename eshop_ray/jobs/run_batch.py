@@ -6,7 +6,8 @@ from pathlib import Path
 
 from eshop_ray.artifacts import fingerprint
 from eshop_ray.config import Config
-from eshop_ray.inference.build import start_engine
+from eshop_ray.inference.answer_identity import identify_engine
+from eshop_ray.inference.build import find_answering_model, start_engine
 from eshop_ray.inference.openai_batch import (
     DEFAULT_MAX_TOKENS,
     Ledger,
@@ -16,7 +17,6 @@ from eshop_ray.inference.openai_batch import (
     open_batch,
     read_defaults,
 )
-from eshop_ray.models import fetch_model, model_digest
 
 logger = logging.getLogger(__name__)
 
@@ -43,13 +43,14 @@ def run(
         UserError: if the requests cannot be read, or `output` was begun in another way.
     """
     requests = look_through(source, config.infer)
-    is_simulated = config.infer.engine == "simulated"
-    folder = None if is_simulated else fetch_model(config.model)
-    digest = model_digest(folder) if folder else fingerprint("simulated")
-    rules = Rules(tuple(served_model_names) or (config.model.source,), read_defaults(folder, max_tokens))
+    model = find_answering_model(config, "base")
+    folder = model.folder or Path()
+    rules = Rules(tuple(served_model_names) or (config.model.source,), read_defaults(model.folder, max_tokens))
+    engine = fingerprint(identify_engine(config.infer, config.serve, ""))
+    identity = {"model": model.digest, "engine": engine, "max_tokens": max_tokens}
     with Ledger(output, errors or output.with_suffix(".errors.jsonl")) as ledger:
-        batch = open_batch(ledger, requests, config.infer, {"model": digest, "max_tokens": max_tokens})
+        batch = open_batch(ledger, requests, config.infer, identity)
         if batch.num_open:
-            start_engine(config, folder or Path(), digest)
-        for name, count in answer_batch(batch, ledger, config.infer, folder or Path(), rules).items():
+            start_engine(config, model)
+        for name, count in answer_batch(batch, ledger, config.infer, folder, rules).items():
             logger.info("%-32s %9d", name, count)

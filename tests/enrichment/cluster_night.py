@@ -15,7 +15,7 @@ from ray.cluster_utils import Cluster
 
 from eshop_ray.config import load_config
 from eshop_ray.enrichment.nightly import run_night
-from eshop_ray.enrichment.run import Model
+from eshop_ray.models import Model
 from tests.enrichment.drivers import wait_until
 from tests.processes import find_processes
 

@@ -5,10 +5,10 @@ import shutil
 
 import polars as pl
 
-from eshop_ray.artifacts import fingerprint
 from eshop_ray.config import Config
 from eshop_ray.enrichment.nightly import run_night
-from eshop_ray.enrichment.run import Model
+from eshop_ray.inference.engines.simulated.engine import digest_simulated
+from eshop_ray.models import Model
 
 COUNTED = ("num_new", "num_changed", "num_unchanged", "num_deleted", "num_quarantined")
 NOT_COMPARED = ("run_id", "inferred_at", "updated_at")
@@ -59,7 +59,7 @@ class Shop:
     @property
     def digest(self):
         """What the job takes for the digest of the simulated model."""
-        return fingerprint(["simulated", self.faults])
+        return digest_simulated(self.faults)
 
     def write(self):
         lines = "".join(json.dumps(row) + "\n" for row in self.products).encode()

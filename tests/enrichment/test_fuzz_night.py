@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from eshop_ray.enrichment.nightly import run_night
-from eshop_ray.enrichment.run import Model
 from eshop_ray.errors import UserError
+from eshop_ray.models import Model
 from tests.enrichment.junk import catalogues, grow, products, review_files
 from tests.enrichment.shop import COUNTED
 

@@ -3,8 +3,8 @@
 import pytest
 
 from eshop_ray.enrichment.nightly import run_night
-from eshop_ray.enrichment.run import Model
 from eshop_ray.errors import UserError
+from eshop_ray.models import Model
 from tests.enrichment.shop import COUNTED, product, review
 
 pytestmark = pytest.mark.ray

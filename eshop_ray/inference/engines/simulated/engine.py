@@ -5,11 +5,13 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 
+from eshop_ray.artifacts import fingerprint
 from eshop_ray.config.base import PositiveInt, Section
 from eshop_ray.inference.engines.simulated.answers import make_answer
 from eshop_ray.inference.engines.simulated.timing import SimulatedGpu, Timing
@@ -43,6 +45,19 @@ class SimulatedOptions(Section):
     """The answer is empty."""
     timing: Timing | None = None
     """A GPU's time for every row, in place of `rows_per_second`."""
+
+
+ANSWER_OPTIONS = frozenset({"truncate_on", "truncate_tokens", "empty_on"})
+"""Options that change an answer; the others change its time, or whether there is one."""
+
+
+def digest_simulated(options: Mapping[str, Any]) -> str:
+    """Return what stands for the digest of a simulated model.
+
+    Args:
+        options: `infer.engine_kwargs`.
+    """
+    return fingerprint(["simulated", {name: value for name, value in options.items() if name in ANSWER_OPTIONS}])
 
 
 class SimulatedEngine:
