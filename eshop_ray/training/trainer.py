@@ -16,7 +16,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from transformers import AutoConfig
 
 from eshop_ray.artifacts import fingerprint, stage_dir, write_json, write_manifest
-from eshop_ray.cluster import KEEP_MEMORY
+from eshop_ray.cluster import cpu_environment
 from eshop_ray.config import Config, LoraSection
 from eshop_ray.errors import UserError
 from eshop_ray.progress import watch
@@ -158,7 +158,7 @@ def _build_run_config(config: Config, prepared: PreparedRun, callbacks: Sequence
         storage_path=str(prepared.folder),
         failure_config=FailureConfig(max_failures=config.train.max_failures),
         checkpoint_config=CheckpointConfig(num_to_keep=2, **best),
-        worker_runtime_env={} if config.train.use_gpu else {"env_vars": KEEP_MEMORY},
+        worker_runtime_env={} if config.train.use_gpu else {"env_vars": cpu_environment()},
         callbacks=list(callbacks),
     )
 

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from ray.train import WorkerGroupError
 
 from eshop_ray import artifacts
+from eshop_ray.cluster import cpu_environment
 from eshop_ray.errors import UserError
 from eshop_ray.training import loop, trainer
 from eshop_ray.training.checkpoint import STATE, find_damage
@@ -19,6 +21,7 @@ from eshop_ray.training.learner import Learner
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
 
+ENVIRON = "environ"
 NUM_STEPS = 12
 """24 rows in batches of 6, three epochs."""
 CHECKPOINT_STEPS = 3
@@ -36,7 +39,19 @@ def train(config):
 def uninterrupted(ray_session, make_config):  # noqa: ARG001 - started first
     """A finished run of one worker: its config, what was counted, and its losses."""
     config = make_config(num_epochs=3)
-    return config, *train(config)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer, "train_worker", note_environment())
+        return config, *train(config)
+
+
+def note_environment():
+    """Return a worker that leaves word of the environment its process was started with, and trains."""
+
+    def train_worker(settings):
+        shutil.copyfile("/proc/self/environ", Path(settings["workdir"], ENVIRON))
+        loop.train_worker(settings)
+
+    return train_worker
 
 
 def test_one_worker_learns(uninterrupted):
@@ -48,6 +63,11 @@ def test_one_worker_learns(uninterrupted):
     assert {"adapter_config.json", "adapter_model.safetensors"} <= {path.name for path in folder.iterdir()}
     manifest = artifacts.read_manifest(folder, job="train_lora")
     assert (manifest.details, manifest.digest) == (summary, artifacts.digest_dir(folder))
+
+
+def test_worker_starts_with_the_environment_of_cpus(uninterrupted):
+    (path,) = uninterrupted[0].run_dir.glob(f"training/*/{ENVIRON}")
+    assert {f"{name}={value}" for name, value in cpu_environment().items()} <= set(path.read_text().split("\0"))
 
 
 def test_two_workers_learn_the_same(make_config, uninterrupted):

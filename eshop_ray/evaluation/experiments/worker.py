@@ -11,7 +11,7 @@ from typing import Any
 import ray
 import torch
 
-from eshop_ray.cluster import KEEP_MEMORY
+from eshop_ray.cluster import cpu_environment
 from eshop_ray.config import Config, SearchSection
 from eshop_ray.errors import UserError
 from eshop_ray.evaluation.experiments.ledger import Measurement
@@ -113,6 +113,6 @@ def start_worker(setup: Setup, board: Any) -> Any:
         board: Where progress is added.
     """
     use_gpu = setup.config.search.use_gpu
-    options: dict[str, Any] = {"num_gpus": 1} if use_gpu else {"runtime_env": {"env_vars": KEEP_MEMORY}}
+    options: dict[str, Any] = {"num_gpus": 1} if use_gpu else {"runtime_env": {"env_vars": cpu_environment()}}
     actor_class = ray.remote(LossWorker).options(num_cpus=1, scheduling_strategy="SPREAD", **options)
     return actor_class.remote(setup, board)

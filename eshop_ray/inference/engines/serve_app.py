@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eshop_ray.cluster import cpu_engine_environment
+from eshop_ray.cluster import cpu_engine_environment, wait_environment
 from eshop_ray.config import ServeSection
 from eshop_ray.errors import UserError
 from eshop_ray.inference.engines.vllm_arguments import build_arguments
@@ -63,7 +63,7 @@ def build_llm_config(config: ServeSection, model_dir: Path, digest: str) -> dict
     """
     environment = {DIGEST_VARIABLE: digest}
     if not config.use_gpu:
-        environment.update(cpu_engine_environment(config.cpu_kvcache_gib))
+        environment.update(wait_environment() | cpu_engine_environment(config.cpu_kvcache_gib))
     return {
         "model_loading_config": {"model_id": config.model_id, "model_source": str(model_dir)},
         "accelerator_config": None if config.use_gpu else {"kind": "cpu"},

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from eshop_ray.cluster import KEEP_MEMORY, cpu_engine_environment
+from eshop_ray.cluster import cpu_engine_environment, cpu_environment
 from eshop_ray.config import InferSection
 from eshop_ray.data.tokenization import tokenize_prompt
 from eshop_ray.inference.dispatch.stage import run_stage
@@ -75,7 +75,7 @@ def actor_options(config: InferSection) -> dict[str, Any]:
     """
     environment = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
     if not config.use_gpu:
-        environment.update(KEEP_MEMORY | cpu_engine_environment(config.cpu_kvcache_gib, config.cpu_threads))
+        environment.update(cpu_environment() | cpu_engine_environment(config.cpu_kvcache_gib, config.cpu_threads))
     return {"num_cpus": 1, "num_gpus": config.gpus_per_engine, "runtime_env": {"env_vars": environment}}
 
 

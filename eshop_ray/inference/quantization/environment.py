@@ -11,6 +11,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
+from eshop_ray.cluster import wait_environment
 from eshop_ray.config import RaySection
 from eshop_ray.errors import UserError
 
@@ -38,6 +39,7 @@ def build_runtime_env(packages: Sequence[str]) -> dict[str, Any]:
             "pip_install_options": ["--no-deps", "--disable-pip-version-check", "--no-cache-dir"],
         },
         "env_vars": {
+            **wait_environment(),
             "OMP_NUM_THREADS": str(os.cpu_count() or 1),
             "HF_HUB_OFFLINE": "1",
             "TOKENIZERS_PARALLELISM": "false",
