@@ -1,11 +1,17 @@
 """The benchmark's own arithmetic: what its figures are computed from must be right without a quiet machine."""
 
+import os
+import signal
+
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM
 
+from tests.bench.busy import compute_shares, load_cores
+from tests.bench.infer.results import merge as merge_infer
+from tests.bench.infer.results import render_table as render_infer
 from tests.bench.train.flops import count_pack, count_pairs, read_shape
 from tests.bench.train.results import check_same_work, compare, compute_overhead, merge, render_table
 
@@ -64,3 +70,30 @@ def test_parts_measured_alone_add_up():
     assert (both["vs_trl_shared_prefix"], both["peak_memory_vs_trl"], both["two_worker_overhead"]) == (3.0, 0.5, 0.05)
     assert both["vs_trl_plain"] is None
     assert "| trl_packed | 3 |" in render_table(both)
+
+
+def build_busy_part():
+    """Medians of 8 and 4 rows/s of ours, quiet and busy, and of 10 and 1 of the defaults."""
+    ours = [{"quiet": 8, "busy": 4}, {"quiet": 9, "busy": 1}, {"quiet": 2, "busy": 5}]
+    runs = {"ours": ours, "defaults": [{"quiet": 10, "busy": 1}]}
+    return {"busy": compute_shares(runs), "runs": runs, "num_rows": 9}
+
+
+def test_shares_of_the_speed_are_of_medians():
+    assert build_busy_part()["busy"] == {"busy_share": 0.5, "quiet_share": 0.8}
+
+
+@pytest.mark.parametrize(
+    ("merge_parts", "render"), [(merge, render_table), (merge_infer, render_infer)], ids=["train", "infer"]
+)
+def test_shares_are_headlines_of_both_benchmarks(merge_parts, render):
+    results = merge_parts({}, {"busy": build_busy_part()}, {"num_threads": 2, "torch": "2"})
+    assert (results["busy_share"], results["quiet_share"]) == (0.5, 0.8)
+    assert "| ours | 8.00 | 4.00 | 3 |" in render(results)
+    assert "busy_share" not in render({**merge_parts({}, {}, {})})
+
+
+def test_every_core_is_busy_until_the_block_ends():
+    with load_cores() as loops:
+        assert [loop.poll() for loop in loops] == [None] * os.cpu_count()
+    assert all(loop.returncode == -signal.SIGKILL for loop in loops)

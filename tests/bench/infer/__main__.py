@@ -2,7 +2,8 @@
 
 Parts: `unique` (prompts that differ) and `catalog` (a shop's prompts as they come), each answered by this project, by
 `vllm.LLM.chat` (with our engine arguments, and with its own), by Ray Data's own LLM processor and by `vllm run-batch`,
-with the same model and threads; and by this project without compilation, in int8, and both. Prints a table and merges
+with the same model and threads; and by this project without compilation, in int8, and both; `busy`, what is left of
+our speed where others use the cores. Prints a table and merges
 it into `runs/bench/infer.json`, with a picture beside it. `data.root` holds `ec_guide/` and `catalog/`.
 """
 
@@ -39,20 +40,21 @@ def main(arguments=None):
             logging.info("-- %s", name)
             stored = merge(stored, {name: parts.run_part(bench, name, options.sides)}, machine)
             write_json(options.results, stored)
-            options.results.with_suffix(".svg").write_bytes(draw(stored))
+            if name in parts.WORKLOADS:
+                options.results.with_suffix(".svg").write_bytes(draw(stored))
     print(render_table(stored))
 
 
 def parse(arguments):
     parser = argparse.ArgumentParser(prog="python -m tests.bench.infer", description=__doc__.partition(":")[0])
     parser.add_argument("overrides", nargs="*", metavar="section.field=value", help="settings, e.g. data.root=PATH")
-    parser.add_argument("--only", type=_split, default=list(parts.WORKLOADS), metavar="PART,...", help="all by default")
+    parser.add_argument("--only", type=_split, default=list(parts.PARTS), metavar="PART,...", help="all by default")
     parser.add_argument("--sides", type=_split, default=list(parts.SIDES), metavar="SIDE,...", help="all by default")
     parser.add_argument("--rows", type=int, default=1000, help="rows of each part")
     parser.add_argument("--repeats", type=int, default=3, help="fresh processes for each figure; the median counts")
     parser.add_argument("--results", type=Path, default=RESULTS, help="file to merge the results into")
     options = parser.parse_intermixed_args(arguments)
-    for name, known in (("only", parts.WORKLOADS), ("sides", parts.SIDES)):
+    for name, known in (("only", parts.PARTS), ("sides", parts.SIDES)):
         if unknown := sorted(set(getattr(options, name)) - set(known)):
             parser.error(f"--{name}: no {', '.join(unknown)}; there are {', '.join(known)}")
     if "ours" not in options.sides:

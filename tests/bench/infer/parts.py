@@ -2,15 +2,16 @@
 
 import logging
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from eshop_ray.cluster import KEEP_MEMORY, MIN_LOCAL_CPUS, cpu_engine_environment
+from eshop_ray.cluster import MIN_LOCAL_CPUS, cpu_engine_environment, cpu_environment
 from eshop_ray.config import Config
 from eshop_ray.config.quantization import QuantizeSection
 from eshop_ray.inference.engines.vllm import engine_kwargs
 from eshop_ray.inference.engines.vllm_actor import COMPILED_DIR
 from eshop_ray.inference.quantization.write import Quantization, write_quantized
+from tests.bench.busy import compute_shares, measure_sides
 from tests.bench.infer.limit import compute_limit
 from tests.bench.infer.results import summarize
 from tests.bench.infer.rows import build_catalog, build_unique, write_rows
@@ -19,6 +20,10 @@ from tests.bench.process import measure
 logger = logging.getLogger(__name__)
 
 WORKLOADS = {"unique": build_unique, "catalog": build_catalog}
+BUSY = "busy"
+PARTS = (*WORKLOADS, BUSY)
+NUM_BUSY_ROWS = 256
+"""Twice what an engine decodes together."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +76,7 @@ class Bench:
         if not infer.use_gpu:
             environment |= cpu_engine_environment(infer.cpu_kvcache_gib, infer.cpu_threads)
             if side.module == "infer.raw" and not side.has_own_settings:
-                environment |= KEEP_MEMORY  # as our engine's process has it; in Ray's driver all of Ray would
+                environment |= cpu_environment()  # as our engine's process has it; in Ray's driver all of Ray would
         return {
             "rows_path": str(path),
             "model_dir": str(self.quantized_dir() if side.is_quantized else self.model_dir),
@@ -93,6 +98,11 @@ class Bench:
 
 
 def run_part(bench: Bench, name: str, sides: list[str]) -> dict:
+    """Return the figures of a part."""
+    return run_busy(bench) if name == BUSY else run_comparison(bench, name, sides)
+
+
+def run_comparison(bench: Bench, name: str, sides: list[str]) -> dict:
     """Return the figures of all sides on one kind of rows.
 
     Each first answers a single row: what is compiled is then in the cache, and what a side spends before its first
@@ -115,6 +125,19 @@ def run_part(bench: Bench, name: str, sides: list[str]) -> dict:
     if "raw" in sides:
         part["limit"] = compute_limit(part, bench.model_dir, measure_peaks(bench.config))
     return part
+
+
+def run_busy(bench: Bench) -> dict:
+    """Return what is left of our engine's speed where others use the cores; nothing is cached from one time to the
+    next, so that all times are of the same work.
+    """
+    infer = bench.config.infer
+    uncached = {**infer.engine_kwargs, "enable_prefix_caching": False}
+    infer = infer.model_copy(update={"compile": False, "engine_kwargs": uncached})
+    job = replace(bench, num_rows=NUM_BUSY_ROWS).job("unique", SIDES["eager"])
+    job |= {"infer": infer.model_dump(mode="json"), "environment": {}}
+    runs = measure_sides("infer.busy", job, bench.repeats)
+    return {"busy": compute_shares(runs), "runs": runs, "num_rows": job["num_rows"], "infer": job["infer"]}
 
 
 def measure_peaks(config: Config) -> dict[str, float]:

@@ -22,7 +22,7 @@ NAMES = {
 
 def draw(results: dict) -> bytes:
     """Return an SVG with a panel per part."""
-    parts = results["parts"]
+    parts = {name: part for name, part in results["parts"].items() if name in TITLES}
     with mpl.rc_context(LOOK):
         figure = Figure(figsize=(WIDTH, 0.6 + 2.1 * len(parts)))
         for axes, (name, part) in zip(figure.subplots(len(parts), squeeze=False)[:, 0], parts.items(), strict=True):

@@ -2,7 +2,12 @@
 
 from statistics import median
 
-HEADLINES = ("raw_unique", "raw_catalog", "ray_data_llm", "run_batch", "combined_gain", "equal_answers")
+from tests.bench.busy import render_busy
+
+HEADLINES = (
+    *("raw_unique", "raw_catalog", "ray_data_llm", "run_batch", "combined_gain", "equal_answers"),
+    *("busy_share", "quiet_share"),
+)
 
 
 def summarize(runs: dict[str, list[dict]]) -> dict:
@@ -43,6 +48,9 @@ def find_headline(name: str, parts: dict[str, dict]) -> float | None:
         found = [parts[workload]["sides"] for workload in workloads if workload in parts]
         return [sides[side][field] for sides in found if side in sides]
 
+    def collect_busy(share: str) -> list[float]:
+        return [parts["busy"]["busy"][share]] if "busy" in parts else []
+
     values = {
         "raw_unique": lambda: collect("raw", workloads=("unique",)),
         "raw_catalog": lambda: collect("raw_default", workloads=("catalog",)),
@@ -50,15 +58,21 @@ def find_headline(name: str, parts: dict[str, dict]) -> float | None:
         "run_batch": lambda: collect("run_batch"),
         "combined_gain": lambda: [eager / int8 for eager, int8 in zip(collect("eager"), collect("int8"), strict=True)],
         "equal_answers": lambda: collect("raw_default", "equal_answers", ("catalog",)),
+        "busy_share": lambda: collect_busy("busy_share"),
+        "quiet_share": lambda: collect_busy("quiet_share"),
     }[name]()
     return min(values, default=None)
 
 
 def render_table(results: dict) -> str:
     """Return the figures as a Markdown table per part."""
-    lines = [f"{name:16s} {value:8.3f}" for name in HEADLINES if (value := results[name]) is not None]
+    lines = [f"{name:16s} {value:8.3f}" for name in HEADLINES if (value := results.get(name)) is not None]
     for name, part in results["parts"].items():
-        lines += ["", f"{name}, {part['num_rows']} rows", "", "| side | rows/s | ours is | equal answers | tokens |"]
+        lines += ["", f"{name}, {part['num_rows']} rows", ""]
+        if name == "busy":
+            lines += render_busy(part["runs"])
+            continue
+        lines += ["| side | rows/s | ours is | equal answers | tokens |"]
         lines += ["|---|---:|---:|---:|---:|"]
         for side, figures in part["sides"].items():
             cells = f"{median(figures['rows_per_second']):.2f} | {figures['ratio']:.2f} x"

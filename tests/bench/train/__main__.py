@@ -2,7 +2,7 @@
 
 Parts: `shared_prefix` and `plain` (rows per second and peak memory against TRL's SFTTrainer, padded and packed), `mfu`
 (share of the machine's matrix peak), `profile_shared_prefix` and `profile_plain` (where the time goes), `two_workers`
-(what distribution costs).
+(what distribution costs), `busy` (what is left of the speed where others use the cores).
 Prints a table and merges it into `runs/bench/train.json`. `data.root` holds `queryner/train.conll` and
 `review_summaries/*.tsv`.
 """

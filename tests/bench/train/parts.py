@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from eshop_ray.config import Config
+from tests.bench.busy import compute_shares, measure_sides
 from tests.bench.process import measure
 from tests.bench.train.flops import count_pack, read_shape
 from tests.bench.train.results import check_same_work, compare, compute_overhead, find_median
@@ -38,8 +39,11 @@ WORKLOADS_ON_GPU = {
 }
 NUM_STEPS_ON_RAY = 4
 NUM_PROFILED = 2
+NUM_BUSY_STEPS = 16
+BUSY_BATCH_SIZE = 8
+"""Rows per step beside busy processes: steps that are short even there."""
 PROFILE = "profile_"
-PARTS = ("shared_prefix", "plain", "mfu", f"{PROFILE}shared_prefix", f"{PROFILE}plain", "two_workers")
+PARTS = ("shared_prefix", "plain", "mfu", f"{PROFILE}shared_prefix", f"{PROFILE}plain", "two_workers", "busy")
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,7 @@ def run_part(bench: Bench, name: str) -> dict:
         return run_comparison(bench, name)
     if name.startswith(PROFILE):
         return run_profile(bench, name.removeprefix(PROFILE))
-    return {"mfu": run_mfu, "two_workers": run_two_workers}[name](bench)
+    return {"mfu": run_mfu, "two_workers": run_two_workers, "busy": run_busy}[name](bench)
 
 
 def run_comparison(bench: Bench, name: str) -> dict:
@@ -141,6 +145,16 @@ def run_two_workers(bench: Bench) -> dict:
         for num_workers, name in enumerate(runs, start=1):
             runs[name].append(_measure(name, "ours_ray", {**job, "num_workers": num_workers}))
     return {"overhead": compute_overhead(runs), "runs": runs, **_describe(job)}
+
+
+def run_busy(bench: Bench) -> dict:
+    """Measure the real job where others use the cores; both states take every row as often."""
+    workload = replace(bench.workloads["shared_prefix"], batch_size=BUSY_BATCH_SIZE)
+    num_rows = NUM_BUSY_STEPS * BUSY_BATCH_SIZE // 2
+    settings = {"num_steps": NUM_BUSY_STEPS, "config": bench.config.model_dump(mode="json")}
+    job = bench.job(workload, "busy", num_rows, **settings) | {"keep_memory": False}
+    runs = measure_sides("train.busy", job, bench.repeats)
+    return {"busy": compute_shares(runs), "runs": runs, **_describe(job)}
 
 
 def _choose(job, peer, settings, choices):

@@ -4,7 +4,12 @@ import json
 from pathlib import Path
 from statistics import median
 
-HEADLINES = ("vs_trl_shared_prefix", "vs_trl_plain", "mfu", "two_worker_overhead", "peak_memory_vs_trl")
+from tests.bench.busy import render_busy
+
+HEADLINES = (
+    *("vs_trl_shared_prefix", "vs_trl_plain", "mfu", "two_worker_overhead", "peak_memory_vs_trl"),
+    *("busy_share", "quiet_share"),
+)
 LOSS_TOLERANCE = 0.02
 """Relative: both sides round to bf16, each in its own order."""
 
@@ -54,6 +59,8 @@ def merge(stored: dict, parts: dict[str, dict], machine: dict) -> dict:
         headlines["mfu"] = merged["mfu"]["mfu"]
     if "two_workers" in merged:
         headlines["two_worker_overhead"] = merged["two_workers"]["overhead"]
+    if "busy" in merged:
+        headlines |= merged["busy"]["busy"]
     return {**headlines, "parts": merged}
 
 
@@ -64,10 +71,13 @@ def read_results(path: Path) -> dict:
 
 def render_table(results: dict) -> str:
     """Return the figures as a Markdown table per part."""
-    lines = [f"{name:24s} {value:8.3f}" for name in HEADLINES if (value := results[name]) is not None]
+    lines = [f"{name:24s} {value:8.3f}" for name in HEADLINES if (value := results.get(name)) is not None]
     for name, part in results["parts"].items():
         lines += ["", f"{name}  ({part['machine']['num_threads']} threads, torch {part['machine']['torch']})"]
-        lines += _render_shares(part["shares"]) if "shares" in part else _render_runs(part["runs"])
+        if "busy" in part:
+            lines += render_busy(part["runs"])
+        else:
+            lines += _render_shares(part["shares"]) if "shares" in part else _render_runs(part["runs"])
     return "\n".join(lines)
 
 
