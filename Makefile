@@ -10,12 +10,14 @@ DEV_LOCK := eshop_ray/environments/dev.txt
 DEV_INSTALLED := $(VENV)/.installed-dev
 BENCH_LOCK := eshop_ray/environments/bench.txt
 BENCH_INSTALLED := $(VENV)/.installed-bench
+DOCS_LOCK := eshop_ray/environments/docs.txt
+DOCS_INSTALLED := $(VENV)/.installed-docs
 TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 
 export RAY_USAGE_STATS_ENABLED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench-train bench-infer bench-scale clean
+.PHONY: help setup demo test lint docs bench-train bench-infer bench-scale clean
 
 help: ## Show the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,7 +34,13 @@ test: $(DEV_INSTALLED) ## Run the tests (no GPU, no model hub).
 lint: $(DEV_INSTALLED) ## Check style, format and types.
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
-	@$(PY) -m mypy --strict eshop_ray jobs
+	@$(PY) -m mypy --strict eshop_ray jobs docs/hooks
+
+# Without --quiet, which hides warnings from --strict too.
+docs: export NO_MKDOCS_2_WARNING := 1
+docs: $(DOCS_INSTALLED) ## Build the documentation into site/; a broken link or a name that does not exist fails.
+	@$(PY) -m mkdocs build --strict
+	@echo "Ready: site/index.html"
 
 bench-train: $(BENCH_INSTALLED) ## Training against TRL, under half an hour: BENCH_ARGS="data.root=PATH [--only PART,...]".
 	@$(PY) -m tests.bench.train $(BENCH_ARGS)
@@ -43,8 +51,8 @@ bench-infer: $(INSTALLED) ## Inference against vLLM, an hour: BENCH_ARGS="data.r
 bench-scale: $(INSTALLED) ## Dispatch to 1 to 64 simulated GPUs.
 	@$(PY) -m tests.bench.scale $(BENCH_ARGS)
 
-clean: ## Remove .venv and the tools' caches; runs/ stays.
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+clean: ## Remove .venv, site/ and the tools' caches; runs/ stays.
+	rm -rf $(VENV) site .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(PY):
 	@command -v $(PYTHON) >/dev/null || { \
@@ -71,4 +79,9 @@ $(DEV_INSTALLED): $(DEV_LOCK) $(INSTALLED)
 $(BENCH_INSTALLED): $(BENCH_LOCK) $(INSTALLED)
 	@echo "Installing $(BENCH_LOCK) into $(VENV) ..."
 	@$(PIP_INSTALL) -r $(BENCH_LOCK)
+	@touch $@
+
+$(DOCS_INSTALLED): $(DOCS_LOCK) $(INSTALLED)
+	@echo "Installing $(DOCS_LOCK) into $(VENV) ..."
+	@$(PIP_INSTALL) -r $(DOCS_LOCK)
 	@touch $@

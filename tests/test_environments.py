@@ -56,6 +56,12 @@ def test_locks_have_what_the_project_asks_for(lock, extras):
     assert not names & (select_extra("dev", "docs") - {"boto3"})  # boto3: `ray up` on AWS
 
 
+def test_docs_lock_adds_to_the_others_only():
+    docs = read_names("docs.txt")
+    assert select_extra("docs") <= docs
+    assert not docs & (read_names("cpu.txt") | read_names("dev.txt"))
+
+
 def test_dev_lock_has_the_tools():
     assert select_extra("dev") <= read_names("dev.txt") | {"boto3"}
     assert {"pytest", "pytest-xdist", "ruff", "mypy"} <= read_names("dev.txt")
