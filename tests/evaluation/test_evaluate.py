@@ -46,7 +46,7 @@ def test_run_score_is_the_mean_over_groups_not_rows(tmp_path):
 
 def test_no_predictions_is_an_error(tmp_path):
     write(tmp_path, [])
-    with pytest.raises(UserError, match="batch_infer"):
+    with pytest.raises(UserError, match="run `eshop batch-infer` again"):
         evaluate_predictions(tmp_path, MANIFEST)
 
 

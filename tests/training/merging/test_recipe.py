@@ -67,7 +67,7 @@ def test_same_adapter_twice(pair, tmp_path):
 def test_recipe_of_other_adapters(pair):
     digests = (pair[0].digest, "0" * 64)
     message = refuse(pair, digests=digests)
-    for part in (str(pair[1].folder), "0" * 12, pair[1].digest[:12], "search_merge"):
+    for part in (str(pair[1].folder), "0" * 12, pair[1].digest[:12], "eshop search-merge"):
         assert part in message
     assert "has 1 digests" in refuse(pair, digests=digests[:1])
 
