@@ -5,7 +5,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Aspect:
-    """One thing that reviewers praise or complain about. Phrases continue a sentence about "it"."""
+    """One thing that reviewers praise or complain about. Phrases continue a sentence about "it".
+
+    The last phrase of each kind is kept for products that training never sees.
+    """
 
     good: str
     """How a summary words the praise."""
@@ -13,6 +16,11 @@ class Aspect:
     """How a summary words the complaint."""
     praise: tuple[str, ...]
     complaints: tuple[str, ...]
+
+    def word(self, is_praise: bool, split: str) -> tuple[str, ...]:
+        """Return the phrases in which reviewers of a split's products praise it, or complain about it."""
+        phrases = self.praise if is_praise else self.complaints
+        return phrases[:-1] if split == "train" else phrases[-1:]
 
 
 SHARED: tuple[Aspect, ...] = (
@@ -51,64 +59,92 @@ SHARED: tuple[Aspect, ...] = (
 BY_CATEGORY: dict[str, tuple[Aspect, ...]] = {
     "Kitchen": (
         Aspect("is easy to clean", "is hard to clean",
-               ("wipes clean in seconds", "cleans up without any scrubbing"),
-               ("is a pain to clean", "keeps stains whatever I try")),
+               ("wipes clean in seconds", "cleans up without any scrubbing",
+                "rinses off under the tap"),
+               ("is a pain to clean", "keeps stains whatever I try",
+                "is impossible to get clean again")),
         Aspect("is handy in daily use", "is awkward to use",
-               ("has become the thing I reach for every day", "earned its place on my counter"),
-               ("is awkward to hold", "takes up far too much room")),
+               ("has become the thing I reach for every day", "earned its place on my counter",
+                "is a joy to use every single day"),
+               ("is awkward to hold", "takes up far too much room",
+                "is clumsy and gets in the way")),
     ),
     "Garden": (
         Aspect("stands up to the weather", "does not stand up to the weather",
-               ("survived two storms without a mark", "stayed outside all winter and still looks new"),
-               ("was ruined by the first rain", "fell apart in the sun within a month")),
+               ("survived two storms without a mark", "stayed outside all winter and still looks new",
+                "does not mind rain, frost or wind"),
+               ("was ruined by the first rain", "fell apart in the sun within a month",
+                "rusted after a few wet days")),
     ),
     "Electronics": (
         Aspect("works reliably", "stops working soon",
-               ("has worked without a hitch since day one", "has never let me down"),
-               ("stopped working after a week", "keeps cutting out")),
+               ("has worked without a hitch since day one", "has never let me down",
+                "does its job day after day without fail"),
+               ("stopped working after a week", "keeps cutting out",
+                "broke down within days")),
         Aspect("is easy to set up", "is hard to set up",
-               ("was ready in two minutes", "worked right out of the box"),
-               ("took me an hour to set up", "has a manual that nobody understands")),
+               ("was ready in two minutes", "worked right out of the box",
+                "took no time at all to get going"),
+               ("took me an hour to set up", "has a manual that nobody understands",
+                "is a nightmare to get running")),
     ),
     "Clothing": (
         Aspect("is comfortable", "is uncomfortable",
-               ("is so comfortable that I forget I have it on", "feels great all day long"),
-               ("itches after ten minutes", "rubs in all the wrong places")),
+               ("is so comfortable that I forget I have it on", "feels great all day long",
+                "is soft and pleasant to wear"),
+               ("itches after ten minutes", "rubs in all the wrong places",
+                "is stiff and scratchy")),
         Aspect("wears well", "wears out fast",
-               ("still looks new after months", "kept its shape and color"),
-               ("lost its color within weeks", "started to fray after a few days")),
+               ("still looks new after months", "kept its shape and color",
+                "looks as good as on the first day"),
+               ("lost its color within weeks", "started to fray after a few days",
+                "looks worn out already")),
     ),
     "Sports": (
         Aspect("holds up to hard use", "gives out in hard use",
-               ("held up through a whole season", "took a beating and came out fine"),
-               ("gave out the second time I used it", "tore after a weekend")),
+               ("held up through a whole season", "took a beating and came out fine",
+                "survives whatever I put it through"),
+               ("gave out the second time I used it", "tore after a weekend",
+                "broke at the first serious try")),
         Aspect("is good for beginners", "is not for beginners",
-               ("made it easy for me to get started", "is perfect for beginners"),
-               ("is no fun for a beginner", "expects you to be a professional")),
+               ("made it easy for me to get started", "is perfect for beginners",
+                "is easy to learn with"),
+               ("is no fun for a beginner", "expects you to be a professional",
+                "is far too hard for someone new to it")),
     ),
     "Pets": (
         Aspect("is loved by pets", "is ignored by pets",
-               ("was a hit with our pets at once", "is the first thing our little one goes for"),
-               ("is completely ignored by our pets", "scared our old boy, who will not go near it")),
+               ("was a hit with our pets at once", "is the first thing our little one goes for",
+                "is adored by every animal in the house"),
+               ("is completely ignored by our pets", "scared our old boy, who will not go near it",
+                "does not interest the animals at all")),
     ),
     "Beauty": (
         Aspect("does what it promises", "does not do what it promises",
-               ("gives me great results every morning", "works as well as a visit to the salon"),
-               ("did nothing for me", "is harsh and unpleasant to use")),
+               ("gives me great results every morning", "works as well as a visit to the salon",
+                "really delivers what the label says"),
+               ("did nothing for me", "is harsh and unpleasant to use",
+                "has no effect whatever")),
     ),
     "Toys": (
         Aspect("keeps children busy", "bores children quickly",
-               ("keeps my kids busy for hours", "is the first thing my daughter reaches for"),
-               ("was forgotten after five minutes", "bored my son the same day")),
+               ("keeps my kids busy for hours", "is the first thing my daughter reaches for",
+                "is played with every single day"),
+               ("was forgotten after five minutes", "bored my son the same day",
+                "lost its charm within an hour")),
     ),
     "Office": (
         Aspect("makes work more pleasant", "gets in the way of work",
-               ("made my desk a nicer place", "makes long days much easier"),
-               ("is more trouble than it is worth", "gets in my way more than it helps")),
+               ("made my desk a nicer place", "makes long days much easier",
+                "is a pleasure to work with"),
+               ("is more trouble than it is worth", "gets in my way more than it helps",
+                "slows me down all day")),
     ),
     "Furniture": (
         Aspect("makes a room nicer", "spoils a room",
-               ("brightens up the whole room", "suits every corner I tried"),
-               ("smelled of chemicals for weeks", "makes the room look shabby")),
+               ("brightens up the whole room", "suits every corner I tried",
+                "makes the place feel like home"),
+               ("smelled of chemicals for weeks", "makes the room look shabby",
+                "ruins the look of the place")),
     ),
 }  # fmt: skip

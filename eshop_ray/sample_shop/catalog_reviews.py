@@ -48,7 +48,9 @@ def _make_rows(catalog_rows: Iterable[Mapping[str, Any]], seed: int) -> Iterator
 
 def _describe_row(row: Mapping[str, Any]) -> Subject:
     product_id, category = str(row["id"]), str(row.get("category"))
-    return Subject(product_id, product_id, _find_noun(row), _CATEGORIES.get(category.casefold(), category), _USES)
+    return Subject(
+        product_id, product_id, _find_noun(row), _CATEGORIES.get(category.casefold(), category), _USES, "train"
+    )
 
 
 def _find_noun(row: Mapping[str, Any]) -> str:

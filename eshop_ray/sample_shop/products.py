@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from eshop_ray.sample_shop.splits import Wordings, find_split
 from eshop_ray.sample_shop.vocabulary import BRANDS, COLORS, KINDS, Kind
 
 _MISSING = 0.12
@@ -30,6 +31,17 @@ class Product:
     def id(self) -> str:
         """The shop's own name of the product."""
         return f"SKU-{self.number:07d}"
+
+    @property
+    def split(self) -> str:
+        """Whether training may see it."""
+        return find_split(self.number)
+
+    @property
+    def listing(self) -> str:
+        """The line by which a list of search results shows it."""
+        parts = (self.kind.name, join_words(self.colors) if self.colors else None, self.brand)
+        return ", ".join(part for part in parts if part)
 
     @property
     def attributes(self) -> dict[str, list[str]]:
@@ -65,18 +77,23 @@ def make_rng(seed: int, *parts: object) -> random.Random:
 
 
 def make_product(seed: int, number: int) -> Product:
-    """Make product `number` of the shop; kinds take turns, so `number + len(KINDS)` is of the same kind."""
+    """Make product `number` of the shop; kinds take turns, so `number + len(KINDS)` is of the same kind.
+
+    A held-out product is always of a brand that training never sees, so that its title is new, too.
+    """
+    split = find_split(number)
     rng = make_rng(seed, "product", number)
     kinds = make_rng(seed, "kinds").sample(KINDS, len(KINDS))
     kind = kinds[number % len(kinds)]
     low, high = kind.price
-    brand = _maybe(rng, rng.choice(BRANDS))
+    brand = rng.choice(BRANDS[split])
+    is_brand_given = split == "dev" or rng.random() >= _MISSING
     colors = tuple(rng.sample(COLORS, 2 if rng.random() < 0.1 else 1)) if rng.random() >= _MISSING else ()
     material = _maybe(rng, rng.choice(kind.materials))
     size = _maybe(rng, rng.choice(kind.sizes))
     modifier = rng.choice(kind.modifiers) if rng.random() < 0.6 else None
     words = {
-        "brand": brand,
+        "brand": brand if is_brand_given else None,
         "color": " and ".join(colors) or None,
         "material": material,
         "size": size,
@@ -86,30 +103,37 @@ def make_product(seed: int, number: int) -> Product:
     return Product(
         number=number,
         kind=kind,
-        brand=brand,
+        brand=brand if is_brand_given else None,
         colors=colors,
         material=material,
         size=size,
         modifier=modifier,
         price=round(rng.randint(low, high) - rng.choice((0.01, 0.05, 0.5)), 2),
-        title=_title(rng, words),
-        description=None if rng.random() < 0.05 else _description(rng, words, kind),
+        title=_title(rng, words, _TITLES[split]),
+        description=None if rng.random() < 0.05 else _describe(rng, words, kind, split),
     )
 
 
-_TITLES = (
-    ("brand", "modifier", "color", "material", "kind", ", size"),
-    ("brand", "modifier", "material", "kind", "- color", ", size"),
-    ("brand", "size", "modifier", "kind", ", material", "- color"),
-    ("color", "material", "kind", ", modifier", ", size", "- brand"),
-    ("brand", "kind", ", modifier", ", size", ", color", "material"),
-)
+_TITLES: Mapping[str, tuple[tuple[str, ...], ...]] = {
+    "train": (
+        ("brand", "modifier", "color", "material", "kind", ", size"),
+        ("brand", "modifier", "material", "kind", "- color", ", size"),
+        ("brand", "size", "modifier", "kind", ", material", "- color"),
+        ("color", "material", "kind", ", modifier", ", size", "- brand"),
+        ("brand", "kind", ", modifier", ", size", ", color", "material"),
+    ),
+    "dev": (
+        ("brand", "color", "kind", ", size", ", material", ", modifier"),
+        ("modifier", "color", "kind", ", material", "- brand", ", size"),
+        ("material", "kind", ", size", "- brand", ", modifier", ", color"),
+    ),
+}
 """Order of the parts; a sign before a part stands only where the part does."""
 
 
-def _title(rng: random.Random, words: Mapping[str, str | None]) -> str:
+def _title(rng: random.Random, words: Mapping[str, str | None], orders: Sequence[tuple[str, ...]]) -> str:
     title = ""
-    for part in rng.choice(_TITLES):
+    for part in rng.choice(orders):
         sign, _, name = part.rpartition(" ")
         word = words[name]
         if word:
@@ -121,32 +145,40 @@ def _title(rng: random.Random, words: Mapping[str, str | None]) -> str:
 _SINGULAR = {"this": "this", "comes": "comes", "a": "a ", "a_start": "A ", "it": "it", "it_start": "It"}
 _PLURAL = {"this": "these", "comes": "come", "a": "", "a_start": "", "it": "them", "it_start": "They"}
 
-_OPENINGS = (
-    "Made for {use}, {this} {modified} {comes}{details}.",
-    "{a_start}{modified}{details}, ready for {use}.",
-    "Looking for {a}{modified}? Ours {comes}{details} and was designed with {use} in mind.",
-    "Customers like {this} {modified} for {use}. {it_start} {comes}{details}.",
-    "Whether for {use} or {other_use}, {this} {modified} will do the job. You get {it}{details}.",
-)
-_MATERIALS = (
-    "Made of {material}.",
-    "We use nothing but {material}.",
-    "The {material} is sourced in small batches.",
-    "{material_start} keeps {it} going for years.",
-)
-_CLOSINGS = (
-    "Two year warranty included.",
-    "Gift wrapping available.",
-    "Ships from our warehouse within a day.",
-    "Designed by {brand}.",
-    "Another favorite by {brand}.",
-    "{brand} makes {it} in limited numbers.",
-    "Please check the measurements before you order.",
-    "",
-)
+_OPENINGS: Wordings = {
+    "train": (
+        "Made for {use}, {this} {modified} {comes}{details}.",
+        "{a_start}{modified}{details}, ready for {use}.",
+        "Looking for {a}{modified}? Ours {comes}{details} and was designed with {use} in mind.",
+        "Whether for {use} or {other_use}, {this} {modified} will do the job. You get {it}{details}.",
+    ),
+    "dev": (
+        "Customers like {this} {modified} for {use}. {it_start} {comes}{details}.",
+        "Treat yourself to {a}{modified}{details}. Think of {use}, or of {other_use}.",
+    ),
+}
+_MATERIALS: Wordings = {
+    "train": (
+        "Made of {material}.",
+        "We use nothing but {material}.",
+        "{material_start} keeps {it} going for years.",
+    ),
+    "dev": ("The {material} is sourced in small batches.", "All parts that matter are {material}."),
+}
+_CLOSINGS: Wordings = {
+    "train": (
+        "Two year warranty included.",
+        "Gift wrapping available.",
+        "Designed by {brand}.",
+        "{brand} makes {it} in limited numbers.",
+        "Please check the measurements before you order.",
+        "",
+    ),
+    "dev": ("Ships from our warehouse within a day.", "Another favorite by {brand}.", "Returns are free."),
+}
 
 
-def _description(rng: random.Random, words: Mapping[str, str | None], kind: Kind) -> str:
+def _describe(rng: random.Random, words: Mapping[str, str | None], kind: Kind, split: str) -> str:
     details = "".join(
         f" in {words[name]}" if name == "color" else f", {words[name]}," for name in ("color", "size") if words[name]
     ).rstrip(",")
@@ -162,8 +194,9 @@ def _description(rng: random.Random, words: Mapping[str, str | None], kind: Kind
         "brand": words["brand"],
         **(_PLURAL if is_plural(kind.name) else _SINGULAR),
     }
-    closings = [closing for closing in _CLOSINGS if words["brand"] or "{brand}" not in closing]
-    sentences = [rng.choice(_OPENINGS), rng.choice(_MATERIALS) if material else "", rng.choice(closings)]
+    closings = [closing for closing in _CLOSINGS[split] if words["brand"] or "{brand}" not in closing]
+    materials = rng.choice(_MATERIALS[split]) if material else ""
+    sentences = [rng.choice(_OPENINGS[split]), materials, rng.choice(closings)]
     return _tidy(" ".join(sentence.format(**values) for sentence in sentences if sentence))
 
 

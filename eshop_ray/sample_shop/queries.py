@@ -4,7 +4,7 @@ import random
 
 from eshop_ray.sample_shop.products import Product, make_rng
 from eshop_ray.sample_shop.typos import misspell
-from eshop_ray.sample_shop.vocabulary import CONDITIONS, DEPARTMENTS
+from eshop_ray.sample_shop.vocabulary import CONDITIONS, DEPARTMENTS, PRICES, QUANTITIES
 
 Segment = tuple[str, str]
 """Words and their entity type."""
@@ -46,13 +46,14 @@ def _extras(rng: random.Random, product: Product) -> list[Segment]:
     if rng.random() < 0.15:
         extras.append((f"for {rng.choice(product.kind.uses)}", "occasion"))
     if product.kind.category == "Clothing" and rng.random() < 0.4:
-        extras.append((rng.choice(DEPARTMENTS), "department"))
+        extras.append((rng.choice(DEPARTMENTS[product.split]), "department"))
     if rng.random() < 0.08:
-        extras.append((rng.choice(("set of 2", "2 pack", "pack of 4", "3 pcs")), "quantity"))
+        extras.append((rng.choice(QUANTITIES[product.split]), "quantity"))
     if rng.random() < 0.08:
-        extras.append((f"under {round(product.price / 5 + 1) * 5} dollars", "price"))
+        price = round(product.price / 5 + 1) * 5
+        extras.append((rng.choice(PRICES[product.split]).format(price=price), "price"))
     if rng.random() < 0.05:
-        extras.append((rng.choice(CONDITIONS), "condition"))
+        extras.append((rng.choice(CONDITIONS[product.split]), "condition"))
     return extras
 
 

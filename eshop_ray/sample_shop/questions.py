@@ -1,121 +1,142 @@
-"""Questions in ShopBench's format; the gold answers follow from how the products were made."""
+"""Questions in ShopBench's format; the gold answers follow from how the products were made.
+
+Each can be answered from what stands in it: an option's words stand in the product's title, a product fits a query
+whose words are in its listing. Right answers take every position equally often, so that no constant answer is a good
+guess.
+"""
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from eshop_ray.sample_shop.products import Product, join_words, make_product, make_rng
-from eshop_ray.sample_shop.vocabulary import CATEGORIES, COLORS, KINDS
+from eshop_ray.sample_shop.splits import HELD_OUT_EVERY, Wordings, take_turn
+from eshop_ray.sample_shop.vocabulary import BRANDS, COLORS, KINDS
 
 Question = dict[str, Any]
+Builder = Callable[[random.Random, int, Product, int], Question | None]
+"""Takes a generator of random numbers, the seed, the product, and the turn that settles positions."""
 
 
 def make_questions(seed: int, product: Product) -> Iterator[Question]:
-    """Yield the questions about one product: always entities and a choice, the others for most products."""
-    for name, (share, build) in _BUILDERS.items():
+    """Yield the questions about one product, of some groups several, of others perhaps none."""
+    for name, (rates, build) in _BUILDERS.items():
         rng = make_rng(seed, name, product.number)
-        if rng.random() < share and (question := build(rng, seed, product)):
-            yield {**question, "task_name": name}
+        rate = rates[product.split]
+        for number in range(int(rate) + (rng.random() < rate % 1)):
+            if question := build(rng, seed, product, take_turn(product.number) + number):
+                yield {**question, "task_name": name}
 
 
-_ENTITY_FRAMES = (
-    "Copy the {type} from this product title.\nTitle: {title}\nOutput:",
-    "Which words of the title name the {type}? Separate several by commas.\nTitle: {title}\nOutput:",
-    "You are reading a listing in an online shop. Extract the entity type '{type}'.\nProduct: {title}\nOutput:",
-)
+_ENTITY_FRAMES: Wordings = {
+    "train": (
+        "Copy the {type} from this product title.\nTitle: {title}\nOutput:",
+        "Which words of the title name the {type}? Separate several by commas.\nTitle: {title}\nOutput:",
+    ),
+    "dev": (
+        "You are reading a listing in an online shop. Extract the entity type '{type}'.\nProduct: {title}\nOutput:",
+    ),
+}
 
 
-def _entities(rng: random.Random, seed: int, product: Product) -> Question:  # noqa: ARG001
+def _entities(rng: random.Random, seed: int, product: Product, turn: int) -> Question:  # noqa: ARG001
     entity_type, spans = rng.choice(sorted(product.attributes.items()))
     title = product.title
     starts = [title.lower().index(span.lower()) for span in spans]
     gold = [title[start : start + len(span)] for start, span in zip(starts, spans, strict=True)]
-    prompt = rng.choice(_ENTITY_FRAMES).format(type=entity_type, title=title)
+    prompt = rng.choice(_ENTITY_FRAMES[product.split]).format(type=entity_type, title=title)
     return _question(prompt, gold, "named_entity_recognition", "micro f1")
 
 
-_CATEGORY_FRAMES = (
-    "Which category does the product '{text}' belong to?",
-    "Where in the shop would you look for '{text}'?",
-    "A shop sorts '{text}' into one of these departments. Which one?",
-)
-_ATTRIBUTE_FRAMES = (
-    "What {name} does this product have?\nProduct: {text}",
-    "Read the listing and choose its {name}.\nProduct: {text}",
-    "A customer asks about the {name}. What is the answer?\nProduct: {text}",
-)
+_CHOICE_FRAMES: Wordings = {
+    "train": (
+        "What {name} does this product have?\nProduct: {text}",
+        "Read the listing and choose its {name}.\nProduct: {text}",
+        "Which {name} is named here?\nProduct: {text}",
+    ),
+    "dev": (
+        "A customer asks about the {name}. What is the answer?\nProduct: {text}",
+        "Pick the {name} that the title states.\nProduct: {text}",
+    ),
+}
+_MATERIALS = sorted({name for kind in KINDS for name in kind.materials})
+_SIZES = sorted({size for kind in KINDS for size in kind.sizes})
 
 
-def _choice(rng: random.Random, seed: int, product: Product) -> Question:  # noqa: ARG001
-    pools: dict[str, tuple[str, Sequence[str]]] = {"category": (product.kind.category, CATEGORIES)}
-    if len(product.colors) == 1:
-        pools["color"] = (product.colors[0], COLORS)
-    if product.material:
-        pools["material"] = (product.material, sorted({name for kind in KINDS for name in kind.materials}))
-    if product.size:
-        pools["size"] = (product.size, sorted({size for kind in KINDS for size in kind.sizes}))
-    name = rng.choice(sorted(pools))
-    answer, pool = pools[name]
-    wrong = [value for value in pool if value not in product.title.lower() and value != answer]
-    options = [answer, *rng.sample(wrong, 3)]
-    rng.shuffle(options)
-    frames = _CATEGORY_FRAMES if name == "category" else _ATTRIBUTE_FRAMES
-    question = rng.choice(frames).format(name=name, text=product.title)
+def _choice(rng: random.Random, seed: int, product: Product, turn: int) -> Question | None:  # noqa: ARG001
+    values: dict[str, tuple[str | None, Sequence[str]]] = {
+        "brand": (product.brand, BRANDS[product.split]),
+        "color": (product.colors[0] if len(product.colors) == 1 else None, COLORS),
+        "material": (product.material, _MATERIALS),
+        "size": (product.size, _SIZES),
+    }
+    known = [(name, value, pool) for name, (value, pool) in values.items() if value]
+    if not known:
+        return None
+    name, answer, pool = rng.choice(known)
+    options = rng.sample([value for value in pool if value.lower() not in product.title.lower()], NUM_CHOICES - 1)
+    position = turn % NUM_CHOICES
+    options.insert(position, answer)
+    question = rng.choice(_CHOICE_FRAMES[product.split]).format(name=name, text=product.title)
     prompt = f"{question}\n{_number(options, 0)}\nAnswer:"
-    return _question(prompt, options.index(answer), "multiple-choice", "accuracy")
+    return _question(prompt, position, "multiple-choice", "accuracy")
 
 
-_RETRIEVAL_FRAMES = (
-    "A customer searches for '{query}'. Choose the three products that match.",
-    "Select the 3 products from the list that fit the query '{query}'. Answer with their numbers only.",
-    "Which three of these products would you show for '{query}'?",
-)
+_RETRIEVAL_FRAMES: Wordings = {
+    "train": (
+        "Which three of these products would you show for '{query}'?",
+        "Select the 3 products from the list that fit the query '{query}'.",
+    ),
+    "dev": ("A customer searches for '{query}'. Choose the three products that match.",),
+}
 
 
-def _retrieval(rng: random.Random, seed: int, product: Product) -> Question:
-    matching = [product, *(_sibling(seed, product, turn) for turn in (1, 2))]
-    others = [_stranger(rng, seed, product) for _ in range(9)]
-    options = [*matching, *others]
+def _retrieval(rng: random.Random, seed: int, product: Product, turn: int) -> Question:  # noqa: ARG001
+    siblings = iterate_siblings(seed, product)
+    options = [product, next(siblings), next(siblings)]
+    options += [_draw_stranger(rng, seed, product) for _ in range(NUM_LISTED - len(options))]
+    matching = {option.number for option in options[:3]}
     rng.shuffle(options)
-    gold = sorted(options.index(match) for match in matching)
-    question = rng.choice(_RETRIEVAL_FRAMES).format(query=product.kind.name)
-    prompt = f"{question}\n{_number([option.title for option in options], 0)}\nOutput:"
+    gold = [number for number, option in enumerate(options) if option.number in matching]
+    question = rng.choice(_RETRIEVAL_FRAMES[product.split]).format(query=product.kind.name)
+    prompt = f"{question}\n{_number([option.listing for option in options], 0)}\nOutput:"
     return _question(prompt, gold, "retrieval", "hit rate@3")
 
 
-_RANKING_FRAMES = (
-    "Rank these products by how well they fit the query '{query}', the best first.",
-    "The query is '{query}'. Order the five products from most to least relevant. Give the numbers only.",
-    "Sort the list for a customer who typed '{query}'.",
-)
+_RANKING_FRAMES: Wordings = {
+    "train": (
+        "Rank these products by how well they fit the query '{query}', the best first.",
+        "Sort the list for a customer who typed '{query}'.",
+    ),
+    "dev": ("The query is '{query}'. Order the five products from most to least relevant.",),
+}
 
 
-def _ranking(rng: random.Random, seed: int, product: Product) -> Question | None:
+def _ranking(rng: random.Random, seed: int, product: Product, turn: int) -> Question | None:
+    """Ask for the right kind and color before the right kind before anything else."""
     if not product.colors:
         return None
-    siblings = [_sibling(seed, product, turn) for turn in range(1, 6)]
-    other_color = [sibling for sibling in siblings if not set(sibling.colors) & set(product.colors)][:2]
-    strangers = [_stranger(rng, seed, product) for _ in range(4 - len(other_color))]
-    weighted = [
-        (product.title, 3),
-        *((item.title, 2) for item in other_color),
-        *((item.title, 0) for item in strangers),
-    ]
+    color = product.colors[0]
+    siblings = (sibling for sibling in iterate_siblings(seed, product) if color not in sibling.colors)
+    weighted = [(next(siblings), 2), (next(siblings), 2)]
+    weighted += [(_draw_stranger(rng, seed, product), 0) for _ in range(NUM_RANKED - 1 - len(weighted))]
     rng.shuffle(weighted)
-    query = f"{product.colors[0]} {product.kind.name}"
-    question = rng.choice(_RANKING_FRAMES).format(query=query)
-    prompt = f"{question}\n{_number([title for title, _ in weighted], 1)}\nOutput:"
+    weighted.insert(turn % NUM_RANKED, (product, 3))
+    question = rng.choice(_RANKING_FRAMES[product.split]).format(query=f"{color} {product.kind.name}")
+    prompt = f"{question}\n{_number([option.listing for option, _ in weighted], 1)}\nOutput:"
     return _question(prompt, [weight for _, weight in weighted], "ranking", "ndcg")
 
 
-_TITLE_FRAMES = (
-    "Write a product title from these attributes.\n{facts}\nTitle:",
-    "Create a title for a listing with the following attributes.\n{facts}\nTitle:",
-    "Turn the attributes into one product title.\n{facts}\nTitle:",
-)
+_TITLE_FRAMES: Wordings = {
+    "train": (
+        "Write a product title from these attributes.\n{facts}\nTitle:",
+        "Create a title for a listing with the following attributes.\n{facts}\nTitle:",
+    ),
+    "dev": ("Turn the attributes into one product title.\n{facts}\nTitle:",),
+}
 
 
-def _title(rng: random.Random, seed: int, product: Product) -> Question:  # noqa: ARG001
+def _title(rng: random.Random, seed: int, product: Product, turn: int) -> Question:  # noqa: ARG001
     colors = join_words(product.colors) if product.colors else None
     parts = [product.brand, product.modifier, colors, product.material, product.kind.name]
     title = " ".join(part for part in parts if part) + (f", {product.size}" if product.size else "")
@@ -129,18 +150,21 @@ def _title(rng: random.Random, seed: int, product: Product) -> Question:  # noqa
     }
     lines = [f"{name}: {value}" for name, value in facts.items() if value]
     rng.shuffle(lines)
-    prompt = rng.choice(_TITLE_FRAMES).format(facts="\n".join(lines))
+    prompt = rng.choice(_TITLE_FRAMES[product.split]).format(facts="\n".join(lines))
     return _question(prompt, title[0].upper() + title[1:], "generation", "rougel")
 
 
-_BUILDERS: dict[str, tuple[float, Callable[[random.Random, int, Product], Question | None]]] = {
-    "attribute_extraction": (1.0, _entities),
-    "attribute_choice": (1.0, _choice),
-    "query_retrieval": (0.8, _retrieval),
-    "query_product_ranking": (0.9, _ranking),
-    "title_generation": (0.8, _title),
+NUM_CHOICES, NUM_RANKED, NUM_LISTED = 4, 5, 8
+"""Options of a choice, a ranking and a retrieval question."""
+
+_BUILDERS: dict[str, tuple[Mapping[str, float], Builder]] = {
+    "attribute_extraction": ({"train": 0.4, "dev": 0.7}, _entities),
+    "attribute_choice": ({"train": 2.0, "dev": 0.8}, _choice),
+    "query_retrieval": ({"train": 1.0, "dev": 0.7}, _retrieval),
+    "query_product_ranking": ({"train": 1.0, "dev": 0.8}, _ranking),
+    "title_generation": ({"train": 0.2, "dev": 0.65}, _title),
 }
-"""Group -> share of the products that get such a question, and its builder."""
+"""Group -> questions per product of a split, and their builder. What a small model learns late is asked more often."""
 
 
 def _question(prompt: str, answer: Any, task_type: str, metric: str) -> Question:
@@ -157,14 +181,18 @@ def _number(options: Sequence[str], start: int) -> str:
     return "\n".join(f"{number}. {option}" for number, option in enumerate(options, start))
 
 
-def _sibling(seed: int, product: Product, turn: int) -> Product:
-    """Return another product of the same kind."""
-    return make_product(seed, product.number + turn * len(KINDS))
-
-
-def _stranger(rng: random.Random, seed: int, product: Product) -> Product:
-    """Return a product of another category."""
+def iterate_siblings(seed: int, product: Product) -> Iterator[Product]:
+    """Yield other products of the same kind and split, without end."""
+    number = product.number
     while True:
-        other = make_product(seed, rng.randrange(10 * len(KINDS)))
-        if other.kind.category != product.kind.category:
+        number += HELD_OUT_EVERY * len(KINDS)
+        yield make_product(seed, number)
+
+
+def _draw_stranger(rng: random.Random, seed: int, product: Product) -> Product:
+    """Return a product of the same split, of another category and without any of the product's colors."""
+    while True:
+        place = rng.randrange(10 * len(KINDS)) * HELD_OUT_EVERY
+        other = make_product(seed, place + product.number % HELD_OUT_EVERY)
+        if other.kind.category != product.kind.category and not set(other.colors) & set(product.colors):
             return other

@@ -2,12 +2,13 @@
 
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from eshop_ray.sample_shop.aspects import BY_CATEGORY, SHARED, Aspect
 from eshop_ray.sample_shop.products import Product, is_plural, join_words, make_rng
+from eshop_ray.sample_shop.splits import Wordings
 from eshop_ray.sample_shop.typos import misspell_text
 
 NUM_REVIEWS = 8
@@ -15,7 +16,7 @@ NUM_REVIEWS = 8
 
 _TYPO_RATE = 0.01
 _AGREEMENT = 0.88
-"""Chance that a reviewer shares the general opinion of an aspect."""
+"""Chance that a reviewer shares the general opinion of a product."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,88 +41,124 @@ class Subject:
     category: str
     """One that has aspects of its own, or any other."""
     uses: tuple[str, ...]
+    split: str
+    """Whose wordings its reviewers use: `train`, or `dev` for a product that training never sees."""
 
 
-_OPENINGS = (
-    "Bought this for {use}.",
-    "I have had this {kind} for {time} now.",
-    "Ordered the {kind} {time} ago.",
-    "My {person} got me this.",
-    "Got it as a gift for my {person}.",
-    "This is my second {kind} by the same maker.",
-    "",
-    "",
-    "",
-)
-_PLURAL_OPENINGS = ("Bought these for {use}.", "I have had these {kind} for {time} now.", "A gift for my {person}.", "")
+_OPENINGS: Wordings = {
+    "train": (
+        "Bought this for {use}.",
+        "I have had this {kind} for {time} now.",
+        "Ordered the {kind} {time} ago.",
+        "My {person} got me this.",
+        "Got it as a gift for my {person}.",
+        *("",) * 3,
+    ),
+    "dev": ("This is my second {kind} by the same maker.", "After {time}, here is what I think.", ""),
+}
+_PLURAL_OPENINGS: Wordings = {
+    "train": ("Bought these for {use}.", "I have had these {kind} for {time} now.", "A gift for my {person}.", ""),
+    "dev": ("After {time}, here is what I think.", "Our second pair of these.", ""),
+}
 _TIMES = ("a month", "two weeks", "half a year", "almost a year", "a few days")
 _PEOPLE = ("sister", "husband", "wife", "father", "neighbor", "daughter", "roommate", "boss")
 _JOINS = (("It {0}. It also {1}.", "It {0} and {1}."), ("It {0}, but it {1}.", "It {0}. Sadly, it {1}."))
-_CLOSINGS = {
-    1: ("Sent it back.", "Do not buy.", "Total waste of money.", "I want a refund."),
-    2: ("I would not buy it again.", "Expected more.", "Rather disappointed."),
-    3: ("It is okay.", "Neither great nor terrible.", "Does the job, no more.", "Mixed feelings."),
-    4: ("All in all happy with it.", "Would still recommend it.", "A solid choice.", "Good overall."),
-    5: ("Love it!", "Could not be happier.", "I will buy it again.", "Highly recommended!", "Five stars from me."),
+_CLOSINGS: Mapping[str, Mapping[int, tuple[str, ...]]] = {
+    "train": {
+        1: ("Sent it back.", "Do not buy.", "Total waste of money.", "I want a refund.", "The worst I ever had."),
+        2: ("I would not buy it again.", "Expected more.", "Rather disappointed.", "Not what I hoped for."),
+        3: (
+            "It is okay.",
+            "Neither great nor terrible.",
+            "Does the job, no more.",
+            "Mixed feelings.",
+            "Half and half.",
+        ),
+        4: ("All in all happy with it.", "Would still recommend it.", "A solid choice.", "Quite good, nearly perfect."),
+        5: ("Love it!", "Could not be happier.", "I will buy it again.", "Highly recommended!", "Simply the best."),
+    },
+    "dev": {
+        1: ("Stay away from it.", "I threw it away.", "Terrible."),
+        2: ("A disappointment.", "I had hoped for more."),
+        3: ("Just average.", "It has good and bad sides."),
+        4: ("Pretty good overall.", "A good buy, nearly everything is right."),
+        5: ("Absolutely perfect!", "Five stars from me."),
+    },
 }
-_TITLES = {
-    1: ("Stay away", "Terrible", "Waste of money", "Broken promises"),
-    2: ("Disappointed", "Not for me", "Expected better", "Meh"),
-    3: ("It's okay", "Average", "Good and bad", "So so"),
-    4: ("Pretty good", "Happy with it", "Good buy", "Nearly perfect"),
-    5: ("Perfect", "Love it", "Best purchase this year", "Excellent", "Wow"),
+_TITLES: Mapping[str, Mapping[int, tuple[str, ...]]] = {
+    "train": {
+        1: ("Stay clear", "Awful", "Waste of money", "Broken promises", "Never again"),
+        2: ("Disappointed", "Not for me", "Expected better", "Below average"),
+        3: ("It's okay", "Mixed", "Has its ups and downs", "So so"),
+        4: ("Quite good", "Happy with it", "Good buy", "Small flaws only"),
+        5: ("Flawless", "Love it", "Best purchase this year", "Excellent", "Wow"),
+    },
+    "dev": {
+        1: ("Terrible", "Do not bother"),
+        2: ("A letdown", "Meh"),
+        3: ("Average", "Good and bad"),
+        4: ("Pretty good", "Nearly perfect"),
+        5: ("Perfect", "Amazing"),
+    },
 }
+_MOODS = ((5, 5, 4, 4, 3), (5, 4, 3, 2, 1), (3, 2, 2, 1, 1))
+"""Stars that the buyers of a product give: of one that most love, one that divides them, one that most dislike.
+Taken together every number of stars is as frequent, so that no single answer is a good guess."""
+_OPINIONS = {1: ((0, 1), (0, 2)), 2: ((1, 2),), 3: ((1, 1),), 4: ((2, 1),), 5: ((1, 0), (2, 0))}
+"""Stars -> how many aspects are praised, and how many complained about."""
 
 
 def describe(product: Product) -> Subject:
     """Return what reviewers know about a product of the sample shop."""
-    return Subject(product.id, str(product.number), product.kind.name, product.kind.category, product.kind.uses)
+    kind = product.kind
+    return Subject(product.id, str(product.number), kind.name, kind.category, kind.uses, product.split)
 
 
 def make_reviews(seed: int, subject: Subject, count: int) -> list[Review]:
     """Make the first `count` reviews of a product; all of its reviewers lean towards the same opinions."""
     rng = make_rng(seed, "reviews", subject.key)
-    appeal = rng.choice((0.15, 0.5, 0.8, 0.9))
-    shared = rng.sample(SHARED, 3)
-    aspects = [*shared, *BY_CATEGORY.get(subject.category, ())]
-    verdicts = [(aspect, rng.random() < appeal) for aspect in aspects]
-    return [_make_review(rng, subject, verdicts) for _ in range(count)]
+    mood = rng.choice(_MOODS)
+    aspects = [*rng.sample(SHARED, 4), *BY_CATEGORY.get(subject.category, ())]
+    rng.shuffle(aspects)
+    return [_make_review(rng, subject, aspects, rng.choice(mood)) for _ in range(count)]
 
 
-def _make_review(rng: random.Random, subject: Subject, verdicts: Sequence[tuple[Aspect, bool]]) -> Review:
-    chosen = rng.sample(verdicts, rng.choice((1, 2, 2, 3)))
-    opinions = [(aspect, good if rng.random() < _AGREEMENT else not good) for aspect, good in chosen]
-    opinions.sort(key=lambda opinion: not opinion[1])
-    praised = sum(good for _, good in opinions)
-    rating = _rate(praised, len(opinions) - praised)
-    openings = _PLURAL_OPENINGS if is_plural(subject.noun) else _OPENINGS
+def _make_review(rng: random.Random, subject: Subject, aspects: Sequence[Aspect], rating: int) -> Review:
+    opinions = _form_opinions(rng, aspects, rating)
+    openings = (_PLURAL_OPENINGS if is_plural(subject.noun) else _OPENINGS)[subject.split]
     opening = rng.choice(openings).format(
         use=rng.choice(subject.uses),
         kind=subject.noun,
         time=rng.choice(_TIMES),
         person=rng.choice(_PEOPLE),
     )
-    closing = rng.choice(_CLOSINGS[rating]) if rng.random() < 0.7 else ""
-    sentences = [opening, *_word_opinions(rng, opinions), closing]
+    closing = rng.choice(_CLOSINGS[subject.split][rating]) if rng.random() < 0.7 else ""
+    sentences = [opening, *_word_opinions(rng, opinions, subject.split), closing]
     text = misspell_text(" ".join(sentence for sentence in sentences if sentence), rng, _TYPO_RATE)
-    return Review(rng.choice(_TITLES[rating]), text, rating, tuple(opinions))
+    return Review(rng.choice(_TITLES[subject.split][rating]), text, rating, tuple(opinions))
 
 
-def _rate(num_praised: int, num_criticized: int) -> int:
-    if num_criticized == 0:
-        return 5
-    if num_praised == 0:
-        return 1
-    return 3 + (num_praised > num_criticized) - (num_praised < num_criticized)
+def _form_opinions(rng: random.Random, aspects: Sequence[Aspect], rating: int) -> list[tuple[Aspect, bool]]:
+    """Draw what a review of so many stars says, praise first.
+
+    The product's first two aspects are its strengths, the last two its weaknesses; most reviewers notice.
+    """
+    num_praised, num_criticized = rng.choice(_OPINIONS[rating])
+    order = list(aspects)
+    if rng.random() >= _AGREEMENT:
+        rng.shuffle(order)
+    praised = [(aspect, True) for aspect in rng.sample(order[:2], num_praised)]
+    return praised + [(aspect, False) for aspect in rng.sample(order[-2:], num_criticized)]
 
 
-def _word_opinions(rng: random.Random, opinions: Sequence[tuple[Aspect, bool]]) -> list[str]:
-    phrases = [rng.choice(aspect.praise if good else aspect.complaints) for aspect, good in opinions]
+def _word_opinions(rng: random.Random, opinions: Sequence[tuple[Aspect, bool]], split: str) -> list[str]:
+    phrases = [rng.choice(aspect.word(good, split)) for aspect, good in opinions]
     if len(phrases) == 1:
         return [f"It {phrases[0]}."]
     turns = opinions[0][1] != opinions[1][1]
     sentences = [rng.choice(_JOINS[turns]).format(phrases[0], phrases[1])]
-    return [*sentences, *(f"It {phrase}." for phrase in phrases[2:])]
+    turns = opinions[-1][1] != opinions[-2][1]
+    return [*sentences, *(f"{'Sadly, it' if turns else 'It'} {phrase}." for phrase in phrases[2:])]
 
 
 _SUMMARIES = (

@@ -147,11 +147,19 @@ COLORS = (
     "lavender", "brown", "orange", "ivory", "burgundy", "charcoal", "olive",
 )  # fmt: skip
 
-BRANDS = (
-    "Nordvik", "Halden & Co", "Brightleaf", "Oakmere", "Tandem", "Kestrel", "Luma", "Fennimore", "Pikeworks",
-    "Sable Creek", "Aurelle", "Driftline", "Montclair", "Quillon", "Terranova", "Zephyrine", "Hearthside",
-    "Copperfin", "Velora", "Ridgeway",
-)  # fmt: skip
+BRANDS = {
+    "train": (
+        "Nordvik", "Halden & Co", "Brightleaf", "Oakmere", "Tandem", "Kestrel", "Luma", "Fennimore", "Pikeworks",
+        "Sable Creek", "Aurelle", "Driftline", "Montclair", "Quillon", "Terranova", "Zephyrine", "Hearthside",
+        "Copperfin", "Velora", "Ridgeway",
+    ),
+    "dev": (
+        "Ashgrove", "Bellmere", "Corvina", "Dunmore & Sons", "Elkhorn", "Farrow Lane", "Glenwick", "Harborline",
+    ),
+}  # fmt: skip
+"""By split: held-out products are of brands that training never sees."""
 
-DEPARTMENTS = ("for women", "for men", "for kids", "unisex", "for adults")
-CONDITIONS = ("used", "refurbished", "brand new")
+DEPARTMENTS = {"train": ("for women", "for men", "for kids", "unisex"), "dev": ("for adults", "for teens")}
+CONDITIONS = {"train": ("used", "refurbished"), "dev": ("brand new", "open box")}
+QUANTITIES = {"train": ("set of 2", "2 pack", "pack of 4", "3 pcs"), "dev": ("set of 3", "4 pack", "pack of 5")}
+PRICES = {"train": ("under {price} dollars", "up to ${price}"), "dev": ("below {price} dollars",)}

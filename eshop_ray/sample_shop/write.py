@@ -1,7 +1,6 @@
 """The sample shop's files. Products are made and written one at a time, so the shop may have any size."""
 
 import filecmp
-import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -9,27 +8,24 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from eshop_ray.errors import UserError
-from eshop_ray.sample_shop.products import make_product, make_rng
+from eshop_ray.sample_shop.products import Product, make_product, make_rng
 from eshop_ray.sample_shop.queries import make_query
 from eshop_ray.sample_shop.questions import make_questions
 from eshop_ray.sample_shop.reviews import NUM_REVIEWS, Review, describe, make_reviews, summarize, to_rating_row
+from eshop_ray.sample_shop.splits import SPLITS
 
-SPLITS = ("train", "dev")
-FILES = (
-    "products.jsonl",
-    "reviews.jsonl",
-    *(
-        name.format(split=split)
-        for name in ("review_summaries.{split}.tsv", "queries.{split}.conll", "questions.{split}.jsonl")
-        for split in SPLITS
-    ),
+PRODUCTS, REVIEWS, SUMMARIES = "products.{split}.jsonl", "reviews.{split}.jsonl", "review_summaries.{split}.tsv"
+QUERIES, QUESTIONS = "queries.{split}.conll", "questions.{split}.jsonl"
+FILES = tuple(
+    name.format(split=split) for name in (PRODUCTS, REVIEWS, SUMMARIES, QUERIES, QUESTIONS) for split in SPLITS
 )
 
-_DEV_SHARE = 6
-"""One content in so many is for dev."""
-
-_SUMMARY_SHARE = 0.4
+_SUMMARY_SHARE = {"train": 0.25, "dev": 0.65}
 """Share of the products whose reviews are summarized."""
+_QUERY_SHARE = {"train": 0.5, "dev": 0.7}
+"""Share of the products with a tagged query."""
+_REVIEW_COUNTS = {"train": (0, 1, 2, 3), "dev": (0, 0, 1, 2)}
+"""How many reviews a product may have in the reviews' file."""
 
 _HEADER = (
     "cat",
@@ -43,8 +39,8 @@ _HEADER = (
 def write_sample_shop(folder: str, num_products: int, seed: int) -> dict[str, int]:
     """Write `FILES` in their public formats and return the number of rows of each.
 
-    The same seed gives the same products, whatever their number, and the same bytes. Which split a row goes to
-    follows from its content, so that no content stands in two splits.
+    The same seed gives the same products, whatever their number, and the same bytes. All that is known of a product
+    goes to one split (`find_split`), and held-out products share neither wording nor brand with the others.
 
     Raises:
         UserError: if the folder is not local or cannot be written.
@@ -99,33 +95,32 @@ def _put_in_place(staged: Path, path: Path) -> None:
 
 def _write_headers(streams: Mapping[str, TextIO]) -> None:
     for split in SPLITS:
-        streams[f"review_summaries.{split}.tsv"].write("\t".join(_HEADER) + "\n")
+        streams[SUMMARIES.format(split=split)].write("\t".join(_HEADER) + "\n")
 
 
 def _rows(seed: int, num_products: int) -> Iterator[tuple[str, str]]:
     """Yield (file, text of one row)."""
     for number in range(num_products):
         product = make_product(seed, number)
-        rng = make_rng(seed, "shop", number)
-        yield "products.jsonl", _json_line(product.to_row())
-        subject = describe(product)
-        reviews = make_reviews(seed, subject, NUM_REVIEWS)
-        for position, review in enumerate(reviews[: rng.choice((0, 1, 1, 2, 2))]):
-            yield "reviews.jsonl", _json_line(to_rating_row(seed, subject, position, review))
-        if rng.random() < _SUMMARY_SHARE:
-            text = _summary_line(product.kind.category, product.id, reviews)
-            yield f"review_summaries.{_draw_split(text)}.tsv", text
+        for name, text in _rows_of(seed, product):
+            yield name.format(split=product.split), text
+
+
+def _rows_of(seed: int, product: Product) -> Iterator[tuple[str, str]]:
+    """Yield (file with its split left open, text of one row) for all that the shop knows about a product."""
+    rng = make_rng(seed, "shop", product.number)
+    yield PRODUCTS, _json_line(product.to_row())
+    subject = describe(product)
+    reviews = make_reviews(seed, subject, NUM_REVIEWS)
+    for position, review in enumerate(reviews[: rng.choice(_REVIEW_COUNTS[product.split])]):
+        yield REVIEWS, _json_line(to_rating_row(seed, subject, position, review))
+    if rng.random() < _SUMMARY_SHARE[product.split]:
+        yield SUMMARIES, _summary_line(product.kind.category, product.id, reviews)
+    if rng.random() < _QUERY_SHARE[product.split]:
         tagged = make_query(seed, product)
-        split = _draw_split(" ".join(token for token, _ in tagged))
-        yield f"queries.{split}.conll", "".join(f"{token}\t{tag}\n" for token, tag in tagged) + "\n"
-        for question in make_questions(seed, product):
-            split = _draw_split(question["input_field"])
-            yield f"questions.{split}.jsonl", _json_line(question)
-
-
-def _draw_split(content: str) -> str:
-    digest = hashlib.sha256(content.encode()).digest()
-    return "dev" if int.from_bytes(digest[:4], "big") % _DEV_SHARE == 0 else "train"
+        yield QUERIES, "".join(f"{token}\t{tag}\n" for token, tag in tagged) + "\n"
+    for question in make_questions(seed, product):
+        yield QUESTIONS, _json_line(question)
 
 
 def _json_line(row: Mapping[str, Any]) -> str:

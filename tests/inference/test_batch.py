@@ -17,8 +17,8 @@ from eshop_ray.tasks import list_tasks
 SOURCES = (
     ("queryner", "queries.{split}.conll"),
     ("shopbench", "questions.{split}.jsonl"),
-    ("catalog", "products.jsonl"),
-    ("reviews", "reviews.jsonl"),
+    ("catalog", "products.{split}.jsonl"),
+    ("reviews", "reviews.{split}.jsonl"),
     ("reviews", "review_summaries.{split}.tsv"),
 )
 
