@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from eshop_ray.schema import PREDICTION_SCHEMA
 from eshop_ray.tasks import get_task, list_tasks
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -24,6 +25,32 @@ def logging_on():
     """A job that ends in trouble silences all logging of its process, which here goes on."""
     yield
     logging.disable(logging.NOTSET)
+
+
+@pytest.fixture
+def write_predictions():
+    """Write answers to choices whose target is always 1: folder, {group: the option of each row, None for failed}."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    def write(folder: Path, groups: dict[str, list[int | None]]) -> None:
+        folder.mkdir(parents=True)
+        rows = [
+            {
+                "id": f"{group}{number:04d}",
+                "task": "multiple_choice",
+                "group": group,
+                "metric": "accuracy",
+                "target": "1",
+                "prediction": None if answer is None else str(answer),
+                "error": "engine: dead" if answer is None else None,
+            }
+            for group, answers in groups.items()
+            for number, answer in enumerate(answers)
+        ]
+        pq.write_table(pa.Table.from_pylist(rows, schema=PREDICTION_SCHEMA), folder / "part-0.parquet")
+
+    return write
 
 
 @pytest.fixture(scope="session")

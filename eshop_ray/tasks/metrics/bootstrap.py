@@ -44,7 +44,7 @@ def interval(
     return float(low), float(high)
 
 
-def is_clearly_better(metric: str, counts_a: Numbers, counts_b: Numbers, seed: int) -> bool:
+def is_clearly_better(metric: str, counts_a: Numbers, counts_b: Numbers, seed: int, level: float = LEVEL) -> bool:
     """Whether A beats B on the same rows by more than the choice of rows explains.
 
     Both are scored on the same draws; A is clearly better if the interval of the differences lies above 0.
@@ -56,6 +56,7 @@ def is_clearly_better(metric: str, counts_a: Numbers, counts_b: Numbers, seed: i
         counts_a: What `count_rows` of the metric returned for A's answers.
         counts_b: The same of B's, row for row.
         seed: Of the draws.
+        level: Share of the draws' differences that lie within the interval.
 
     Raises:
         UserError: if there is no such metric.
@@ -66,7 +67,7 @@ def is_clearly_better(metric: str, counts_a: Numbers, counts_b: Numbers, seed: i
     combine = get_metric(metric).combine
     draws = _draw_weights(len(counts_a), NUM_DRAWS, seed)
     differences = [combine(weights @ counts_a) - combine(weights @ counts_b) for weights in draws]
-    return bool(np.quantile(np.concatenate(differences), (1 - LEVEL) / 2) > 0)
+    return bool(np.quantile(np.concatenate(differences), (1 - level) / 2) > 0)
 
 
 def _draw_weights(num_rows: int, num_draws: int, seed: int) -> Iterator[Numbers]:

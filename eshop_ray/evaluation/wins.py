@@ -1,0 +1,43 @@
+"""In which groups one model is ahead of another by more than the choice of rows explains."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from eshop_ray.errors import UserError
+from eshop_ray.evaluation.evaluate import Row, read_groups
+from eshop_ray.schema import decode
+from eshop_ray.tasks.metrics import get_metric
+from eshop_ray.tasks.metrics.bootstrap import is_clearly_better
+
+
+def find_wins(predictions_dir: Path, other_dir: Path, level: float, seed: int) -> dict[str, bool]:
+    """Compare two models that answered the same rows, group by group.
+
+    Args:
+        predictions_dir: Answers of the model that may be ahead.
+        other_dir: Answers of the model that it is compared with.
+        level: Of the paired bootstrap's interval, e.g. 0.9.
+        seed: Of the bootstrap's draws.
+
+    Returns:
+        Group -> whether the whole interval of the difference lies above 0.
+
+    Raises:
+        UserError: if the two models did not answer the same rows.
+    """
+    others = dict(read_groups(other_dir))
+    return {
+        group: _is_win(group, rows, others.get(group, ()), level, seed) for group, rows in read_groups(predictions_dir)
+    }
+
+
+def _is_win(group: str, rows: Sequence[Row], others: Sequence[Row], level: float, seed: int) -> bool:
+    if [row["id"] for row in rows] != [row["id"] for row in others]:
+        raise UserError(
+            f"group `{group}`: the two models answered different rows ({len(rows)} and {len(others)}); "
+            "run `python -m jobs.batch_infer` again with both in `infer.models`"
+        )
+    metric = get_metric(rows[0]["metric"])
+    targets = [decode(row["target"]) for row in rows]
+    counts = [metric.count_rows(targets, [decode(row["prediction"]) for row in side]) for side in (rows, others)]
+    return is_clearly_better(metric.name, counts[0], counts[1], seed, level)
