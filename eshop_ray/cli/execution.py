@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from eshop_ray.cli.hush import hush_libraries
 from eshop_ray.cli.job_table import Job
 from eshop_ray.cli.missing_packages import build_error
 from eshop_ray.config import load_config, write_config
-
-_NOISY_LOGGERS = ("ray", "httpx", "sentence_transformers", "absl")
 
 
 def execute(job: Job, config_path: Path, overrides: Sequence[str], **arguments: Any) -> None:
@@ -39,6 +38,4 @@ def execute(job: Job, config_path: Path, overrides: Sequence[str], **arguments: 
 def _set_up_logging() -> None:
     """Show the job's own progress, and of libraries only what a user can act on."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    for name in _NOISY_LOGGERS:
-        logging.getLogger(name).setLevel(logging.WARNING)
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # warns, on import, of kernels that CPUs do without
+    hush_libraries()

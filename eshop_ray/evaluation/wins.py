@@ -35,7 +35,7 @@ def _is_win(group: str, rows: Sequence[Row], others: Sequence[Row], level: float
     if [row["id"] for row in rows] != [row["id"] for row in others]:
         raise UserError(
             f"group `{group}`: the two models answered different rows ({len(rows)} and {len(others)}); "
-            "run `python -m jobs.batch_infer` again with both in `infer.models`"
+            "run `eshop batch-infer` again with both in `infer.models`"
         )
     metric = get_metric(rows[0]["metric"])
     targets = [decode(row["target"]) for row in rows]

@@ -1,4 +1,4 @@
-"""Do everything once, on a small shop of the project's own, and say what each step is for."""
+"""Do everything once, on a small shop of the project's own."""
 
 import json
 import logging

@@ -29,7 +29,7 @@ GROUPS = {
 @pytest.fixture(scope="module")
 def records(tmp_path_factory):
     """Split -> group -> records of the shop that `make demo` writes."""
-    config = load_config(str(ROOT / "jobs" / "configs" / "demo.yaml"))
+    config = load_config(str(ROOT / "eshop_ray" / "configs" / "demo.yaml"))
     folder = tmp_path_factory.mktemp("demo_shop")
     write_sample_shop(str(folder), config.data.num_products, config.seed)
     found = {split: defaultdict(list) for split in SPLITS}
@@ -77,8 +77,8 @@ def test_options_of_a_question_are_products_of_its_own_split(records):
 
 def test_training_never_sees_a_held_out_product(texts):
     seen = "\n".join(texts["train"])
-    held_out = [product for number in range(600) if (product := make_product(0, number)).split == "dev"]
-    assert len(held_out) == 120
+    held_out = [product for number in range(400) if (product := make_product(0, number)).split == "dev"]
+    assert len(held_out) == 80
     assert not [product.title for product in held_out if product.title in seen]
     assert not [product.listing for product in held_out if product.listing in seen]
 
