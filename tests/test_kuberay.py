@@ -144,7 +144,7 @@ def test_cluster_asks_for_a_token_and_scales_from_nothing(manifest: dict[str, An
 
 
 def test_versions_are_those_of_the_lock(manifest: dict[str, Any]) -> None:
-    lock = (ROOT / "jobs" / "environments" / "gpu.txt").read_text()
+    lock = (ROOT / "eshop_ray" / "environments" / "gpu.txt").read_text()
     assert f"\nray=={get_cluster(manifest)['rayVersion']}\n" in lock
     dockerfile = (FOLDER / "Dockerfile").read_text()
     for place in re.findall(r"^COPY (\S+)", dockerfile, re.MULTILINE):
