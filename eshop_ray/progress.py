@@ -90,7 +90,7 @@ def _show_lines(board: Any, label: str, num_rows: int, stopped: threading.Event)
 
 
 def _show_bar(board: Any, label: str, num_rows: int, stopped: threading.Event) -> None:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, TextColumn("{task.fields[line]}"), transient=True) as bar:
         task: TaskID = bar.add_task(label, total=num_rows, line="starting")
         for counts, seconds in _poll(board, stopped, POLL_SECONDS):

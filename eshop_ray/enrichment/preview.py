@@ -3,23 +3,22 @@
 from collections import Counter
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table as TextTable
-
 from eshop_ray.enrichment.questions import ENRICHED
 from eshop_ray.enrichment.table import Table
+from eshop_ray.reporting.page import Table as TextTable
+from eshop_ray.reporting.terminal import print_table
 
 _COLUMNS = ("product_id", "task", "status", "text", "entities", "num_generated_tokens")
 
 
 def print_rows(table: Table, num_rows: int, tasks: tuple[str, ...]) -> None:
     """Print enriched rows, as many of each task."""
-    shown = TextTable(title=f"{table.uri}: {num_rows} of its rows")
-    for name in ("product_id", "task", "prediction", "generated tokens"):
-        shown.add_column(name)
-    for row in pick_rows(table, num_rows, tasks):
-        shown.add_row(row["product_id"], row["task"], write_prediction(row), str(row["num_generated_tokens"]))
-    Console().print(shown)
+    rows = [
+        (row["product_id"], row["task"], write_prediction(row), str(row["num_generated_tokens"]))
+        for row in pick_rows(table, num_rows, tasks)
+    ]
+    header = ("product_id", "task", "prediction", "generated tokens")
+    print_table(TextTable(header, rows, num_text=3), f"{table.uri}: {num_rows} of its rows")
 
 
 def pick_rows(table: Table, num_rows: int, tasks: tuple[str, ...]) -> list[dict[str, Any]]:

@@ -6,31 +6,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table as TerminalTable
-
-from eshop_ray.artifacts import write_text
 from eshop_ray.evaluation.curves import Training, draw_held_out, draw_training
 from eshop_ray.evaluation.evaluate import read_groups
-from eshop_ray.reporting.page import (
-    Chart,
-    Level,
-    Page,
-    Section,
-    Table,
-    clean_text,
-    code,
-    to_html,
-    to_markdown,
-    write_charts,
-)
+from eshop_ray.reporting.page import Chart, Level, Page, Section, Table, clean_text, code
+from eshop_ray.reporting.render import write_page
+from eshop_ray.reporting.terminal import print_table
 from eshop_ray.reporting.words import count, duration
 from eshop_ray.schema import decode
 
 Metrics = Mapping[str, Any]
 """The content of a `metrics.json`."""
 
-MARKDOWN, HTML = "report.md", "report.html"
 PICTURES = {
     "training.svg": (draw_training, "Loss and learning rate by step"),
     "held_out.svg": (draw_held_out, "Held-out loss by task"),
@@ -53,16 +39,13 @@ def build_rows(tuned: Metrics, base: Metrics | None) -> list[tuple[str, ...]]:
     return [*rows, ("mean", "", str(sum(group["num_rows"] for group in tuned["groups"].values())), *mean, "", "")]
 
 
-def print_table(rows: Sequence[Sequence[str]], title: str) -> None:
+def print_scores(rows: Sequence[Sequence[str]], title: str) -> None:
     """Print the comparison."""
-    table = TerminalTable(*HEADER, title=title)
-    for row in rows:
-        table.add_row(*row, style="bold" if row[0] == "mean" else None)
-    Console(width=None if Console().is_terminal else 110).print(table)
+    print_table(_tabulate(rows), title, bold=["mean"])
 
 
 def write_report(run_dir: Path, rows: Sequence[Sequence[str]], tuned: Metrics, predictions_dir: Path) -> Path:
-    """Write both forms of the report into the run directory, and the pictures of the Markdown.
+    """Write `report.md`, the pictures that it shows, and `report.html` into the run directory.
 
     Args:
         run_dir: Of the run; its name is the title, and where its adapter tells how it was trained, so does the report.
@@ -74,17 +57,7 @@ def write_report(run_dir: Path, rows: Sequence[Sequence[str]], tuned: Metrics, p
         The HTML file.
     """
     page = build_page(run_dir.name, rows, tuned, predictions_dir, read_training(run_dir / "adapter"))
-    for name in PICTURES:
-        (run_dir / name).unlink(missing_ok=True)
-    write_charts(page, run_dir)
-    write_text(run_dir / MARKDOWN, to_markdown(page))
-    write_text(run_dir / HTML, to_html(page))
-    return run_dir / HTML
-
-
-def render_report(name: str, rows: Sequence[Sequence[str]], tuned: Metrics, predictions_dir: Path) -> str:
-    """Return `report.md` without what is known of the training."""
-    return to_markdown(build_page(name, rows, tuned, predictions_dir, None))
+    return write_page(page, run_dir, "report", PICTURES)
 
 
 def read_training(adapter_dir: Path) -> Training | None:
@@ -102,9 +75,13 @@ def build_page(
     """Put the report together: the comparison, the training, then answers to look at before believing it."""
     level, sentence = _judge(dict(zip(HEADER, rows[-1], strict=True)), tuned)
     source = f"Split {code(tuned['split'])}, engine {code(tuned['engine'])}."
-    sections = [Section("Scores", [source], [Table(HEADER, rows, num_text=2)])]
+    sections = [Section("Scores", [source], [_tabulate(rows)])]
     sections += [_describe_training(training)] if training else []
     return Page(name, level, sentence, [*sections, *_show_answers(predictions_dir)])
+
+
+def _tabulate(rows: Sequence[Sequence[str]]) -> Table:
+    return Table(HEADER, rows, num_text=2)
 
 
 def _compare(before: float | None, after: float) -> Iterator[str]:
@@ -123,14 +100,8 @@ def _judge(mean: Mapping[str, str], tuned: Metrics) -> tuple[Level, str]:
 
 
 def _describe_training(training: Training) -> Section:
-    return Section("Training", list(_word_training(training)), charts=list(_picture_training(training)))
-
-
-def _picture_training(training: Training) -> Iterator[Chart]:
-    for file, (draw, caption) in PICTURES.items():
-        svg = draw(training)
-        if svg is not None:
-            yield Chart(partial(bytes, svg), caption, file)
+    charts = [Chart(partial(draw, training), caption, file) for file, (draw, caption) in PICTURES.items()]
+    return Section("Training", list(_word_training(training)), charts=charts)
 
 
 def _word_training(training: Training) -> Iterator[str]:

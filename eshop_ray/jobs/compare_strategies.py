@@ -7,7 +7,7 @@ from eshop_ray.config import Config
 from eshop_ray.evaluation.experiments.compare import EXPERIMENT, compare
 from eshop_ray.evaluation.experiments.confirm import read_search, read_similarity
 from eshop_ray.evaluation.experiments.members import find_tasks, list_members
-from eshop_ray.evaluation.experiments.report import print_table, write_report
+from eshop_ray.evaluation.experiments.report import print_scores, write_report
 
 logger = logging.getLogger(__name__)
 
@@ -19,5 +19,5 @@ def run(config: Config) -> None:
     artifacts.write_json(config.run_dir / EXPERIMENT, experiment)
     report = write_report(config.run_dir, experiment, read_search(config), read_similarity(config))
     artifacts.write_run_manifest(config.run_dir)
-    print_table(experiment)
+    print_scores(experiment)
     logger.info("report: %s", report)

@@ -7,7 +7,7 @@ from eshop_ray import artifacts
 from eshop_ray.config import Config
 from eshop_ray.evaluation.evaluate import evaluate_predictions
 from eshop_ray.evaluation.quantization_check import check_quantized
-from eshop_ray.evaluation.report import build_rows, print_table, write_report
+from eshop_ray.evaluation.report import build_rows, print_scores, write_report
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +24,6 @@ def run(config: Config) -> None:
     rows = build_rows(metrics[main_model], metrics.get("base") if main_model != "base" else None)
     report = write_report(config.run_dir, rows, metrics[main_model], config.predictions_dir(main_model))
     artifacts.write_run_manifest(config.run_dir)
-    print_table(rows, f"{config.name}: split {config.evaluate.split}")
+    print_scores(rows, f"{config.name}: split {config.evaluate.split}")
     logger.info("report: %s", report)
     check_quantized(metrics, config.quantize)

@@ -8,8 +8,9 @@ from html.parser import HTMLParser
 import pytest
 
 from eshop_ray.enrichment.histogram import EDGES, Histogram
-from eshop_ray.enrichment.report import render_html, render_markdown, write_report
+from eshop_ray.enrichment.report import build_page, write_report
 from eshop_ray.enrichment.report.verdict import is_failed, judge
+from eshop_ray.reporting.render import to_html, to_markdown
 
 TASKS = ("ner_tagging", "summarization", "classification")
 ZERO = dict.fromkeys(("new", "changed", "unchanged", "deleted", "quarantined", "inferred", "reused"), 0)
@@ -71,6 +72,14 @@ NIGHTS = {
     "empty": make_empty(),
     "failed": make_stats(num_quarantined=1301, quarantine={"engine_error": 1301}, quarantine_new={"engine_error": 9}),
 }
+
+
+def render_markdown(stats):
+    return to_markdown(build_page(stats))
+
+
+def render_html(stats):
+    return to_html(build_page(stats))
 
 
 class Page(HTMLParser):

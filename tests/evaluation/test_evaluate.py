@@ -7,7 +7,8 @@ import pytest
 from eshop_ray.artifacts import Manifest
 from eshop_ray.errors import UserError
 from eshop_ray.evaluation.evaluate import evaluate_predictions, score_group
-from eshop_ray.evaluation.report import HEADER, build_rows, render_report
+from eshop_ray.evaluation.report import HEADER, build_page, build_rows
+from eshop_ray.reporting.render import to_markdown
 from eshop_ray.schema import PREDICTION_SCHEMA, encode
 
 MANIFEST = Manifest("predictions", "", {}, "", {"model_dir": "m", "engine": "oracle", "split": "dev"})
@@ -56,7 +57,7 @@ def test_report_shows_the_difference_and_answers(tmp_path):
     base = {"score": 0.25, "groups": {"quiz": {"score": 0.25}}}
     rows = build_rows(tuned, base)
     assert rows[0] == ("quiz", "accuracy", "2", "0.250", "0.500", "+0.250", "1", "0")
-    report = render_report("demo", rows, tuned, tmp_path)
+    report = to_markdown(build_page("demo", rows, tuned, tmp_path, None))
     assert "engine: a \\| b c" in report
     assert all(line.count(" | ") == len(HEADER) - 1 for line in report.split("\n") if line.startswith("| quiz"))
 

@@ -1,6 +1,6 @@
 """The morning report of a run, as Markdown and as one self-contained HTML page."""
 
-from eshop_ray.enrichment.report.render import render_html, render_markdown, write_report
+from eshop_ray.enrichment.report.render import build_page, write_report
 from eshop_ray.enrichment.report.verdict import get_quarantined_share, is_failed
 
-__all__ = ["get_quarantined_share", "is_failed", "render_html", "render_markdown", "write_report"]
+__all__ = ["build_page", "get_quarantined_share", "is_failed", "write_report"]

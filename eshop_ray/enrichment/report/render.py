@@ -10,18 +10,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from eshop_ray.artifacts import write_text
 from eshop_ray.enrichment.histogram import Histogram
 from eshop_ray.enrichment.report import charts
 from eshop_ray.enrichment.report.verdict import judge
-from eshop_ray.reporting.page import Chart, Page, Section, Table, code, to_html, to_markdown
+from eshop_ray.reporting.page import Chart, Page, Section, Table, code
 from eshop_ray.reporting.picture import BLUE, GRAY, ORANGE
+from eshop_ray.reporting.render import write_page
 from eshop_ray.reporting.words import NONE, count, duration
 
 Stats = Mapping[str, Any]
 """The content of an `enrichment.json`."""
-
-MARKDOWN, HTML = "enrichment.md", "enrichment.html"
 
 TASK_COLUMNS = ("new", "changed", "unchanged", "deleted", "quarantined", "inferred", "reused")
 TOKEN_COLUMNS = ("input_tokens", "generated_tokens")
@@ -56,22 +54,11 @@ def write_report(run_dir: Path, stats: Stats) -> Path:
     Returns:
         The HTML file.
     """
-    write_text(run_dir / MARKDOWN, render_markdown(stats))
-    write_text(run_dir / HTML, render_html(stats))
-    return run_dir / HTML
+    return write_page(build_page(stats), run_dir, "enrichment")
 
 
-def render_markdown(stats: Stats) -> str:
-    """Return the report as Markdown: every sentence and table, no chart."""
-    return to_markdown(_build_page(stats))
-
-
-def render_html(stats: Stats) -> str:
-    """Return the report as one HTML file with its charts inside."""
-    return to_html(_build_page(stats))
-
-
-def _build_page(stats: Stats) -> Page:
+def build_page(stats: Stats) -> Page:
+    """Put the report together; its charts are shown in HTML only."""
     verdict = judge(stats)
     sections = [
         _describe_changes(stats),

@@ -1,8 +1,7 @@
 """The charts of an experiment: scores with their intervals, all candidates, and how alike the adapters are."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
@@ -14,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from eshop_ray.config.experiment import METHODS
 from eshop_ray.evaluation.experiments.pareto import compare
-from eshop_ray.reporting.page import Chart, clean_text
+from eshop_ray.reporting.page import clean_text
 from eshop_ray.reporting.picture import BLUE, GRAY, LOOK, ORANGE, RED, WIDTH, to_svg
 from eshop_ray.reporting.words import count
 
@@ -150,12 +149,6 @@ def rate_references(search: Content) -> dict[str, dict[str, Any]]:
 def find_chosen(search: Content) -> Mapping[str, Any] | None:
     """Return the candidate that was chosen; None if there is none."""
     return next((candidate for candidate in search["candidates"] if candidate["id"] == search.get("chosen")), None)
-
-
-def picture(file: str, draw: Callable[[Content], bytes | None], content: Content, caption: str) -> list[Chart]:
-    """Draw now, for both forms of the report; none where there is nothing to see."""
-    svg = draw(content)
-    return [] if svg is None else [Chart(partial(bytes, svg), caption, file)]
 
 
 _RULE: dict[str, Any] = {"color": "#e3e7eb", "linewidth": 0.8, "zorder": 0}

@@ -8,8 +8,6 @@ from statistics import fmean
 from typing import Any
 
 import yaml
-from rich.console import Console
-from rich.table import Table
 
 from eshop_ray import artifacts
 from eshop_ray.cluster import start_ray
@@ -24,6 +22,8 @@ from eshop_ray.evaluation.experiments.pareto import pick_few
 from eshop_ray.evaluation.experiments.promotion import choose
 from eshop_ray.evaluation.experiments.search import search_losses
 from eshop_ray.models import fetch_model
+from eshop_ray.reporting.page import Table
+from eshop_ray.reporting.terminal import print_table
 from eshop_ray.training.merging.adapters import AdapterFile
 from eshop_ray.training.merging.recipe import Recipe
 from eshop_ray.training.merging.similarity import measure_similarity
@@ -165,17 +165,16 @@ def write_outcome(config: Config, search: Search) -> Path:
 def print_candidates(search: Search) -> None:
     """Print the confirmed candidates beside the tasks' own adapters: losses, then scores of `validation`."""
     tasks = list(search["single_scores"])
-    table = Table("merge", "mean loss", "worst loss", *tasks, "mean", title="losses: 1 is a task's own adapter's")
     own = [search["single_scores"][task] for task in tasks]
-    table.add_row("own adapters", "", "", *(f"{score:.3f}" for score in (*own, fmean(own))))
+    rows = [("own adapters", "", "", *(f"{score:.3f}" for score in (*own, fmean(own))))]
     for candidate in search["candidates"]:
         if candidate["id"] in search["confirmed"]:
             scores = [candidate["scores"][task] for task in tasks]
             numbers = (candidate["mean"], candidate["worst"], *scores, fmean(scores))
-            is_chosen = candidate["id"] == search["chosen"] and search["promoted"]
-            cells = (f"{number:.3f}" for number in numbers)
-            table.add_row(candidate["id"], *cells, style="bold" if is_chosen else None)
-    Console(width=None if Console().is_terminal else 140).print(table)
+            rows.append((candidate["id"], *(f"{number:.3f}" for number in numbers)))
+    table = Table(("merge", "mean loss", "worst loss", *tasks, "mean"), rows)
+    chosen = [search["chosen"]] if search["promoted"] else []
+    print_table(table, "losses: 1 is a task's own adapter's", bold=chosen)
 
 
 def read_search(config: Config) -> dict[str, Any] | None:

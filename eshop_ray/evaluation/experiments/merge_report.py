@@ -1,6 +1,7 @@
 """What the report says of a merge: the recipe and the gate, the candidates, how alike the adapters are."""
 
 import re
+from functools import partial
 from itertools import combinations
 from statistics import fmean
 from typing import Any
@@ -13,11 +14,10 @@ from eshop_ray.evaluation.experiments.charts import (
     draw_similarity,
     find_chosen,
     is_finite,
-    picture,
     rate_references,
 )
 from eshop_ray.evaluation.experiments.words import set_as_sentence, word_weights, write_number, write_weights
-from eshop_ray.reporting.page import Section, Table, code
+from eshop_ray.reporting.page import Chart, Section, Table, code
 from eshop_ray.reporting.words import count, duration
 
 PARETO, SIMILARITY = "pareto.svg", "similarity.svg"
@@ -71,8 +71,8 @@ def show_candidates(search: Content) -> Section:
     sentences += [f"For comparison: {'; '.join(words)}."] if rated else []
     num_broken = sum(not is_finite(candidate) for candidate in search["candidates"])
     sentences += [f"{count(num_broken, 'candidate')} without a finite loss left out."] if num_broken else []
-    charts = picture(PARETO, draw_pareto, search, "Candidates: mean of the tasks against the worst task")
-    return Section("Candidates", sentences, charts=charts)
+    chart = Chart(partial(draw_pareto, search), "Candidates: mean of the tasks against the worst task", PARETO)
+    return Section("Candidates", sentences, charts=[chart])
 
 
 def _word_stages(search: Content) -> str:
@@ -110,8 +110,8 @@ def show_similarity(similarity: Content) -> list[Section]:
         "Cosine of what two adapters add to the base's weights: 1 is the same direction, 0 nothing in common; below 0 "
         "they work against each other."
     )
-    charts = picture(SIMILARITY, draw_similarity, similarity, "Similarity of the adapters' updates")
-    sections = [Section("Similarity", [sentence], charts=charts)]
+    chart = Chart(partial(draw_similarity, similarity), "Similarity of the adapters' updates", SIMILARITY)
+    sections = [Section("Similarity", [sentence], charts=[chart])]
     num = len(similarity["adapters"])
     if num * (num - 1) // 2 <= MAX_PAIRS:
         sentence = "Cosine of every pair, the mean over the layers."

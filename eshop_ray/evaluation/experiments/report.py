@@ -4,14 +4,13 @@ The HTML page needs no other file; Markdown shows pictures that stand beside it.
 """
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table as TerminalTable
 from rich.text import Text
 
-from eshop_ray.artifacts import write_text
-from eshop_ray.evaluation.experiments.charts import STRATEGIES, Content, draw_scores, picture
+from eshop_ray.evaluation.experiments.charts import STRATEGIES, Content, draw_scores
 from eshop_ray.evaluation.experiments.merge_report import (
     PARETO,
     SIMILARITY,
@@ -21,16 +20,17 @@ from eshop_ray.evaluation.experiments.merge_report import (
     tell_recipe,
 )
 from eshop_ray.evaluation.experiments.words import set_as_sentence, write_number, write_score
-from eshop_ray.reporting.page import Level, Page, Section, Table, clean_text, code, to_html, to_markdown, write_charts
+from eshop_ray.reporting.page import Chart, Level, Page, Section, Table, code
+from eshop_ray.reporting.render import write_page
+from eshop_ray.reporting.terminal import print_table
 from eshop_ray.reporting.words import NONE, duration
 
-MARKDOWN, HTML = "experiment.md", "experiment.html"
 SCORES = "scores.svg"
 """A picture beside `experiment.md`."""
 
 
 def write_report(run_dir: Path, experiment: Content, search: Content | None, similarity: Content | None) -> Path:
-    """Write both forms of the report into the experiment's directory, and the pictures of the Markdown.
+    """Write `experiment.md`, the pictures that it shows, and `experiment.html` into the experiment's directory.
 
     Args:
         run_dir: Of the experiment; its name is the title.
@@ -42,12 +42,7 @@ def write_report(run_dir: Path, experiment: Content, search: Content | None, sim
         The HTML file.
     """
     page = build_page(run_dir.name, experiment, search, similarity)
-    for name in (SCORES, PARETO, SIMILARITY):
-        (run_dir / name).unlink(missing_ok=True)
-    write_charts(page, run_dir)
-    write_text(run_dir / MARKDOWN, to_markdown(page))
-    write_text(run_dir / HTML, to_html(page))
-    return run_dir / HTML
+    return write_page(page, run_dir, "experiment", (SCORES, PARETO, SIMILARITY))
 
 
 def build_page(name: str, experiment: Content, search: Content | None, similarity: Content | None) -> Page:
@@ -62,13 +57,9 @@ def build_page(name: str, experiment: Content, search: Content | None, similarit
     return Page(name, level, set_as_sentence(experiment["verdict"]), sections)
 
 
-def print_table(experiment: Content) -> None:
-    """Print the scores of all strategies side by side."""
-    table = _tabulate_scores(experiment)
-    printed = TerminalTable(*table.header, title=f"split {clean_text(experiment['split'])}")
-    for row in table.rows:
-        printed.add_row(*(Text(clean_text(cell)) for cell in row), style="bold" if row[0] == "mean" else None)
-    Console(width=None if Console().is_terminal else 160).print(printed)
+def print_scores(experiment: Content) -> None:
+    """Print the scores of all strategies side by side, and the verdict."""
+    print_table(_tabulate_scores(experiment), f"split {experiment['split']}", bold=["mean"])
     Console().print(Text(" ".join(experiment["verdict"].split())))
 
 
@@ -80,8 +71,8 @@ def _show_scores(experiment: Content) -> Section:
     ]
     failed = "; ".join(_count_errors(experiment))
     sentences += [f"Failed rows count as wrong: {failed}."] if failed else []
-    charts = picture(SCORES, draw_scores, experiment, "Score of every strategy, by task")
-    return Section("Scores", sentences, [_tabulate_scores(experiment)], charts)
+    chart = Chart(partial(draw_scores, experiment), "Score of every strategy, by task", SCORES)
+    return Section("Scores", sentences, [_tabulate_scores(experiment)], [chart])
 
 
 def _tabulate_scores(experiment: Content) -> Table:

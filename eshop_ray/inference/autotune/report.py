@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from rich.console import Console
-from rich.table import Table
 
 from eshop_ray.config import InferSection
 from eshop_ray.inference.autotune.knobs import Setting, find_changes, read_settings
 from eshop_ray.inference.autotune.search import Outcome, Trial
+from eshop_ray.reporting.page import Table
+from eshop_ray.reporting.terminal import print_table
 from eshop_ray.reporting.words import NONE, count
 
 
@@ -42,10 +42,9 @@ def summarize(outcome: Outcome, num_rows: int, model_digest: str) -> dict[str, A
 
 def print_trials(outcome: Outcome) -> None:
     """Print what was tried."""
-    table = Table("settings", "rows/s", "versus the best so far", "", title="tried, by what differs from the config")
-    for trial in outcome.trials:
-        table.add_row(word_settings(trial.changes), *_word_rate(trial))
-    Console(width=None if Console().is_terminal else 160).print(table)
+    rows = [(word_settings(trial.changes), *_word_rate(trial)) for trial in outcome.trials]
+    header = ("settings", "rows/s", "versus the best so far", "")
+    print_table(Table(header, rows, num_text=len(header)), "tried, by what differs from the config")
 
 
 def word_verdict(outcome: Outcome, num_rows: int) -> str:

@@ -11,7 +11,7 @@ import pytest
 from eshop_ray.config.experiment import METHODS, WITH_DENSITY
 from eshop_ray.evaluation.experiments.charts import draw_pareto, draw_scores, draw_similarity, rate_references
 from eshop_ray.evaluation.experiments.pareto import compare, rank
-from eshop_ray.evaluation.experiments.report import build_page, print_table, write_report
+from eshop_ray.evaluation.experiments.report import build_page, print_scores, write_report
 from eshop_ray.evaluation.experiments.words import set_as_sentence, word_weights, write_weights
 
 TASKS = ("ner", "retrieval", "ranking", "sentiment", "titles", "esci")
@@ -228,12 +228,12 @@ def test_names_do_not_break_the_page(tmp_path, capsys):
     assert not re.search(r"<|\]\(y\)|\*d\*|^# Really", plain, flags=re.M)
     table = [line for line in markdown.splitlines() if line.startswith("|")]
     assert {line.count("|") - line.count("\\|") for line in table if "accuracy" in line} == {10}
-    print_table(experiment)
+    print_scores(experiment)
     assert BAD[:9] in capsys.readouterr().out
 
 
 def test_terminal_shows_names_as_they_are(capsys):
-    print_table(make_experiment(("[red]ner[/red]",)))
+    print_scores(make_experiment(("[red]ner[/red]",)))
     out = capsys.readouterr().out
     assert "[red]ner[/red]" in out
     assert "0.600 (0.56-0.63)" in out
