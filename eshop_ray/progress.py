@@ -12,6 +12,8 @@ from typing import Any
 import ray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from eshop_ray.reporting.words import format_seconds
+
 logger = logging.getLogger(__name__)
 
 LOG_SECONDS = 10.0
@@ -64,14 +66,6 @@ def describe(counts: dict[str, int], num_rows: int, seconds: float) -> str:
     left = f"{format_seconds((num_rows - done) / rate)} left" if done < num_rows else ""
     parts = [f"{done}/{num_rows} rows", f"{rate:.1f} rows/s", f"{tokens / seconds:.0f} tokens/s", left]
     return "  ".join([*filter(None, parts), *([f"{errors} failed"] if errors else [])])
-
-
-def format_seconds(seconds: float) -> str:
-    """Return a duration as people write it, e.g. `1 h 05 min`, `4 min 10 s`, `12 s`."""
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes >= 60:
-        return f"{minutes // 60} h {minutes % 60:02d} min"
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
 def _poll(board: Any, stopped: threading.Event, seconds: float) -> Iterator[tuple[dict[str, int], float]]:

@@ -1,4 +1,4 @@
-from eshop_ray.progress import describe, format_seconds
+from eshop_ray.progress import describe
 
 
 def test_line_says_rows_rates_time_left_and_failures():
@@ -12,7 +12,3 @@ def test_before_the_first_row_nothing_is_guessed():
 
 def test_finished_work_has_no_time_left():
     assert "left" not in describe({"rows": 200}, 200, 10.0)
-
-
-def test_durations_are_written_as_people_do():
-    assert [format_seconds(seconds) for seconds in (12, 250, 3900)] == ["12 s", "4 min 10 s", "1 h 05 min"]

@@ -7,6 +7,7 @@ import pytest
 from eshop_ray.reporting.page import Chart, Page, Section, Table
 from eshop_ray.reporting.render import LONG_CELL, to_html, to_markdown, write_page
 from eshop_ray.reporting.terminal import print_table
+from eshop_ray.reporting.words import count, format_seconds
 
 HOSTILE = "size [/cm] <b>|`x` *y*"
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg"/>'
@@ -55,3 +56,25 @@ def test_pictures_of_an_earlier_page_go(tmp_path):
 def test_terminal_shows_names_as_they_are(capsys, name):
     print_table(Table((name, "n"), [(name, "1")]), name, bold=[name])
     assert capsys.readouterr().out.count(name) == 3
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (None, "-"),
+        (0.0, "0 s"),
+        (0.42, "0.4 s"),
+        (9.96, "10 s"),
+        (12.3, "12 s"),
+        (59.7, "1 min 00 s"),
+        (250, "4 min 10 s"),
+        (3599.6, "1 h 00 min"),
+        (3900, "1 h 05 min"),
+    ],
+)
+def test_durations_are_written_as_people_do(seconds, words):
+    assert format_seconds(seconds) == words
+
+
+def test_things_are_counted_in_words():
+    assert [count(number, "row") for number in (0, 1, 2465)] == ["0 rows", "1 row", "2,465 rows"]

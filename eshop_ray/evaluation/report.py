@@ -11,7 +11,7 @@ from eshop_ray.evaluation.evaluate import read_groups
 from eshop_ray.reporting.page import Chart, Level, Page, Section, Table, clean_text, code
 from eshop_ray.reporting.render import write_page
 from eshop_ray.reporting.terminal import print_table
-from eshop_ray.reporting.words import count, duration
+from eshop_ray.reporting.words import count, format_seconds
 from eshop_ray.schema import decode
 
 Metrics = Mapping[str, Any]
@@ -107,7 +107,7 @@ def _describe_training(training: Training) -> Section:
 def _word_training(training: Training) -> Iterator[str]:
     num_rows, seconds = training["num_rows"], training["seconds"]
     speed = f", {num_rows * training.get('num_epochs', 1) / seconds:,.1f} rows a second" if seconds else ""
-    counts = f"{count(num_rows, 'row')} in {count(training['num_steps'], 'step')}, {duration(seconds)}{speed}"
+    counts = f"{count(num_rows, 'row')} in {count(training['num_steps'], 'step')}, {format_seconds(seconds)}{speed}"
     reasons = {
         "cut to fit": training["num_cut"],
         "left out because too long": training["num_too_long"],

@@ -26,7 +26,7 @@ from eshop_ray.jobs import (
     prepare_data,
     train_lora,
 )
-from eshop_ray.progress import format_seconds
+from eshop_ray.reporting.words import format_seconds
 from eshop_ray.sample_shop.changes import change_products
 from eshop_ray.sample_shop.write import write_json_lines
 

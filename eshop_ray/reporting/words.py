@@ -9,11 +9,13 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def duration(seconds: float | None) -> str:
-    """Word a time: `12.3 s`, `4 min 05 s`, `2 h 10 min`."""
+def format_seconds(seconds: float | None) -> str:
+    """Word a time: `0.4 s`, `12 s`, `4 min 05 s`, `2 h 10 min`; there may be none."""
     if seconds is None:
         return NONE
-    if seconds < 60:
-        return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min {rest:02d} s"
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60:02d} min"
+    if minutes:
+        return f"{minutes} min {rest:02d} s"
+    return f"{round(seconds, 1):g} s" if seconds < 10 else f"{rest} s"

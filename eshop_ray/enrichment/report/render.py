@@ -16,7 +16,7 @@ from eshop_ray.enrichment.report.verdict import judge
 from eshop_ray.reporting.page import Chart, Page, Section, Table, code
 from eshop_ray.reporting.picture import BLUE, GRAY, ORANGE
 from eshop_ray.reporting.render import write_page
-from eshop_ray.reporting.words import NONE, count, duration
+from eshop_ray.reporting.words import NONE, count, format_seconds
 
 Stats = Mapping[str, Any]
 """The content of an `enrichment.json`."""
@@ -100,7 +100,7 @@ def _word_changes(stats: Stats) -> Iterator[str]:
 def _compare(stats: Stats) -> Table:
     previous = stats["previous"] or {}
     rows = [(words, _number(stats[name]), _number(previous.get(name))) for name, words in COMPARED.items()]
-    rows.append(("duration", duration(stats["seconds"]), duration(previous.get("seconds"))))
+    rows.append(("duration", format_seconds(stats["seconds"]), format_seconds(previous.get("seconds"))))
     return Table(("", "this run", "last run"), rows)
 
 
@@ -138,8 +138,8 @@ def _word_speed(stats: Stats) -> Iterator[str]:
     seconds, num_rows = stats["phases"].get("infer", 0.0), stats["num_inferred"]
     if num_rows and seconds:
         yield (
-            f"The model answered {count(num_rows, 'question')} in {duration(seconds)}: {num_rows / seconds:,.1f} a "
-            f"second, {stats['num_generated_tokens'] / seconds:,.0f} generated tokens a second, start of the engine "
+            f"The model answered {count(num_rows, 'question')} in {format_seconds(seconds)}: {num_rows / seconds:,.1f} "
+            f"a second, {stats['num_generated_tokens'] / seconds:,.0f} generated tokens a second, start of the engine "
             "included."
         )
 
@@ -150,12 +150,12 @@ def _word_cost(stats: Stats) -> Iterator[str]:
         return
     cost = price * num_engines * stats["seconds"] / 3600
     each = f"; {1000 * cost / num_rows:,.2f} per 1,000 answers" if num_rows else ""
-    engines = count(num_engines, "engine")
-    yield f"Cost: {cost:,.2f} for {engines} over {duration(stats['seconds'])}, at {price:,.2f} an engine hour{each}."
+    used = f"{count(num_engines, 'engine')} over {format_seconds(stats['seconds'])}"
+    yield f"Cost: {cost:,.2f} for {used}, at {price:,.2f} an engine hour{each}."
 
 
 def _tabulate_phases(stats: Stats) -> Table:
-    rows = [(name, duration(seconds)) for name, seconds in stats["phases"].items()]
+    rows = [(name, format_seconds(seconds)) for name, seconds in stats["phases"].items()]
     return Table(("phase", "time"), rows)
 
 

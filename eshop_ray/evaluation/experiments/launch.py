@@ -23,7 +23,7 @@ import ray
 from eshop_ray.cluster import start_ray
 from eshop_ray.config import Config, InferSection, TrainSection, write_config
 from eshop_ray.errors import UserError
-from eshop_ray.progress import format_seconds
+from eshop_ray.reporting.words import format_seconds
 
 logger = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from eshop_ray.evaluation.experiments.charts import (
 )
 from eshop_ray.evaluation.experiments.words import set_as_sentence, word_weights, write_number, write_weights
 from eshop_ray.reporting.page import Chart, Section, Table, code
-from eshop_ray.reporting.words import count, duration
+from eshop_ray.reporting.words import count, format_seconds
 
 PARETO, SIMILARITY = "pareto.svg", "similarity.svg"
 """Pictures beside `experiment.md`."""
@@ -59,10 +59,10 @@ def _tabulate_confirmed(search: Content) -> Table:
 def show_candidates(search: Content) -> Section:
     """Show all candidates as a picture."""
     sentences = [
-        f"{count(search['num_candidates'], 'candidate')} in {duration(search['seconds'])}, "
+        f"{count(search['num_candidates'], 'candidate')} in {format_seconds(search['seconds'])}, "
         f"{count(search['num_workers'], 'worker')}: {_word_stages(search)}; "
         f"then {count(len(search['confirmed']), 'candidate')} confirmed by answers in "
-        f"{duration(search['confirm_seconds'])}.",
+        f"{format_seconds(search['confirm_seconds'])}.",
         "A ratio is the loss per answer token, divided by that of the task's own adapter: 1.00 is as good, lower is "
         "better. No candidate beats those of the front in both directions.",
     ]

@@ -23,7 +23,7 @@ from eshop_ray.evaluation.experiments.words import set_as_sentence, write_number
 from eshop_ray.reporting.page import Chart, Level, Page, Section, Table, code
 from eshop_ray.reporting.render import write_page
 from eshop_ray.reporting.terminal import print_table
-from eshop_ray.reporting.words import NONE, duration
+from eshop_ray.reporting.words import NONE, format_seconds
 
 SCORES = "scores.svg"
 """A picture beside `experiment.md`."""
@@ -101,8 +101,8 @@ def _show_budget(experiment: Content) -> Section:
             strategy,
             f"{budget[strategy]['num_adapters']:,}",
             f"{budget[strategy]['num_rows']:,}",
-            duration(budget[strategy]["seconds"]),
-            duration(budget[strategy].get("search_seconds") or None),
+            format_seconds(budget[strategy]["seconds"]),
+            format_seconds(budget[strategy].get("search_seconds") or None),
         )
         for strategy in STRATEGIES
         if strategy in budget

@@ -25,6 +25,7 @@ from eshop_ray.inference.engines.simulated.build import join_messages
 from eshop_ray.inference.engines.simulated.engine import SimulatedEngine, SimulatedOptions
 from eshop_ray.inference.engines.vllm import build_actor, write_ids
 from eshop_ray.inference.requests import Answer, Outcome, Reply, Request
+from eshop_ray.reporting.words import format_seconds
 
 Value = TypeVar("Value")
 
@@ -149,7 +150,7 @@ class EngineBench:
         try:
             return self._runner.run(_within(work, limit))
         except TimeoutError:
-            trouble = f"it did not {verb} within {limit:.0f} s"
+            trouble = f"it did not {verb} within {format_seconds(limit)}"
         except EngineDiedError as error:  # by its type alone: the text of an engine's error may quote rows
             trouble = f"it did not {verb} ({error})"
         except UserError as error:

@@ -14,6 +14,7 @@ from eshop_ray.config import InferSection
 from eshop_ray.inference.dispatch.lifecycle import Backoff, EngineDiedError, Lifecycle, SupervisedEngine
 from eshop_ray.inference.dispatch.shared_lock import SharedLock
 from eshop_ray.inference.requests import Busy, Failure, Outcome, Reply, Request
+from eshop_ray.reporting.words import format_seconds
 
 MAX_DEATHS = 2
 """Ends of the engine, by death or by stalling, with a row alone inside that make the row guilty; one could be chance.
@@ -143,7 +144,7 @@ class Supervisor:
                 replies = await self._engine.ask(requests)
         except TimeoutError:
             await self._lifecycle.discard(generation)
-            raise EngineStalledError(f"no answer within {self._limits.timeout_seconds:g} s") from None
+            raise EngineStalledError(f"no answer within {format_seconds(self._limits.timeout_seconds)}") from None
         except EngineDiedError:
             await self._lifecycle.discard(generation)
             raise

@@ -11,6 +11,7 @@ from ray.exceptions import RayError, RayTaskError
 from eshop_ray.errors import UserError
 from eshop_ray.inference.dispatch.lifecycle import EngineDiedError
 from eshop_ray.inference.requests import Reply, Request
+from eshop_ray.reporting.words import format_seconds
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +39,9 @@ class EngineActor:
             async with asyncio.timeout(START_SECONDS):
                 await self._actor.ready.remote()
         except TimeoutError:
-            raise EngineDiedError(f"not up after {START_SECONDS:g} s; are its CPUs and GPUs free?") from None
+            raise EngineDiedError(
+                f"not up after {format_seconds(START_SECONDS)}; are its CPUs and GPUs free?"
+            ) from None
         except RayError as error:
             raise _translate(error) from error
 

@@ -17,6 +17,7 @@ from eshop_ray.inference.engine import Engine
 from eshop_ray.inference.engines.vllm import write_ids
 from eshop_ray.inference.reading import Reader
 from eshop_ray.inference.requests import Answer, Busy, Failure, Reply, Request, find_too_long
+from eshop_ray.reporting.words import format_seconds
 
 DEPLOYMENT_PREFIX = "LLMServer:"
 """How Ray Serve LLM begins the name of a deployment that holds a model."""
@@ -51,7 +52,9 @@ class ServeEngine:
             async with asyncio.timeout(START_SECONDS):
                 await self._find()
         except TimeoutError:
-            raise EngineDiedError(f"no replica answers within {START_SECONDS:g} s; see `serve status`") from None
+            raise EngineDiedError(
+                f"no replica answers within {format_seconds(START_SECONDS)}; see `serve status`"
+            ) from None
         except RayError as error:
             raise EngineDiedError(type(error).__name__) from error
 

@@ -98,7 +98,7 @@ def test_suspects_are_asked_with_nobody_else_inside():
 def test_row_that_stalls_costs_itself_only_and_the_engine_is_replaced():
     engine = FakeEngine()
     (outcomes,), _ = answer(engine, [*good(5), "stall", *good(5)])
-    assert outcomes[5] == Failure("engine", "no answer within 600 s, 2 times alone")
+    assert outcomes[5] == Failure("engine", "no answer within 10 min 00 s, 2 times alone")
     assert texts(outcomes[:5] + outcomes[6:]) == good(5) * 2
     assert engine.num_starts > 2
 
