@@ -10,7 +10,7 @@ from eshop_ray.inference.answer_identity import identify_engine
 from eshop_ray.inference.build import find_answering_model, start_engine
 from eshop_ray.inference.openai_batch import (
     DEFAULT_MAX_TOKENS,
-    Ledger,
+    BatchFiles,
     Rules,
     answer_batch,
     look_through,
@@ -48,9 +48,9 @@ def run(
     rules = Rules(tuple(served_model_names) or (config.model.source,), read_defaults(model.folder, max_tokens))
     engine = fingerprint(identify_engine(config.infer, config.serve, ""))
     identity = {"model": model.digest, "engine": engine, "max_tokens": max_tokens}
-    with Ledger(output, errors or output.with_suffix(".errors.jsonl")) as ledger:
-        batch = open_batch(ledger, requests, config.infer, identity)
+    with BatchFiles(output, errors or output.with_suffix(".errors.jsonl")) as files:
+        batch = open_batch(files, requests, config.infer, identity)
         if batch.num_open:
             start_engine(config, model)
-        for name, count in answer_batch(batch, ledger, config.infer, folder, rules).items():
+        for name, count in answer_batch(batch, files, config.infer, folder, rules).items():
             logger.info("%-32s %9d", name, count)

@@ -17,8 +17,8 @@ from eshop_ray.data.splits import list_splits, read_split
 from eshop_ray.data.tokenization import add_tokens
 from eshop_ray.errors import UserError
 from eshop_ray.evaluation.experiments.candidates import Candidate
-from eshop_ray.evaluation.experiments.ledger import Ledger
 from eshop_ray.evaluation.experiments.losses import Exam, build_exam, pool_losses
+from eshop_ray.evaluation.experiments.measurement_log import MeasurementLog
 from eshop_ray.evaluation.experiments.pareto import Losses, compare, pick_few, rank
 from eshop_ray.evaluation.experiments.pool import run_trials
 from eshop_ray.evaluation.experiments.trials import BASE, SearchPlan, Trial, to_key
@@ -31,7 +31,7 @@ from eshop_ray.training.tokens import INDEX, TokenStore, write_tokens
 
 logger = logging.getLogger(__name__)
 
-LEDGER, TOKENS = "losses.jsonl", "tokens"
+LOSSES, TOKENS = "losses.jsonl", "tokens"
 
 
 def search_losses(
@@ -64,10 +64,11 @@ def search_losses(
     store = prepare_tokens(plan, folder / TOKENS)
     exams = {places: build_exam(store, config.train, places) for places in plan.stages}
     exams = {places: eval_set for places, eval_set in exams.items() if eval_set.num_rows}
-    course = _Course(plan, exams, folder, Ledger(folder / LEDGER), count_workers(config.search))
-    candidates = course.run_stages()
-    seconds = time.monotonic() - started + course.earlier_seconds / course.num_workers
-    return {**course.summarize(candidates), "num_workers": course.num_workers, "seconds": round(seconds, 3)}
+    with MeasurementLog(folder / LOSSES) as log:
+        course = _Course(plan, exams, folder, log, count_workers(config.search))
+        candidates = course.run_stages()
+        seconds = time.monotonic() - started + course.earlier_seconds / course.num_workers
+        return {**course.summarize(candidates), "num_workers": course.num_workers, "seconds": round(seconds, 3)}
 
 
 def check_search(plan: SearchPlan) -> None:
@@ -128,7 +129,7 @@ class _Course:
     exams: Mapping[range, Exam]
     """What each stage adds, in their order; none adds nothing."""
     folder: Path
-    ledger: Ledger
+    log: MeasurementLog
     num_workers: int
     earlier_seconds: float = 0.0
     """What measurements took that an earlier search had made."""
@@ -157,7 +158,7 @@ class _Course:
         self, candidate: Candidate, past: Sequence[range], best_single: Mapping[str, float]
     ) -> dict[str, Any]:
         losses = self._read(candidate.id, past)
-        seconds = sum(self.ledger[to_key(candidate.id, places)].seconds for places in past)
+        seconds = sum(self.log[to_key(candidate.id, places)].seconds for places in past)
         return {
             **asdict(candidate),
             "id": candidate.id,
@@ -189,9 +190,9 @@ class _Course:
         }
 
     def _measure(self, trials: Sequence[Trial], num_rows: int) -> None:
-        """Measure what is not in the ledger yet, each by `num_rows` rows."""
-        missing = [trial for trial in trials if trial.key not in self.ledger]
-        self.earlier_seconds += sum(self.ledger[trial.key].seconds for trial in trials if trial.key in self.ledger)
+        """Measure what is not in the log yet, each by `num_rows` rows."""
+        missing = [trial for trial in trials if trial.key not in self.log]
+        self.earlier_seconds += sum(self.log[trial.key].seconds for trial in trials if trial.key in self.log)
         if not missing:
             return
         logger.info("measuring %d of %d updates, %d workers", len(missing), len(trials), self.num_workers)
@@ -201,11 +202,11 @@ class _Course:
         setup = Setup(plan.config, plan.model_dir, list(plan.tasks_of), folders, self.folder / TOKENS, num_threads)
         with watch("searching", len(missing) * num_rows) as board:
             for measurement in run_trials(lambda: start_worker(setup, board), missing, self.num_workers):
-                self.ledger.add(measurement)
+                self.log.add(measurement)
 
     def _read(self, update: str, past: Sequence[range]) -> Losses:
         """Return the losses over the rows of several stages."""
-        return pool_losses((self.exams[places], self.ledger[to_key(update, places)].losses) for places in past)
+        return pool_losses((self.exams[places], self.log[to_key(update, places)].losses) for places in past)
 
     def _find_best(self, task: str, past: Sequence[range]) -> float:
         """Return the lowest loss of a task under an adapter that was trained on it.

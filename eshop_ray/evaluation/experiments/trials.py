@@ -34,7 +34,7 @@ class Trial:
 
     @property
     def key(self) -> str:
-        """In the ledger."""
+        """In the log of measurements."""
         return to_key(self.update, self.places)
 
 

@@ -14,8 +14,8 @@ import torch
 from eshop_ray.cluster import cpu_environment
 from eshop_ray.config import Config, SearchSection
 from eshop_ray.errors import UserError
-from eshop_ray.evaluation.experiments.ledger import Measurement
 from eshop_ray.evaluation.experiments.losses import Exam, LossScorer, build_exam
+from eshop_ray.evaluation.experiments.measurement_log import Measurement
 from eshop_ray.evaluation.experiments.trials import Trial
 from eshop_ray.training.merging.adapters import AdapterFile, Update, list_modules
 from eshop_ray.training.merging.combine import combine

@@ -1,13 +1,13 @@
 """Bulk inference in the OpenAI batch file format: requests in one file, answers in another, failures in a third."""
 
-from eshop_ray.inference.openai_batch.ledger import Ledger
+from eshop_ray.inference.openai_batch.batch_files import BatchFiles
 from eshop_ray.inference.openai_batch.requests import DEFAULT_MAX_TOKENS, Rules, read_defaults
 from eshop_ray.inference.openai_batch.run import Batch, answer_batch, look_through, open_batch
 
 __all__ = [
     "DEFAULT_MAX_TOKENS",
     "Batch",
-    "Ledger",
+    "BatchFiles",
     "Rules",
     "answer_batch",
     "look_through",

@@ -22,7 +22,7 @@ from eshop_ray.data.files import resolve, show
 from eshop_ray.errors import UserError
 from eshop_ray.inference.build import build_engine
 from eshop_ray.inference.dispatch.stage import CALLS_PER_BLOCK, user_errors
-from eshop_ray.inference.openai_batch.ledger import Ledger, Settled
+from eshop_ray.inference.openai_batch.batch_files import BatchFiles, Settled
 from eshop_ray.inference.openai_batch.requests import REQUEST_SCHEMA, Rules, make_duplicate, read_request
 from eshop_ray.inference.openai_batch.results import RESULT_SCHEMA, write_results
 from eshop_ray.inference.openai_batch.source import BLANK, Chunk, Source, read_chunk, scan_source
@@ -65,11 +65,11 @@ def look_through(path: str, infer: InferSection) -> Source:
     return scan_source(resolve(".", path), CALLS_PER_BLOCK * infer.batch_size)
 
 
-def open_batch(ledger: Ledger, source: Source, infer: InferSection, identity: Mapping[str, Any]) -> Batch:
+def open_batch(files: BatchFiles, source: Source, infer: InferSection, identity: Mapping[str, Any]) -> Batch:
     """Find out what an earlier run has left to do.
 
     Args:
-        ledger: The opened output.
+        files: The opened output.
         source: The input.
         infer: Settings of the engine, to be noted.
         identity: What answers depend on beside the input, such as the model's digest.
@@ -78,8 +78,8 @@ def open_batch(ledger: Ledger, source: Source, infer: InferSection, identity: Ma
         UserError: if the input or anything of the identity is not what the output was begun with.
     """
     shown = show(source.path)
-    ledger.begin({"input": source.digest, **identity}, {"path": shown, "infer": infer.model_dump(mode="json")})
-    settled = ledger.read()
+    files.begin({"input": source.digest, **identity}, {"path": shown, "infer": infer.model_dump(mode="json")})
+    settled = files.read()
     states = find_states(source, settled)
     work = list(plan_work(source.chunks, states))
     num_lines, num_open = int((source.keys != BLANK).sum()), int((states != DONE).sum())
@@ -109,7 +109,7 @@ def plan_work(chunks: Sequence[Chunk], states: States) -> Iterator[str]:
             yield encode({"chunk": asdict(chunk), "states": part.tobytes().hex()})
 
 
-def answer_batch(batch: Batch, ledger: Ledger, infer: InferSection, model_dir: Path, rules: Rules) -> Counter[str]:
+def answer_batch(batch: Batch, files: BatchFiles, infer: InferSection, model_dir: Path, rules: Rules) -> Counter[str]:
     """Answer what is left, write each block of results as it comes, and return `num_answered` and `num_failed` in all.
 
     Every line that is not blank ends as one line of the output or of the error file.
@@ -120,8 +120,8 @@ def answer_batch(batch: Batch, ledger: Ledger, infer: InferSection, model_dir: P
         with user_errors(), watch(f"answering {Path(show(batch.path)).name}", batch.num_open) as board:
             results = add_results(engine(read_requests(batch, rules)), rules.served_names[0], board)
             for block in results.iter_batches(batch_size=None, batch_format="pyarrow"):
-                counts.update(ledger.append(block))
-    ledger.finish(counts)
+                counts.update(files.append(block))
+    files.finish(counts)
     return counts
 
 

@@ -12,7 +12,7 @@ import pytest
 from eshop_ray.config import write_config
 from eshop_ray.errors import UserError
 from eshop_ray.evaluation.experiments.pareto import find_front, pick_few
-from eshop_ray.evaluation.experiments.search import LEDGER, search_losses
+from eshop_ray.evaluation.experiments.search import LOSSES, search_losses
 from eshop_ray.training.merging.adapters import AdapterFile
 from tests.enrichment.drivers import ROOT, kill_one, wait_until
 
@@ -47,8 +47,8 @@ def search(adapters, tiny_model_dir):
     return run
 
 
-def read_ledger(config):
-    return [path.read_text().splitlines() for path in config.run_dir.glob(f"search/*/{LEDGER}")]
+def read_log(config):
+    return [path.read_text().splitlines() for path in config.run_dir.glob(f"search/*/{LOSSES}")]
 
 
 def timeless(found):
@@ -99,9 +99,9 @@ def test_best_of_few_rows_are_measured_by_more(make_config, search):
 def test_larger_grid_measures_only_what_is_new(make_config, search):
     small = search(make_config(search=GRID))
     config = make_config(search={**GRID, "scales": (0.5, 1.0, 1.5)})
-    (before,) = read_ledger(config)
+    (before,) = read_log(config)
     large = search(config)
-    (after,) = read_ledger(config)
+    (after,) = read_log(config)
     assert after[: len(before)] == before
     assert len(after) == len(before) + 6 == 1 + 2 + 18
     known = {candidate["id"]: candidate["losses"] for candidate in large["candidates"]}
@@ -109,16 +109,16 @@ def test_larger_grid_measures_only_what_is_new(make_config, search):
         candidate["id"]: candidate["losses"] for candidate in small["candidates"]
     }
     assert timeless(search(config)) == timeless(large)
-    assert read_ledger(config) == [after]
+    assert read_log(config) == [after]
 
 
 @on_ray
-def test_what_decides_about_the_losses_begins_a_ledger_of_its_own(make_config, search):
+def test_what_decides_about_the_losses_begins_a_log_of_its_own(make_config, search):
     grid = {**GRID, "methods": ("cat",), "scales": (1.0,), "tilts": ()}
     rows = [search(make_config(search={**grid, "max_rows": num}))["rows"] for num in (2, 3)]
     assert rows == [dict.fromkeys(("classification", "ner_tagging"), num) for num in (2, 3)]
     search(make_config(search={**grid, "max_rows": 3}, seed=1))
-    assert len(read_ledger(make_config())) == 3
+    assert len(read_log(make_config())) == 3
 
 
 @on_ray
@@ -138,7 +138,7 @@ def test_killed_worker_is_replaced_and_its_candidate_measured(make_config, searc
     config = make_config(search=LARGE)
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(search, config)
-        assert wait_until(lambda: len((read_ledger(config) or [[]])[0]) >= 4, lambda: not running.done())
+        assert wait_until(lambda: len((read_log(config) or [[]])[0]) >= 4, lambda: not running.done())
         kill_one("ray::LossWorker", random.Random(0), os.getpid())
         assert timeless(running.result()) == expected
 
@@ -157,14 +157,14 @@ def test_killed_search_goes_on_to_the_same_end(make_config, search, adapters):
         return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
     with start() as process:
-        assert wait_until(lambda: len((read_ledger(config) or [[]])[0]) >= 4, lambda: process.poll() is None)
+        assert wait_until(lambda: len((read_log(config) or [[]])[0]) >= 4, lambda: process.poll() is None)
         process.kill()
-    (before,) = read_ledger(config)
+    (before,) = read_log(config)
     assert len(before) < len(expected["candidates"])
     with start() as process:
         _, trouble = process.communicate()
     assert process.returncode == 0, trouble.decode()[-1000:]
-    (after,) = read_ledger(config)
+    (after,) = read_log(config)
     assert after[: len(before) - 1] == before[:-1]
     assert len({json.loads(line)["key"] for line in after}) == len(after)
     assert timeless(json.loads((config.run_dir / "search.json").read_text())) == expected
@@ -207,4 +207,4 @@ def test_task_without_validation_rows_is_named(make_config, search):
     shutil.rmtree(config.records_dir / "task=classification" / "split=validation")
     with pytest.raises(UserError, match="no row of split `validation` can be used for classification"):
         search(config)
-    assert read_ledger(config) == []
+    assert read_log(config) == []

@@ -8,7 +8,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from eshop_ray.errors import UserError
-from eshop_ray.inference.openai_batch.ledger import Ledger
+from eshop_ray.inference.openai_batch.batch_files import BatchFiles
 from eshop_ray.inference.openai_batch.requests import Rules
 from eshop_ray.inference.openai_batch.results import RESULT_SCHEMA
 from eshop_ray.inference.openai_batch.run import find_states, plan_work, read_rows
@@ -38,15 +38,15 @@ def place(tmp_path):
     return tmp_path
 
 
-def open_ledger(place):
-    return Ledger(place / "out.jsonl", place / "out.errors.jsonl")
+def open_files(place):
+    return BatchFiles(place / "out.jsonl", place / "out.errors.jsonl")
 
 
 def find_left(place, lines_per_chunk=2):
     """(line, custom_id, error code) of what is left to do, chunk by chunk."""
     source = scan_source(str(place / "in.jsonl"), lines_per_chunk)
-    with open_ledger(place) as ledger:
-        states = find_states(source, ledger.read())
+    with open_files(place) as files:
+        states = find_states(source, files.read())
     rows = [list(read_rows(source.path, decode(work), RULES)) for work in plan_work(source.chunks, states)]
     return [[(row["line"], row["id"], (row["error"] or "").partition(":")[0]) for row in part] for part in rows]
 
@@ -147,25 +147,25 @@ def test_output_is_added_to(place):
     import pyarrow as pa
 
     for _ in range(2):
-        with open_ledger(place) as ledger:
+        with open_files(place) as files:
             rows = [{"is_error": False, "text": "é"}, {"is_error": True, "text": "b"}, {"is_error": False, "text": "c"}]
-            counts = ledger.append(pa.Table.from_pylist(rows, schema=RESULT_SCHEMA))
+            counts = files.append(pa.Table.from_pylist(rows, schema=RESULT_SCHEMA))
             assert counts == {"num_answered": 2, "num_failed": 1}
     assert (place / "out.jsonl").read_text() == "é\nc\n" * 2
     assert (place / "out.errors.jsonl").read_text() == "b\n" * 2
 
 
 def test_rerun_with_something_else_is_refused(place):
-    with open_ledger(place) as ledger:
-        ledger.begin(IDENTITY, {"path": "in.jsonl"})
-    with open_ledger(place) as ledger:
-        ledger.begin({**IDENTITY, "model": "3"}, {})  # nothing was written yet
+    with open_files(place) as files:
+        files.begin(IDENTITY, {"path": "in.jsonl"})
+    with open_files(place) as files:
+        files.begin({**IDENTITY, "model": "3"}, {})  # nothing was written yet
     (place / "out.jsonl").write_text(answered("a"))
-    with open_ledger(place) as ledger, pytest.raises(UserError, match=r"was begun with another input and another mod"):
-        ledger.begin({"input": "4", "model": "4"}, {})
-    with open_ledger(place) as ledger:
-        ledger.begin({**IDENTITY, "model": "3"}, {})
-        ledger.finish({"num_answered": 1})
+    with open_files(place) as files, pytest.raises(UserError, match=r"was begun with another input and another mod"):
+        files.begin({"input": "4", "model": "4"}, {})
+    with open_files(place) as files:
+        files.begin({**IDENTITY, "model": "3"}, {})
+        files.finish({"num_answered": 1})
     manifest = json.loads((place / "out.jsonl.manifest.json").read_text())
     assert (manifest["model"], manifest["counts"], manifest["is_complete"]) == ("3", {"num_answered": 1}, True)
 
@@ -173,24 +173,24 @@ def test_rerun_with_something_else_is_refused(place):
 def test_files_of_somebody_else_are_left_alone(place):
     (place / "out.jsonl").write_text("precious\n")
     with (
-        open_ledger(place) as ledger,
+        open_files(place) as files,
         pytest.raises(UserError, match=r"is not empty, and has no out\.jsonl\.man"),
     ):
-        ledger.begin(IDENTITY, {})
+        files.begin(IDENTITY, {})
     assert (place / "out.jsonl").read_text() == "precious\n"
 
 
 def test_only_one_run_at_a_time(place):
-    with open_ledger(place), pytest.raises(UserError, match="another run is writing it"), open_ledger(place):
+    with open_files(place), pytest.raises(UserError, match="another run is writing it"), open_files(place):
         pass
-    with open_ledger(place):
+    with open_files(place):
         pass
 
 
 def test_places_that_cannot_be_written(place):
-    with pytest.raises(UserError, match="output and error file are the same"), Ledger(place / "a", place / "a"):
+    with pytest.raises(UserError, match="output and error file are the same"), BatchFiles(place / "a", place / "a"):
         pass
-    with pytest.raises(UserError, match="needs a local path"), Ledger(Path("s3://shop/a"), place / "b"):
+    with pytest.raises(UserError, match="needs a local path"), BatchFiles(Path("s3://shop/a"), place / "b"):
         pass
-    with pytest.raises(UserError, match="cannot be written"), Ledger(place / "in.jsonl" / "a", place / "b"):
+    with pytest.raises(UserError, match="cannot be written"), BatchFiles(place / "in.jsonl" / "a", place / "b"):
         pass

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from eshop_ray.config import InferSection
-from eshop_ray.inference.openai_batch import Ledger, Rules, answer_batch, look_through, open_batch, read_defaults
+from eshop_ray.inference.openai_batch import BatchFiles, Rules, answer_batch, look_through, open_batch, read_defaults
 
 SECRET = "unobtainium"
 NUM_REQUESTS = 150
@@ -38,9 +38,9 @@ def run(folder, options=OPTIONS):
     """Answer the input there; the number of lines that had no result yet, and the counts."""
     infer = InferSection(engine="simulated", batch_size=8, engine_kwargs=options)
     source = look_through(str(folder / "in.jsonl"), infer)
-    with Ledger(folder / "out.jsonl", folder / "out.errors.jsonl") as ledger:
-        batch = open_batch(ledger, source, infer, {"model": "1"})
-        return batch.num_open, answer_batch(batch, ledger, infer, Path(), RULES)
+    with BatchFiles(folder / "out.jsonl", folder / "out.errors.jsonl") as files:
+        batch = open_batch(files, source, infer, {"model": "1"})
+        return batch.num_open, answer_batch(batch, files, infer, Path(), RULES)
 
 
 def read(path):

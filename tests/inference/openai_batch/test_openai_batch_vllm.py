@@ -9,7 +9,7 @@ import pytest
 from eshop_ray.config import InferSection
 from eshop_ray.inference.engines.serve import NEUTRAL_PARAMS
 from eshop_ray.inference.engines.vllm_actor import build_params
-from eshop_ray.inference.openai_batch import Ledger, Rules, answer_batch, look_through, open_batch, read_defaults
+from eshop_ray.inference.openai_batch import BatchFiles, Rules, answer_batch, look_through, open_batch, read_defaults
 from eshop_ray.inference.openai_batch.requests import read_request
 from eshop_ray.schema import decode
 
@@ -68,9 +68,9 @@ def answered(ray_session, tiny_model_dir, tmp_path_factory):  # noqa: ARG001
     (folder / "in.jsonl").write_text("\n".join(line(*request) for request in BODIES.items()))
     infer = InferSection(cpu_kvcache_gib=1, engine_kwargs={"dtype": "float32", "max_num_seqs": 16})
     source = look_through(str(folder / "in.jsonl"), infer)
-    with Ledger(folder / "out.jsonl", folder / "out.errors.jsonl") as ledger:
-        batch = open_batch(ledger, source, infer, {})
-        answer_batch(batch, ledger, infer, tiny_model_dir, Rules(("tiny",), read_defaults(tiny_model_dir, 8)))
+    with BatchFiles(folder / "out.jsonl", folder / "out.errors.jsonl") as files:
+        batch = open_batch(files, source, infer, {})
+        answer_batch(batch, files, infer, tiny_model_dir, Rules(("tiny",), read_defaults(tiny_model_dir, 8)))
     texts = ((folder / name).read_text().splitlines() for name in ("out.jsonl", "out.errors.jsonl"))
     return tuple({json.loads(text)["custom_id"]: text for text in lines} for lines in texts)
 

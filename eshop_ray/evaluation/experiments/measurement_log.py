@@ -1,9 +1,11 @@
 """What a search has measured so far: one JSON line per measurement, on disk before the next one is asked for."""
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Self
+
+from eshop_ray.append_log import AppendLog
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,21 +20,19 @@ class Measurement:
     """What combining and measuring took."""
 
 
-class Ledger:
+class MeasurementLog:
     """Measurements by their keys, kept through every end of a search."""
 
     def __init__(self, path: Path) -> None:
-        """Read what an earlier search has left; a last line that was cut off is dropped."""
-        self._path = path
-        self._measurements: dict[str, Measurement] = {}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        text = path.read_bytes() if path.exists() else b""
-        num_whole = text.rfind(b"\n") + 1
-        if num_whole < len(text):
-            os.truncate(path, num_whole)
-        for line in text[:num_whole].splitlines():
-            measurement = Measurement(**json.loads(line))
-            self._measurements[measurement.key] = measurement
+        """Read what an earlier search has left, and keep another search out until the log is closed."""
+        self._log = AppendLog(path)
+        self._measurements = {one.key: one for one in self._log.read(lambda values: Measurement(**values))}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._log.__exit__(*error)
 
     def __contains__(self, key: str) -> bool:
         """Whether it has been measured."""
@@ -44,8 +44,5 @@ class Ledger:
 
     def add(self, measurement: Measurement) -> None:
         """Write a measurement; it is on disk when this returns."""
-        with self._path.open("ab") as stream:
-            stream.write(json.dumps(asdict(measurement)).encode() + b"\n")
-            stream.flush()
-            os.fsync(stream.fileno())
+        self._log.append([json.dumps(asdict(measurement))])
         self._measurements[measurement.key] = measurement

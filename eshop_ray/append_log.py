@@ -1,0 +1,73 @@
+"""A file of JSON lines that only grows, and survives the end of its writer at any moment."""
+
+import fcntl
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from eshop_ray.errors import UserError
+
+Value = TypeVar("Value")
+
+
+class AppendLog:
+    """JSON lines that one process at a time adds to.
+
+    A line counts once its end is written: what a killed process left of one is cut off.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open the file, which need not exist, and keep other writers out until it is closed.
+
+        Raises:
+            UserError: if another process is writing it.
+            OSError: if it cannot be written.
+        """
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Without a buffer: what waits in one would be written, and fail, once more when the file is closed.
+        self._file = path.open("ab", buffering=0)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._file.close()
+            raise UserError(f"{path}: another run is writing it; wait for its end") from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
+
+    def read(self, parse: Callable[[Any], Value]) -> Iterator[Value]:
+        """Yield what `parse` makes of the JSON of each whole line, then cut off the rest.
+
+        Raises:
+            UserError: naming a line that is no JSON, or that `parse` refuses.
+        """
+        end = 0
+        with self.path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                if not line.endswith(b"\n"):
+                    break
+                end += len(line)
+                try:
+                    yield parse(json.loads(line))
+                except (ValueError, TypeError, LookupError, AttributeError):
+                    raise UserError(
+                        f"{self.path}:{number}: is no line that this job writes; remove it, or name another output"
+                    ) from None
+        self._file.truncate(end)
+
+    def append(self, lines: Iterable[str]) -> None:
+        """Add lines of JSON; they are on disk when this returns.
+
+        Raises:
+            OSError: if they cannot be written.
+        """
+        left = memoryview("".join(f"{line}\n" for line in lines).encode())
+        while left:
+            left = left[self._file.write(left) :]
+        os.fsync(self._file.fileno())
