@@ -43,6 +43,11 @@ def fingerprint(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
 
 
+def shorten_digest(digest: str) -> str:
+    """Return as much of a digest as a person needs to tell one from another."""
+    return digest[:12]
+
+
 def hash_file(path: Path) -> str:
     """Return the SHA-256 of a file's bytes, read as a stream."""
     with path.open("rb") as stream:

@@ -13,6 +13,9 @@ from typing import Any
 
 import pyarrow as pa
 
+Row = dict[str, Any]
+"""One row of a dataset or file as plain Python values, by column."""
+
 Record = Mapping[str, Any]
 """One row of a source: `id`, `target` (a Python value), the task's fields; optional `group` and `metric`."""
 
@@ -87,3 +90,8 @@ def decode(text: str | None) -> Any:
 def content_id(*parts: str) -> str:
     """Stable row id from the content that defines a row: the first 16 hex digits of a SHA-256."""
     return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:16]
+
+
+def bucket_of(value: str, num_buckets: int) -> int:
+    """Return the bucket of an id or key: equal values meet in one, and buckets are of about one size."""
+    return int(content_id(value), 16) % num_buckets

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from eshop_ray.errors import UserError
-from eshop_ray.schema import decode, encode
+from eshop_ray.schema import Row, decode, encode
 
 TRAIN = "train"
 """The split that training reads."""
@@ -14,8 +14,6 @@ VALIDATION = "validation"
 
 MAX_LABELS = 200
 """More categories than this do not fit into a prompt."""
-
-Row = dict[str, Any]
 
 
 def draw_split(content: str, eval_split: str, eval_share: float) -> str:

@@ -1,29 +1,29 @@
 """Raw files -> records on disk, one folder per task and split.
 
-files --read_rows--> rows --check--> rows --drop_repeats--> records/task=NAME/split=NAME/part-00000.parquet
+files --read_file--> rows --check--> rows --drop_repeats--> records/task=NAME/split=NAME/part-00000.parquet
 """
 
 import json
 import logging
 import math
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-import ray.data
 from ray.data import Dataset
-from ray.data.expressions import col
 from ray.data.grouped_data import GroupedData
 
 from eshop_ray import artifacts
 from eshop_ray.config import Config
 from eshop_ray.data import cleaning, files
-from eshop_ray.data.rows import WHOLE_FILE, read_rows
+from eshop_ray.data.rows import read_file
+from eshop_ray.datasets import map_items, user_errors
 from eshop_ray.errors import UserError
-from eshop_ray.schema import RECORD_SCHEMA, content_id, encode
+from eshop_ray.schema import RECORD_SCHEMA, Row, bucket_of, encode
 from eshop_ray.tasks import list_tasks
 
 logger = logging.getLogger(__name__)
@@ -37,8 +37,8 @@ _MAX_SHOWN = 10
 _COUNTED = ("records", "repaired", "duplicate", "in_another_split")
 
 
-def list_sources(config: Config) -> list[dict[str, Any]]:
-    """Return every file of every source with the columns `path`, `split`, `format`, `options`.
+def list_sources(config: Config) -> list[Row]:
+    """Return `path`, `split`, `format` and `options` of every file of every source.
 
     Raises:
         UserError: if there is no source, or one's pattern matches nothing.
@@ -69,11 +69,7 @@ def fingerprint_inputs(config: Config) -> str:
 
 def read_records(config: Config) -> Dataset:
     """Return all rows of all sources, malformed ones included, with the columns of `ROW_SCHEMA`."""
-    schema = pa.schema([(name, pa.string()) for name in ("path", "split", "format", "options")])
-    listed = [pa.Table.from_pylist([file], schema=schema) for file in list_sources(config)]
-    return ray.data.from_arrow(listed).map_batches(
-        read_rows, batch_format="pyarrow", batch_size=1, fn_kwargs={"tasks": list(config.data.tasks)}
-    )
+    return map_items(partial(read_file, tasks=config.data.tasks), list_sources(config))
 
 
 def prepare_records(config: Config) -> dict[str, Any]:
@@ -87,7 +83,8 @@ def prepare_records(config: Config) -> dict[str, Any]:
             task without rows.
     """
     cleaning.check_validation(config.data.validation_share, config.evaluate.split)
-    rows = read_records(config).materialize()
+    with user_errors():
+        rows = read_records(config).materialize()
     with artifacts.stage_dir(config.records_dir) as folder:
         num_malformed = _write_malformed(rows, folder / MALFORMED, config.data.max_malformed_share)
         good = rows.map_batches(_select_good, batch_format="pyarrow").materialize()
@@ -110,9 +107,6 @@ def _write_malformed(rows: Dataset, path: Path, max_share: float) -> int:
         return 0
     malformed = malformed.sort(["path", "line"]).materialize()
     shown = malformed.take(_MAX_SHOWN)
-    unreadable = malformed.filter(expr=col("line") == WHOLE_FILE).take(1)
-    if unreadable:
-        raise UserError(unreadable[0]["reason"])
     cleaning.check_malformed(shown, num_malformed, rows.count(), max_share)
     for row in shown:
         logger.warning("malformed row %s", cleaning.describe(row))
@@ -146,11 +140,11 @@ def _collect_labels(good: Dataset) -> dict[str, list[str]]:
     return sorted_labels
 
 
-def _write_good(good: Dataset, labels: dict[str, list[str]], folder: Path, config: Config) -> list[dict[str, Any]]:
+def _write_good(good: Dataset, labels: dict[str, list[str]], folder: Path, config: Config) -> list[Row]:
     """Drop repeats and write the rest, bucket by bucket; the same content always falls into the same bucket."""
     if good.count() == 0:
         return []
-    counts: list[dict[str, Any]] = (
+    counts: list[Row] = (
         _by_bucket(good, "content")
         .map_groups(
             _write_bucket,
@@ -179,7 +173,7 @@ def _write_bucket(
     """Write one bucket's records, one file per task and split, and return what was counted."""
     bucket = table["bucket"][0].as_py()
     kept, dropped = cleaning.drop_repeats(table.to_pylist(), eval_split, eval_share)
-    parts: dict[tuple[str, str], list[cleaning.Row]] = {}
+    parts: dict[tuple[str, str], list[Row]] = {}
     for row in kept:
         split = cleaning.draw_validation(row, validation_share)
         parts.setdefault((row["task"], split), []).append(cleaning.fill_labels(row, labels))
@@ -203,7 +197,7 @@ def _by_bucket(rows: Dataset, column: str) -> GroupedData:
 
 
 def _add_bucket(table: pa.Table, column: str, num_buckets: int) -> pa.Table:
-    buckets = [int(content_id(value), 16) % num_buckets for value in table[column].to_pylist()]
+    buckets = [bucket_of(value, num_buckets) for value in table[column].to_pylist()]
     return table.append_column("bucket", pa.array(buckets, pa.int64()))
 
 
@@ -230,7 +224,7 @@ def _find_labels(table: pa.Table) -> pa.Table:
     )
 
 
-def _sum_counts(counts: list[dict[str, Any]]) -> Counter[tuple[str, str]]:
+def _sum_counts(counts: list[Row]) -> Counter[tuple[str, str]]:
     """Return (task, split) -> records, over all buckets."""
     total: Counter[tuple[str, str]] = Counter()
     for row in counts:

@@ -9,11 +9,7 @@ import pyarrow as pa
 from eshop_ray.data.files import open_bytes
 from eshop_ray.data.sources import READERS
 from eshop_ray.data.sources.lines import is_text
-from eshop_ray.errors import UserError
-from eshop_ray.schema import RECORD_SCHEMA, Malformed, Record, content_id, decode, encode
-
-WHOLE_FILE = 0
-"""`line` of a row that stands for a file which could not be read: lines count from 1."""
+from eshop_ray.schema import RECORD_SCHEMA, Malformed, Record, Row, content_id, decode, encode
 
 ROW_SCHEMA = pa.schema(
     [
@@ -33,31 +29,23 @@ _BATCH_ROWS = 4096
 _NOT_FIELDS = {"id", "task", "group", "metric", "target", "repaired"}
 
 
-def read_rows(files: pa.Table, tasks: Sequence[str]) -> Iterator[pa.Table]:
-    """Read the files of a batch (columns `path`, `split`, `format`, `options`) into tables of `ROW_SCHEMA`.
+def read_file(file: Mapping[str, Any], tasks: Sequence[str]) -> Iterator[pa.Table]:
+    """Read a file (`path`, `split`, `format`, `options`) into tables of `ROW_SCHEMA`.
 
     Records of other tasks than `tasks` are left out where it names any; malformed rows always stay.
 
-    A file that cannot be read becomes one row with the line `WHOLE_FILE`: the driver turns it into one clear
-    message, which an exception out of a Ray worker is not.
+    Raises:
+        UserError: if the file cannot be read.
     """
-    for file in files.to_pylist():
-        rows = (row for row in _read_file(file) if not tasks or row["task"] in (None, *tasks))
+    path = file["path"].partition("?")[0]
+    with open_bytes(file["path"]) as stream:
+        records = READERS[file["format"]](stream, path, decode(file["options"]))
+        rows = (row for row in to_rows(records, path, file["split"]) if not tasks or row["task"] in (None, *tasks))
         while batch := list(itertools.islice(rows, _BATCH_ROWS)):
             yield pa.Table.from_pylist(batch, schema=ROW_SCHEMA)
 
 
-def _read_file(file: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    path = file["path"].partition("?")[0]
-    try:
-        with open_bytes(file["path"]) as stream:
-            records = READERS[file["format"]](stream, path, decode(file["options"]))
-            yield from to_rows(records, path, file["split"])
-    except UserError as error:
-        yield _malformed_row(Malformed(path, WHOLE_FILE, str(error)))
-
-
-def to_rows(records: Iterable[Record | Malformed], path: str, split: str | None) -> Iterator[dict[str, Any]]:
+def to_rows(records: Iterable[Record | Malformed], path: str, split: str | None) -> Iterator[Row]:
     """Turn what a source yields into rows of `ROW_SCHEMA`."""
     for position, record in enumerate(records, start=1):
         if isinstance(record, Malformed):
@@ -88,6 +76,6 @@ def identify_content(task: str, fields: Mapping[str, Any]) -> str:
     return content_id(task, encode(asked))
 
 
-def _malformed_row(malformed: Malformed) -> dict[str, Any]:
+def _malformed_row(malformed: Malformed) -> Row:
     reason = malformed.reason.encode("utf-8", "replace").decode()
     return {"task": None, "path": malformed.path, "line": malformed.line, "reason": reason}

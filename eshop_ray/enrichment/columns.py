@@ -50,3 +50,11 @@ QUARANTINE_SCHEMA = pa.schema(
 
 `fingerprint` identifies the row over the runs; `product_id` and `task` are null for input that could not be read.
 """
+
+
+MAX_MESSAGE_CHARACTERS = 300
+
+
+def clean_message(message: str) -> str:
+    """Return a message as the quarantine keeps it: short, and without half characters, which Arrow refuses."""
+    return message.encode("utf-8", "replace").decode()[:MAX_MESSAGE_CHARACTERS]

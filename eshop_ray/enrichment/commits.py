@@ -14,12 +14,13 @@ from eshop_ray.enrichment.histogram import Histogram
 from eshop_ray.enrichment.result_writer import HISTOGRAMS
 from eshop_ray.enrichment.table import DataFile, Writer
 from eshop_ray.progress import LOG_SECONDS, describe
+from eshop_ray.schema import Row
 
 logger = logging.getLogger(__name__)
 
-Row = dict[str, Any]
 
-MAX_EXAMPLES = 10
+EXAMPLES_PER_RUN = 10
+"""Rows that the report shows."""
 MAX_POINTS = 500
 
 
@@ -74,7 +75,7 @@ class Committer:
         self.counts.update(report["counts"])
         for name, counts in report["histograms"].items():
             self.histograms[name].merge(Histogram(counts=counts))
-        self.examples = sorted([*self.examples, *report["examples"]], key=_is_less_telling)[:MAX_EXAMPLES]
+        self.examples = sorted([*self.examples, *report["examples"]], key=_is_less_telling)[:EXAMPLES_PER_RUN]
         self._note_throughput()
 
     def flush(self) -> None:

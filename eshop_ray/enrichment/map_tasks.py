@@ -4,21 +4,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
-import ray.data
 from ray.data import Dataset
 
-from eshop_ray.inference.dispatch.stage import user_errors
-from eshop_ray.schema import decode, encode
-
-Row = dict[str, Any]
-
-ITEMS = pa.schema([("item", pa.string())])
-
-
-def spread(items: Sequence[Any]) -> Dataset:
-    """Return a dataset with one block for each item, as JSON text in the column `item`."""
-    tables = [pa.table({"item": [encode(item)]}, schema=ITEMS) for item in items]
-    return ray.data.from_arrow(tables)
+from eshop_ray.datasets import map_items, user_errors
+from eshop_ray.schema import Row, decode, encode
 
 
 def map_tasks(function: Callable[[Any], Row | Iterable[Row]], items: Sequence[Any]) -> Iterator[Row]:
@@ -30,13 +19,17 @@ def map_tasks(function: Callable[[Any], Row | Iterable[Row]], items: Sequence[An
     if not items:
         return
 
-    def apply(batch: pa.Table) -> Iterator[pa.Table]:
-        for text in batch["item"].to_pylist():
-            reports = function(decode(text))
-            for report in [reports] if isinstance(reports, dict) else reports:
-                yield pa.table({"report": [encode(report)]})
+    def apply(item: Any) -> Iterator[pa.Table]:
+        reports = function(item)
+        for report in [reports] if isinstance(reports, dict) else reports:
+            yield to_report(report)
 
-    yield from read_reports(spread(items).map_batches(apply, batch_format="pyarrow", batch_size=None))
+    yield from read_reports(map_items(apply, items))
+
+
+def to_report(report: Row) -> pa.Table:
+    """Return the block that `read_reports` makes a report of."""
+    return pa.table({"report": [encode(report)]})
 
 
 def read_reports(reports: Dataset) -> Iterator[Row]:

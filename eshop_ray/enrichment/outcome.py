@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from eshop_ray.enrichment.columns import clean_message
 from eshop_ray.enrichment.questions import DELETED, EMPTY, ENRICHED, QUARANTINED
 from eshop_ray.inference.reading import Reading, read_prediction
-from eshop_ray.schema import decode, encode
+from eshop_ray.schema import Row, decode, encode
 from eshop_ray.tasks import get_task
 
 STAGES = {
@@ -21,10 +22,6 @@ STAGES = {
     "parse": "answer",
 }
 """Reason code -> stage, for what goes wrong after planning; all else goes wrong while reading."""
-
-MAX_MESSAGE_CHARACTERS = 300
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +133,7 @@ def quarantine_row(
         "task": task,
         "stage": STAGES.get(reason, "read"),
         "reason": reason,
-        "message": (message or "").encode("utf-8", "replace").decode()[:MAX_MESSAGE_CHARACTERS],
+        "message": clean_message(message or ""),
         "key": key,
         "run_id": run_info.run_id,
         "updated_at": run_info.now,

@@ -10,15 +10,15 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from shutil import rmtree
-from typing import Any
 
 import pyarrow as pa
-from ray.data import Dataset, ExecutionResources
+from ray.data import Dataset
 
 from eshop_ray.artifacts import fingerprint
 from eshop_ray.data.cleaning import check_labels
+from eshop_ray.datasets import bound_stream, map_items
 from eshop_ray.enrichment import staging
-from eshop_ray.enrichment.map_tasks import map_tasks, read_reports, spread
+from eshop_ray.enrichment.map_tasks import map_tasks, read_reports, to_report
 from eshop_ray.enrichment.outcome import read_strictly
 from eshop_ray.enrichment.questions import PromptContext, get_form, list_columns
 from eshop_ray.enrichment.result_writer import ResultWriter
@@ -29,13 +29,8 @@ from eshop_ray.enrichment.table import Writer
 from eshop_ray.errors import UserError
 from eshop_ray.inference.answer_identity import identify_answers
 from eshop_ray.inference.build import build_engine
-from eshop_ray.schema import decode, encode
+from eshop_ray.schema import Row
 from eshop_ray.tasks.product import LABELS
-
-Row = dict[str, Any]
-
-STREAM_BYTES = 256 << 20
-"""Object store that prompts and answers on their way may take."""
 
 
 def enrich(run: Run) -> None:
@@ -136,22 +131,20 @@ def infer(run: Run, shards: Sequence[Row]) -> None:
     engine = build_engine(config, run.model.folder or Path(), read_strictly, num_asked)
     questions = _load_shards(shards, config.temperature, config.constrained)
     finish = partial(_finish_batch, result_writer=run.result_writer)
-    answers = engine(questions).map_batches(finish, batch_format="pyarrow", batch_size=None)
-    answers.context.execution_options.resource_limits = ExecutionResources(object_store_memory=STREAM_BYTES)
-    run.committer.consume(read_reports(answers), num_asked)
+    reports = bound_stream(engine(questions).map_batches(finish, batch_format="pyarrow", batch_size=None))
+    run.committer.consume(read_reports(reports), num_asked)
 
 
 def _load_shards(shards: Sequence[Row], temperature: float, constrained: bool) -> Dataset:
-    def load(batch: pa.Table) -> pa.Table:
-        (item,) = batch["item"].to_pylist()
-        return load_shard(decode(item), temperature, constrained)
+    def load(shard: Row) -> Iterator[pa.Table]:
+        yield load_shard(shard, temperature, constrained)
 
-    return spread(shards).map_batches(load, batch_format="pyarrow", batch_size=None)
+    return map_items(load, shards)
 
 
 def _finish_batch(batch: pa.Table, result_writer: ResultWriter) -> Iterator[pa.Table]:
     """Yield the one report: of a function that returns, Ray Data keeps an error's trace but not the error."""
-    yield pa.table({"report": [encode(result_writer.write_answers(batch.to_pylist()))]})
+    yield to_report(result_writer.write_answers(batch.to_pylist()))
 
 
 def _sort(sort: Callable[[Row], Row], writer: Writer) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from eshop_ray.enrichment.questions import ASK, DELETED, ENRICHED, QUARANTINED, PromptContext, Question, build_question
-from eshop_ray.schema import content_id, decode, encode
+from eshop_ray.schema import Row, content_id, decode, encode
 
 PREVIOUS_ROWS = pa.schema(
     [
@@ -71,8 +71,6 @@ of the quarantine that gives way.
 
 RETRIED_REASONS = frozenset({"engine"})
 """Trouble that may have passed by the next night; all else waits for `replay_quarantine` or for another text."""
-
-Row = dict[str, Any]
 
 
 @dataclass(slots=True)

@@ -13,13 +13,13 @@ from eshop_ray.enrichment.outcome import RunInfo, answered_rows, resolved_rows
 from eshop_ray.enrichment.questions import DELETED, QUARANTINED
 from eshop_ray.enrichment.shuffle import Shuffle
 from eshop_ray.enrichment.table import DataFile, Table
+from eshop_ray.schema import Row
 
 NO_FILE = -1
 """Where resolved rows stand that copy from no file."""
 
-MAX_EXAMPLES = 3
-
-Row = dict[str, Any]
+EXAMPLES_PER_SHARD = 3
+"""Rows that a shard offers to the report."""
 
 
 class ResultWriter:
@@ -34,7 +34,7 @@ class ResultWriter:
     def write_answers(self, rows: Sequence[Mapping[str, Any]]) -> Row:
         """Write a shard that an engine answered and return its report."""
         run_info = self._run_info()
-        report = Report(rows[0]["shard"])
+        report = ShardReport(rows[0]["shard"])
         for row in rows:
             enriched, bad = answered_rows(row, run_info)
             report.add_answer(row)
@@ -51,7 +51,7 @@ class ResultWriter:
         rows = list(resolved.read([file_number]))
         for start in range(0, len(rows), rows_per_file):
             chunk = rows[start : start + rows_per_file]
-            report = Report(f"resolved-{file_number}-{start}")
+            report = ShardReport(f"resolved-{file_number}-{start}")
             copied = self._take(files[file_number], chunk) if file_number != NO_FILE else [None] * len(chunk)
             for row, old in zip(chunk, copied, strict=True):
                 enriched, bad = resolved_rows(row, old, self._run_info())
@@ -70,7 +70,7 @@ class ResultWriter:
         return RunInfo(self.run_id, self.model_digest, datetime.now(UTC))
 
 
-class Report:
+class ShardReport:
     """What the driver has to know of one shard."""
 
     def __init__(self, shard: str) -> None:
@@ -118,7 +118,7 @@ class Report:
 
     def add_example(self, target: Mapping[str, Any], made: Row) -> None:
         """Keep a few rows to be shown; `old` is where the row stands that gives way."""
-        if made.get("prediction") and len(self.examples) < MAX_EXAMPLES:
+        if made.get("prediction") and len(self.examples) < EXAMPLES_PER_SHARD:
             shown = {name: made[name] for name in ("product_id", "task", "status")}
             old = [target["old_file"], target["old_position"]] if target["old_file"] is not None else None
             self.examples.append({**shown, "change": target["change"], "after": made["prediction"], "old": old})

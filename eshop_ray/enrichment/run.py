@@ -18,6 +18,7 @@ from eshop_ray.enrichment.result_writer import ResultWriter
 from eshop_ray.enrichment.staging import open_staging
 from eshop_ray.enrichment.table import Table, Writer
 from eshop_ray.errors import UserError
+from eshop_ray.inference.engines.oracle import refuse_oracle
 from eshop_ray.models import Model
 
 BUCKET_BYTES = 2 << 20
@@ -43,10 +44,7 @@ class Run:
         Raises:
             UserError: if an input is missing, the engine makes no sense here, or a table cannot be read or written.
         """
-        if config.infer.engine == "oracle":
-            raise UserError(
-                "infer.engine=oracle answers with gold targets, and a catalogue has none; use vllm or serve"
-            )
+        refuse_oracle(config.infer, "a catalogue")
         list_columns(config.enrich.tasks)  # refuses tasks that cannot be asked, before a table is touched
         self.config = config
         self.model = model

@@ -10,8 +10,9 @@ from eshop_ray.data.files import open_bytes
 from eshop_ray.data.sources import catalog
 from eshop_ray.data.sources.lines import is_text, read_json_lines
 from eshop_ray.data.sources.reviews import clean_text
+from eshop_ray.enrichment.columns import clean_message
 from eshop_ray.enrichment.shuffle import Shuffle
-from eshop_ray.schema import Malformed, content_id, encode
+from eshop_ray.schema import Malformed, Row, bucket_of, content_id, encode
 
 PRODUCT_ROWS = pa.schema(
     [
@@ -34,19 +35,11 @@ PART_CHARACTERS = 8_000_000
 """Characters of text after which it writes sooner."""
 MAX_CHARACTERS = 100_000
 """A text longer than this fits no prompt; it is not carried further."""
-MAX_MESSAGE_CHARACTERS = 300
 MAX_CATEGORIES = 1_000
 MAX_VOTES = 1e12
 
 TEXT_ONLY = frozenset({"name", "description", "category"})
 """Columns in which a number is a mistake; in others it is written out."""
-
-Row = dict[str, Any]
-
-
-def bucket_of(value: str, num_buckets: int) -> int:
-    """Return the bucket of an id or key."""
-    return int(content_id(value), 16) % num_buckets
 
 
 def scan_catalog(
@@ -169,7 +162,7 @@ def _problem(value: Any) -> str | None:
 
 
 def _unreadable(malformed: Malformed, reason: str = "unreadable") -> Row:
-    message = malformed.reason.encode("utf-8", "replace").decode()[:MAX_MESSAGE_CHARACTERS]
+    message = clean_message(malformed.reason)
     mark = content_id("unreadable", malformed.path, str(malformed.line))
     return _row(malformed.path, malformed.line, fingerprint=mark, reason=reason, message=message)
 

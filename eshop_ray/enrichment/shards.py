@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from eshop_ray.data.prompts import build_prompt
 from eshop_ray.enrichment.plan import ACTIONS
-from eshop_ray.schema import MESSAGES, decode, encode
+from eshop_ray.schema import MESSAGES, Row, decode, encode
 from eshop_ray.tasks import get_task
 
 MAX_TARGETS = 10_000
@@ -45,8 +45,6 @@ QUESTION_ROWS = pa.schema(
 
 RETRY_MIN_TOKENS = 8
 """A free text that came back empty is asked again for at least so many tokens."""
-
-Row = dict[str, Any]
 
 
 def group_shards(groups: Sequence[Sequence[Row]], rows_per_shard: int) -> Iterator[list[Row]]:

@@ -18,17 +18,15 @@ from eshop_ray.enrichment.plan import (
 )
 from eshop_ray.enrichment.questions import ASK, PromptContext
 from eshop_ray.enrichment.result_writer import NO_FILE
-from eshop_ray.enrichment.scan import bucket_of
 from eshop_ray.enrichment.shards import group_shards, write_shards
 from eshop_ray.enrichment.shuffle import Shuffle
 from eshop_ray.enrichment.table import DataFile, Table
 from eshop_ray.models import load_tokenizer
+from eshop_ray.schema import Row, bucket_of
 
 _PREFIX = ".work-"
 _ABANDONED_SECONDS = 2 * 86_400
 """A killed run leaves its folder behind; after this time no run can still be working in it."""
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,9 @@ import pyarrow.dataset
 
 from eshop_ray.artifacts import Manifest
 from eshop_ray.errors import UserError
-from eshop_ray.schema import PREDICTION_SCHEMA, decode
+from eshop_ray.schema import PREDICTION_SCHEMA, Row, decode
 from eshop_ray.tasks import get_task
 from eshop_ray.tasks.metrics import get_metric
-
-Row = dict[str, Any]
 
 COLUMNS = ("id", "task", "group", "metric", "target", "prediction", "error", "finish_reason")
 

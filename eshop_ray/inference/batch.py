@@ -14,9 +14,10 @@ from eshop_ray.artifacts import fingerprint, stage_dir, write_manifest
 from eshop_ray.config import Config
 from eshop_ray.data.prompts import add_prompts
 from eshop_ray.data.splits import read_split
+from eshop_ray.datasets import user_errors
 from eshop_ray.inference.answer_identity import identify_answers, identify_task
 from eshop_ray.inference.build import build_engine
-from eshop_ray.inference.dispatch.stage import CALLS_PER_BLOCK, user_errors
+from eshop_ray.inference.dispatch.stage import CALLS_PER_BLOCK
 from eshop_ray.inference.reading import read_prediction
 from eshop_ray.progress import watch
 from eshop_ray.schema import PREDICTION_SCHEMA

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-MAX_MESSAGE = 200
+MAX_FAILURE_CHARACTERS = 200
 """Characters of a failure's message that are kept."""
 
 Prompt = list[int] | str
@@ -40,7 +40,7 @@ class Failure:
     @property
     def error(self) -> str:
         """The row's `error`."""
-        return f"{self.reason}: {self.message[:MAX_MESSAGE]}"
+        return f"{self.reason}: {self.message[:MAX_FAILURE_CHARACTERS]}"
 
 
 @dataclass(frozen=True, slots=True)

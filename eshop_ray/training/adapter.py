@@ -13,7 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from eshop_ray.artifacts import digest_files, find_manifest, hash_file
+from eshop_ray.artifacts import digest_files, find_manifest, hash_file, shorten_digest
 from eshop_ray.config import LoraSection
 from eshop_ray.errors import UserError
 from eshop_ray.models import model_digest
@@ -138,9 +138,10 @@ def _check_base(folder: Path, model_dir: Path, named: str | None) -> None:
     if manifest is None:
         logger.warning("%s has no manifest: its base, by PEFT's note %s, cannot be verified", folder, named)
     elif manifest.parents.get("base") != (digest := model_digest(model_dir)):
+        own = shorten_digest(str(manifest.parents.get("base")))
         raise UserError(
-            f"`lora.init_from` {folder} was trained on {named} (digest {str(manifest.parents.get('base'))[:12]}), but "
-            f"`model.source` is {model_dir} (digest {digest[:12]}); take an adapter of this base, or its base"
+            f"`lora.init_from` {folder} was trained on {named} (digest {own}), but `model.source` is {model_dir} "
+            f"(digest {shorten_digest(digest)}); take an adapter of this base, or its base"
         )
 
 

@@ -4,14 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eshop_ray.artifacts import find_manifest, is_intact, read_checksummed
+from eshop_ray.artifacts import find_manifest, is_intact, read_checksummed, shorten_digest
 from eshop_ray.config import Config
 from eshop_ray.enrichment.lineage.artifact_index import ArtifactIndex
 
 RECORDS = "enrichment"
 """Folder of the run directory with one record per enrichment run; rows name their run, so none is ever deleted."""
-
-_SHOWN_DIGITS = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +85,7 @@ class Ancestry:
 
     def _follow_artifact(self, name: str, digest: str, child: str, near: Path, depth: int = 2) -> list[str]:
         folder = self._shelf.find(digest, near)
-        step = f"{'  ' * depth}{name} {digest[:_SHOWN_DIGITS]}: "
+        step = f"{'  ' * depth}{name} {shorten_digest(digest)}: "
         if folder is None:
             self._note(self._explain_broken(name, digest, child))
             return [f"{step}nowhere"]
@@ -101,9 +99,9 @@ class Ancestry:
 
     def _explain_broken(self, name: str, digest: str, child: str) -> str:
         hints = [f"damaged: {path}" for path in self._shelf.damaged_manifests()]
-        hints += [f"{folder} has {found[:_SHOWN_DIGITS]}" for folder, found in self._shelf.bare_folders().items()]
+        hints += [f"{folder} has {shorten_digest(found)}" for folder, found in self._shelf.bare_folders().items()]
         return (
-            f"{child}: its {name} {digest[:_SHOWN_DIGITS]} is in none of {', '.join(map(str, self._shelf.roots))}"
+            f"{child}: its {name} {shorten_digest(digest)} is in none of {', '.join(map(str, self._shelf.roots))}"
             f"{' (' + '; '.join(hints) + ')' if hints else ''}; put the folder back, set `model.source` or "
             "`model.merged_dir` to it, or enrich again with the present model"
         )

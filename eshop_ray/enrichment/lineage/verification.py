@@ -18,14 +18,14 @@ from eshop_ray.config import Config
 from eshop_ray.enrichment.columns import ENRICHED_SCHEMA, QUARANTINE_SCHEMA
 from eshop_ray.enrichment.lineage.ancestry import RECORDS, Ancestry, Origin, read_run_record
 from eshop_ray.enrichment.table import DataFile, Table
+from eshop_ray.enrichment.table.log import LOG_FOLDER
 from eshop_ray.errors import UserError
 
-_LOG = "_delta_log"
 _CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class Verification:
     """What a verification found."""
 
     findings: tuple[str, ...]
@@ -61,11 +61,11 @@ def hash_log(table: Table, since: int) -> dict[str, str]:
     Raises:
         UserError: if the log cannot be read.
     """
-    paths = (file.path for file in table.storage.list(_LOG))
+    paths = (file.path for file in table.storage.list(LOG_FOLDER))
     return {path: _hash_stored(table, path) for path in sorted(paths) if _version_of(path) > since}
 
 
-def verify(config: Config) -> Report:
+def verify(config: Config) -> Verification:
     """Recompute the digests of both tables' files and of all that the enriched rows were made with.
 
     Returns:
@@ -81,7 +81,7 @@ def verify(config: Config) -> Report:
     _check_table(config, quarantine, findings)
     ancestry = Ancestry(config)
     lineage_paths = _trace_lineage(ancestry, _collect_origins(enriched, sound))
-    return Report(
+    return Verification(
         findings=(*findings, *ancestry.findings),
         lineage_paths=tuple(lineage_paths),
         num_data_files=len(sound),
@@ -92,14 +92,14 @@ def verify(config: Config) -> Report:
 
 def _check_table(config: Config, table: Table, findings: list[str]) -> list[DataFile]:
     """Add what changed in a table's log and data files to `findings`; return the sound files."""
-    log = [file.path for file in table.storage.list(_LOG)]
+    log = [file.path for file in table.storage.list(LOG_FOLDER)]
     if not log:
         raise UserError(f"{table.storage.shown}: no Delta table; run `eshop enrich-catalog` first")
     findings += _check_log(config, table, log)
     try:
         files = table.snapshot().files
     except (UserError, ValueError, LookupError, TypeError) as error:  # What a damaged entry leads to.
-        findings.append(f"{table.storage.shown}/{_LOG} cannot be read: {type(error).__name__}: {error}")
+        findings.append(f"{table.storage.shown}/{LOG_FOLDER} cannot be read: {type(error).__name__}: {error}")
         return []
     damaged = _find_damaged(table, files)
     findings += damaged.values()

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from eshop_ray.artifacts import shorten_digest
 from eshop_ray.enrichment.histogram import Histogram
 from eshop_ray.enrichment.report import charts
 from eshop_ray.enrichment.report.verdict import judge
@@ -92,7 +93,7 @@ def _word_changes(stats: Stats) -> Iterator[str]:
     for name, noun in (("model_digest", "model"), ("engine", "engine")):
         before, now = previous.get(name), stats[name]
         if before and before != now:
-            yield f"The {noun} is another: {code(now[:12])}, in the last run {code(before[:12])}."
+            yield f"The {noun} is another: {code(shorten_digest(now))}, in the last run {code(shorten_digest(before))}."
     if not any(stats[f"num_{name}"] for name in charts.CHANGE_COLORS):
         yield "Nothing changed since the last run."
 
@@ -174,7 +175,7 @@ def _describe_run(stats: Stats) -> Section:
         "run": stats["run_id"],
         "started": _when(stats),
         "engine": f"{stats['engine']} x {stats['num_engines']}",
-        "model": stats["model_digest"][:12],
+        "model": shorten_digest(stats["model_digest"]),
         "table": f"{stats['table_uri'].partition('?')[0]}, version {stats['table_version']:,}",
         "written": f"{count(stats['num_files'], 'file')} in {count(stats['num_commits'], 'commit')}",
     }

@@ -14,18 +14,19 @@ import pyarrow.parquet as pq
 from eshop_ray.enrichment.table.storage import Storage, StoredFile
 from eshop_ray.errors import UserError
 
-FOLDER = "_delta_log"
+LOG_FOLDER = "_delta_log"
 Action = dict[str, Any]
 """One line of an entry: `{"add": {...}}`, `{"txn": {...}}`, ..."""
 
-_ENTRY = re.compile(rf"{FOLDER}/(\d{{20}})\.json")
-_CHECKPOINT = re.compile(rf"{FOLDER}/(\d{{20}})\.checkpoint(?:\.(\d{{10}})\.(\d{{10}}))?\.parquet")
-_V2_CHECKPOINT = re.compile(rf"{FOLDER}/\d{{20}}\.checkpoint\.[0-9a-f]{{8}}-[0-9a-f-]+\.(?:json|parquet)")
+_ENTRY = re.compile(rf"{LOG_FOLDER}/(\d{{20}})\.json")
+_CHECKPOINT = re.compile(rf"{LOG_FOLDER}/(\d{{20}})\.checkpoint(?:\.(\d{{10}})\.(\d{{10}}))?\.parquet")
+_V2_CHECKPOINT = re.compile(rf"{LOG_FOLDER}/\d{{20}}\.checkpoint\.[0-9a-f]{{8}}-[0-9a-f-]+\.(?:json|parquet)")
 _CHECKPOINT_COLUMNS = [
     *("protocol", "metaData", "txn"),
     *(f"add.{name}" for name in ("path", "size", "modificationTime", "stats", "tags", "deletionVector")),
 ]
-_NUM_THREADS = 8
+NUM_THREADS = 8
+"""Requests to the store at one time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ class Log:
 
     def read_range(self, versions: Sequence[int]) -> Iterator[list[Action] | None]:
         """Yield the actions of several versions, in order."""
-        with ThreadPoolExecutor(_NUM_THREADS) as threads:
+        with ThreadPoolExecutor(NUM_THREADS) as threads:
             yield from threads.map(self.read, versions)
 
     def read_checkpoint(self, checkpoint: Checkpoint) -> Iterator[Action]:
@@ -89,7 +90,7 @@ class Log:
     def list(self) -> Listing:
         """Return the newest version and the checkpoints, from the last known checkpoint on where there is one."""
         hint = self._read_hint()
-        listing = self.list_all(offset=None if hint is None else f"{FOLDER}/{hint:020}")
+        listing = self.list_all(offset=None if hint is None else f"{LOG_FOLDER}/{hint:020}")
         return listing if hint is None or listing.checkpoints else self.list_all()
 
     def list_all(self, offset: str | None = None) -> Listing:
@@ -99,7 +100,7 @@ class Log:
             UserError: for a checkpoint of a kind that is not known.
         """
         newest, parts = -1, defaultdict[tuple[int, int], list[str]](list)
-        for file in self._storage.list(FOLDER, offset):
+        for file in self._storage.list(LOG_FOLDER, offset):
             if _V2_CHECKPOINT.fullmatch(file.path):
                 raise UserError(f"{self._storage.shown} has V2 checkpoints, which this job does not know")
             if match := _ENTRY.fullmatch(file.path):
@@ -115,18 +116,18 @@ class Log:
 
     def list_files(self) -> Iterator[tuple[int, StoredFile]]:
         """Yield every entry and checkpoint file with its version."""
-        for file in self._storage.list(FOLDER):
+        for file in self._storage.list(LOG_FOLDER):
             if match := _ENTRY.fullmatch(file.path) or _CHECKPOINT.fullmatch(file.path):
                 yield int(match[1]), file
 
     def _read_hint(self) -> int | None:
         """Version of the last checkpoint by Delta's own note; a damaged note is no note."""
         try:
-            return int(json.loads(self._storage.read(f"{FOLDER}/_last_checkpoint") or b"{}")["version"])
+            return int(json.loads(self._storage.read(f"{LOG_FOLDER}/_last_checkpoint") or b"{}")["version"])
         except (ValueError, KeyError, TypeError):
             return None
 
 
 def entry_path(version: int) -> str:
     """Where the entry of a version stands."""
-    return f"{FOLDER}/{version:020}.json"
+    return f"{LOG_FOLDER}/{version:020}.json"

@@ -12,13 +12,12 @@ from datetime import datetime, timedelta
 from pathlib import PurePosixPath
 
 from eshop_ray.enrichment.table.datafile import DataFile
-from eshop_ray.enrichment.table.log import FOLDER, Log, entry_path
+from eshop_ray.enrichment.table.log import LOG_FOLDER, NUM_THREADS, Log, entry_path
 from eshop_ray.enrichment.table.storage import StoredFile
 from eshop_ray.enrichment.table.table import Table
 from eshop_ray.enrichment.table.writer import Writer
 from eshop_ray.errors import UserError
 
-_NUM_THREADS = 8
 _FOR_EVER = 24 * 365 * 100
 _SUFFIXES = {".parquet", ".bin"}
 
@@ -51,7 +50,7 @@ def vacuum(table: Table, writer: Writer, retention_hours: float) -> int:
     ]
     first_kept = _first_kept_version(history)
     expired = [file.path for version, file in history.files if version < first_kept]
-    with ThreadPoolExecutor(_NUM_THREADS) as threads:
+    with ThreadPoolExecutor(NUM_THREADS) as threads:
         list(threads.map(table.storage.delete, unneeded))
     for path in sorted(expired):  # oldest first: a kill leaves no gap
         table.storage.delete(path)
@@ -90,4 +89,8 @@ def _checkpoints(files: Iterable[tuple[int, StoredFile]]) -> list[int]:
 def _is_data(path: str) -> bool:
     """Leave alone what is hidden from Delta's readers and what no Delta writer makes."""
     parts = PurePosixPath(path).parts
-    return parts[0] != FOLDER and not any(part[0] in "._" for part in parts) and PurePosixPath(path).suffix in _SUFFIXES
+    return (
+        parts[0] != LOG_FOLDER
+        and not any(part[0] in "._" for part in parts)
+        and PurePosixPath(path).suffix in _SUFFIXES
+    )

@@ -12,7 +12,7 @@ from eshop_ray.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-MAX_DEATHS = 3
+MAX_WORKER_DEATHS = 3
 """Actors that may die with the same trial before it is to blame; a node that is lost could be chance."""
 
 
@@ -75,7 +75,7 @@ def run_trials(build_actor: Callable[[], Any], trials: Sequence[Trial], num_work
 
 def _check_deaths(trial: Named, num_deaths: int, death: RayError) -> None:
     reason = type(death).__name__
-    if num_deaths >= MAX_DEATHS:
+    if num_deaths >= MAX_WORKER_DEATHS:
         raise UserError(
             f"{trial.name}: the worker died {num_deaths} times while measuring it ({reason}), most likely for want of "
             "memory; lower `search.num_workers` or `train.pack_length`, and run the same command again"

@@ -12,7 +12,7 @@ from eshop_ray.inference.autotune.bench import EngineBench
 from eshop_ray.inference.autotune.config_file import check_writable, edit_config
 from eshop_ray.inference.autotune.knobs import find_changes, list_knobs
 from eshop_ray.inference.autotune.report import print_trials, summarize, word_settings
-from eshop_ray.inference.autotune.search import Outcome, Search
+from eshop_ray.inference.autotune.search import Search, SearchResult
 from eshop_ray.inference.autotune.workload import read_workload
 from eshop_ray.models import model_digest
 
@@ -34,7 +34,7 @@ def check_tunable(config: Config, path: Path) -> None:
         check_writable(path)
 
 
-def autotune(config: Config, model_dir: Path, path: Path) -> Outcome:
+def autotune(config: Config, model_dir: Path, path: Path) -> SearchResult:
     """Search, tell what was found, and write it into the config file if it is faster by more than noise.
 
     Args:
@@ -60,7 +60,7 @@ def autotune(config: Config, model_dir: Path, path: Path) -> Outcome:
     return outcome
 
 
-def _write(path: Path, outcome: Outcome) -> None:
+def _write(path: Path, outcome: SearchResult) -> None:
     changes = find_changes(load_config(str(path)).infer, outcome.best)
     edit_config(path, changes)
     logger.info("written into %s: %s", path, word_settings(changes))

@@ -20,7 +20,7 @@ from eshop_ray.inference.dispatch.dispatcher import Dispatcher
 from eshop_ray.inference.dispatch.lifecycle import EngineDiedError, SupervisedEngine
 from eshop_ray.inference.dispatch.stage import CALLS_PER_BLOCK, count_blocks
 from eshop_ray.inference.dispatch.supervisor import Limits
-from eshop_ray.inference.engines.actor import START_SECONDS, EngineActor
+from eshop_ray.inference.engines.actor import ENGINE_START_SECONDS, EngineActor
 from eshop_ray.inference.engines.simulated.build import join_messages
 from eshop_ray.inference.engines.simulated.engine import SimulatedEngine, SimulatedOptions
 from eshop_ray.inference.engines.vllm import build_actor, write_ids
@@ -81,7 +81,7 @@ class EngineBench:
         self.start_seconds = self.pass_seconds = 0.0
         self._workload = workload
         self._model_dir = model_dir
-        self._start_limit = min(START_SECONDS, max_seconds)
+        self._start_limit = min(ENGINE_START_SECONDS, max_seconds)
         self._pass_limit = 0.0
         self._num_rounds = 0
         self._least_answers = 1

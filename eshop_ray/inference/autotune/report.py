@@ -11,13 +11,13 @@ import ray
 
 from eshop_ray.config import InferSection
 from eshop_ray.inference.autotune.knobs import Setting, find_changes, read_settings
-from eshop_ray.inference.autotune.search import Outcome, Trial
+from eshop_ray.inference.autotune.search import SearchResult, TriedSettings
 from eshop_ray.reporting.page import Table
 from eshop_ray.reporting.terminal import print_table
 from eshop_ray.reporting.words import NONE, count
 
 
-def summarize(outcome: Outcome, num_rows: int, model_digest: str) -> dict[str, Any]:
+def summarize(outcome: SearchResult, num_rows: int, model_digest: str) -> dict[str, Any]:
     """Return the content of `autotune.json`.
 
     Args:
@@ -40,14 +40,14 @@ def summarize(outcome: Outcome, num_rows: int, model_digest: str) -> dict[str, A
     }
 
 
-def print_trials(outcome: Outcome) -> None:
+def print_trials(outcome: SearchResult) -> None:
     """Print what was tried."""
     rows = [(word_settings(trial.changes), *_word_rate(trial)) for trial in outcome.trials]
     header = ("settings", "rows/s", "versus the best so far", "")
     print_table(Table(header, rows, num_text=len(header)), "tried, by what differs from the config")
 
 
-def word_verdict(outcome: Outcome, num_rows: int) -> str:
+def word_verdict(outcome: SearchResult, num_rows: int) -> str:
     """Word what the search has come to."""
     where = f"{describe_machine(outcome.original)}, {count(num_rows, 'row')}"
     if outcome.is_cut_short:
@@ -80,7 +80,7 @@ def describe_machine(infer: InferSection) -> str:
     return f"{count(os.cpu_count() or 1, 'core')} of {(names or [platform.machine()])[0]}"
 
 
-def _word_rate(trial: Trial) -> tuple[str, str, str]:
+def _word_rate(trial: TriedSettings) -> tuple[str, str, str]:
     if trial.rows_per_second is None or trial.versus is None:
         return NONE, NONE, f"left out: {trial.trouble}"
     return f"{trial.rows_per_second:.2f}", f"{trial.versus:.2f}", "better" if trial.is_better else ""

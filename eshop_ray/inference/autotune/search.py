@@ -60,7 +60,7 @@ class Bench(Protocol):
 
 
 @dataclass(frozen=True)
-class Trial:
+class TriedSettings:
     """Settings that were tried against the best so far."""
 
     changes: dict[str, Setting]
@@ -74,12 +74,12 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SearchResult:
     """What a search has found."""
 
     original: InferSection
     best: InferSection
-    trials: Sequence[Trial]
+    trials: Sequence[TriedSettings]
     original_rates: Sequence[float]
     """Rows/s of the original settings, measured in turn with the best ones; alone, where nothing was better."""
     best_rates: Sequence[float] = ()
@@ -124,11 +124,11 @@ class Search:
 
     def __post_init__(self) -> None:
         self._started = self.clock()
-        self._trials: list[Trial] = []
+        self._trials: list[TriedSettings] = []
         self._best_rate = self._noise = 0.0
         self._is_cut_short = False
 
-    def run(self) -> Outcome:
+    def run(self) -> SearchResult:
         """Measure the original settings, try others, and compare the best with the original ones, in turn.
 
         Settings of the calls come first and cost no start; they come again when the engine's have changed.
@@ -147,7 +147,7 @@ class Search:
                 "`autotune.num_rows`"
             )
         if not find_changes(self.original, tuned):
-            return Outcome(self.original, tuned, self._trials, base, is_cut_short=self._is_cut_short)
+            return SearchResult(self.original, tuned, self._trials, base, is_cut_short=self._is_cut_short)
         return self._compare(tuned)
 
     def _measure_original(self) -> list[float]:
@@ -187,17 +187,17 @@ class Search:
             if rate > CLEARLY * before:
                 after = self._measure(best)
         except TrialError as error:
-            return self._note(Trial(changes, trouble=str(error)))
+            return self._note(TriedSettings(changes, trouble=str(error)))
         is_better = rate > (1 + self._noise) * max(before, after)
         self._best_rate = rate if is_better else after
-        return self._note(Trial(changes, rate, rate / statistics.mean((before, after)), is_better))
+        return self._note(TriedSettings(changes, rate, rate / statistics.mean((before, after)), is_better))
 
-    def _note(self, trial: Trial) -> bool:
+    def _note(self, trial: TriedSettings) -> bool:
         self._trials.append(trial)
         logger.info("%s", describe(trial))
         return trial.is_better
 
-    def _compare(self, best: InferSection) -> Outcome:
+    def _compare(self, best: InferSection) -> SearchResult:
         """Measure the original and the best settings in turn; each time in an engine of its own, if they need two."""
         sides: tuple[list[float], list[float]] = ([], [])
         trouble = None
@@ -208,7 +208,7 @@ class Search:
                     logger.info("side by side: %.2f rows/s %s", rates[-1], "now" if rates is sides[0] else "tuned")
         except TrialError as error:
             trouble = str(error)
-        return Outcome(self.original, best, self._trials, *sides, trouble, self._is_cut_short)
+        return SearchResult(self.original, best, self._trials, *sides, trouble, self._is_cut_short)
 
     def _measure(self, infer: InferSection) -> float:
         if self.bench.running is None or not shares_engine(self.bench.running, infer):
@@ -230,7 +230,7 @@ class Search:
         return math.ceil((first + trial) / 60)
 
 
-def describe(trial: Trial) -> str:
+def describe(trial: TriedSettings) -> str:
     """Return one line for the log."""
     settings = " ".join(f"{key}={json.dumps(value)}" for key, value in trial.changes.items()) or "as they are"
     if trial.trouble:

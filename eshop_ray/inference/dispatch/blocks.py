@@ -26,7 +26,7 @@ ANSWER_FIELDS = (
 
 
 @dataclass(slots=True)
-class Row:
+class BlockRow:
     """One row of a block on its way through the engine."""
 
     position: int
@@ -51,13 +51,13 @@ class Row:
             self.num_generated_tokens += outcome.num_generated_tokens
 
 
-def read_rows(block: pa.Table, write_prompt: WritePrompt) -> list[Row]:
+def read_rows(block: pa.Table, write_prompt: WritePrompt) -> list[BlockRow]:
     """Return the block's rows with what to ask; a row that failed before, or has no messages, asks nothing."""
     columns = [block[name].to_pylist() for name in ("messages", "sampling_params", "error")]
     return [_read_row(write_prompt, place, *values) for place, values in enumerate(zip(*columns, strict=True))]
 
 
-def add_answers(block: pa.Table, rows: Sequence[Row]) -> pa.Table:
+def add_answers(block: pa.Table, rows: Sequence[BlockRow]) -> pa.Table:
     """Return the block with the columns of `ANSWER_FIELDS`, in place of those that it may have already."""
     answers = [_to_columns(row, error) for row, error in zip(rows, block["error"].to_pylist(), strict=True)]
     for field, values in zip(ANSWER_FIELDS, zip(*answers, strict=True), strict=True):
@@ -67,18 +67,20 @@ def add_answers(block: pa.Table, rows: Sequence[Row]) -> pa.Table:
     return block
 
 
-def _read_row(write_prompt: WritePrompt, position: int, messages: Any, params: str | None, error: str | None) -> Row:
+def _read_row(
+    write_prompt: WritePrompt, position: int, messages: Any, params: str | None, error: str | None
+) -> BlockRow:
     if error is not None or messages is None:
-        return Row(position, None)
+        return BlockRow(position, None)
     try:
         decoded = decode(params)
         _check_params(decoded)
     except (ValueError, TypeError, KeyError) as trouble:
-        return Row(position, None, Failure("prompt", f"sampling_params: {type(trouble).__name__}"))
+        return BlockRow(position, None, Failure("prompt", f"sampling_params: {type(trouble).__name__}"))
     try:
-        return Row(position, Request(write_prompt(messages), decoded))
+        return BlockRow(position, Request(write_prompt(messages), decoded))
     except Exception as trouble:  # whatever one row holds, the other rows go on
-        return Row(position, None, Failure("tokenize", type(trouble).__name__))
+        return BlockRow(position, None, Failure("tokenize", type(trouble).__name__))
 
 
 def _check_params(params: Any) -> None:
@@ -86,7 +88,7 @@ def _check_params(params: Any) -> None:
         raise ValueError("max_tokens")
 
 
-def _to_columns(row: Row, error: str | None) -> tuple[str | int | None, ...]:
+def _to_columns(row: BlockRow, error: str | None) -> tuple[str | int | None, ...]:
     """Return the values of `ANSWER_FIELDS`."""
     answer = row.outcome if isinstance(row.outcome, Answer) else None
     failure = row.outcome.error if isinstance(row.outcome, Failure) else error

@@ -2,18 +2,15 @@
 
 import asyncio
 import functools
-import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import pyarrow as pa
 from ray.data import ActorPoolStrategy, Dataset
 
-from eshop_ray.errors import UserError
-from eshop_ray.inference.dispatch.blocks import Row, WritePrompt, add_answers, read_rows
+from eshop_ray.inference.dispatch.blocks import BlockRow, WritePrompt, add_answers, read_rows
 from eshop_ray.inference.dispatch.dedup import Deduplicator
 from eshop_ray.inference.dispatch.dispatcher import Dispatcher
 from eshop_ray.inference.dispatch.lifecycle import SupervisedEngine
@@ -68,14 +65,14 @@ class AnswerStage:
         """Keep heavy work off the event loop, which the engine's calls wait on."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, functools.partial(function, *arguments))
 
-    async def _answer(self, rows: Sequence[Row]) -> None:
+    async def _answer(self, rows: Sequence[BlockRow]) -> None:
         asked = [(row, row.request) for row in rows if row.request]
         outcomes = await self._deduplicator.answer([request for _, request in asked])
         for (row, _), outcome in zip(asked, outcomes, strict=True):
             row.add(outcome)
 
 
-def read_answers(block: pa.Table, rows: Sequence[Row], reader: Reader) -> list[Row]:
+def read_answers(block: pa.Table, rows: Sequence[BlockRow], reader: Reader) -> list[BlockRow]:
     """Read each row's latest answer, and return the rows that deserve one more try, with their new request."""
     answered = [row for row in rows if isinstance(row.outcome, Answer)]
     if not answered:
@@ -135,21 +132,3 @@ def choose_group_size(concurrency: int) -> int:
 def count_blocks(limits: Limits) -> int:
     """Return the blocks that are in flight for each engine: what fills it, and one to go on with."""
     return 1 + math.ceil(limits.num_calls / CALLS_PER_BLOCK)
-
-
-@contextmanager
-def user_errors() -> Iterator[None]:
-    """Raise what the user can mend as the engine stage raised it, without Ray's trace and advice around it.
-
-    Ray Data logs each error's trace, twice, before it raises it: the raised one is enough.
-    """
-    logger = logging.getLogger("ray.data")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    except UserError as error:
-        text = str(getattr(error, "cause", error))
-        raise UserError(text.partition("\nFailed to apply UDF transform")[0]) from None
-    finally:
-        logger.setLevel(level)

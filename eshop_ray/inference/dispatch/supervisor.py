@@ -16,7 +16,7 @@ from eshop_ray.inference.dispatch.shared_lock import SharedLock
 from eshop_ray.inference.requests import Busy, Failure, Outcome, Reply, Request
 from eshop_ray.reporting.words import format_seconds
 
-MAX_DEATHS = 2
+MAX_DEATHS_ALONE = 2
 """Ends of the engine, by death or by stalling, with a row alone inside that make the row guilty; one could be chance.
 Not `infer.max_retries`: while a suspect is asked, all others wait."""
 
@@ -168,7 +168,7 @@ class Supervisor:
     def _record_crash(self, row: _Row, death: EngineDiedError, outcomes: dict[int, Outcome]) -> list[_Row]:
         """Count the end of an engine with a row alone inside; return the row while that may be chance."""
         row.num_deaths += 1
-        if row.num_deaths < MAX_DEATHS:
+        if row.num_deaths < MAX_DEATHS_ALONE:
             return [row]
         if isinstance(death, EngineStalledError):
             outcomes[row.index] = Failure("engine", f"{death}, {row.num_deaths} times alone")

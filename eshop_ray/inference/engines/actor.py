@@ -15,7 +15,7 @@ from eshop_ray.reporting.words import format_seconds
 
 logger = logging.getLogger(__name__)
 
-START_SECONDS = 1800.0
+ENGINE_START_SECONDS = 1800.0
 """An engine that is not up by then never will be: it stalled, or its CPUs or GPUs are not to be had."""
 
 
@@ -36,11 +36,11 @@ class EngineActor:
         if self._actor is None:
             self._actor = self._remote_class.remote(*self._arguments)
         try:
-            async with asyncio.timeout(START_SECONDS):
+            async with asyncio.timeout(ENGINE_START_SECONDS):
                 await self._actor.ready.remote()
         except TimeoutError:
             raise EngineDiedError(
-                f"not up after {format_seconds(START_SECONDS)}; are its CPUs and GPUs free?"
+                f"not up after {format_seconds(ENGINE_START_SECONDS)}; are its CPUs and GPUs free?"
             ) from None
         except RayError as error:
             raise _translate(error) from error

@@ -25,7 +25,7 @@ DEPLOYMENT_PREFIX = "LLMServer:"
 CALLS_PER_REPLICA = 4
 """Calls in flight for each of `infer.concurrency`, which stands for the replicas to keep busy."""
 
-START_SECONDS = 600.0
+REPLICA_START_SECONDS = 600.0
 """A deployment that tells nothing about itself for so long is in trouble."""
 
 NEUTRAL_PARAMS = {"top_p": 1.0, "top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
@@ -49,11 +49,11 @@ class ServeEngine:
             UserError: if no application serves the model.
         """
         try:
-            async with asyncio.timeout(START_SECONDS):
+            async with asyncio.timeout(REPLICA_START_SECONDS):
                 await self._find()
         except TimeoutError:
             raise EngineDiedError(
-                f"no replica answers within {format_seconds(START_SECONDS)}; see `serve status`"
+                f"no replica answers within {format_seconds(REPLICA_START_SECONDS)}; see `serve status`"
             ) from None
         except RayError as error:
             raise EngineDiedError(type(error).__name__) from error

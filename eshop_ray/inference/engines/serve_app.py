@@ -24,12 +24,12 @@ DIGEST_VARIABLE = "ESHOP_MODEL_DIGEST"
 APP_CPUS = 3
 """Logical CPUs of the application with one replica: two for Ray Serve LLM's replica, one for its router."""
 
-START_SECONDS = 900.0
+APP_START_SECONDS = 900.0
 """A cluster may have to find a GPU node first; an application that is not up by then lacks something."""
 
 POLL_SECONDS = 0.5
 SAY_SECONDS = 15.0
-MAX_MESSAGE = 1000
+MAX_STATUS_CHARACTERS = 1000
 
 
 def build_app(config: ServeSection, model_dir: Path, digest: str) -> Any:
@@ -134,7 +134,7 @@ def wait_until_running() -> None:
     from ray import serve
     from ray.serve.schema import ApplicationStatus
 
-    deadline = time.monotonic() + START_SECONDS
+    deadline = time.monotonic() + APP_START_SECONDS
     said = time.monotonic()
     while True:
         application = serve.status().applications[SERVE_APP]
@@ -144,12 +144,13 @@ def wait_until_running() -> None:
         message = " ".join(
             filter(None, [application.message, *(one.message for one in application.deployments.values())])
         )
+        message = message[:MAX_STATUS_CHARACTERS]
         if state is ApplicationStatus.DEPLOY_FAILED or time.monotonic() > deadline:
             raise UserError(
-                f"the Ray Serve application `{SERVE_APP}` is not up ({state.value}): {message[:MAX_MESSAGE]}; "
+                f"the Ray Serve application `{SERVE_APP}` is not up ({state.value}): {message}; "
                 "see `serve status`, and `serve.use_gpu`, `serve.deployment_config`, `ray.num_cpus` for what it needs"
             )
         if time.monotonic() - said > SAY_SECONDS:
             said = time.monotonic()
-            logger.info("waiting for `%s` (%s) %s", SERVE_APP, state.value, message[:MAX_MESSAGE])
+            logger.info("waiting for `%s` (%s) %s", SERVE_APP, state.value, message)
         time.sleep(POLL_SECONDS)

@@ -22,7 +22,7 @@ COMPILED_DIR = Path("~/.cache/eshop_ray/compiled")
 
 
 @dataclass(slots=True)
-class _Call:
+class _PendingCall:
     requests: Sequence[Request]
     replies: dict[int, Reply] = field(default_factory=dict)
     done: "Future[list[Reply]]" = field(default_factory=Future)
@@ -43,8 +43,8 @@ class VllmActor:
 
     def __init__(self, arguments: Mapping[str, Any]) -> None:
         self._arguments = dict(arguments)
-        self._inbox: queue.SimpleQueue[_Call] = queue.SimpleQueue()
-        self._open: dict[str, tuple[_Call, int]] = {}
+        self._inbox: queue.SimpleQueue[_PendingCall] = queue.SimpleQueue()
+        self._open: dict[str, tuple[_PendingCall, int]] = {}
         self._num_requests = 0
         self._up: Future[None] = Future()
         threading.Thread(target=self._run, name="vllm", daemon=True).start()
@@ -59,7 +59,7 @@ class VllmActor:
 
     async def answer(self, requests: Sequence[Request]) -> list[Reply]:
         """Answer a call."""
-        call = _Call(requests)
+        call = _PendingCall(requests)
         self._inbox.put(call)
         return await asyncio.wrap_future(call.done)
 
@@ -87,7 +87,7 @@ class VllmActor:
             for index, request in enumerate(call.requests):
                 self._add(engine, call, index, request)
 
-    def _add(self, engine: Any, call: _Call, index: int, request: Request) -> None:
+    def _add(self, engine: Any, call: _PendingCall, index: int, request: Request) -> None:
         too_long = find_too_long(len(request.prompt), request.params, engine.model_config.max_model_len)
         if too_long:
             return call.put(index, too_long)

@@ -13,26 +13,23 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import ray.data
 from numpy.typing import NDArray
-from ray.data import Dataset, ExecutionResources
+from ray.data import Dataset
 
 from eshop_ray.config import InferSection
 from eshop_ray.data.files import resolve, show
-from eshop_ray.errors import UserError
+from eshop_ray.datasets import bound_stream, map_items, user_errors
 from eshop_ray.inference.build import build_engine
-from eshop_ray.inference.dispatch.stage import CALLS_PER_BLOCK, user_errors
+from eshop_ray.inference.dispatch.stage import CALLS_PER_BLOCK
+from eshop_ray.inference.engines.oracle import refuse_oracle
 from eshop_ray.inference.openai_batch.batch_files import BatchFiles, Settled
 from eshop_ray.inference.openai_batch.requests import REQUEST_SCHEMA, Rules, make_duplicate, read_request
 from eshop_ray.inference.openai_batch.results import RESULT_SCHEMA, write_results
 from eshop_ray.inference.openai_batch.source import BLANK, Chunk, Source, read_chunk, scan_source
 from eshop_ray.progress import watch
-from eshop_ray.schema import decode, encode
+from eshop_ray.schema import Row
 
 logger = logging.getLogger(__name__)
-
-STREAM_BYTES = 256 << 20
-"""Object store that requests and answers on their way may take."""
 
 DONE, OPEN, DUPLICATE = 0, 1, 2
 """What is to be done about a line: nothing, ask, refuse."""
@@ -46,8 +43,8 @@ class Batch:
 
     path: str
     """The input."""
-    work: list[str]
-    """One JSON text for each chunk that lacks something: the chunk, and what is to be done about each line."""
+    work: list[Row]
+    """Of each chunk that lacks something: the chunk, and what is to be done about each line."""
     num_open: int
     """Lines without a result."""
     counts: dict[str, int]
@@ -60,8 +57,7 @@ def look_through(path: str, infer: InferSection) -> Source:
     Raises:
         UserError: if it cannot be read, or the engine has no answers to it.
     """
-    if infer.engine == "oracle":
-        raise UserError("infer.engine=oracle answers with gold targets, and a batch has none; use vllm or serve")
+    refuse_oracle(infer, "a batch")
     return scan_source(resolve(".", path), CALLS_PER_BLOCK * infer.batch_size)
 
 
@@ -101,12 +97,12 @@ def find_states(source: Source, settled: Settled) -> States:
     return states
 
 
-def plan_work(chunks: Sequence[Chunk], states: States) -> Iterator[str]:
+def plan_work(chunks: Sequence[Chunk], states: States) -> Iterator[Row]:
     """Yield a chunk and the states of its lines, for those that lack something."""
     for chunk in chunks:
         part = states[chunk.first_line - 1 : chunk.first_line - 1 + chunk.num_lines]
         if part.any():
-            yield encode({"chunk": asdict(chunk), "states": part.tobytes().hex()})
+            yield {"chunk": asdict(chunk), "states": part.tobytes().hex()}
 
 
 def answer_batch(batch: Batch, files: BatchFiles, infer: InferSection, model_dir: Path, rules: Rules) -> Counter[str]:
@@ -128,15 +124,13 @@ def answer_batch(batch: Batch, files: BatchFiles, infer: InferSection, model_dir
 def read_requests(batch: Batch, rules: Rules) -> Dataset:
     """Return the requests without a result, in columns of `REQUEST_SCHEMA`; each chunk is read when its turn comes."""
 
-    def read(block: pa.Table) -> Iterator[pa.Table]:  # of a function that returns, Ray Data would hide a UserError
-        for text in block["work"].to_pylist():
-            yield pa.Table.from_pylist(list(read_rows(batch.path, decode(text), rules)), schema=REQUEST_SCHEMA)
+    def read(work: Row) -> Iterator[pa.Table]:
+        yield pa.Table.from_pylist(list(read_rows(batch.path, work, rules)), schema=REQUEST_SCHEMA)
 
-    chunks = ray.data.from_arrow([pa.table({"work": [text]}) for text in batch.work])
-    return chunks.map_batches(read, batch_format="pyarrow", batch_size=None)
+    return map_items(read, batch.work)
 
 
-def read_rows(path: str, work: dict[str, Any], rules: Rules) -> Iterator[dict[str, Any]]:
+def read_rows(path: str, work: Row, rules: Rules) -> Iterator[Row]:
     """Yield the rows of a chunk's lines that lack something."""
     states = bytes.fromhex(work["states"])
     for state, (number, line) in zip(states, read_chunk(path, Chunk(**work["chunk"])), strict=True):
@@ -163,9 +157,7 @@ def add_results(answers: Dataset, model: str, board: Any) -> Dataset:
         board.add.remote(rows=block.num_rows, **count_work(block))
         return results
 
-    results = answers.map_batches(write, batch_format="pyarrow", batch_size=None)
-    results.context.execution_options.resource_limits = ExecutionResources(object_store_memory=STREAM_BYTES)
-    return results
+    return bound_stream(answers.map_batches(write, batch_format="pyarrow", batch_size=None))
 
 
 def count_work(answers: pa.Table) -> dict[str, int]:

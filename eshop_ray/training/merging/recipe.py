@@ -7,15 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eshop_ray.artifacts import find_changes, fingerprint, read_manifest
+from eshop_ray.artifacts import find_changes, fingerprint, read_manifest, shorten_digest
 from eshop_ray.config import Config, MergeSection
 from eshop_ray.config.experiment import EQUAL_RANKS, METHODS
 from eshop_ray.errors import UserError
 from eshop_ray.models import model_digest
 from eshop_ray.training.adapter import SETTINGS
 from eshop_ray.training.merging.adapters import AdapterFile, is_adapter, list_modules
-
-_SHOWN_DIGITS = 12
 
 
 @dataclass(frozen=True)
@@ -109,7 +107,7 @@ def check_adapter(adapter_dir: Path, model_dir: Path, base_digest: str) -> None:
     if trained_on != base_digest:
         raise UserError(
             f"adapter {adapter_dir} was trained on {_describe_base(adapter_dir, trained_on)}, but "
-            f"`model.source` is {model_dir} (digest {base_digest[:_SHOWN_DIGITS]}); "
+            f"`model.source` is {model_dir} (digest {shorten_digest(base_digest)}); "
             "set `model.source` to the adapter's base, or train again"
         )
     check_intact(adapter_dir)
@@ -144,7 +142,7 @@ def _check_distinct(adapters: Sequence[AdapterFile]) -> None:
         if adapter.digest in found:
             raise UserError(
                 f"adapters {found[adapter.digest]} and {adapter.folder} are the same (digest "
-                f"{adapter.digest[:_SHOWN_DIGITS]}); name each once in `merge.adapters` and give it the sum of weights"
+                f"{shorten_digest(adapter.digest)}); name each once in `merge.adapters` and give it the sum of weights"
             )
         found[adapter.digest] = adapter.folder
 
@@ -158,8 +156,8 @@ def _check_digests(adapters: Sequence[AdapterFile], digests: Sequence[str]) -> N
     for adapter, digest in zip(adapters, digests, strict=False):
         if adapter.digest != digest:
             raise UserError(
-                f"the recipe was found for another adapter than {adapter.folder} (digest {digest[:_SHOWN_DIGITS]}, "
-                f"and there is {adapter.digest[:_SHOWN_DIGITS]}): it is of another experiment, or the adapter was "
+                f"the recipe was found for another adapter than {adapter.folder} (digest {shorten_digest(digest)}, "
+                f"and there is {shorten_digest(adapter.digest)}): it is of another experiment, or the adapter was "
                 "trained again since; run `eshop search-merge` again, or put the adapter back"
             )
 
@@ -206,7 +204,7 @@ def _check_ranks(adapters: Sequence[AdapterFile], method: str) -> None:
 def _describe_base(adapter_dir: Path, digest: str | None) -> str:
     """Return what PEFT notes as the base, with its digest; a fully trained model has no such note."""
     settings = json.loads((adapter_dir / SETTINGS).read_text()) if is_adapter(adapter_dir) else {}
-    return f"{settings.get('base_model_name_or_path') or 'another model'} (digest {str(digest)[:_SHOWN_DIGITS]})"
+    return f"{settings.get('base_model_name_or_path') or 'another model'} (digest {shorten_digest(str(digest))})"
 
 
 def _join(values: Sequence[float]) -> str:

@@ -5,7 +5,7 @@ import pytest
 import ray
 
 from eshop_ray.errors import UserError
-from eshop_ray.evaluation.experiments.pool import MAX_DEATHS, run_trials
+from eshop_ray.evaluation.experiments.pool import MAX_WORKER_DEATHS, run_trials
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
 
@@ -18,7 +18,7 @@ def build_actor(folder):
             with (folder / trial.name).open("a") as notes:
                 notes.write("x")
             num_tries = len((folder / trial.name).read_text())
-            if trial.name == "deadly" or (trial.name == "unlucky" and num_tries < MAX_DEATHS):
+            if trial.name == "deadly" or (trial.name == "unlucky" and num_tries < MAX_WORKER_DEATHS):
                 os._exit(1)
             if trial.name == "wrong":
                 raise ValueError("no such shape")
@@ -52,13 +52,13 @@ def test_nothing_to_run_starts_nothing(tmp_path):
 def test_trial_whose_actor_dies_is_tried_again(tmp_path):
     results = run(tmp_path, ["one", "unlucky", "two"])
     assert sorted(name for name, _ in results) == ["one", "two", "unlucky"]
-    assert count_tries(tmp_path, "unlucky") == MAX_DEATHS
+    assert count_tries(tmp_path, "unlucky") == MAX_WORKER_DEATHS
 
 
 def test_trial_that_kills_again_and_again_is_named(tmp_path):
     with pytest.raises(UserError, match=r"^deadly: the worker died 3 times .*lower `search\.num_workers`"):
         run(tmp_path, ["one", "deadly", "two"])
-    assert count_tries(tmp_path, "deadly") == MAX_DEATHS
+    assert count_tries(tmp_path, "deadly") == MAX_WORKER_DEATHS
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eshop_ray.inference.dispatch.blocks import ANSWER_FIELDS, Row, add_answers, read_rows
+from eshop_ray.inference.dispatch.blocks import ANSWER_FIELDS, BlockRow, add_answers, read_rows
 from eshop_ray.inference.requests import Answer, Failure, Request
 from eshop_ray.schema import MESSAGES
 
@@ -42,7 +42,7 @@ def test_whatever_the_parameters_a_row_is_asked_or_says_why(params):
 
 
 def test_tokens_of_all_tries_add_up_and_the_last_outcome_counts():
-    row = Row(0, Request("x", {}))
+    row = BlockRow(0, Request("x", {}))
     row.add(Answer("first", "length", 3, 4))
     row.add(Failure("engine", "gone"))
     table = add_answers(pa.Table.from_pylist([GOOD], schema=SCHEMA), [row]).to_pylist()[0]
@@ -52,7 +52,7 @@ def test_tokens_of_all_tries_add_up_and_the_last_outcome_counts():
 
 def test_columns_of_an_earlier_run_are_replaced_and_half_a_pair_survives():
     block = pa.Table.from_pylist([GOOD, GOOD], schema=SCHEMA)
-    rows = [Row(0, None), Row(1, None)]
+    rows = [BlockRow(0, None), BlockRow(1, None)]
     once = add_answers(block, rows)
     rows[1].add(Answer("half \ud83d of a pair \N{PILE OF POO}", "stop", 1, 1))
     twice = add_answers(once, rows)

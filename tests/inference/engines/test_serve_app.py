@@ -76,7 +76,7 @@ def test_application_that_fails_or_never_comes_up_ends_the_job(monkeypatch):
     report(monkeypatch, ("DEPLOYING", ""), ("DEPLOY_FAILED", "no such model"))
     with pytest.raises(UserError, match=r"not up \(DEPLOY_FAILED\): no such model"):
         wait_until_running()
-    monkeypatch.setattr(app, "START_SECONDS", 0.0)
+    monkeypatch.setattr(app, "APP_START_SECONDS", 0.0)
     report(monkeypatch, ("DEPLOYING", "Resources required: GPU"))
     with pytest.raises(UserError, match="Resources required: GPU"):
         wait_until_running()

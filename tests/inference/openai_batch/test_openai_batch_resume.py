@@ -13,7 +13,6 @@ from eshop_ray.inference.openai_batch.requests import Rules
 from eshop_ray.inference.openai_batch.results import RESULT_SCHEMA
 from eshop_ray.inference.openai_batch.run import find_states, plan_work, read_rows
 from eshop_ray.inference.openai_batch.source import read_chunk, scan_source
-from eshop_ray.schema import decode
 
 RULES = Rules(("shop",), {"temperature": 1.0, "max_tokens": 256})
 IDENTITY = {"input": "1", "model": "2"}
@@ -47,7 +46,7 @@ def find_left(place, lines_per_chunk=2):
     source = scan_source(str(place / "in.jsonl"), lines_per_chunk)
     with open_files(place) as files:
         states = find_states(source, files.read())
-    rows = [list(read_rows(source.path, decode(work), RULES)) for work in plan_work(source.chunks, states)]
+    rows = [list(read_rows(source.path, work, RULES)) for work in plan_work(source.chunks, states)]
     return [[(row["line"], row["id"], (row["error"] or "").partition(":")[0]) for row in part] for part in rows]
 
 

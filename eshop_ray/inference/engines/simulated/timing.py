@@ -64,7 +64,7 @@ class Timing(Section):
 
 
 @dataclass(slots=True)
-class _Call:
+class _SimulatedCall:
     num_open: int
     done: "asyncio.Future[None]"
 
@@ -78,8 +78,8 @@ class SimulatedGpu:
         is_slow = int((number + 1) * timing.slow_share) > int(number * timing.slow_share)
         self._slowness = timing.slow_factor if is_slow else 1.0
         self._cache = RecentHashes(timing.prefix_cache_tokens // PREFIX_BLOCK_TOKENS)
-        self._waiting: deque[tuple[int, Prompt, float, _Call]] = deque()
-        self._writing: list[tuple[float, int, _Call]] = []
+        self._waiting: deque[tuple[int, Prompt, float, _SimulatedCall]] = deque()
+        self._writing: list[tuple[float, int, _SimulatedCall]] = []
         """Heap: the step at which a row ends."""
         self._num_rows = 0
         self._time = 0.0
@@ -97,7 +97,7 @@ class SimulatedGpu:
     async def run(self, prompts: Sequence[Prompt], lengths: Sequence[int]) -> None:
         """Return when answers of such lengths, in tokens, would be written."""
         loop = asyncio.get_running_loop()
-        call = _Call(len(prompts), loop.create_future())
+        call = _SimulatedCall(len(prompts), loop.create_future())
         self._advance(loop.time())
         for prompt, length in zip(prompts, lengths, strict=True):
             self._num_rows += 1
@@ -146,7 +146,7 @@ class SimulatedGpu:
             heapq.heappop(self._writing)
             self._end(call)
 
-    def _admit(self, number: int, prompt: Prompt, tokens: float, call: _Call) -> None:
+    def _admit(self, number: int, prompt: Prompt, tokens: float, call: _SimulatedCall) -> None:
         num_tokens = len(prompt) // CHARS_PER_TOKEN if isinstance(prompt, str) else len(prompt)
         num_cached = self._look_up(prompt)
         self.num_read += num_tokens
@@ -161,7 +161,7 @@ class SimulatedGpu:
         are_new = [self._cache.add(prefix_hash) for prefix_hash in chain_prefix_hashes(prompt)]
         return PREFIX_BLOCK_TOKENS * (are_new.index(True) if True in are_new else len(are_new))
 
-    def _end(self, call: _Call) -> None:
+    def _end(self, call: _SimulatedCall) -> None:
         self.num_ended += 1
         call.num_open -= 1
         if not call.num_open and not call.done.done():
