@@ -10,16 +10,22 @@ from eshop_ray.inference.autotune.config_file import check_writable, edit_config
 
 FILE = """\
 # the shop
-name: shop   # a name
+name: "shop"   # a name
 infer:
   # about the engine
-  engine_kwargs: {max_model_len:   1024}  # short
+  engine_kwargs: {max_model_len: 1024}  # short
 
-  batch_size:    64   # rows
+  batch_size: 64   # rows
   # to be continued
 
-train: { num_epochs:  2 }
+train: {num_epochs: 2}
+data:
+  sources:
+    - {format: catalog, path: 'a.jsonl'}
+    # the last one
+    - {format: esci, path: a very long path that nobody would like to see broken into two lines whatever the reason is}
 """
+SECTION = "infer:\n  batch_size: 7\n  engine_kwargs:\n    max_num_seqs: 9\n  cpu_threads: null\n"
 
 
 @pytest.mark.parametrize(
@@ -27,24 +33,23 @@ train: { num_epochs:  2 }
     [
         (
             FILE,
-            FILE.replace("1024}", "1024, max_num_seqs: 9}").replace(
-                "64   # rows\n", "7   # rows\n  cpu_threads: null\n"
-            ),
+            FILE.replace("1024}  #", "1024, max_num_seqs: 9} #")
+            .replace("64   # rows\n", "7    # rows\n")
+            .replace("continued\n\n", "continued\n\n  cpu_threads: null\n"),
         ),
-        ("name: x", "name: x\ninfer: {batch_size: 7, engine_kwargs: {max_num_seqs: 9}, cpu_threads: null}\n"),
-        ("infer:\nname: x\n", "infer: {batch_size: 7, engine_kwargs: {max_num_seqs: 9}, cpu_threads: null}\nname: x\n"),
+        ("name: x", "name: x\n" + SECTION),
+        ("", SECTION),
+        ("infer:\nname: x\n", SECTION + "name: x\n"),
+        ("infer: {}  # all\n", SECTION.replace("infer:", "infer:     # all")),
         (
-            "infer: {}  # all\n",
-            "infer: {batch_size: 7, engine_kwargs: {max_num_seqs: 9}, cpu_threads: null}  # all\n",
-        ),
-        (
-            "infer:\r\n    engine_kwargs:\r\n        max_num_seqs: 1\r\n",
-            "infer:\r\n    engine_kwargs:\r\n        max_num_seqs: 9\r\n    batch_size: 7\r\n    cpu_threads: null\r\n",
+            "infer:\r\n    engine_kwargs:\r\n        max_num_seqs: 1\r\n    # more\r\nname: x\r\n",
+            "infer:\r\n    engine_kwargs:\r\n        max_num_seqs: 9\r\n    # more\r\n"
+            "    batch_size: 7\r\n    cpu_threads: null\r\nname: x\r\n",
         ),
     ],
-    ids=["commented", "no section", "empty section", "braces", "CRLF"],
+    ids=["commented", "no section", "empty", "empty section", "braces", "CRLF"],
 )
-def test_file_changes_in_the_settings_alone(tmp_path, text, edited):
+def test_comments_order_and_other_values_stay(tmp_path, text, edited):
     path = tmp_path / "run.yaml"
     path.write_bytes(text.encode())
     path.chmod(0o640)
@@ -56,6 +61,8 @@ def test_file_changes_in_the_settings_alone(tmp_path, text, edited):
     assert link.is_symlink()
     values = yaml.safe_load(edited)["infer"]
     assert (values["batch_size"], values["engine_kwargs"]["max_num_seqs"], values["cpu_threads"]) == (7, 9, None)
+    comments = [line.partition("#")[2] for line in text.splitlines() if "#" in line]
+    assert [line.partition("#")[2] for line in edited.splitlines() if "#" in line] == comments
 
 
 def test_file_that_shares_a_section_is_left_alone(tmp_path):
