@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from eshop_ray.errors import UserError
-from eshop_ray.evaluation.evaluate import Row, read_groups
-from eshop_ray.schema import decode
+from eshop_ray.evaluation.evaluate import read_groups
+from eshop_ray.schema import Row, decode
 from eshop_ray.tasks.metrics import get_metric
 from eshop_ray.tasks.metrics.bootstrap import is_clearly_better
 
