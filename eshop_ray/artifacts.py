@@ -1,8 +1,8 @@
 """Folders that are complete or absent, and the digests that tie one to the next.
 
 An artifact is a folder with a `manifest.json`, which is written last and means complete. The manifest holds the
-digest of every file, one digest of them all, and the digests of the artifacts it was made from. Manifests are sealed:
-a byte that changes later, in a file or in the manifest itself, can be named.
+digest of every file, one digest of them all, and the digests of the artifacts it was made from. A manifest also has
+a checksum of its own: a byte that changes later, in a file or in the manifest itself, can be named.
 """
 
 import hashlib

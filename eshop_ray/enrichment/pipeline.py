@@ -17,7 +17,6 @@ from ray.data import Dataset
 from eshop_ray.artifacts import fingerprint
 from eshop_ray.data.cleaning import check_labels
 from eshop_ray.datasets import bound_stream, map_items
-from eshop_ray.enrichment import staging
 from eshop_ray.enrichment.map_tasks import map_tasks, read_reports, to_report
 from eshop_ray.enrichment.outcome import read_strictly
 from eshop_ray.enrichment.questions import PromptContext, get_form, list_columns
@@ -25,6 +24,7 @@ from eshop_ray.enrichment.result_writer import ResultWriter
 from eshop_ray.enrichment.run import BUCKET_ROWS, Run
 from eshop_ray.enrichment.scan import scan_catalog, scan_reviews
 from eshop_ray.enrichment.shards import load_shard
+from eshop_ray.enrichment.staging import divide_buckets, plan_actions, resolve_asked, sort_enriched, sort_quarantined
 from eshop_ray.enrichment.table import Writer
 from eshop_ray.errors import UserError
 from eshop_ray.inference.answer_identity import identify_answers
@@ -50,13 +50,13 @@ def enrich(run: Run) -> None:
             commit_resolved(run, sorted(resolved | copied))
             infer(run, shards)
     finally:
-        rmtree(run.work.folder, ignore_errors=True)
+        rmtree(run.staging.folder, ignore_errors=True)
 
 
 def scan(run: Run) -> PromptContext:
     """Sort files and tables into buckets of products, and return the context of all questions."""
-    work, config = run.work, run.config
-    products, num_buckets = work.shuffle("products"), work.num_buckets
+    staging, config = run.staging, run.config
+    products, num_buckets = staging.shuffle("products"), staging.num_buckets
     categories: set[str] = set()
     read = partial(
         scan_catalog,
@@ -72,14 +72,14 @@ def scan(run: Run) -> PromptContext:
     read = partial(
         scan_reviews,
         columns=config.reviews.columns,
-        shuffle=work.shuffle("reviews"),
+        shuffle=staging.shuffle("reviews"),
         unreadable=products,
         num_buckets=num_buckets,
     )
     for report in map_tasks(read, run.reviews):
         run.counts.update(num_reviews=report["num_rows"], num_unreadable=report["num_unreadable"])
-    for sort, (table, writer) in zip((staging.sort_enriched, staging.sort_quarantined), run.tables, strict=True):
-        _sort(partial(sort, table=table, work=work), writer)
+    for sort, (table, writer) in zip((sort_enriched, sort_quarantined), run.tables, strict=True):
+        _sort(partial(sort, table=table, staging=staging), writer)
     return _prompt_context(run, sorted(categories))
 
 
@@ -90,10 +90,10 @@ def plan(run: Run, context: PromptContext) -> tuple[dict[int, int], set[int]]:
         Rows to be asked per bucket of keys, and the numbers of the files that resolved rows copy from.
     """
     folder = str(run.model.folder) if run.model.folder else None
-    compare = partial(staging.plan_actions, work=run.work, context=context, tokenizer_dir=folder, replay=run.replay)
+    compare = partial(plan_actions, staging=run.staging, context=context, tokenizer_dir=folder, replay=run.replay)
     asked: Counter[int] = Counter()
     resolved: set[int] = set()
-    for report in map_tasks(compare, range(run.work.num_buckets)):
+    for report in map_tasks(compare, range(run.staging.num_buckets)):
         run.counts.update(report["counts"])
         asked.update({int(bucket): count for bucket, count in report["asked"].items()})
         resolved.update(report["resolved"])
@@ -102,10 +102,10 @@ def plan(run: Run, context: PromptContext) -> tuple[dict[int, int], set[int]]:
 
 def resolve(run: Run, asked: dict[int, int]) -> tuple[list[Row], set[int]]:
     """Merge equal questions, find those that the table answers, and return shards and the files to copy from."""
-    merge = partial(staging.resolve_asked, work=run.work, rows_per_shard=run.config.table.rows_per_file)
+    merge = partial(resolve_asked, staging=run.staging, rows_per_shard=run.config.table.rows_per_file)
     shards: list[Row] = []
     copied: set[int] = set()
-    for report in map_tasks(merge, list(staging.divide_buckets(asked, BUCKET_ROWS))):
+    for report in map_tasks(merge, list(divide_buckets(asked, BUCKET_ROWS))):
         shards += report["shards"]
         copied.update(report["resolved"])
     return sorted(shards, key=lambda shard: (shard["task"], shard["shard"])), copied
@@ -116,7 +116,7 @@ def commit_resolved(run: Run, file_numbers: Sequence[int]) -> None:
     write = partial(
         run.result_writer.write_resolved,
         files=run.writer.snapshot.files,
-        resolved=run.work.shuffle("resolved"),
+        resolved=run.staging.shuffle("resolved"),
         rows_per_file=run.config.table.rows_per_file,
     )
     run.committer.consume(map_tasks(write, file_numbers))

@@ -1,4 +1,4 @@
-"""The folder in which one run sorts its work, and the tasks that fill it, bucket by bucket."""
+"""The folder in which one run sorts its rows, and the tasks that fill it, bucket by bucket."""
 
 import time
 from collections import Counter
@@ -24,7 +24,7 @@ from eshop_ray.enrichment.table import DataFile, Table
 from eshop_ray.models import load_tokenizer
 from eshop_ray.schema import Row, bucket_of
 
-_PREFIX = ".work-"
+_PREFIX = ".staging-"
 _ABANDONED_SECONDS = 2 * 86_400
 """A killed run leaves its folder behind; after this time no run can still be working in it."""
 
@@ -52,7 +52,7 @@ def open_staging(run_dir: Path, run_id: str, num_buckets: int) -> Staging:
     return Staging(str(folder), num_buckets)
 
 
-def sort_enriched(item: Row, table: Table, work: Staging) -> Row:
+def sort_enriched(item: Row, table: Table, staging: Staging) -> Row:
     """Shuffle one file of the enriched table twice: by product, to be compared, and by key, to be found."""
     columns = ["product_id", "task", "key", "status", "inferred_at"]
     number, num_rows = item["number"], 0
@@ -60,10 +60,10 @@ def sort_enriched(item: Row, table: Table, work: Staging) -> Row:
         rows = [_previous_row(number, row) for row in batch.to_pylist()]
         num_rows += len(rows)
         name = f"file-{number:06d}-{part:06d}"
-        by_product = ((bucket_of(row["product_id"], work.num_buckets), row) for row in rows)
-        work.shuffle("previous").write(name, by_product, PREVIOUS_ROWS)
-        by_key = ((bucket_of(row["key"], work.num_buckets), row) for row in rows if row["has_prediction"])
-        work.shuffle("keys").write(name, by_key, PREVIOUS_ROWS)
+        by_product = ((bucket_of(row["product_id"], staging.num_buckets), row) for row in rows)
+        staging.shuffle("previous").write(name, by_product, PREVIOUS_ROWS)
+        by_key = ((bucket_of(row["key"], staging.num_buckets), row) for row in rows if row["has_prediction"])
+        staging.shuffle("keys").write(name, by_key, PREVIOUS_ROWS)
     return {"num_rows": num_rows}
 
 
@@ -72,39 +72,39 @@ def _previous_row(number: int, row: Mapping[str, Any]) -> Row:
     return {**kept, "file": number, "has_prediction": row["inferred_at"] is not None}
 
 
-def sort_quarantined(item: Row, table: Table, work: Staging) -> Row:
+def sort_quarantined(item: Row, table: Table, staging: Staging) -> Row:
     """Shuffle one file of the quarantine by product, or by fingerprint where the product is unknown."""
     columns = ["fingerprint", "product_id", "task", "reason", "attempts"]
     number, num_rows = item["number"], 0
     for part, batch in enumerate(table.iter_batches(DataFile.from_row(item["file"]), columns)):
         rows = [{**row, "file": number} for row in batch.to_pylist()]
         num_rows += len(rows)
-        placed = ((bucket_of(row["product_id"] or row["fingerprint"], work.num_buckets), row) for row in rows)
-        work.shuffle("quarantined").write(f"file-{number:06d}-{part:06d}", placed, QUARANTINE_ROWS)
+        placed = ((bucket_of(row["product_id"] or row["fingerprint"], staging.num_buckets), row) for row in rows)
+        staging.shuffle("quarantined").write(f"file-{number:06d}-{part:06d}", placed, QUARANTINE_ROWS)
     return {"num_rows": num_rows}
 
 
-def plan_actions(bucket: int, work: Staging, context: PromptContext, tokenizer_dir: str | None, replay: bool) -> Row:
+def plan_actions(bucket: int, staging: Staging, context: PromptContext, tokenizer_dir: str | None, replay: bool) -> Row:
     """Compare one bucket with last night's table and shuffle what is to be done.
 
     Returns:
         `counts`, and `asked`: rows to be asked per bucket of keys.
     """
     counts: Counter[str] = Counter()
-    known = _read_bucket(work, bucket)
+    known = _read_bucket(staging, bucket)
     asked: Counter[int] = Counter()
     ask_rows: list[tuple[int, Row]] = []
     resolved: list[tuple[int, Row]] = []
     for row in plan_bucket(known, context, _token_counter(tokenizer_dir), replay, counts):
         if row["status"] == ASK:
-            place = bucket_of(row["key"], work.num_buckets)
+            place = bucket_of(row["key"], staging.num_buckets)
             asked[place] += 1
             ask_rows.append((place, row))
         else:
             resolved.append((_copied_file(row), row))
     part = f"bucket-{bucket:06d}"
-    work.shuffle("asked").write(part, ask_rows, ACTIONS)
-    work.shuffle("resolved").write(part, resolved, ACTIONS)
+    staging.shuffle("asked").write(part, ask_rows, ACTIONS)
+    staging.shuffle("resolved").write(part, resolved, ACTIONS)
     counts["num_duplicates"] += known.num_duplicates
     return {
         "counts": dict(counts),
@@ -113,15 +113,15 @@ def plan_actions(bucket: int, work: Staging, context: PromptContext, tokenizer_d
     }
 
 
-def _read_bucket(work: Staging, number: int) -> Bucket:
+def _read_bucket(staging: Staging, number: int) -> Bucket:
     bucket = Bucket()
-    for row in work.shuffle("products").read([number]):
+    for row in staging.shuffle("products").read([number]):
         bucket.add_product(row)
-    for row in work.shuffle("reviews").read([number]):
+    for row in staging.shuffle("reviews").read([number]):
         bucket.reviews[row["product_id"]].append(row)
-    for row in work.shuffle("previous").read([number]):
+    for row in staging.shuffle("previous").read([number]):
         bucket.previous[row["product_id"], row["task"]] = row
-    for row in work.shuffle("quarantined").read([number]):
+    for row in staging.shuffle("quarantined").read([number]):
         bucket.add_quarantined(row)
     return bucket
 
@@ -138,21 +138,23 @@ def _copied_file(row: Mapping[str, Any]) -> int:
     return int(row["copy_file"]) if row["copy_file"] is not None else NO_FILE
 
 
-def resolve_asked(buckets: Sequence[int], work: Staging, rows_per_shard: int) -> Row:
+def resolve_asked(buckets: Sequence[int], staging: Staging, rows_per_shard: int) -> Row:
     """Find answers that the table has, merge equal questions, and write the rest as shards.
 
     Returns:
         `shards`: what inference is to load, `resolved`: files whose rows are copied.
     """
-    rows = list(work.shuffle("asked").read(buckets))
+    rows = list(staging.shuffle("asked").read(buckets))
     keys = {row["key"] for row in rows}
     known = {
-        row["key"]: (row["file"], row["position"]) for row in work.shuffle("keys").read(buckets) if row["key"] in keys
+        row["key"]: (row["file"], row["position"])
+        for row in staging.shuffle("keys").read(buckets)
+        if row["key"] in keys
     }
     copies, groups = group_equal_questions(rows, known)
     part = f"asked-{buckets[0]:06d}"
-    work.shuffle("resolved").write(part, ((_copied_file(row), row) for row in copies), ACTIONS)
-    shards = write_shards(Path(work.folder) / "shards", part, group_shards(groups, rows_per_shard))
+    staging.shuffle("resolved").write(part, ((_copied_file(row), row) for row in copies), ACTIONS)
+    shards = write_shards(Path(staging.folder) / "shards", part, group_shards(groups, rows_per_shard))
     return {"shards": shards, "resolved": sorted({_copied_file(row) for row in copies})}
 
 

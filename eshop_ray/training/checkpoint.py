@@ -1,6 +1,6 @@
 """What a training run needs to go on where it stopped: trained weights, optimizer state, progress.
 
-A checkpoint is sealed like an artifact: one that was half written, or altered later, is found out and not used.
+A checkpoint has checksums like an artifact: one that was half written, or altered later, is found out and not used.
 """
 
 import json
@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 ADAPTER = "adapter"
 STATE = "state.pt"
 PROGRESS = "progress.json"
-SEALED = "checkpoint.json"
+CHECKSUMS = "checkpoint.json"
 
 
 def collect_state(model: Any, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
@@ -68,7 +68,7 @@ def save_checkpoint(folder: Path, model: Any, state: Mapping[str, Any], progress
     save_trained(state["model"], model, folder / ADAPTER)
     torch.save(dict(state), folder / STATE)
     write_json(folder / PROGRESS, asdict(progress))
-    write_checksummed(folder / SEALED, {"step": progress.step, "files": hash_files(folder)})
+    write_checksummed(folder / CHECKSUMS, {"step": progress.step, "files": hash_files(folder)})
 
 
 def load_checkpoint(folder: Path, model: Any, optimizer: torch.optim.Optimizer) -> Progress:
@@ -93,10 +93,10 @@ def read_progress(folder: Path) -> Progress:
 
 def find_damage(folder: Path) -> str | None:
     """Compare a checkpoint with its seal and name the first file that is not as it was written; None if all are."""
-    if not is_intact(folder / SEALED):
-        return f"{SEALED} missing or altered: it was not written to its end"
-    sealed, files = read_checksummed(folder / SEALED)["files"], hash_files(folder)
-    for name, digest in sealed.items():
+    if not is_intact(folder / CHECKSUMS):
+        return f"{CHECKSUMS} missing or altered: it was not written to its end"
+    recorded, files = read_checksummed(folder / CHECKSUMS)["files"], hash_files(folder)
+    for name, digest in recorded.items():
         if files.get(name) != digest:
             return f"{name} {'altered' if name in files else 'missing'}"
     return None

@@ -53,7 +53,7 @@ class Ancestry:
         return self._shelf.num_checked
 
     def follow(self, origin: Origin) -> list[str]:
-        """Return the road from a row to its training data, a line per step; `findings` takes what is broken."""
+        """Return the path from a row to its training data, a line per step; `findings` takes what is broken."""
         pair = (origin.run_id, origin.model_digest)
         if pair not in self._roads:
             self._roads[pair] = self._follow_run(*pair)

@@ -107,7 +107,7 @@ def _is_damaged(path: Path, manifest: Manifest | None) -> bool:
 
 
 def _check_page(folder: Path) -> list[str]:
-    """Check the page on which a run gathers its manifests, where it is sealed."""
+    """Check the page on which a run gathers its manifests, by its checksum."""
     page = folder.parent / MANIFEST
     try:
         is_sealed = '"checksum"' in page.read_text()

@@ -148,11 +148,11 @@ def _collect_origins(table: Table, files: Sequence[DataFile]) -> list[Origin]:
 
 
 def _trace_lineage(ancestry: Ancestry, origins: Sequence[Origin]) -> list[str]:
-    """Follow all origins, and return the road of one row per task."""
+    """Follow all origins, and return the path of one row per task."""
     lineage_paths: dict[str, list[str]] = {}
     for origin in origins:
-        road = ancestry.follow(origin)
-        lineage_paths.setdefault(origin.task, [f"{origin.task} of product {origin.product_id}", *road])
+        path = ancestry.follow(origin)
+        lineage_paths.setdefault(origin.task, [f"{origin.task} of product {origin.product_id}", *path])
     return [line for lines in lineage_paths.values() for line in lines]
 
 

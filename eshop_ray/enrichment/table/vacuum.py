@@ -42,7 +42,7 @@ def vacuum(table: Table, writer: Writer, retention_hours: float) -> int:
     """
     history = _read_history(table, writer.version, retention_hours)
     needed = _list_needed(table, history)
-    writer.check_fence()
+    writer.check_epoch()
     unneeded = [
         file.path
         for file in table.storage.list()

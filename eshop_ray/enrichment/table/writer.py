@@ -98,7 +98,7 @@ class Writer:
         self._tracked[new.path] = _Tracked(new, new)
         return self.version
 
-    def check_fence(self) -> None:
+    def check_epoch(self) -> None:
         """Notice a run that has started since the last commit.
 
         Raises:

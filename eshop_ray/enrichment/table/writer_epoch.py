@@ -1,7 +1,7 @@
-"""The right to write a table's log: the run that raised the fence last has it.
+"""The right to write a table's log: the run that began the latest epoch has it.
 
-The fence is a Delta transaction number that every entry of a run repeats. Nothing has to be released: a killed run's
-right ends when the next run raises the fence.
+An epoch is a Delta transaction number that every entry of a run repeats. Nothing has to be released: a killed run's
+right ends when the next run begins an epoch.
 """
 
 import time
@@ -18,7 +18,7 @@ from eshop_ray.enrichment.table.table import Table
 from eshop_ray.errors import UserError
 
 APP_ID = "eshop_ray"
-"""Application whose transaction number is the fence."""
+"""Application whose transaction number is the epoch."""
 
 CHECKPOINT_INTERVAL = 10
 """Versions between checkpoints: readers replay fewer entries than this."""
@@ -35,10 +35,10 @@ class TableSupersededError(UserError):
 
 
 class EpochLog:
-    """A table's log as the run that holds the fence appends to it."""
+    """A table's log as the run that holds the epoch appends to it."""
 
     def __init__(self, table: Table, run_id: str) -> None:
-        """Raise the fence.
+        """Begin an epoch.
 
         Raises:
             UserError: if there is no table or its storage refuses.
@@ -53,7 +53,7 @@ class EpochLog:
         """Write the next entry, behind those of others that `review` lets pass.
 
         Raises:
-            TableSupersededError: if another run has raised the fence.
+            TableSupersededError: if another run has begun an epoch since.
             UserError: if `review` refuses an entry, or the storage this one; the table is then as before.
         """
         for _ in range(_MAX_ATTEMPTS):
@@ -69,7 +69,7 @@ class EpochLog:
         """Read what others have written since.
 
         Raises:
-            TableSupersededError: if another run has raised the fence.
+            TableSupersededError: if another run has begun an epoch since.
             UserError: if `review` refuses an entry.
         """
         while (entry := self._log.read(self.version + 1)) is not None:
@@ -97,9 +97,9 @@ class EpochLog:
             "runId": self._run_id,
             "commitId": commit_id,
         }
-        fence = {"appId": APP_ID, "version": self._number, "lastUpdated": now}
+        epoch = {"appId": APP_ID, "version": self._number, "lastUpdated": now}
         try:
-            if self._log.create(version, [{"commitInfo": info}, {"txn": fence}, *actions]):
+            if self._log.create(version, [{"commitInfo": info}, {"txn": epoch}, *actions]):
                 return True
         except StorageError:
             if not self._is_ours(version, commit_id):

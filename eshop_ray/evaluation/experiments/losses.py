@@ -31,7 +31,7 @@ from eshop_ray.training.tokens import TokenStore
 
 
 @dataclass(frozen=True, slots=True)
-class Exam:
+class EvalSet:
     """The rows that every candidate is measured by."""
 
     packs: Sequence[Pack]
@@ -52,7 +52,7 @@ class Exam:
         return sum(map(len, self.packs))
 
 
-def build_exam(store: TokenStore, train: TrainSection, places: range) -> Exam:
+def build_eval_set(store: TokenStore, train: TrainSection, places: range) -> EvalSet:
     """Fill packs with rows of a store, whatever task they are of; what rows begin with alike is computed once.
 
     Args:
@@ -70,7 +70,7 @@ def build_exam(store: TokenStore, train: TrainSection, places: range) -> Exam:
     tasks, numbers, counts = np.unique(store.tasks[rows], return_inverse=True, return_counts=True)
     answer_tokens = np.bincount(numbers, store.num_answer[rows]).astype(int)
     names = tasks.tolist()
-    return Exam(
+    return EvalSet(
         packs,
         names,
         dict(zip(names, counts.tolist(), strict=True)),
@@ -78,8 +78,8 @@ def build_exam(store: TokenStore, train: TrainSection, places: range) -> Exam:
     )
 
 
-def pool_losses(parts: Iterable[tuple[Exam, Mapping[str, float | None]]]) -> dict[str, float | None]:
-    """Return task -> mean loss per answer token over the rows of several exams.
+def pool_losses(parts: Iterable[tuple[EvalSet, Mapping[str, float | None]]]) -> dict[str, float | None]:
+    """Return task -> mean loss per answer token over the rows of several eval_sets.
 
     Args:
         parts: An eval_set and the losses measured by it; one that is no number makes the task's mean None.
@@ -118,7 +118,7 @@ class LossScorer:
         named = get_causal_lm(self._model).named_modules()
         self._layers: dict[str, Any] = {name: module for name, module in named if isinstance(module, LoraLayer)}
 
-    def measure(self, updates: Iterable[tuple[str, Update]], eval_set: Exam) -> dict[str, float | None]:
+    def measure(self, updates: Iterable[tuple[str, Update]], eval_set: EvalSet) -> dict[str, float | None]:
         """Return task -> mean loss per answer token of the base with updates of some of its layers, the others as
         they are; None stands for a loss that is no number.
 

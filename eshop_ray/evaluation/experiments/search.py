@@ -17,7 +17,7 @@ from eshop_ray.data.splits import list_splits, read_split
 from eshop_ray.data.tokenization import add_tokens
 from eshop_ray.errors import UserError
 from eshop_ray.evaluation.experiments.candidates import Candidate
-from eshop_ray.evaluation.experiments.losses import Exam, build_exam, pool_losses
+from eshop_ray.evaluation.experiments.losses import EvalSet, build_eval_set, pool_losses
 from eshop_ray.evaluation.experiments.measurement_log import MeasurementLog
 from eshop_ray.evaluation.experiments.pareto import Losses, compare, pick_few, rank
 from eshop_ray.evaluation.experiments.pool import run_trials
@@ -62,10 +62,10 @@ def search_losses(
     check_search(plan)
     folder = config.run_dir / "search" / plan.inputs[:16]
     store = prepare_tokens(plan, folder / TOKENS)
-    exams = {places: build_exam(store, config.train, places) for places in plan.stages}
-    exams = {places: eval_set for places, eval_set in exams.items() if eval_set.num_rows}
+    eval_sets = {places: build_eval_set(store, config.train, places) for places in plan.stages}
+    eval_sets = {places: eval_set for places, eval_set in eval_sets.items() if eval_set.num_rows}
     with MeasurementLog(folder / LOSSES) as log:
-        course = _Course(plan, exams, folder, log, count_workers(config.search))
+        course = _Course(plan, eval_sets, folder, log, count_workers(config.search))
         candidates = course.run_stages()
         seconds = time.monotonic() - started + course.earlier_seconds / course.num_workers
         return {**course.summarize(candidates), "num_workers": course.num_workers, "seconds": round(seconds, 3)}
@@ -126,7 +126,7 @@ class _Course:
     """One search at work."""
 
     plan: SearchPlan
-    exams: Mapping[range, Exam]
+    eval_sets: Mapping[range, EvalSet]
     """What each stage adds, in their order; none adds nothing."""
     folder: Path
     log: MeasurementLog
@@ -144,7 +144,7 @@ class _Course:
         search = self.plan.config.search
         found: dict[str, dict[str, Any]] = {}
         candidates, past = self.plan.candidates, list[range]()
-        for places, eval_set in self.exams.items():
+        for places, eval_set in self.eval_sets.items():
             self._measure(self.plan.plan_stage(places, candidates), eval_set.num_rows)
             past.append(places)
             best_single = {task: self._find_best(task, past) for task in self.plan.tasks}
@@ -163,7 +163,7 @@ class _Course:
             **asdict(candidate),
             "id": candidate.id,
             "weights": list(candidate.weights),
-            "num_rows": sum(self.exams[places].num_rows for places in past),
+            "num_rows": sum(self.eval_sets[places].num_rows for places in past),
             "losses": losses,
             **compare(losses, best_single),
             "seconds": round(seconds, 3),
@@ -172,9 +172,9 @@ class _Course:
 
     def summarize(self, candidates: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Return the fields of `search.json` that follow from the losses; references are of the rows of all stages."""
-        plan, past = self.plan, list(self.exams)
+        plan, past = self.plan, list(self.eval_sets)
         references = {name: self._read(adapter.digest, past) for name, adapter in plan.references.items()}
-        rows: Counter[str] = sum((Counter(eval_set.rows) for eval_set in self.exams.values()), Counter())
+        rows: Counter[str] = sum((Counter(eval_set.rows) for eval_set in self.eval_sets.values()), Counter())
         return {
             "inputs": plan.inputs,
             "split": VALIDATION,
@@ -206,7 +206,7 @@ class _Course:
 
     def _read(self, update: str, past: Sequence[range]) -> Losses:
         """Return the losses over the rows of several stages."""
-        return pool_losses((self.exams[places], self.log[to_key(update, places)].losses) for places in past)
+        return pool_losses((self.eval_sets[places], self.log[to_key(update, places)].losses) for places in past)
 
     def _find_best(self, task: str, past: Sequence[range]) -> float:
         """Return the lowest loss of a task under an adapter that was trained on it.

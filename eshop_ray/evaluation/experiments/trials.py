@@ -27,7 +27,7 @@ class Trial:
     name: str
     """In messages."""
     places: range
-    """Which rows of each task to measure by, in the order of `build_exam`."""
+    """Which rows of each task to measure by, in the order of `build_eval_set`."""
     candidate: Candidate | None = None
     reference: str | None = None
     """Name of the adapter that is measured alone."""

@@ -14,7 +14,7 @@ import torch
 from eshop_ray.cluster import cpu_environment
 from eshop_ray.config import Config, SearchSection
 from eshop_ray.errors import UserError
-from eshop_ray.evaluation.experiments.losses import Exam, LossScorer, build_exam
+from eshop_ray.evaluation.experiments.losses import EvalSet, LossScorer, build_eval_set
 from eshop_ray.evaluation.experiments.measurement_log import Measurement
 from eshop_ray.evaluation.experiments.trials import Trial
 from eshop_ray.training.merging.adapters import AdapterFile, Update, list_modules
@@ -42,14 +42,14 @@ class LossWorker:
 
     def __init__(self, setup: Setup, board: Any) -> None:
         self._setup, self._board = setup, board
-        self._exams: dict[range, Exam] = {}
+        self._eval_sets: dict[range, EvalSet] = {}
         torch.set_num_threads(setup.num_threads)
 
     def run(self, trial: Trial) -> Measurement:
         """Return the losses of a trial."""
         scorer = self._scorer  # loaded for the first trial, so that trouble with it is told as a trial's
         started = time.monotonic()
-        eval_set = self._exam(trial.places)
+        eval_set = self._eval_set(trial.places)
         losses = scorer.measure(self._read(trial), eval_set)
         self._board.add.remote(rows=eval_set.num_rows, tokens=eval_set.num_tokens)
         return Measurement(trial.key, losses, round(time.monotonic() - started, 3))
@@ -67,11 +67,11 @@ class LossWorker:
     def _adapters(self) -> dict[str, AdapterFile]:
         return {name: AdapterFile.open(folder) for name, folder in self._setup.folders.items()}
 
-    def _exam(self, places: range) -> Exam:
-        if places not in self._exams:
+    def _eval_set(self, places: range) -> EvalSet:
+        if places not in self._eval_sets:
             store = TokenStore.open(self._setup.tokens_dir)
-            self._exams[places] = build_exam(store, self._setup.config.train, places)
-        return self._exams[places]
+            self._eval_sets[places] = build_eval_set(store, self._setup.config.train, places)
+        return self._eval_sets[places]
 
     @cached_property
     def _scorer(self) -> LossScorer:

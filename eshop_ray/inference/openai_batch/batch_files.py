@@ -21,7 +21,7 @@ from eshop_ray.inference.openai_batch.source import Keys
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
+class FinishedLines:
     """What is not asked again."""
 
     answered: Keys
@@ -93,8 +93,8 @@ class BatchFiles:
                 self.manifest, {**read_checksummed(self.manifest), "counts": dict(counts), "is_complete": True}
             )
 
-    def read(self) -> Settled:
-        """Return what is settled: 16 bytes for an answer, 8 for a failure.
+    def read(self) -> FinishedLines:
+        """Return what is finished: 16 bytes for an answer, 8 for a failure.
 
         Raises:
             UserError: naming a line that no run has written.
@@ -102,7 +102,7 @@ class BatchFiles:
         output, errors = self._logs
         answered = b"".join(output.read(lambda line: digest_custom_id(line["custom_id"])))
         failed = array("q", errors.read(lambda line: index(line["error"]["line"])))
-        return Settled(np.frombuffer(answered, "S16"), np.frombuffer(failed, np.int64))
+        return FinishedLines(np.frombuffer(answered, "S16"), np.frombuffer(failed, np.int64))
 
     def append(self, results: pa.Table) -> Counter[str]:
         """Add a block of results and return how many of them are failures, under `num_failed`, and `num_answered`."""

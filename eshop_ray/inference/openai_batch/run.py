@@ -22,7 +22,7 @@ from eshop_ray.datasets import bound_stream, map_items, user_errors
 from eshop_ray.inference.build import build_engine
 from eshop_ray.inference.dispatch.stage import CALLS_PER_BLOCK
 from eshop_ray.inference.engines.oracle import refuse_oracle
-from eshop_ray.inference.openai_batch.batch_files import BatchFiles, Settled
+from eshop_ray.inference.openai_batch.batch_files import BatchFiles, FinishedLines
 from eshop_ray.inference.openai_batch.requests import REQUEST_SCHEMA, Rules, make_duplicate, read_request
 from eshop_ray.inference.openai_batch.results import RESULT_SCHEMA, write_results
 from eshop_ray.inference.openai_batch.source import BLANK, Chunk, Source, read_chunk, scan_source
@@ -75,25 +75,25 @@ def open_batch(files: BatchFiles, source: Source, infer: InferSection, identity:
     """
     shown = show(source.path)
     files.begin({"input": source.digest, **identity}, {"path": shown, "infer": infer.model_dump(mode="json")})
-    settled = files.read()
-    states = find_states(source, settled)
+    finished = files.read()
+    states = find_states(source, finished)
     work = list(plan_work(source.chunks, states))
     num_lines, num_open = int((source.keys != BLANK).sum()), int((states != DONE).sum())
     if not num_lines:
         logger.info("%s: empty, there is nothing to answer", shown)
     elif num_open < num_lines:
         logger.info("%s: %d of %d requests have their result already", shown, num_lines - num_open, num_lines)
-    counts = {"num_answered": len(settled.answered), "num_failed": len(settled.failed)}
+    counts = {"num_answered": len(finished.answered), "num_failed": len(finished.failed)}
     return Batch(source.path, work, num_open, counts)
 
 
-def find_states(source: Source, settled: Settled) -> States:
+def find_states(source: Source, finished: FinishedLines) -> States:
     """Return for each line of the input what is to be done about it."""
     states = np.full(len(source.keys), DUPLICATE, np.uint8)
     firsts = np.unique(source.keys, return_index=True)[1]
-    states[firsts] = np.where(np.isin(source.keys[firsts], settled.answered), DONE, OPEN)
+    states[firsts] = np.where(np.isin(source.keys[firsts], finished.answered), DONE, OPEN)
     states[source.keys == BLANK] = DONE
-    states[settled.failed[settled.failed <= len(states)] - 1] = DONE
+    states[finished.failed[finished.failed <= len(states)] - 1] = DONE
     return states
 
 

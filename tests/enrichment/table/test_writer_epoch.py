@@ -17,7 +17,7 @@ def test_newest_run_wins_and_the_other_is_told(table):
     first = Writer(table, "monday")
     write(table, first, "a")
     second = Writer(table, "tuesday")
-    for act in (lambda: write(table, first, "b"), first.check_fence):
+    for act in (lambda: write(table, first, "b"), first.check_epoch):
         with pytest.raises(
             TableSupersededError, match=r"another run \(tuesday\) took over the table .*enriched at 20\d\d-"
         ):
@@ -32,7 +32,7 @@ def test_fence_goes_up_with_every_run(table):
 
 
 def test_runs_that_start_at_once_get_different_fences(table, monkeypatch):
-    """The second raises the fence between the first one's look at the table and its entry."""
+    """The second begins an epoch between the first one's look at the table and its entry."""
     create, others = Storage.create, []
 
     def interrupted(self, path, data):

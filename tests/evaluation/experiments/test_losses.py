@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM
 
 from eshop_ray.config import LoraSection, TrainSection
 from eshop_ray.evaluation.experiments.candidates import Candidate
-from eshop_ray.evaluation.experiments.losses import LossScorer, build_exam, pool_losses
+from eshop_ray.evaluation.experiments.losses import LossScorer, build_eval_set, pool_losses
 from eshop_ray.training.learner import build_learner
 from eshop_ray.training.merging.adapters import AdapterFile, list_modules
 from eshop_ray.training.merging.combine import combine
@@ -32,7 +32,7 @@ def adapters(make_adapter, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def eval_set(token_store):
-    return build_exam(token_store, FP32, range(32))
+    return build_eval_set(token_store, FP32, range(32))
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,9 @@ def test_exam_holds_every_row_once_in_few_packs(eval_set, token_store):
 
 
 def test_stages_divide_the_rows_and_their_losses_pool_to_those_of_all(token_store, scorer, eval_set, adapters):
-    stages = [build_exam(token_store, FP32, places) for places in (range(2), range(2, 5), range(5, 8), range(8, 32))]
+    stages = [
+        build_eval_set(token_store, FP32, places) for places in (range(2), range(2, 5), range(5, 8), range(8, 32))
+    ]
     names = [name for stage in stages for pack in stage.packs for name in pack.ids]
     assert [stage.num_rows for stage in stages] == [4, 6, 2, 0]
     assert sorted(names) == sorted(token_store.ids.to_pylist())
@@ -77,7 +79,7 @@ def test_stages_divide_the_rows_and_their_losses_pool_to_those_of_all(token_stor
 
 
 def test_loss_that_is_no_number_in_one_part_is_none_in_all(token_store):
-    parts = [build_exam(token_store, FP32, places) for places in (range(2), range(2, 5))]
+    parts = [build_eval_set(token_store, FP32, places) for places in (range(2), range(2, 5))]
     losses = [{"ner_tagging": None, "classification": 1.0}, {"ner_tagging": 1.0, "classification": 2.0}]
     pooled = pool_losses(zip(parts, losses, strict=True))
     assert pooled["ner_tagging"] is None
@@ -86,7 +88,7 @@ def test_loss_that_is_no_number_in_one_part_is_none_in_all(token_store):
 
 @pytest.mark.parametrize(("train", "tolerance"), [(FP32, 1e-4), (BF16, 0.02)], ids=["fp32", "bf16"])
 def test_losses_are_those_that_training_measures(tiny_model_dir, adapters, token_store, train, tolerance):
-    eval_set = build_exam(token_store, train, range(32))
+    eval_set = build_eval_set(token_store, train, range(32))
     scorer = LossScorer(tiny_model_dir, adapters[0].modules, train, CPU)
     lora = LoraSection(r=4, lora_alpha=8, init_from=str(adapters[0].folder))
     expected = build_learner(tiny_model_dir, train, lora, 0, CPU).measure(eval_set.packs, eval_set.tasks)
