@@ -10,6 +10,7 @@ from eshop_ray.errors import UserError
 from eshop_ray.schema import decode, encode
 from eshop_ray.tasks import get_task, list_tasks
 from eshop_ray.tasks.metrics import get_metric
+from eshop_ray.tasks.product import LABELS, REVIEWS, UnaskableError, take_all
 
 TASKS = [get_task(name) for name in list_tasks()]
 EXAMPLES = [
@@ -101,3 +102,40 @@ def test_tagging_admits_any_characters(characters):
 def test_entities_of_any_text_survive(spans):
     task = get_task("ner")
     assert task.parse(task.format_target(spans)) == spans
+
+
+PRODUCT_TASKS = [pytest.param(task, id=task.name) for task in TASKS if task.product]
+LISTS = {REVIEWS: ["Soft and warm."], LABELS: ("Garden", "Kitchen")}
+
+
+@pytest.mark.parametrize("task", PRODUCT_TASKS)
+def test_record_made_from_a_product_can_be_asked(task):
+    values = {name: LISTS.get(name, "red wool scarf") for name in (*task.product.fields, *task.product.optional)}
+    record = task.product.build(values)
+    assert task.build_messages(record)[1]["content"]
+    task.output(record)
+
+
+@pytest.mark.parametrize("task", PRODUCT_TASKS)
+def test_product_that_has_nothing_is_not_asked(task):
+    names = (*task.product.fields, *task.product.optional)
+    values = {name: [] if name in LISTS else "" for name in names}
+    try:
+        assert not task.product.build(values)
+    except UnaskableError as problem:
+        reason, message = problem.args
+        assert reason
+        assert message
+
+
+@each_task
+def test_typed_column_takes_what_the_parser_returns(task):
+    kinds = {"text": str, "entities": list, None: object}
+    assert isinstance(task.unparsed, kinds[task.column])
+
+
+def test_form_without_a_builder_takes_its_columns_as_they_are():
+    assert take_all({"name": "scarf", "brand": ""}) == {"name": "scarf", "brand": ""}
+    with pytest.raises(UnaskableError) as missing:
+        take_all({"name": "", "brand": ""})
+    assert missing.value.args == ("missing_text", "`name` and `brand` are missing or empty")
