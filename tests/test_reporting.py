@@ -36,6 +36,21 @@ def test_markup_in_names_is_shown_not_obeyed():
     assert "<p>Split <code>dev &amp; &lt;test&gt;</code>.</p>" in page
 
 
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("It costs `ner` 2.1%.", "It costs `ner` 2.1%."),
+        ("It costs <i>x 2.1%.", r"It costs \<i\>x 2.1%."),
+        ("a\n# b [c](d)", r"a # b \[c\](d)"),
+        ("half a ` tick", r"half a \` tick"),
+        ("`a|b` and *c*", r"`a|b` and \*c\*"),
+    ],
+)
+def test_markup_in_a_sentence_is_shown_not_obeyed(text, sentence):
+    assert to_markdown(Page("demo", "well", text, [])).splitlines()[2] == f"**{sentence}**"
+    assert to_markdown(Page("demo", "well", "", [Section("One", [text])])).splitlines()[6] == sentence
+
+
 def test_numbers_are_set_to_the_right_and_long_cells_keep_their_width():
     page = to_html(make_page())
     assert '<tr><th>group</th><th class="n">score</th></tr>' in page

@@ -1,7 +1,7 @@
 """A page of sentences, tables and charts, whatever it is written as.
 
-Sentences are ours and may hold `code` in backticks. Titles and cells may hold anything that a shop or a model wrote:
-whoever writes them escapes them.
+All texts may hold anything that a shop or a model wrote: whoever writes them escapes them. In sentences, what stands in
+backticks is code.
 """
 
 from collections.abc import Callable, Sequence

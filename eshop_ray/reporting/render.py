@@ -51,6 +51,11 @@ def _escape_markdown(text: str) -> str:
     return re.sub(r"([\\`*<>|\[\]])", r"\\\1", text)
 
 
+def _escape_sentence(sentence: str) -> str:
+    parts = re.split(r"(`[^`]+`)", " ".join(sentence.split()))
+    return "".join(_escape_markdown(part) if place % 2 == 0 else part for place, part in enumerate(parts))
+
+
 def _mark_code(sentence: str) -> Markup:
     return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(escape(sentence))))
 
@@ -71,5 +76,6 @@ _TEMPLATES.filters |= {
     "clean": clean_text,
     "data_uri": _to_data_uri,
     "escape_markdown": _escape_markdown,
+    "escape_sentence": _escape_sentence,
     "sentence": _mark_code,
 }

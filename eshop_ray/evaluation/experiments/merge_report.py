@@ -16,7 +16,7 @@ from eshop_ray.evaluation.experiments.charts import (
     is_finite,
     rate_references,
 )
-from eshop_ray.evaluation.experiments.words import set_as_sentence, word_weights, write_number, write_weights
+from eshop_ray.evaluation.experiments.words import word_weights, write_number, write_weights
 from eshop_ray.reporting.page import Chart, Section, Table, code
 from eshop_ray.reporting.words import count, format_seconds
 
@@ -30,7 +30,7 @@ MAX_PAIRS = 36
 
 def tell_recipe(search: Content) -> Section:
     """Word the chosen recipe and what the gate said, beside the scores of what was confirmed."""
-    sentences = [f"The gate: {set_as_sentence(search['verdict'])}"]
+    sentences = [f"The gate: {search['verdict']}"]
     chosen = find_chosen(search)
     if chosen:
         names = [adapter["name"] for adapter in search["adapters"]]

@@ -19,7 +19,7 @@ from eshop_ray.evaluation.experiments.merge_report import (
     show_similarity,
     tell_recipe,
 )
-from eshop_ray.evaluation.experiments.words import set_as_sentence, write_number, write_score
+from eshop_ray.evaluation.experiments.words import write_number, write_score
 from eshop_ray.reporting.page import Chart, Level, Page, Section, Table, code
 from eshop_ray.reporting.render import write_page
 from eshop_ray.reporting.terminal import print_table
@@ -54,7 +54,7 @@ def build_page(name: str, experiment: Content, search: Content | None, similarit
         sections += [tell_recipe(search), show_candidates(search), list_best(search)]
     if similarity and len(similarity["adapters"]) > 1:
         sections += show_similarity(similarity)
-    return Page(name, level, set_as_sentence(experiment["verdict"]), sections)
+    return Page(name, level, experiment["verdict"], sections)
 
 
 def print_scores(experiment: Content) -> None:

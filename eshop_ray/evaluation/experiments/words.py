@@ -1,19 +1,11 @@
 """The words and numbers of an experiment's report."""
 
 import math
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from eshop_ray.reporting.page import code
 from eshop_ray.reporting.words import NONE
-
-
-def set_as_sentence(text: str) -> str:
-    """Return a sentence that may quote names, with every word that holds markup set as code."""
-    parts = re.split(r"(`[^`]*`)", " ".join(text.split()))
-    written = (part if part[:1] == "`" == part[-1:] and len(part) > 1 else _set_words(part) for part in parts)
-    return "".join(written)
 
 
 def word_weights(names: Sequence[str], weights: Sequence[float]) -> str:
@@ -33,10 +25,6 @@ def write_weights(names: Sequence[str], weights: Sequence[float]) -> str:
         return ", ".join(f"{weight:g}" for weight in weights)
     pairs = zip(names, weights, strict=True)
     return ", ".join([f"{common:g}", *(f"{name} {weight:g}" for name, weight in pairs if weight != common)])
-
-
-def _set_words(text: str) -> str:
-    return re.sub(r"[^\s`]*[`<\[\]*|\\][^\s]*", lambda word: code(word.group()), text)
 
 
 def write_score(score: Mapping[str, float] | None) -> str:

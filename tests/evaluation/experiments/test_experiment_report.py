@@ -12,7 +12,7 @@ from eshop_ray.config.experiment import METHODS, WITH_DENSITY
 from eshop_ray.evaluation.experiments.charts import draw_pareto, draw_scores, draw_similarity, rate_references
 from eshop_ray.evaluation.experiments.pareto import compare, rank
 from eshop_ray.evaluation.experiments.report import build_page, print_scores, write_report
-from eshop_ray.evaluation.experiments.words import set_as_sentence, word_weights, write_weights
+from eshop_ray.evaluation.experiments.words import word_weights, write_weights
 
 TASKS = ("ner", "retrieval", "ranking", "sentiment", "titles", "esci")
 MODULES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -309,17 +309,3 @@ def test_page_is_built_without_writing(tmp_path):
 def test_weights_in_words(weights, words, cell):
     assert word_weights("abc"[: len(weights)], weights) == words
     assert write_weights("abc"[: len(weights)], weights) == cell
-
-
-@pytest.mark.parametrize(
-    ("text", "sentence"),
-    [
-        ("It costs `ner` 2.1%.", "It costs `ner` 2.1%."),
-        ("It costs <i>x 2.1%.", "It costs `<i>x` 2.1%."),
-        ("a\n# b [c](d)", "a # b `[c](d)`"),
-        ("half a ` tick", "half a `'` tick"),
-        ("0.6 -> 0.5", "0.6 -> 0.5"),
-    ],
-)
-def test_markup_in_a_sentence_is_shown_not_obeyed(text, sentence):
-    assert set_as_sentence(text) == sentence
