@@ -4,7 +4,8 @@ import logging
 
 from eshop_ray import artifacts
 from eshop_ray.config import Config
-from eshop_ray.evaluation.experiments.launch import TRAIN, Chain, needs_of_training, run_chains
+from eshop_ray.evaluation.experiments.chains import TRAIN, Chain, needs_of_training
+from eshop_ray.evaluation.experiments.launch import run_chains
 from eshop_ray.evaluation.experiments.members import find_tasks, list_members
 from eshop_ray.models import fetch_model
 

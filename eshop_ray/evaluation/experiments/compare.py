@@ -11,8 +11,9 @@ from eshop_ray import artifacts
 from eshop_ray.config import Config
 from eshop_ray.errors import UserError
 from eshop_ray.evaluation.evaluate import read_groups, score_group
+from eshop_ray.evaluation.experiments.chains import ANSWER, Chain, needs_of_inference
 from eshop_ray.evaluation.experiments.confirm import Search, build_chain, derive_merge, read_search
-from eshop_ray.evaluation.experiments.launch import ANSWER, Chain, needs_of_inference, run_chains
+from eshop_ray.evaluation.experiments.launch import run_chains
 from eshop_ray.evaluation.experiments.members import MIXED, Member, derive_run
 from eshop_ray.models import fetch_model
 from eshop_ray.schema import Row, decode

@@ -16,7 +16,8 @@ from eshop_ray.data.cleaning import VALIDATION
 from eshop_ray.errors import UserError
 from eshop_ray.evaluation.evaluate import read_groups, score_group
 from eshop_ray.evaluation.experiments.candidates import Candidate
-from eshop_ray.evaluation.experiments.launch import ANSWER, MERGE_AND_ANSWER, Chain, needs_of_inference, run_chains
+from eshop_ray.evaluation.experiments.chains import ANSWER, MERGE_AND_ANSWER, Chain, needs_of_inference
+from eshop_ray.evaluation.experiments.launch import run_chains
 from eshop_ray.evaluation.experiments.members import MIXED, Member, derive_run
 from eshop_ray.evaluation.experiments.pareto import pick_few
 from eshop_ray.evaluation.experiments.promotion import choose

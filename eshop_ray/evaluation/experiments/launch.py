@@ -1,13 +1,8 @@
-"""Running the product's own commands on many runs, beside each other, each a Ray job of its own in one cluster.
-
-adapters/ner:     eshop train-lora
-merges/ties-4f2a: eshop merge-lora --> eshop batch-infer
-"""
+"""Running the commands of many runs beside each other, each a Ray job of its own in one cluster."""
 
 import ctypes
 import functools
 import logging
-import math
 import os
 import signal
 import subprocess
@@ -15,14 +10,15 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import ray
 
 from eshop_ray.cluster import start_ray
-from eshop_ray.config import Config, InferSection, TrainSection, write_config
+from eshop_ray.config import Config, write_config
 from eshop_ray.errors import UserError
+from eshop_ray.evaluation.experiments.chains import Chain, Needs, count_room, share_cores
 from eshop_ray.reporting.words import format_seconds
 
 logger = logging.getLogger(__name__)
@@ -30,53 +26,11 @@ logger = logging.getLogger(__name__)
 LOG = "log.txt"
 """In a run's directory: what its jobs said, one try after the other."""
 
-Command = tuple[str, ...]
-"""What a child process runs; the path of the run's config is added to it."""
-
-ESHOP: Command = (sys.executable, "-m", "eshop_ray")
-"""The command `eshop`, by the interpreter that runs this process."""
-
-TRAIN: tuple[Command, ...] = ((*ESHOP, "train-lora"),)
-ANSWER: tuple[Command, ...] = ((*ESHOP, "batch-infer"),)
-MERGE_AND_ANSWER: tuple[Command, ...] = ((*ESHOP, "merge-lora"), *ANSWER)
-"""What chains are made of."""
-
 _POLL_SECONDS = 0.2
 _END_SECONDS = 10.0
 _ERROR = "error: "
 _LIBC = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Chain:
-    """Commands that one run goes through, in this order; what is complete and unchanged they skip themselves."""
-
-    config: Config
-    commands: tuple[Command, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Needs:
-    """What one chain holds of the cluster."""
-
-    num_cpus: float
-    """Logical."""
-    num_gpus: float = 0
-    max_parallel: int | None = None
-    """Chains that can run at one time, whatever room there is."""
-
-
-def needs_of_training(train: TrainSection) -> Needs:
-    """Return what `train_lora` reserves."""
-    return Needs(train.num_cpus, train.num_gpus)
-
-
-def needs_of_inference(infer: InferSection) -> Needs:
-    """Return what `batch_infer` reserves. Runs that share one Ray Serve deployment take turns: each brings a model."""
-    if infer.engine == "serve":
-        return Needs(1, max_parallel=1)
-    return Needs(infer.num_cpus, infer.num_gpus)
 
 
 @dataclass(slots=True)
@@ -124,32 +78,6 @@ def run_chains(config: Config, chains: Sequence[Chain], needs: Needs) -> None:
             f"{len(failures)} of {len(chains)} runs failed; mend the cause and give the same command again, which "
             f"skips what is complete:{listed}"
         )
-
-
-def count_room(limits: Mapping[str, float], needs: Needs, max_parallel: int) -> int:
-    """Return how many chains fit into a cluster at one time, at least one.
-
-    Args:
-        limits: Resource -> what the cluster has, or can grow to.
-        needs: Of one chain.
-        max_parallel: As many as are wanted.
-    """
-    reserved = {"CPU": needs.num_cpus, "GPU": needs.num_gpus}
-    rooms = [int(limits.get(resource, 0) // needed) for resource, needed in reserved.items() if needed]
-    return max(1, min(*rooms, max_parallel, needs.max_parallel or max_parallel))
-
-
-def share_cores(chain: Chain, num_parallel: int, num_nodes: int) -> Chain:
-    """Give a run's workers their part of the cores: each would take all of them, and they would stand in each other's
-    way. Runs that are alone, are told, or train on GPUs stay as they are.
-    """
-    train = chain.config.train
-    if num_parallel < 2 or train.torch_threads or train.use_gpu:
-        return chain
-    workers_per_node = math.ceil(num_parallel * train.max_workers / num_nodes)
-    threads = max(1, (os.cpu_count() or 1) // workers_per_node)
-    train = train.model_copy(update={"torch_threads": threads})
-    return replace(chain, config=chain.config.model_copy(update={"train": train}))
 
 
 def run_processes(chains: Sequence[Chain], num_parallel: int, environment: Mapping[str, str]) -> list[str]:

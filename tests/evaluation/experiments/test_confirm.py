@@ -12,6 +12,7 @@ from eshop_ray.config import load_config
 from eshop_ray.errors import UserError
 from eshop_ray.evaluation.experiments import confirm
 from eshop_ray.evaluation.experiments.candidates import Candidate
+from eshop_ray.evaluation.experiments.chains import ANSWER, MERGE_AND_ANSWER
 from eshop_ray.evaluation.experiments.confirm import (
     build_chain,
     derive_merge,
@@ -20,7 +21,6 @@ from eshop_ray.evaluation.experiments.confirm import (
     read_search,
     write_outcome,
 )
-from eshop_ray.evaluation.experiments.launch import ANSWER, MERGE_AND_ANSWER
 from eshop_ray.evaluation.experiments.members import list_members
 from eshop_ray.jobs import merge_lora, search_merge
 from eshop_ray.schema import PREDICTION_SCHEMA, encode

@@ -11,15 +11,8 @@ import pytest
 
 from eshop_ray.config import Config
 from eshop_ray.errors import UserError
-from eshop_ray.evaluation.experiments.launch import (
-    LOG,
-    Chain,
-    Needs,
-    count_room,
-    run_chains,
-    run_processes,
-    share_cores,
-)
+from eshop_ray.evaluation.experiments.chains import Chain, Needs, count_room, share_cores
+from eshop_ray.evaluation.experiments.launch import LOG, run_chains, run_processes
 from tests.processes import find_processes, stop
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -123,7 +116,8 @@ def test_an_error_of_an_earlier_try_is_not_told_again(environment, make_chain):
 DRIVER = """
 import os, sys
 from eshop_ray.config import Config
-from eshop_ray.evaluation.experiments.launch import Chain, run_processes
+from eshop_ray.evaluation.experiments.chains import Chain
+from eshop_ray.evaluation.experiments.launch import run_processes
 
 chains = [Chain(Config(name="endless", run_root={runs!r}), ((sys.executable, "-m", "trivial_job"),))]
 run_processes(chains, 1, dict(os.environ))
