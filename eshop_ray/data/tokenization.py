@@ -27,13 +27,12 @@ TOKEN_SCHEMA = pa.schema(
         ("task", pa.string()),
         ("prompt_ids", pa.list_(pa.int32())),
         ("answer_ids", pa.list_(pa.int32())),
-        ("num_fixed", pa.int32()),
         ("num_cut", pa.int32()),
         ("error", pa.string()),
     ]
 )
-"""A row to learn from: the prompt with the assistant's header, then the answer with its end token. `num_fixed` prompt
-tokens stand before the row's own text, which has lost its first `num_cut`."""
+"""A row to learn from: the prompt with the assistant's header, then the answer with its end token. The row's own text
+within the prompt has lost its first `num_cut` tokens."""
 
 TOO_LONG = "too_long"
 """How the `error` of a row begins that does not fit, whatever its own text loses."""
@@ -150,7 +149,7 @@ def tokenize_row(row: Mapping[str, Any], model_dir: Path, max_row_length: int) -
             f"{max_row_length}",
         }
     del prompt_ids[own.start : own.start + num_cut]
-    return {**tokens, "prompt_ids": prompt_ids, "answer_ids": answer_ids, "num_fixed": own.start, "num_cut": num_cut}
+    return {**tokens, "prompt_ids": prompt_ids, "answer_ids": answer_ids, "num_cut": num_cut}
 
 
 def _render_prompt(tokenizer: Any, messages: Sequence[Message]) -> str:

@@ -42,7 +42,6 @@ INDEX_SCHEMA = pa.schema(
         ("digest", pa.string()),
         ("num_prompt", pa.int32()),
         ("num_answer", pa.int32()),
-        ("num_fixed", pa.int32()),
         ("num_cut", pa.int32()),
         ("error", pa.string()),
         ("file", pa.string()),
@@ -110,11 +109,6 @@ class TokenStore:
         """Tokens of the answers, (N,)."""
         return self._column("num_answer")
 
-    @property
-    def num_fixed(self) -> Ints:
-        """Prompt tokens before the rows' own text, (N,)."""
-        return self._column("num_fixed")
-
     def read(self, numbers: Sequence[int] | Ints) -> list[TokenRow]:
         """Return rows in the order of their numbers."""
         picked = self.index.select(["id", "task", "file", "row"]).take(pa.array(numbers, pa.int64())).to_pylist()
@@ -178,7 +172,7 @@ def write_block(block: pa.Table, folder: Path) -> pa.Table:
     table = block.select(["prompt_ids", "answer_ids"]).combine_chunks()
     path = folder / f"{uuid.uuid4().hex}{SUFFIX}"
     _write_file(table, path)
-    columns = {name: block[name] for name in ("task", "id", "num_fixed", "num_cut", "error")}
+    columns = {name: block[name] for name in ("task", "id", "num_cut", "error")}
     columns["num_prompt"] = pc.list_value_length(block["prompt_ids"])
     columns["num_answer"] = pc.list_value_length(block["answer_ids"])
     columns["digest"] = pa.array(_digest_rows(table), pa.string())

@@ -115,7 +115,6 @@ def test_a_long_row_loses_the_beginning_of_its_own_text(tokenizer, tiny_model_di
     assert cut["error"] is None
     assert cut["num_cut"] >= num_over
     assert bool(cut["num_cut"]) == bool(num_over)
-    assert cut["num_fixed"] == whole["num_fixed"] == own.start
     assert cut["answer_ids"] == whole["answer_ids"]
     num_cut = cut["num_cut"]
     assert cut["prompt_ids"] == whole["prompt_ids"][: own.start] + whole["prompt_ids"][own.start + num_cut :]

@@ -11,7 +11,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
 
 
 def token_row(row_id, task="ner", prompt=(1, 2, 3), answer=(4, 5), **other):
-    fixed = {"num_fixed": 1, "num_cut": 0, "error": None}
+    fixed = {"num_cut": 0, "error": None}
     return {"id": row_id, "task": task, "prompt_ids": list(prompt), "answer_ids": list(answer), **fixed, **other}
 
 
@@ -22,7 +22,7 @@ def failed_row(row_id, error):
 ROWS = [
     token_row("b", prompt=(7, 8), answer=(9,)),
     failed_row("x", "tokenize: KeyError: title"),
-    token_row("a", "summarization", num_cut=5, num_fixed=2),
+    token_row("a", "summarization", num_cut=5),
     token_row("a", prompt=range(6)),
     failed_row("y", "too_long: 90 tokens, 80 without its own text; max_row_length is 20"),
     token_row("b", prompt=(3,), answer=(1, 2, 3, 4)),
@@ -47,7 +47,6 @@ def test_rows_are_numbered_by_task_and_id_and_read_in_any_order(ray_session, tmp
     assert (len(store), store.num_errors, store.num_too_long, store.num_cut) == (4, 2, 1, 1)
     assert store.tasks.tolist() == ["ner", "ner", "ner", "summarization"]
     assert store.ids.to_pylist() == ["a", "b", "b", "a"]
-    assert store.num_fixed.tolist() == [1, 1, 1, 2]
     rows = store.read([3, 0, 3])
     assert [(row.task, row.id, row.prompt_ids, row.answer_ids) for row in rows] == [
         ("summarization", "a", [1, 2, 3], [4, 5]),

@@ -16,7 +16,7 @@ def build_rows(num_rows, seed=0):
         task = ("ner", "ranking")[number % 3 == 0]
         own, answer = (random.integers(0, 99, random.integers(1, most)).tolist() for most in (20, 9))
         row = {"id": f"{number:04d}", "task": task, "prompt_ids": [*heads[task], *own], "answer_ids": answer}
-        rows.append({**row, "num_fixed": len(heads[task]), "num_cut": 0, "error": None})
+        rows.append({**row, "num_cut": 0, "error": None})
     return rows
 
 
