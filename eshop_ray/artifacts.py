@@ -93,7 +93,7 @@ def write_checksummed(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def read_checksummed(path: Path) -> dict[str, Any]:
-    """Return a JSON object without its seal, which may be missing or broken.
+    """Return a JSON object without its checksum, which may be missing or broken.
 
     Raises:
         OSError, ValueError: if there is no such file, or it holds no JSON object.

@@ -92,7 +92,7 @@ def read_progress(folder: Path) -> Progress:
 
 
 def find_damage(folder: Path) -> str | None:
-    """Compare a checkpoint with its seal and name the first file that is not as it was written; None if all are."""
+    """Compare a checkpoint with its checksums; name the first file that is not as it was written, None if all are."""
     if not is_intact(folder / CHECKSUMS):
         return f"{CHECKSUMS} missing or altered: it was not written to its end"
     recorded, files = read_checksummed(folder / CHECKSUMS)["files"], hash_files(folder)

@@ -39,25 +39,25 @@ class Ancestry:
     def __init__(self, config: Config) -> None:
         self.findings: list[str] = []
         self._config = config
-        self._shelf = ArtifactIndex(config)
-        self._roads: dict[tuple[str, str], list[str]] = {}
+        self._index = ArtifactIndex(config)
+        self._paths: dict[tuple[str, str], list[str]] = {}
 
     @property
     def num_runs(self) -> int:
         """Runs that rows led to."""
-        return len({run_id for run_id, _ in self._roads})
+        return len({run_id for run_id, _ in self._paths})
 
     @property
     def num_artifacts(self) -> int:
         """Artifacts that were recomputed."""
-        return self._shelf.num_checked
+        return self._index.num_checked
 
     def follow(self, origin: Origin) -> list[str]:
         """Return the path from a row to its training data, a line per step; `findings` takes what is broken."""
         pair = (origin.run_id, origin.model_digest)
-        if pair not in self._roads:
-            self._roads[pair] = self._follow_run(*pair)
-        return self._roads[pair]
+        if pair not in self._paths:
+            self._paths[pair] = self._follow_run(*pair)
+        return self._paths[pair]
 
     def _follow_run(self, run_id: str, digest: str) -> list[str]:
         path = find_run_record(self._config, run_id)
@@ -80,16 +80,16 @@ class Ancestry:
         if model["dir"] is None:
             return ["    model: none, the engine was simulated"]
         folder = Path(model["dir"])
-        self._shelf.put(folder)
+        self._index.put(folder)
         return self._follow_artifact("model", digest, str(path), folder)
 
     def _follow_artifact(self, name: str, digest: str, child: str, near: Path, depth: int = 2) -> list[str]:
-        folder = self._shelf.find(digest, near)
+        folder = self._index.find(digest, near)
         step = f"{'  ' * depth}{name} {shorten_digest(digest)}: "
         if folder is None:
             self._note(self._explain_broken(name, digest, child))
             return [f"{step}nowhere"]
-        for finding in self._shelf.check(folder):
+        for finding in self._index.check(folder):
             self._note(finding)
         manifest = find_manifest(folder)
         lines = [f"{step}{folder}"]
@@ -98,10 +98,10 @@ class Ancestry:
         return lines
 
     def _explain_broken(self, name: str, digest: str, child: str) -> str:
-        hints = [f"damaged: {path}" for path in self._shelf.damaged_manifests()]
-        hints += [f"{folder} has {shorten_digest(found)}" for folder, found in self._shelf.bare_folders().items()]
+        hints = [f"damaged: {path}" for path in self._index.damaged_manifests()]
+        hints += [f"{folder} has {shorten_digest(found)}" for folder, found in self._index.bare_folders().items()]
         return (
-            f"{child}: its {name} {shorten_digest(digest)} is in none of {', '.join(map(str, self._shelf.roots))}"
+            f"{child}: its {name} {shorten_digest(digest)} is in none of {', '.join(map(str, self._index.roots))}"
             f"{' (' + '; '.join(hints) + ')' if hints else ''}; put the folder back, set `model.source` or "
             "`model.merged_dir` to it, or enrich again with the present model"
         )

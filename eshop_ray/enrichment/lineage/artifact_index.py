@@ -100,7 +100,7 @@ def _find_outermost(run_dir: Path) -> Path:
 
 
 def _is_damaged(path: Path, manifest: Manifest | None) -> bool:
-    """Older manifests have no seal; a run's own page is a manifest of another kind."""
+    """Older manifests have no checksum; a run's own page is a manifest of another kind."""
     if manifest is None:
         return not is_intact(path)
     return bool(manifest.files) and not is_intact(path)
@@ -110,10 +110,10 @@ def _check_page(folder: Path) -> list[str]:
     """Check the page on which a run gathers its manifests, by its checksum."""
     page = folder.parent / MANIFEST
     try:
-        is_sealed = '"checksum"' in page.read_text()
+        has_checksum = '"checksum"' in page.read_text()
     except (OSError, ValueError):
-        is_sealed = page.exists()
-    return [f"{page}: changed since it was written"] if is_sealed and not is_intact(page) else []
+        has_checksum = page.exists()
+    return [f"{page}: changed since it was written"] if has_checksum and not is_intact(page) else []
 
 
 def _find_in_hub_cache(source: str) -> Path | None:
