@@ -17,7 +17,7 @@ TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 export RAY_USAGE_STATS_ENABLED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint docs bench-train bench-infer bench-scale clean
+.PHONY: help setup demo test test-all lint docs bench-train bench-infer bench-scale clean
 
 help: ## Show the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,9 +27,16 @@ setup: $(INSTALLED) ## Create .venv from the CPU lock, with the command `eshop` 
 demo: $(INSTALLED) ## Sample shop -> tune, merge, answer, score: a table of base against tuned model.
 	@$(PY) -m jobs.demo jobs/configs/demo.yaml
 
-test: export HF_HUB_OFFLINE := 1
-test: $(DEV_INSTALLED) ## Run the tests (no GPU, no model hub).
-	@$(PY) -m pytest -q tests --ignore=tests/bench
+PYTEST := $(PY) -m pytest -q tests --ignore=tests/bench --durations=25
+
+test test-all: export HF_HUB_OFFLINE := 1
+test: $(DEV_INSTALLED) ## Run the tests in ten minutes on two cores (no GPU, no model hub).
+	@$(PYTEST) -m "not ray and not engine and not slow" --numprocesses=2 --dist=worksteal --timeout=120
+	@$(PYTEST) -m "(ray or engine) and not slow"
+
+test-all: $(DEV_INSTALLED) ## Run all tests: those above, and what repeats them on a larger scale.
+	@$(PYTEST) -m "not ray and not engine" --numprocesses=2 --dist=worksteal --timeout=300
+	@$(PYTEST) -m "ray or engine" --timeout=900
 
 lint: $(DEV_INSTALLED) ## Check style, format and types.
 	@$(PY) -m ruff check .

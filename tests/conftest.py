@@ -1,23 +1,47 @@
-"""What all tests share: one Ray session and one tiny model, each made once."""
+"""What all tests share: one Ray and one tiny model, each made once."""
 
 import json
 import logging
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
 from eshop_ray.schema import PREDICTION_SCHEMA
 from eshop_ray.tasks import get_task, list_tasks
+from tests import waiting
+
+pytest_plugins = ["tests.starting", "tests.fresh_ray"]
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.pop("RAY_ADDRESS", None)
+os.environ |= {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ENABLE_AUTO_CONNECT": "0",  # Ray starts where a test says so, not by the first call of a function of its
+    "RAY_prestart_worker_first_driver": "0",  # as many processes as logical CPUs, most of which nothing uses
+    "RAY_worker_niceness": "0",  # else workers starve beside anything else that runs here
+    "RAY_health_check_period_ms": "500",
+    "RAY_health_check_failure_threshold": "3",  # a node that is gone is missed after so many of these
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # a tiny training is over before the two seconds between looks are
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # a process for every training, and no machine here is on loan
+}
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+
+
+def pytest_configure(config):
+    """What a test waits for is told while it waits."""
+    capture = config.pluginmanager.getplugin("capturemanager")
+
+    def announce(text):
+        with capture.global_and_fixture_disabled():
+            print(f"\n{text}", file=sys.stderr, flush=True)
+
+    waiting.announce = announce
 
 
 @pytest.fixture(autouse=True)
@@ -51,18 +75,6 @@ def write_predictions():
         pq.write_table(pa.Table.from_pylist(rows, schema=PREDICTION_SCHEMA), folder / "part-0.parquet")
 
     return write
-
-
-@pytest.fixture(scope="session")
-def ray_session():
-    """One Ray for all tests, with more logical CPUs than cores: they are bookkeeping."""
-    import ray
-    import ray.data
-
-    ray.init(num_cpus=8, include_dashboard=False, log_to_driver=False)
-    ray.data.DataContext.get_current().enable_progress_bars = False
-    yield ray
-    ray.shutdown()
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ from eshop_ray.cluster import start_ray
 from eshop_ray.config import RaySection
 from eshop_ray.errors import UserError
 
-pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
+pytestmark = pytest.mark.usefixtures("ray_session")
 
 
 def refuse(config, **needed):

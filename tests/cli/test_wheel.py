@@ -76,7 +76,7 @@ def test_command_works_outside_the_checkout(eshop, installed):
     assert refused.stderr.startswith(f"error: config {installed / 'eshop_ray' / 'configs' / 'demo.yaml'}: unknown key")
 
 
-@pytest.mark.ray
+@pytest.mark.usefixtures("starts_ray")
 def test_whole_job_by_the_installed_command(eshop, tmp_path):
     """A batch of requests, answered in Ray's workers, which import the installed package as well."""
     body = {"model": "shop", "messages": [{"role": "user", "content": "wool scarf"}]}

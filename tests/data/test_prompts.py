@@ -55,7 +55,6 @@ def test_record_without_a_prompt_keeps_its_row(broken, error):
     pa.Table.from_pylist([prompt], schema=PROMPT_SCHEMA)
 
 
-@pytest.mark.ray
 def test_failed_rows_stay_in_the_dataset(ray_session):
     rows = [row(id="good"), row(id="bad", fields={})]
     records = ray_session.data.from_arrow(pa.Table.from_pylist(rows, schema=RECORD_SCHEMA))

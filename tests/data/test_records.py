@@ -10,7 +10,7 @@ from eshop_ray.data.splits import read_split
 from eshop_ray.errors import UserError
 from eshop_ray.schema import RECORD_SCHEMA, decode
 
-pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
+pytestmark = pytest.mark.usefixtures("ray_session")
 
 
 def conll(*words):

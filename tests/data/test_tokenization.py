@@ -54,7 +54,6 @@ def test_template_that_rewrites_earlier_turns_is_refused(tokenizer, monkeypatch)
         tokenize_answer(tokenizer, MESSAGES, "red")
 
 
-@pytest.mark.ray
 def test_rows_that_fail_keep_their_place(ray_session, tiny_model_dir):
     failed = {**prompt_row("failed"), "messages": None, "error": "prompt: no"}
     rows = [prompt_row("good"), prompt_row("no text", target=7), failed]

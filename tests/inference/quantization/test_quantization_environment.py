@@ -80,7 +80,8 @@ def test_function_gets_its_arguments_and_its_gpu(remote):
     assert all(options["runtime_env"]["pip"]["packages"] == ["a==1"] for options in remote.options)
 
 
-def test_environment_is_removed_where_nobody_else_does_it(remote, tmp_path):
+def test_environment_is_removed_where_nobody_else_does_it(remote, tmp_path, monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS")
     remote.folder = tmp_path / "runtime_resources" / "pip" / "hash" / "virtualenv"
     remote.folder.mkdir(parents=True)
     run_apart(RaySection(address="auto"), [], 0, add, 2, 3)

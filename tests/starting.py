@@ -1,0 +1,59 @@
+"""A pytest plugin: tests get the markers `ray` and `engine` by the fixtures that they use, never by hand.
+
+A test that starts Ray asks for the fixture `ray_session`, or for `starts_ray` if it starts one of its own in another
+process; a test that has vLLM answer asks for `starts_vllm` too. One that starts either without having asked fails.
+"""
+
+import pytest
+
+FIXTURES = {"ray": {"ray_session", "starts_ray"}, "engine": {"starts_vllm"}}
+"""Marker -> fixtures that bring it."""
+ENGINES = ("VllmActor", "LLMServer")
+"""Classes of the actors that run vLLM."""
+UNASKED = "this test asked for no Ray; it needs the fixture `ray_session` or `starts_ray`"
+
+
+@pytest.hookimpl(tryfirst=True)  # before tests are chosen by their markers
+def pytest_collection_modifyitems(items):
+    for item in items:
+        for marker, fixtures in FIXTURES.items():
+            if fixtures & set(item.fixturenames):
+                item.add_marker(marker)
+
+
+@pytest.fixture(scope="session")
+def starts_ray():
+    """For tests that start a Ray of their own."""
+
+
+@pytest.fixture(scope="session")
+def starts_vllm():
+    """For tests that start vLLM."""
+
+
+@pytest.fixture(autouse=True)
+def refuse_ray_unasked(request, monkeypatch):
+    """Have Ray refuse to start in a test that did not ask for it, and in its children."""
+    if not request.node.get_closest_marker("ray"):
+        monkeypatch.setenv("RAY_ADDRESS", UNASKED)
+
+
+@pytest.fixture(autouse=True)
+def refuse_vllm_unasked(request):
+    """Fail a test in the session's Ray that started vLLM and did not ask for it."""
+    if "ray_session" not in request.fixturenames or request.node.get_closest_marker("engine"):
+        yield
+        return
+    before = find_engines()
+    yield
+    assert find_engines() <= before, "this test started vLLM; it needs the fixture `starts_vllm`"
+
+
+def find_engines():
+    """Ids of all actors that run or ran vLLM in the session's Ray."""
+    import ray
+    from ray._private import state
+
+    if not ray.is_initialized():
+        return set()
+    return {name for name, actor in state.actors().items() if actor["ActorClassName"].endswith(ENGINES)}

@@ -1,0 +1,36 @@
+"""A failed test leaves no process to the next."""
+
+import psutil
+import pytest
+
+LEFT = []
+
+
+def start_stuck_actor(ray):
+    class Stuck:
+        """An engine that hangs."""
+
+        def find_process(self):
+            import os
+
+            return os.getpid()
+
+        def hang(self):
+            import time
+
+            time.sleep(600)
+
+    return ray.remote(Stuck).options(num_cpus=8, max_restarts=-1).remote()
+
+
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="fails on purpose")
+def test_that_leaves_an_actor_behind(ray_session):
+    actor = start_stuck_actor(ray_session)
+    process = psutil.Process(ray_session.get(actor.find_process.remote()))
+    LEFT.extend([process, actor, actor.hang.remote()])
+    assert not process.is_running()
+
+
+def test_that_comes_next(ray_session):
+    assert not LEFT[0].is_running()
+    assert ray_session.available_resources()["CPU"] == 8
