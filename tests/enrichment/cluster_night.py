@@ -16,8 +16,8 @@ from ray.cluster_utils import Cluster
 from eshop_ray.config import load_config
 from eshop_ray.enrichment.nightly import run_night
 from eshop_ray.models import Model
-from tests.enrichment.drivers import wait_until
 from tests.processes import find_processes
+from tests.waiting import wait_until
 
 ENGINE = "ray::SimulatedEngine"
 
@@ -57,7 +57,8 @@ def run_losing(nodes, config, digest, chance):
         for commits, is_engines in moments:  # a node starts from the main thread only
             is_reached = wait_until(
                 lambda commits=commits: len(list(log.glob("*.json"))) >= started + commits and nodes.find_engine(),
-                lambda: not night.done(),
+                f"{commits} commits and an engine",
+                is_running=lambda: not night.done(),
             )
             if is_reached and (engines := nodes.find_engine()):
                 nodes.lose(engines if is_engines else next(node for node in nodes.workers if node is not engines))

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 
 import boto3
 import pytest
@@ -10,11 +9,25 @@ import requests
 
 from tests.enrichment.shop import Shop, product, review
 from tests.processes import free_port
+from tests.waiting import wait_until
 
 
 @pytest.fixture
 def shop(tmp_path, ray_session):  # noqa: ARG001 - nights join the session's Ray
     return Shop(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def enriched(tmp_path_factory, ray_session):  # noqa: ARG001
+    """A shop after its first night, and that night's statistics."""
+    shop = Shop(tmp_path_factory.mktemp("enriched"))
+    return shop, shop.night()
+
+
+@pytest.fixture
+def enriched_shop(tmp_path, enriched):
+    """A copy of that shop."""
+    return enriched[0].copy(tmp_path)
 
 
 @pytest.fixture(scope="session")
@@ -58,15 +71,17 @@ def s3_url():
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     url = f"http://127.0.0.1:{port}"
-    for _ in range(300):
-        try:
-            requests.get(url, timeout=10)
-            break
-        except requests.ConnectionError:
-            time.sleep(0.1)
+    wait_until(lambda: is_up(url), "the object store")
     yield url
     process.kill()
     process.wait()
+
+
+def is_up(url):
+    try:
+        return requests.get(url, timeout=10)
+    except requests.ConnectionError:
+        return None
 
 
 @pytest.fixture

@@ -14,10 +14,9 @@ import psutil
 from deltalake.exceptions import DeltaError
 
 from tests.processes import find_processes
+from tests.waiting import PATIENCE_S, wait_for_exit, wait_until
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 240
-"""Seconds that anything may take on a busy machine."""
 NODE_PARTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
 """Named like workers, but a node ends with them, and the process that started it."""
 
@@ -40,7 +39,7 @@ class Driver:
 
     def wait(self):
         """Its exit status and what it printed."""
-        status = self.process.wait(PATIENCE)
+        status = wait_for_exit(self.process, "the night's driver")
         return status, self._log.read_text()
 
     def succeed(self):
@@ -62,18 +61,7 @@ class Driver:
         for child in children:
             with contextlib.suppress(psutil.NoSuchProcess):
                 child.kill()
-        psutil.wait_procs(children, timeout=PATIENCE)
-
-
-def wait_until(is_reached, is_running=lambda: True):
-    """Wait for a moment; whether it came before the end of what is running."""
-    started = time.monotonic()
-    while not is_reached():
-        if not is_running():
-            return False
-        assert time.monotonic() - started < PATIENCE, "this moment does not come"
-        time.sleep(0.02)
-    return True
+        psutil.wait_procs(children, timeout=PATIENCE_S)
 
 
 def kill_one(name, random, parent=None):
@@ -86,7 +74,7 @@ def kill_one(name, random, parent=None):
         found.extend(process.pid for process in processes if process not in parts)
         return bool(found)
 
-    wait_until(is_found)
+    wait_until(is_found, f"a process {name} to kill")
     pid = random.choice(found)
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)

@@ -1,7 +1,6 @@
 """Rolling commits: when, in which order, and what is counted once."""
 
 import threading
-import time
 
 import pytest
 
@@ -10,6 +9,7 @@ from eshop_ray.enrichment.commits import Committer
 from eshop_ray.enrichment.histogram import Histogram
 from eshop_ray.enrichment.result_writer import HISTOGRAMS
 from eshop_ray.enrichment.table import DataFile
+from tests.waiting import wait_until
 
 FILE = DataFile("part.parquet", 1, 1, 0, "{}", {})
 
@@ -79,9 +79,7 @@ def test_finished_file_is_committed_while_the_next_is_awaited():
     taken = committer(log, commit_seconds=0.05)
     thread = threading.Thread(target=taken.consume, args=(slow(),))
     thread.start()
-    deadline = time.monotonic() + 5
-    while not log and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_until(lambda: log, "the first commit", timeout_s=5)
     assert [entry[1] for entry in log] == [1]
     go_on.set()
     thread.join(5)

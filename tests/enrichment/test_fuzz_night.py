@@ -13,21 +13,40 @@ from eshop_ray.models import Model
 from tests.enrichment.junk import catalogues, grow, products, review_files
 from tests.enrichment.shop import COUNTED
 
-pytestmark = pytest.mark.ray
+pytestmark = pytest.mark.usefixtures("ray_session")
 
 FORMATS = ("jsonl", "jsonl", "csv", "parquet")
 rows = st.lists(products, min_size=20, max_size=60)
 
 
-@settings(
-    max_examples=5,
-    deadline=None,
-    derandomize=True,
-    phases=[Phase.generate],
-    suppress_health_check=list(HealthCheck),
-)
-@given(rows, catalogues(FORMATS, max_files=4), review_files)
+def over_any_input(num_examples):
+    """Return a decorator that has a test see so many random catalogues and reviews, the same ones every time."""
+
+    def decorate(test):
+        chosen = settings(
+            max_examples=num_examples,
+            deadline=None,
+            derandomize=True,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )
+        return chosen(given(products=rows, others=catalogues(FORMATS, max_files=4), reviews=review_files)(test))
+
+    return decorate
+
+
+@over_any_input(2)
 def test_night_over_any_input_ends_and_adds_up(shop, products, others, reviews):
+    check_nights(shop, products, others, reviews)
+
+
+@pytest.mark.slow
+@over_any_input(8)
+def test_night_over_more_inputs_ends_and_adds_up(shop, products, others, reviews):
+    check_nights(shop, products, others, reviews)
+
+
+def check_nights(shop, products, others, reviews):
     folder = shop.folder / "in"
     for old in (folder, shop.folder / "runs"):
         rmtree(old, ignore_errors=True)

@@ -6,10 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.enrichment.drivers import Driver, Reader, kill_one, wait_until
+from tests.enrichment.drivers import Driver, Reader, kill_one
 from tests.enrichment.shop import timeless
+from tests.waiting import wait_until
 
-pytestmark = pytest.mark.ray
+pytestmark = pytest.mark.usefixtures("ray_session")
 
 NUM_COMMITS = 17
 """About as many as an undisturbed night makes."""
@@ -44,13 +45,23 @@ def finish(shop, undisturbed, digest):
     return len(committed)
 
 
-@pytest.mark.parametrize(("seed", "commits"), [(0, 0), (1, NUM_COMMITS // 2), (2, NUM_COMMITS - 3)])
+@pytest.mark.parametrize(
+    ("seed", "commits"),
+    [
+        pytest.param(0, 0, marks=pytest.mark.slow),
+        (1, NUM_COMMITS // 2),
+        pytest.param(2, NUM_COMMITS - 3, marks=pytest.mark.slow),
+    ],
+)
 def test_killed_driver_goes_on_from_its_last_commit(changed_shop, undisturbed, ray_address, seed, commits):
     shop, chance = changed_shop, random.Random(seed)
     old_rows, started = shop.rows(), shop.version() + 1
     driver = Driver(shop, ray_address)
     with Reader(shop.config().table_uri) as reader:
-        assert wait_until(lambda: shop.version() >= started + commits, driver.is_running), driver.wait()
+        is_reached = wait_until(
+            lambda: shop.version() >= started + commits, f"{commits} commits", is_running=driver.is_running
+        )
+        assert is_reached, driver.wait()
         time.sleep(chance.uniform(0, 0.3))
         driver.kill()
         num_committed = finish(shop, undisturbed, shop.digest)
@@ -63,12 +74,13 @@ def test_driver_killed_with_its_ray_goes_on_in_another(changed_shop, undisturbed
     shop = changed_shop
     started = shop.version() + 1
     driver = Driver(shop)
-    assert wait_until(lambda: shop.version() >= started + 3, driver.is_running), driver.wait()
+    is_reached = wait_until(lambda: shop.version() >= started + 3, "three commits", is_running=driver.is_running)
+    assert is_reached, driver.wait()
     driver.kill_session()
     finish(shop, undisturbed, shop.digest)
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_night_survives_killed_workers(changed_shop, undisturbed, seed):
     """Of every kind one or two: the engine, its supervisor, and whoever loads, writes or waits."""
     shop, chance = changed_shop, random.Random(seed)
@@ -79,7 +91,7 @@ def test_night_survives_killed_workers(changed_shop, undisturbed, seed):
 
     def kill_workers():
         for commits, kind in zip(moments, kinds, strict=True):
-            wait_until(lambda commits=commits: shop.version() >= started + commits)
+            wait_until(lambda commits=commits: shop.version() >= started + commits, f"{commits} commits")
             kill_one(kind, chance)
 
     with ThreadPoolExecutor() as threads, Reader(shop.config().table_uri) as reader:

@@ -7,11 +7,11 @@ from eshop_ray.errors import UserError
 from eshop_ray.models import Model
 from tests.enrichment.shop import COUNTED, product, review
 
-pytestmark = pytest.mark.ray
+pytestmark = pytest.mark.usefixtures("ray_session")
 
 
-def test_second_night_costs_what_changed(shop):
-    first = shop.night()
+def test_second_night_costs_what_changed(enriched, enriched_shop):
+    shop, first = enriched_shop, enriched[1]
     assert (first["num_rows"], first["num_new"], first["num_empty"]) == (120, 120, 20)
     assert shop.night()["num_inferred"] == 0
 
@@ -38,8 +38,8 @@ def test_second_night_costs_what_changed(shop):
     assert {after["p7", task]["status"] for task in ("classification", "ner_tagging")} == {"deleted"}
 
 
-def test_returned_product_is_restored_without_the_engine(shop):
-    shop.night()
+def test_returned_product_is_restored_without_the_engine(enriched_shop):
+    shop = enriched_shop
     gone = shop.products.pop(6)
     before = shop.rows()
     shop.night()
@@ -61,8 +61,8 @@ def test_equal_questions_are_asked_once(shop):
     assert (later["num_inferred"], later["num_duplicates_reused"]) == (0, 2)
 
 
-def test_new_model_asks_everything_again(shop):
-    shop.night()
+def test_new_model_asks_everything_again(enriched_shop):
+    shop = enriched_shop
     stats = shop.night(model="better model")
     assert (stats["num_changed"], stats["num_inferred"]) == (120, 100)
     assert {row["model_digest"] for row in shop.rows().values()} == {"better model"}
@@ -124,8 +124,8 @@ def test_row_that_kills_the_engine_is_the_only_one_lost(shop):
     assert [(row["product_id"], row["reason"]) for row in shop.quarantine()] == [("p21", "engine_killed")]
 
 
-def test_empty_export_does_not_turn_the_table_into_tombstones(shop):
-    shop.night()
+def test_empty_export_does_not_turn_the_table_into_tombstones(enriched_shop):
+    shop = enriched_shop
     shop.products = []
     with pytest.raises(UserError, match="nothing was changed"):
         shop.night()

@@ -8,13 +8,12 @@ import sys
 
 import pytest
 
-from tests.enrichment.drivers import PATIENCE, ROOT, Reader
+from tests.enrichment.drivers import ROOT, Reader
 from tests.enrichment.shop import timeless
 from tests.processes import stop
+from tests.waiting import PATIENCE_S, wait_for_exit
 
-pytestmark = pytest.mark.ray
-
-NUM_NIGHTS = 2
+pytestmark = pytest.mark.usefixtures("ray_session")
 
 
 def run_nights(shops, folder):
@@ -22,27 +21,27 @@ def run_nights(shops, folder):
     digest = shops[0].digest
     command = [sys.executable, "-m", "tests.enrichment.cluster_night", digest, *(shop.write_config() for shop in shops)]
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-    errors = folder / "stderr"
-    with errors.open("w") as stream:
-        process = subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=stream, start_new_session=True
-        )
+    printed, errors = folder / "stdout", folder / "stderr"
+    with printed.open("w") as out, errors.open("w") as err:
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=out, stderr=err, start_new_session=True)
         try:
-            printed = process.communicate(timeout=2 * PATIENCE)[0]
+            status = wait_for_exit(process, "the nights on the cluster", 2 * PATIENCE_S)
         finally:
             stop(process, signal.SIGKILL, 10)
-    assert process.returncode == 0, errors.read_text()[-3000:]
-    return [json.loads(line) for line in printed.splitlines() if line.startswith(b"{")]  # Ray prints there too
+    assert status == 0, errors.read_text()[-3000:]
+    lines = printed.read_text().splitlines()
+    return [json.loads(line) for line in lines if line.startswith("{")]  # Ray prints there too
 
 
-def test_nights_survive_the_loss_of_nodes(tmp_path, old_shop, undisturbed):
-    shops = [old_shop.copy(tmp_path / str(seed)) for seed in range(NUM_NIGHTS)]
+@pytest.mark.parametrize("num_nights", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_nights_survive_the_loss_of_nodes(tmp_path, old_shop, undisturbed, num_nights):
+    shops = [old_shop.copy(tmp_path / str(seed)) for seed in range(num_nights)]
     with Reader(shops[0].config().table_uri) as reader:
         nights = run_nights(shops, tmp_path)
     assert reader.troubles == []
     assert reader.counts == sorted(reader.counts)
-    assert sum(len(stats["killed"]) for stats in nights) >= NUM_NIGHTS
-    assert [stats["killed"][0] for stats in nights] == ["engine"] * NUM_NIGHTS
+    assert sum(len(stats["killed"]) for stats in nights) >= num_nights
+    assert [stats["killed"][0] for stats in nights] == ["engine"] * num_nights
     for shop, stats in zip(shops, nights, strict=True):
         assert timeless(shop.rows()) == timeless(undisturbed[1])
         assert shop.quarantine() == []

@@ -9,10 +9,11 @@ import pytest
 import requests
 
 from eshop_ray.errors import UserError
-from tests.enrichment.drivers import Driver, wait_until
+from tests.enrichment.drivers import Driver
 from tests.enrichment.shop import timeless
+from tests.waiting import wait_until
 
-pytestmark = pytest.mark.ray
+pytestmark = pytest.mark.usefixtures("ray_session")
 
 GOES_ON = "what was committed stays; mend the storage and run it again: it goes on from there"
 
@@ -24,7 +25,7 @@ def test_local_folder_that_goes_away_loses_nothing(changed_shop, undisturbed):
     enriched, away = (shop.folder / "runs" / "shop" / name for name in ("enriched", "away"))
 
     def take_away():
-        wait_until(lambda: shop.version() >= started + 10)
+        wait_until(lambda: shop.version() >= started + 10, "ten commits")
         enriched.rename(away)
         enriched.write_text("in the way")
 
@@ -45,6 +46,7 @@ def test_local_folder_that_goes_away_loses_nothing(changed_shop, undisturbed):
     assert shop.quarantine() == []
 
 
+@pytest.mark.slow  # table/test_table_storage.py has a store refuse a table's commits, without a night around them
 def test_object_store_that_refuses_midway_loses_nothing(old_shop, tmp_path, ray_address, s3):
     """The bucket's owner takes the right to write away, and gives it back."""
     shop = old_shop.copy(tmp_path)
@@ -66,7 +68,7 @@ def test_object_store_that_refuses_midway_loses_nothing(old_shop, tmp_path, ray_
         return {(row["product_id"], row["task"]): row for row in pl.read_delta(uri, storage_options=options).to_dicts()}
 
     first = run()
-    assert wait_until(lambda: num_versions() >= 8, first.is_running), first.wait()
+    assert wait_until(lambda: num_versions() >= 8, "eight commits", is_running=first.is_running), first.wait()
     requests.post(f"{s3}/moto-api/reset-auth", data=b"0", timeout=10)
     try:
         status, printed = first.wait()

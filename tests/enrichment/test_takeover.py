@@ -4,10 +4,11 @@ import time
 
 import pytest
 
-from tests.enrichment.drivers import Driver, Reader, wait_until
+from tests.enrichment.drivers import Driver, Reader
 from tests.enrichment.shop import timeless
+from tests.waiting import wait_until
 
-pytestmark = pytest.mark.ray
+pytestmark = pytest.mark.usefixtures("ray_session")
 
 
 def check_told(first, shop, second_run_id):
@@ -26,12 +27,14 @@ def check_right(shop, undisturbed, reader):
     assert reader.troubles == []
 
 
+@pytest.mark.slow
 def test_later_of_two_drivers_takes_the_table(changed_shop, undisturbed, ray_address):
     shop = changed_shop
     started = shop.version() + 1
     first = Driver(shop, ray_address)
     with Reader(shop.config().table_uri) as reader:
-        assert wait_until(lambda: shop.version() >= started, first.is_running), first.wait()
+        is_reached = wait_until(lambda: shop.version() >= started, "a commit", is_running=first.is_running)
+        assert is_reached, first.wait()
         Driver(shop, ray_address).succeed()
     check_told(first, shop, shop.statistics()["run_id"])
     check_right(shop, undisturbed, reader)
@@ -42,7 +45,8 @@ def test_later_run_keeps_what_the_earlier_committed(changed_shop, undisturbed, r
     started = shop.version() + 1
     first = Driver(shop, ray_address)
     with Reader(shop.config().table_uri) as reader:
-        assert wait_until(lambda: shop.version() >= started + 10, first.is_running), first.wait()
+        is_reached = wait_until(lambda: shop.version() >= started + 10, "ten commits", is_running=first.is_running)
+        assert is_reached, first.wait()
         shop.faults = {}
         stats = shop.night(model=digest)
     check_told(first, shop, stats["run_id"])
@@ -52,6 +56,7 @@ def test_later_run_keeps_what_the_earlier_committed(changed_shop, undisturbed, r
     assert 0 < stats["num_inferred"] < undisturbed[0]["num_inferred"]
 
 
+@pytest.mark.slow
 def test_of_many_drivers_at_once_one_completes(changed_shop, undisturbed, ray_address):
     shop = changed_shop
     drivers = []
