@@ -1,5 +1,3 @@
-import os
-
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -12,7 +10,9 @@ from eshop_ray.data.tokenization import tokenize_answer, tokenize_prompt
 from eshop_ray.models import load_tokenizer
 from eshop_ray.schema import RECORD_SCHEMA, decode, encode
 from eshop_ray.tasks import get_task
+from eshop_ray.training import trainer
 from eshop_ray.training.packing.pack import TokenRow
+from tests.training.runs import note_environment, train
 
 COLOURS = ("red", "blue", "green", "grey")
 THINGS = ("scarf", "tent", "bottle")
@@ -30,9 +30,8 @@ def build_records():
 
 @pytest.fixture(autouse=True, scope="session")
 def quick_start():
-    """Tiny products: a second thread costs more than it brings. Ray Train looks after its workers more often."""
+    """Tiny products: a second thread costs more than it brings."""
     torch.set_num_threads(1)
-    os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = "0.2"
 
 
 @pytest.fixture(scope="session")
@@ -92,3 +91,12 @@ def make_config(tmp_path_factory, records, tiny_model_dir):
         return config
 
     return make
+
+
+@pytest.fixture(scope="session")
+def uninterrupted(ray_session, make_config):  # noqa: ARG001 - started first
+    """A finished run of one worker: its config, what was counted, and its losses."""
+    config = make_config(num_epochs=3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer, "train_worker", note_environment())
+        return config, *train(config)

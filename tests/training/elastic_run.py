@@ -17,7 +17,7 @@ from ray.cluster_utils import Cluster
 from eshop_ray.config import load_config
 from eshop_ray.training import loop, trainer
 from eshop_ray.training.learner import Learner
-from tests.enrichment.drivers import wait_until
+from tests.waiting import wait_until
 
 
 def note_steps(path):
@@ -50,7 +50,7 @@ def main(config_path, steps):
         training = threads.submit(
             trainer.train_adapter, config, Path(config.model.source), "f" * 64, {"base": "b" * 64}
         )
-        if wait_until(lambda: len(read(steps)) > 9, lambda: not training.done()):
+        if wait_until(lambda: len(read(steps)) > 7, "eight notes of steps", is_running=lambda: not training.done()):
             cluster.remove_node(nodes[0], allow_graceful=False)
         training.result()
     ray.shutdown()

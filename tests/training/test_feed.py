@@ -72,30 +72,32 @@ def run_workers(ray_session, store, sampler, folder, num_workers, first_step=0):
     return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(num_workers)]
 
 
-@pytest.mark.ray
-def test_steps_have_the_same_rows_on_one_and_two_workers(ray_session, store, sampler, tmp_path):
-    assert sampler.num_steps == NUM_STEPS
+def check_rows(workers, store, sampler, first_step):
+    """Together the workers have each step's rows, from the first one that they were to make."""
     ids = store.ids.to_pylist()
-    for num_workers in (1, 2):
-        workers = run_workers(ray_session, store, sampler, tmp_path / str(num_workers), num_workers)
-        for step, shares in enumerate(zip(*workers, strict=True)):
-            rows = sampler.pick_rows(step)
-            assert Counter(row_id for share in shares for row_id in share["ids"]) == Counter(ids[row] for row in rows)
-            totals = [sampler.sum_weights(rows), len(rows), sampler.count_tokens(rows)]
-            assert all((share["step"], share["totals"]) == (step, totals) for share in shares)
-            assert max(share["num_packs"] for share in shares) - min(share["num_packs"] for share in shares) <= 1
-        assert all(len(worker) == NUM_STEPS for worker in workers)
+    assert all([share["step"] for share in worker] == list(range(first_step, NUM_STEPS)) for worker in workers)
+    for step, shares in enumerate(zip(*workers, strict=True), first_step):
+        rows = sampler.pick_rows(step)
+        assert Counter(row_id for share in shares for row_id in share["ids"]) == Counter(ids[row] for row in rows)
+        totals = [sampler.sum_weights(rows), len(rows), sampler.count_tokens(rows)]
+        assert all(share["totals"] == totals for share in shares)
+        assert max(share["num_packs"] for share in shares) - min(share["num_packs"] for share in shares) <= 1
 
 
-@pytest.mark.ray
-def test_a_resumed_run_begins_at_its_step_and_leaves_nothing_to_the_next(ray_session, store, sampler, tmp_path):
-    for first_step in (70, 40):
+def test_workers_have_the_rows_of_each_step_and_a_resumed_run_leaves_nothing_to_the_next(
+    ray_session, store, sampler, tmp_path
+):
+    assert sampler.num_steps == NUM_STEPS
+    for first_step in (40, 0):
         workers = run_workers(ray_session, store, sampler, tmp_path / str(first_step), 2, first_step)
-        for worker in workers:
-            assert [share["step"] for share in worker] == list(range(first_step, NUM_STEPS))
-        found = Counter(row_id for worker in workers for share in worker for row_id in share["ids"])
-        expected = [row for step in range(first_step, NUM_STEPS) for row in sampler.pick_rows(step)]
-        assert found == Counter(store.ids[int(row)].as_py() for row in expected)
+        check_rows(workers, store, sampler, first_step)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("num_workers", "first_step"), [(1, 0), (2, 70)])
+def test_so_it_is_with_one_worker_and_at_the_end(ray_session, store, sampler, tmp_path, num_workers, first_step):
+    workers = run_workers(ray_session, store, sampler, tmp_path / "run", num_workers, first_step)
+    check_rows(workers, store, sampler, first_step)
 
 
 def shares_of(sampler, rows, first_step=0):

@@ -143,8 +143,8 @@ def test_a_large_plan_is_made_in_seconds():
     columns["task"] = pa.array(["ner"] * num_rows)
     columns["num_prompt"] = pa.array(np.full(num_rows, 40, dtype=np.int32))
     columns["num_answer"] = pa.array(np.full(num_rows, 4, dtype=np.int32))
-    start = time.monotonic()
+    start = time.process_time()
     sampler = plan_for(MadeUp(None, pa.table(columns), 0, 0))
     assert len(sampler.pick_packs(sampler.num_steps - 1)) == 1
     assert set(sampler.prefixes.lengths.tolist()) == {38}
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5

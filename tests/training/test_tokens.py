@@ -7,7 +7,7 @@ from eshop_ray.data.tokenization import TOKEN_SCHEMA
 from eshop_ray.errors import UserError
 from eshop_ray.training.tokens import SUFFIX, TokenStore, write_tokens
 
-pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
+pytestmark = pytest.mark.usefixtures("ray_session")
 
 
 def token_row(row_id, task="ner", prompt=(1, 2, 3), answer=(4, 5), **other):

@@ -7,14 +7,12 @@ import sys
 import time
 
 import pytest
-import ray.train
-from ray.train import RunConfig, ScalingConfig
-from ray.train.torch import TorchTrainer
 
 from eshop_ray.config import TrackingSection
 from eshop_ray.errors import UserError
 from eshop_ray.training import tracking
 from eshop_ray.training.tracking import MlflowCallback, check_tracking
+from tests.training.tracked import read_metric, read_runs
 
 PARAMS = {"seed": 0, "train": {"method": "lora", "num_workers": (1, 2)}, "lora": {"options": {}}, "base": "b" * 64}
 
@@ -33,18 +31,6 @@ def report(first, last, **held_out):
 def send(callback, *reports):
     for values in reports:
         callback.after_report(None, [values, values], None)
-
-
-def read_runs(folder):
-    client = tracking.connect(str(folder))
-    experiment = client.get_experiment_by_name("shop")
-    return client, client.search_runs([experiment.experiment_id])
-
-
-def read_metric(folder, name):
-    """Step -> value of a metric of the only run; a step logged twice counts once."""
-    client, [run] = read_runs(folder)
-    return {point.step: point.value for point in client.get_metric_history(run.info.run_id, name)}
 
 
 def test_run_holds_every_step_and_what_it_was_made_from(tmp_path):
@@ -147,21 +133,3 @@ def test_check_refuses_what_is_no_store(tmp_path):
     with pytest.raises(UserError, match=r"`tracking.uri` gopher://host cannot be used") as refusal:
         check_tracking(TrackingSection(uri="gopher://ann:secret@host"))
     assert "secret" not in str(refusal.value)
-
-
-@pytest.mark.ray
-@pytest.mark.usefixtures("ray_session")
-def test_controller_of_ray_train_delivers_the_last_report_too(tmp_path):
-    callback = make_callback(tmp_path / "mlruns")
-    run_config = RunConfig(name="run", storage_path=str(tmp_path / "ray"), callbacks=[callback])
-    reports = [report(1, 2), report(3, 4, ner=0.25)]
-
-    def report_steps():
-        for values in reports:
-            ray.train.report(values)
-
-    TorchTrainer(report_steps, scaling_config=ScalingConfig(num_workers=2), run_config=run_config).fit()
-    callback.finish()
-    assert set(read_metric(tmp_path / "mlruns", "loss")) == {1, 2, 3, 4}
-    assert read_metric(tmp_path / "mlruns", "held_out/ner") == {4: 0.25}
-    assert read_runs(tmp_path / "mlruns")[1][0].info.status == "FINISHED"

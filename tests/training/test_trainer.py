@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import signal
 import time
 from pathlib import Path
@@ -14,44 +13,19 @@ from ray.train import WorkerGroupError
 
 from eshop_ray import artifacts
 from eshop_ray.cluster import cpu_environment
+from eshop_ray.config import TrackingSection
 from eshop_ray.errors import UserError
 from eshop_ray.training import loop, trainer
 from eshop_ray.training.checkpoint import STATE, find_damage
 from eshop_ray.training.learner import Learner
+from tests.training.runs import ENVIRON, NUM_STEPS, train
+from tests.training.tracked import read_metric, read_runs
 
-pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
+pytestmark = pytest.mark.usefixtures("ray_session")
 
-ENVIRON = "environ"
-NUM_STEPS = 12
-"""24 rows in batches of 6, three epochs."""
 CHECKPOINT_STEPS = 3
 STEPS_MADE = "1" * 7 + "2" * 6
 """By a worker that dies after 7 steps, and by the one that goes on from the checkpoint of step 6."""
-
-
-def train(config):
-    """Train and return what was counted and the loss of every step."""
-    summary = trainer.train_adapter(config, Path(config.model.source), "f" * 64, {"base": "b" * 64})
-    return summary, json.loads((config.run_dir / "adapter" / "training.json").read_text())["losses"]
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(ray_session, make_config):  # noqa: ARG001 - started first
-    """A finished run of one worker: its config, what was counted, and its losses."""
-    config = make_config(num_epochs=3)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trainer, "train_worker", note_environment())
-        return config, *train(config)
-
-
-def note_environment():
-    """Return a worker that leaves word of the environment its process was started with, and trains."""
-
-    def train_worker(settings):
-        shutil.copyfile("/proc/self/environ", Path(settings["workdir"], ENVIRON))
-        loop.train_worker(settings)
-
-    return train_worker
 
 
 def test_one_worker_learns(uninterrupted):
@@ -70,6 +44,7 @@ def test_worker_starts_with_the_environment_of_cpus(uninterrupted):
     assert {f"{name}={value}" for name, value in cpu_environment().items()} <= set(path.read_text().split("\0"))
 
 
+@pytest.mark.slow  # test_elastic.py begins with two workers, and losses of its steps are those of one
 def test_two_workers_learn_the_same(make_config, uninterrupted):
     _, losses = train(make_config(num_epochs=3, num_workers=2))
     assert losses == pytest.approx(uninterrupted[2], abs=1e-4)
@@ -82,7 +57,13 @@ def test_killed_worker_goes_on_from_the_last_checkpoint(make_config, uninterrupt
     assert losses == pytest.approx(uninterrupted[2], abs=1e-4)
 
 
-@pytest.mark.parametrize(("damaged", "steps_made"), [(0, STEPS_MADE), (1, "1" * 7 + "2" * 9)], ids=["whole", "damaged"])
+@pytest.mark.parametrize(
+    ("damaged", "steps_made"),
+    [
+        pytest.param(0, STEPS_MADE, id="whole", marks=pytest.mark.slow),
+        pytest.param(1, "1" * 7 + "2" * 9, id="damaged"),
+    ],
+)
 def test_rerun_goes_on_where_a_dead_run_stopped(make_config, uninterrupted, monkeypatch, tmp_path, damaged, steps_made):
     """A checkpoint that was not written to its end does not count; the one before it does."""
     config = make_config(num_epochs=3, checkpoint_steps=CHECKPOINT_STEPS, max_failures=0)
@@ -101,14 +82,15 @@ def test_rerun_goes_on_where_a_dead_run_stopped(make_config, uninterrupted, monk
 def kill_once(folder):
     """Return a worker that notes its steps in `folder` and, the first time, dies before its eighth.
 
-    It dies as soon as Ray Train, which looks every two seconds, has taken note of the checkpoint of step 6.
+    It dies as soon as Ray Train, which looks from time to time, has taken note of the checkpoint of step 6.
     """
     killed, steps = folder / "killed", folder / "steps"
 
     def die(storage):
         snapshot = storage / "checkpoint_manager_snapshot.json"
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and not (snapshot.exists() and '"step":6' in snapshot.read_text()):
+        deadline = time.monotonic() + 60  # a worker cannot import tests/waiting.py
+        while not (snapshot.exists() and '"step":6' in snapshot.read_text()):
+            assert time.monotonic() < deadline, "Ray Train took no note of the checkpoint of step 6"
             time.sleep(0.1)
         killed.touch()
         os.kill(os.getpid(), signal.SIGKILL)
@@ -156,9 +138,11 @@ def test_loss_that_is_no_number_stops_the_run_at_once_and_names_the_rows(make_co
     assert find_damage(kept) is None
 
 
-def test_checkpoint_with_the_lowest_held_out_loss_becomes_the_adapter(make_config, monkeypatch):
+def test_checkpoint_with_the_lowest_held_out_loss_becomes_the_adapter(make_config, monkeypatch, tmp_path):
+    """And MLflow, told by the controller of Ray Train, knows of every loss, the last one too."""
     monkeypatch.setattr(trainer, "train_worker", spoil_later_steps())
     config = make_config(num_epochs=4, num_held_out=1, checkpoint_steps=4)
+    config = config.model_copy(update={"tracking": TrackingSection(uri=str(tmp_path), experiment="shop")})
     summary, losses = train(config)
     history = json.loads((config.run_dir / "adapter" / "training.json").read_text())
     measured = {one["step"]: one["mean"] for one in history["held_out"]}
@@ -167,6 +151,9 @@ def test_checkpoint_with_the_lowest_held_out_loss_becomes_the_adapter(make_confi
     assert all(set(one["losses"]) == {"classification", "ner_tagging"} for one in history["held_out"])
     assert history["best_step"] == summary["best_step"] == min(measured, key=measured.get)
     assert 0 < history["best_step"] < 16
+    assert list(read_metric(tmp_path, "loss").values()) == pytest.approx(losses)
+    assert set(read_metric(tmp_path, "held_out/ner_tagging")) == {4, 8, 12, 16}
+    assert read_runs(tmp_path)[1][0].info.status == "FINISHED"
 
 
 def spoil_later_steps():
