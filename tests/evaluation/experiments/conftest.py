@@ -1,5 +1,3 @@
-import os
-
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -50,9 +48,8 @@ def write_records(folder):
 
 @pytest.fixture(autouse=True, scope="session")
 def quick_start():
-    """Tiny products: a second thread costs more than it brings. Ray Train looks after its workers more often."""
+    """Tiny products: a second thread costs more than it brings."""
     torch.set_num_threads(1)
-    os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = "0.2"
 
 
 @pytest.fixture

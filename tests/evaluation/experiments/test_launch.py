@@ -3,7 +3,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 
 import psutil
@@ -14,6 +13,7 @@ from eshop_ray.errors import UserError
 from eshop_ray.evaluation.experiments.chains import Chain, Needs, count_room, share_cores
 from eshop_ray.evaluation.experiments.launch import LOG, run_chains, run_processes
 from tests.processes import find_processes, stop
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -131,7 +131,7 @@ def test_children_end_with_what_started_them(environment, tmp_path, with_signal,
     command = [sys.executable, "-c", textwrap.dedent(DRIVER).format(runs=str(tmp_path / "runs"))]
     driver = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True, stderr=subprocess.DEVNULL)
     try:
-        pid = wait_for(tmp_path / "runs" / "endless" / "pid")
+        pid = wait_for_number(tmp_path / "runs" / "endless" / "pid")
         assert [child.pid for child in find_processes(driver.pid)] == [pid]
         driver.send_signal(with_signal)
         assert driver.wait(timeout=15) in statuses
@@ -141,15 +141,11 @@ def test_children_end_with_what_started_them(environment, tmp_path, with_signal,
         stop(driver, signal.SIGKILL, seconds=5)
 
 
-def wait_for(path):
-    deadline = time.monotonic() + 60
-    while not (path.exists() and path.read_text()):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+def wait_for_number(path):
+    wait_until(lambda: path.exists() and path.read_text(), f"{path}", timeout_s=60)
     return int(path.read_text())
 
 
-@pytest.mark.ray
 def test_each_run_is_a_ray_job_of_its_own_in_the_same_cluster(ray_session, environment, make_chain):  # noqa: ARG001
     chains = [make_chain(name, "joining_job") for name in "ab"]
     run_chains(Config(name="experiment"), chains, Needs(num_cpus=3))
@@ -159,7 +155,6 @@ def test_each_run_is_a_ray_job_of_its_own_in_the_same_cluster(ray_session, envir
     assert len({here.get_job_id(), *(job for _, job in joined)}) == 3
 
 
-@pytest.mark.ray
 @pytest.mark.usefixtures("ray_session", "environment")
 def test_failures_become_one_message_when_all_is_done(make_chain, caplog):
     caplog.set_level("INFO")
@@ -175,7 +170,6 @@ def test_failures_become_one_message_when_all_is_done(make_chain, caplog):
     assert any(line.startswith("good trivial_job: done after 1 s (") for line in lines)
 
 
-@pytest.mark.ray
 @pytest.mark.usefixtures("ray_session", "environment")
 def test_a_run_that_never_fits_is_refused(make_chain):
     with pytest.raises(UserError, match="needs 9 logical CPUs at one time"):

@@ -7,7 +7,7 @@ import ray
 from eshop_ray.errors import UserError
 from eshop_ray.evaluation.experiments.pool import MAX_WORKER_DEATHS, run_trials
 
-pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
+pytestmark = pytest.mark.usefixtures("ray_session")
 
 
 def build_actor(folder):

@@ -11,10 +11,13 @@ import pytest
 
 from eshop_ray.config import write_config
 from eshop_ray.errors import UserError
+from eshop_ray.evaluation.experiments import search as search_module
 from eshop_ray.evaluation.experiments.pareto import find_front, pick_few
 from eshop_ray.evaluation.experiments.search import LOSSES, search_losses
+from eshop_ray.evaluation.experiments.worker import LossWorker
 from eshop_ray.training.merging.adapters import AdapterFile
-from tests.enrichment.drivers import ROOT, kill_one, wait_until
+from tests.enrichment.drivers import ROOT, kill_one
+from tests.waiting import wait_until
 
 TASKS_OF = {"one": ["ner_tagging"], "two": ["classification"]}
 GRID = {
@@ -28,8 +31,25 @@ GRID = {
 LARGE = {**GRID, "methods": ("cat", "ties", "dare_ties"), "densities": (0.3, 0.7), "num_workers": 1}
 
 
-def on_ray(test):
-    return pytest.mark.ray(pytest.mark.usefixtures("ray_session")(test))
+class Board:
+    """Nobody looks at the progress."""
+
+    class add:  # noqa: N801
+        @staticmethod
+        def remote(**counts):
+            pass
+
+
+@pytest.fixture
+def measured_here(monkeypatch):
+    """Trials are run in this process. The pool of actors is tested in test_pool.py, and by two whole searches here."""
+
+    def run_here(build_worker, trials, num_workers):  # noqa: ARG001
+        worker = build_worker()
+        return map(worker.run, trials)
+
+    monkeypatch.setattr(search_module, "run_trials", run_here)
+    monkeypatch.setattr(search_module, "start_worker", lambda setup, board: LossWorker(setup, Board))  # noqa: ARG005
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +76,7 @@ def timeless(found):
     return json.loads(json.dumps({**found, "candidates": candidates, "seconds": 0}, allow_nan=False))
 
 
-@on_ray
+@pytest.mark.usefixtures("ray_session")
 def test_search_compares_every_candidate_with_each_tasks_own_adapter(make_config, search, adapters):
     found = search(make_config(search=GRID), mixed=adapters[2])
     assert json.loads(json.dumps(found, allow_nan=False)) == found
@@ -78,7 +98,7 @@ def test_search_compares_every_candidate_with_each_tasks_own_adapter(make_config
     assert front == find_front(found["candidates"]) != set()
 
 
-@on_ray
+@pytest.mark.usefixtures("ray_session", "measured_here")
 def test_best_of_few_rows_are_measured_by_more(make_config, search):
     grid = {**GRID, "scales": (0.5, 1.0, 1.5), "num_confirmed": 1, "kept_share": 0.25}
     found = search(make_config(search={**grid, "first_rows": 2, "max_rows": 6}))
@@ -95,7 +115,7 @@ def test_best_of_few_rows_are_measured_by_more(make_config, search):
     assert all(each["ratios"] == pytest.approx(exact[each["id"]], rel=0.02) for each in finalists)
 
 
-@on_ray
+@pytest.mark.usefixtures("ray_session", "measured_here")
 def test_larger_grid_measures_only_what_is_new(make_config, search):
     small = search(make_config(search=GRID))
     config = make_config(search={**GRID, "scales": (0.5, 1.0, 1.5)})
@@ -112,7 +132,7 @@ def test_larger_grid_measures_only_what_is_new(make_config, search):
     assert read_log(config) == [after]
 
 
-@on_ray
+@pytest.mark.usefixtures("ray_session", "measured_here")
 def test_what_decides_about_the_losses_begins_a_log_of_its_own(make_config, search):
     grid = {**GRID, "methods": ("cat",), "scales": (1.0,), "tilts": ()}
     rows = [search(make_config(search={**grid, "max_rows": num}))["rows"] for num in (2, 3)]
@@ -121,7 +141,7 @@ def test_what_decides_about_the_losses_begins_a_log_of_its_own(make_config, sear
     assert len(read_log(make_config())) == 3
 
 
-@on_ray
+@pytest.mark.usefixtures("ray_session", "measured_here")
 def test_loss_that_is_no_number_ranks_last_and_is_kept(make_config, search):
     config = make_config(search={**GRID, "methods": ("cat",), "scales": (1e25, 1.0), "tilts": ()})
     first, last = search(config)["candidates"]
@@ -131,43 +151,56 @@ def test_loss_that_is_no_number_ranks_last_and_is_kept(make_config, search):
     assert (last["mean"], last["worst"], last["is_pareto"]) == (None, None, False)
 
 
-@on_ray
-def test_killed_worker_is_replaced_and_its_candidate_measured(make_config, search):
-    expected = timeless(search(make_config(search=LARGE)))
-    shutil.rmtree(make_config().run_dir / "search")
+@pytest.fixture(scope="module")
+def searched():
+    """What `expected` found, if it was asked before."""
+    return []
+
+
+@pytest.fixture
+def expected(make_config, search, measured_here, searched):  # noqa: ARG001
+    """What the large grid's search finds where nothing happens to it."""
+    if not searched:
+        searched.append(timeless(search(make_config(search=LARGE))))
+        shutil.rmtree(make_config().run_dir / "search")
+    return searched[0]
+
+
+def has_measured(config, num_lines):
+    return len((read_log(config) or [[]])[0]) >= num_lines
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_killed_worker_is_replaced_and_its_candidate_measured(make_config, search, expected, monkeypatch):
+    monkeypatch.undo()  # what is killed is a real worker
     config = make_config(search=LARGE)
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(search, config)
-        assert wait_until(lambda: len((read_log(config) or [[]])[0]) >= 4, lambda: not running.done())
+        assert wait_until(lambda: has_measured(config, 4), "four losses", is_running=lambda: not running.done())
         kill_one("ray::LossWorker", random.Random(0), os.getpid())
         assert timeless(running.result()) == expected
 
 
-@on_ray
-def test_killed_search_goes_on_to_the_same_end(make_config, search, adapters):
-    expected = timeless(search(make_config(search=LARGE)))
-    shutil.rmtree(make_config().run_dir / "search")
+@pytest.mark.usefixtures("ray_session")
+def test_killed_search_goes_on_to_the_same_end(make_config, search, adapters, expected, tmp_path):
+    """Killed in a process with a Ray of its own; the same search goes on here."""
     config = make_config(search=LARGE, ray={"num_cpus": 4})
     write_config(config)
     command = [sys.executable, "-m", "tests.evaluation.experiments.search_run", str(config.run_dir / "config.yaml")]
     command += [str(adapter.folder) for adapter in adapters[:2]]
-
-    def start():
-        environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-        return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-
-    with start() as process:
-        assert wait_until(lambda: len((read_log(config) or [[]])[0]) >= 4, lambda: process.poll() is None)
-        process.kill()
+    with (tmp_path / "said").open("w") as said:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=said, stderr=said)
+    is_running = lambda: process.poll() is None  # noqa: E731
+    is_reached = wait_until(lambda: has_measured(config, 4), "four losses", is_running=is_running)
+    process.kill()
+    process.wait()
+    assert is_reached, (tmp_path / "said").read_text()[-1000:]
     (before,) = read_log(config)
     assert len(before) < len(expected["candidates"])
-    with start() as process:
-        _, trouble = process.communicate()
-    assert process.returncode == 0, trouble.decode()[-1000:]
+    assert timeless(search(config)) == expected
     (after,) = read_log(config)
     assert after[: len(before) - 1] == before[:-1]
     assert len({json.loads(line)["key"] for line in after}) == len(after)
-    assert timeless(json.loads((config.run_dir / "search.json").read_text())) == expected
 
 
 def test_one_adapter_has_nothing_to_be_merged_with(make_config, tiny_model_dir, adapters):
@@ -201,7 +234,7 @@ def test_ranks_that_no_method_takes_are_refused_before_work(
         search_losses(make_config(), tiny_model_dir, [adapters[0], other], TASKS_OF)
 
 
-@on_ray
+@pytest.mark.usefixtures("ray_session")
 def test_task_without_validation_rows_is_named(make_config, search):
     config = make_config()
     shutil.rmtree(config.records_dir / "task=classification" / "split=validation")
