@@ -42,7 +42,6 @@ def oracle_run(tmp_path_factory, tiny_model_dir, ray_session):  # noqa: ARG001 -
     return config
 
 
-@pytest.mark.ray
 def test_oracle_scores_one_on_every_group(oracle_run):
     metrics = json.loads((oracle_run.run_dir / "base" / "metrics.json").read_text())
     assert {name: round(group["score"], 6) for name, group in metrics["groups"].items()} == dict.fromkeys(
@@ -52,21 +51,18 @@ def test_oracle_scores_one_on_every_group(oracle_run):
     assert all(group["num_errors"] == group["num_unparsed"] == 0 for group in metrics["groups"].values())
 
 
-@pytest.mark.ray
 def test_every_task_is_answered_in_one_schema(oracle_run):
     tables = [pq.read_table(path) for path in oracle_run.predictions_dir("base").glob("*.parquet")]
     assert all(table.schema.names == PREDICTION_SCHEMA.names for table in tables)
     assert {task for table in tables for task in table["task"].to_pylist()} == set(list_tasks())
 
 
-@pytest.mark.ray
 def test_unchanged_run_is_not_answered_again(oracle_run, caplog):
     caplog.set_level("INFO")
     batch_infer.run(oracle_run)
     assert "predictions are up to date" in caplog.text
 
 
-@pytest.mark.ray
 def test_manifest_names_the_parents(oracle_run):
     artifacts = json.loads((oracle_run.run_dir / "manifest.json").read_text())["artifacts"]
     predictions = artifacts["base/predictions/split=dev"]

@@ -21,8 +21,8 @@ def make_row(index):
     }
 
 
-@pytest.mark.ray
-@pytest.mark.engine
+@pytest.mark.slow
+@pytest.mark.usefixtures("starts_ray", "starts_vllm")
 def test_our_side_answers_all_rows_and_tells_when_it_was_up(tiny_model_dir, tmp_path):
     config = InferSection(compile=False, cpu_kvcache_gib=1)
     write_rows(tmp_path / "rows.jsonl", [make_row(index) for index in range(NUM_ROWS)])

@@ -1,7 +1,6 @@
 """Autotuning measures engines themselves, and leaves none behind."""
 
 import os
-import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ from eshop_ray.inference.autotune.bench import EngineBench
 from eshop_ray.inference.autotune.search import TrialError
 from eshop_ray.inference.autotune.workload import Workload
 from tests.processes import find_processes
+from tests.waiting import wait_until
 
 
 def words(number):
@@ -33,17 +33,13 @@ def find_engines():
 
 
 def wait_for_none():
-    deadline = time.monotonic() + 10
-    while find_engines():
-        assert time.monotonic() < deadline, find_engines()
-        time.sleep(0.1)
+    wait_until(lambda: not find_engines(), "the end of the engine", timeout_s=10)
 
 
 def simulated(batch_size=8, **options):
     return InferSection(engine="simulated", batch_size=batch_size, engine_kwargs=options, timeout_seconds=2)
 
 
-@pytest.mark.ray
 @pytest.mark.usefixtures("ray_session")
 def test_rate_is_the_engines_own(monkeypatch):
     monkeypatch.setattr("eshop_ray.inference.autotune.bench.PASS_SECONDS", 0.5)
@@ -57,7 +53,6 @@ def test_rate_is_the_engines_own(monkeypatch):
     wait_for_none()
 
 
-@pytest.mark.ray
 @pytest.mark.usefixtures("ray_session")
 @pytest.mark.parametrize(
     ("options", "trouble"),
@@ -75,7 +70,6 @@ def test_engine_that_fails_is_given_up_and_ended(options, trouble):
         wait_for_none()
 
 
-@pytest.mark.ray
 @pytest.mark.usefixtures("ray_session")
 def test_engine_that_answers_nothing_is_no_fast_one():
     with EngineBench(WORKLOAD, Path(), 60) as bench:

@@ -1,7 +1,9 @@
-"""vLLM loads what `quantize` writes, and answers as the same weights do without it."""
+"""vLLM loads what `quantize` writes, and answers as the same weights do without it.
+
+Activations are bfloat16, which the int8 kernels of all CPUs take: that of a CPU with AMX takes no float32.
+"""
 
 import pyarrow as pa
-import pytest
 import torch
 from transformers import AutoModelForCausalLM, CompressedTensorsConfig
 
@@ -32,20 +34,18 @@ def find_first_token(model, tokenizer, row):
     return tokenizer.decode(model(input_ids=torch.tensor([ids])).logits[0, -1].argmax())
 
 
-@pytest.mark.ray
-@pytest.mark.engine
-def test_first_tokens_are_those_of_the_same_weights(ray_session, tiny_model_dir, tmp_path):  # noqa: ARG001
+def test_first_tokens_are_those_of_the_same_weights(ray_session, starts_vllm, tiny_model_dir, tmp_path):  # noqa: ARG001
     import ray.data
 
     folder = tmp_path / "quantized"
     write_quantized(Quantization(tiny_model_dir, QuantizeSection(ignore=("*.o_proj",))), folder)
     rows = [make_row(index) for index in range(NUM_ROWS)]
-    config = InferSection(cpu_kvcache_gib=1, engine_kwargs={"dtype": "float32"})
+    config = InferSection(cpu_kvcache_gib=1, engine_kwargs={"dtype": "bfloat16"})
     answers = build_engine(config, folder)(ray.data.from_arrow(pa.Table.from_pylist(rows, schema=PROMPT_SCHEMA)))
     found = {row["id"]: row for row in answers.take_all()}
     assert not [row["error"] for row in found.values() if row["error"]]
     dequantized = CompressedTensorsConfig(dequantize=True)
-    model = AutoModelForCausalLM.from_pretrained(folder, quantization_config=dequantized).float()
+    model = AutoModelForCausalLM.from_pretrained(folder, quantization_config=dequantized).bfloat16()
     tokenizer = load_tokenizer(folder)
     equal = [found[row["id"]]["generated_text"] == find_first_token(model, tokenizer, row) for row in rows]
-    assert sum(equal) >= 0.75 * NUM_ROWS
+    assert sum(equal) >= 0.75 * NUM_ROWS, sum(equal)

@@ -77,7 +77,6 @@ def signal_actors(class_name, with_signal):
     return len(pids)
 
 
-@pytest.mark.ray
 def test_blocks_keep_rows_order_and_columns(ray_session):  # noqa: ARG001
     rows = [row(index) for index in range(50)]
     rows[3] = row(3, error="prompt: KeyError")
@@ -99,8 +98,7 @@ def test_blocks_keep_rows_order_and_columns(ray_session):  # noqa: ARG001
     assert (answered[0]["num_input_tokens"], answered[0]["num_generated_tokens"]) == (5, 4)
 
 
-@pytest.mark.ray
-@pytest.mark.parametrize("concurrency", [1, 2])
+@pytest.mark.parametrize("concurrency", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_killed_and_frozen_processes_change_nothing(ray_session, concurrency):  # noqa: ARG001
     tables = cut([row(index) for index in range(400)], 40)
     blows = {
@@ -122,7 +120,6 @@ def test_killed_and_frozen_processes_change_nothing(ray_session, concurrency):  
         assert block["generated_text"].to_pylist() == [f"red wool scarf {index.as_py()}" for index in table["id"]]
 
 
-@pytest.mark.ray
 def test_each_fault_costs_its_row_only(ray_session):  # noqa: ARG001
     rows = [row(index) for index in range(120)]
     for index, word in enumerate(("KILL", "REJECT", "REFUSE", "LONG", "EMPTY")):
@@ -140,7 +137,6 @@ def test_each_fault_costs_its_row_only(ray_session):  # noqa: ARG001
     assert (answered[80]["generated_text"], answered[80]["finish_reason"]) == ("", "stop")
 
 
-@pytest.mark.ray
 def test_cut_answer_is_asked_for_once_more(ray_session):  # noqa: ARG001
     def with_room(values):
         if values["id"] == "2":

@@ -2,8 +2,6 @@
 
 import os
 import re
-import signal
-import time
 
 import pyarrow as pa
 import pytest
@@ -17,8 +15,12 @@ from eshop_ray.inference.engines.vllm_actor import load_engine, settle_compilati
 from eshop_ray.models import load_tokenizer
 from eshop_ray.schema import PROMPT_SCHEMA, encode
 from tests.processes import find_processes
+from tests.waiting import wait_until
 
-LONG = {"temperature": 0.0, "max_tokens": 400, "ignore_eos": True}
+NUM_ROWS = 64
+BLOCK_ROWS = 16
+LONG_TOKENS = 150
+LONG = {"temperature": 0.0, "max_tokens": LONG_TOKENS, "ignore_eos": True}
 
 
 def row(index, content="red wool scarf", params=None, **values):
@@ -44,40 +46,41 @@ ROWS = {
     4: row(4, "scarf " * 3000),
     5: row(5, error="prompt: KeyError"),
     6: row(6, params={"temperature": 0.0, "max_tokens": 8, "no_such_param": 1}),
-    **{index: row(index, params=LONG) for index in range(7, 104)},
+    **{index: row(index, params=LONG) for index in range(7, NUM_ROWS)},
 }
 
 
 def find_engines():
     """Processes of this test session that run vLLM, those that only vLLM started included."""
     engines = find_processes(os.getpid(), "ray::VllmActor")
-    return engines, [child for engine in engines for child in find_processes(engine.pid)]
+    return {process for engine in engines for process in (engine, *find_processes(engine.pid))}
 
 
 @pytest.fixture(scope="module")
-def answered(ray_session, tiny_model_dir):  # noqa: ARG001
-    """Rows by id, and the engine's processes that were killed after the first block of answers."""
+def answered(ray_session, starts_vllm, tiny_model_dir):  # noqa: ARG001
+    """Rows by id, the engine's processes that were killed after the first block, and those of other engines."""
     import ray.data
 
+    others = find_engines()
+
     rows = list(ROWS.values())
-    tables = [pa.Table.from_pylist(rows[start : start + 26], schema=PROMPT_SCHEMA) for start in range(0, 104, 26)]
+    parts = (rows[start : start + BLOCK_ROWS] for start in range(0, NUM_ROWS, BLOCK_ROWS))
+    tables = [pa.Table.from_pylist(part, schema=PROMPT_SCHEMA) for part in parts]
     config = InferSection(batch_size=16, cpu_kvcache_gib=1, engine_kwargs={"dtype": "float32", "max_num_seqs": 16})
     engine = build_engine(config, tiny_model_dir)
-    blocks, killed = [], []
+    blocks, killed = [], set()
     for block in engine(ray.data.from_arrow(tables)).iter_batches(batch_size=None, batch_format="pyarrow"):
         blocks.append(block)
         if len(blocks) == 1:
-            engines, children = find_engines()
-            killed += engines + children
-            for one in engines:
-                os.kill(one.pid, signal.SIGKILL)
-    return {one["id"]: one for block in blocks for one in block.to_pylist()}, killed
+            killed |= find_engines() - others
+            for process in killed:
+                if process.name().startswith("ray::VllmActor"):
+                    process.kill()
+    return {one["id"]: one for block in blocks for one in block.to_pylist()}, killed, others
 
 
-@pytest.mark.ray
-@pytest.mark.engine
 def test_answers_obey_their_limits_and_constraints(answered, tiny_model_dir):
-    rows, _ = answered
+    rows, *_ = answered
     ids = tokenize_prompt(load_tokenizer(tiny_model_dir), ROWS[0]["messages"])
     assert rows["0"]["num_input_tokens"] == len(ids)
     assert rows["0"]["num_generated_tokens"] <= 8
@@ -85,14 +88,12 @@ def test_answers_obey_their_limits_and_constraints(answered, tiny_model_dir):
     assert re.fullmatch("(red|blue) [0-9]{2}", rows["2"]["generated_text"])
     assert (rows["1"]["finish_reason"], rows["2"]["finish_reason"]) == ("stop", "stop")
     assert {
-        (rows[str(index)]["finish_reason"], rows[str(index)]["num_generated_tokens"]) for index in range(8, 104)
-    } == {("length", 400)}
+        (rows[str(index)]["finish_reason"], rows[str(index)]["num_generated_tokens"]) for index in range(8, NUM_ROWS)
+    } == {("length", LONG_TOKENS)}
 
 
-@pytest.mark.ray
-@pytest.mark.engine
 def test_row_that_cannot_be_asked_says_why_and_quotes_nothing(answered):
-    rows, _ = answered
+    rows, *_ = answered
     assert rows["3"]["error"] == "engine: refused by vLLM: VLLMValidationError"
     assert re.fullmatch(
         r"too_long: \d{4,} prompt tokens and 8 to generate exceed the context of 2048", rows["4"]["error"]
@@ -104,16 +105,15 @@ def test_row_that_cannot_be_asked_says_why_and_quotes_nothing(answered):
     assert {rows[name]["generated_text"] for name in failed} == {None}
 
 
-@pytest.mark.ray
-@pytest.mark.engine
 def test_killed_engine_is_replaced_and_leaves_no_process(answered):
-    rows, killed = answered
+    rows, killed, others = answered
     assert rows.keys() == {str(index) for index in ROWS}
     assert killed
-    deadline = time.monotonic() + 10
-    while any(one.is_running() for one in killed) or any(find_engines()):
-        assert time.monotonic() < deadline, (killed, find_engines())
-        time.sleep(0.1)
+    wait_until(
+        lambda: not any(one.is_running() for one in killed) and find_engines() <= others,
+        "the end of the engine and of what was killed",
+        timeout_s=10,
+    )
 
 
 def test_settings_of_the_engine():
@@ -153,7 +153,7 @@ def test_long_runs_are_compiled_where_a_compiler_is(monkeypatch):
         settle_compilation({"enforce_eager": False})
 
 
-@pytest.mark.engine
+@pytest.mark.usefixtures("starts_vllm")
 def test_misspelt_argument_is_the_users_to_mend(tiny_model_dir):
     with pytest.raises(UserError, match=r"infer.engine_kwargs.*max_modle_len"):
         load_engine({"model": str(tiny_model_dir), "max_modle_len": 1})

@@ -4,12 +4,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from eshop_ray.inference.engines.vllm_actor import _Call, read_output
+from eshop_ray.inference.engines.vllm_actor import _PendingCall, read_output
 from eshop_ray.inference.requests import Answer, Failure, Request
 
 
 def test_last_reply_answers_a_call_in_the_order_of_its_requests():
-    call = _Call([Request("a", {}), Request("b", {})])
+    call = _PendingCall([Request("a", {}), Request("b", {})])
     second, first = Answer("2", "stop", 1, 1), Answer("1", "stop", 1, 1)
     call.put(1, second)
     assert not call.done.done()
@@ -18,7 +18,7 @@ def test_last_reply_answers_a_call_in_the_order_of_its_requests():
 
 
 def test_reply_that_nobody_waits_for_disturbs_no_other():
-    call = _Call([Request("a", {})])
+    call = _PendingCall([Request("a", {})])
     call.done.cancel()
     call.put(0, Answer("1", "stop", 1, 1))
     assert call.done.cancelled()

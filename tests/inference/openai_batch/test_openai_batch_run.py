@@ -54,7 +54,6 @@ def batch(ray_session, tmp_path_factory):  # noqa: ARG001
     return folder, *run(folder)
 
 
-@pytest.mark.ray
 def test_every_request_is_answered_once(batch):
     folder, num_open, counts = batch
     assert num_open == len(LINES) - 1
@@ -69,7 +68,6 @@ def test_every_request_is_answered_once(batch):
     assert (body["model"], body["choices"][0]["finish_reason"]) == ("shop", "length")
 
 
-@pytest.mark.ray
 def test_every_other_line_says_why_and_quotes_nothing(batch):
     folder, *_ = batch
     found = {
@@ -84,7 +82,6 @@ def test_every_other_line_says_why_and_quotes_nothing(batch):
     assert json.loads(manifest)["counts"] == {"num_answered": NUM_REQUESTS + 1, "num_failed": len(CODES)}
 
 
-@pytest.mark.ray
 def test_complete_batch_starts_no_engine(batch):
     folder, _, counts = batch
     before = [(folder / name).read_bytes() for name in ("out.jsonl", "out.errors.jsonl")]
@@ -92,7 +89,6 @@ def test_complete_batch_starts_no_engine(batch):
     assert [(folder / name).read_bytes() for name in ("out.jsonl", "out.errors.jsonl")] == before
 
 
-@pytest.mark.ray
 def test_rerun_answers_what_is_missing(batch, tmp_path):
     folder, *_ = batch
     for path in folder.iterdir():

@@ -62,11 +62,11 @@ def line(custom_id, body):
 
 
 @pytest.fixture(scope="module")
-def answered(ray_session, tiny_model_dir, tmp_path_factory):  # noqa: ARG001
+def answered(warm_vllm, tiny_model_dir, tmp_path_factory):  # noqa: ARG001
     """Lines of the output, and of the error file, by custom_id."""
     folder = tmp_path_factory.mktemp("batch")
     (folder / "in.jsonl").write_text("\n".join(line(*request) for request in BODIES.items()))
-    infer = InferSection(cpu_kvcache_gib=1, engine_kwargs={"dtype": "float32", "max_num_seqs": 16})
+    infer = InferSection()
     source = look_through(str(folder / "in.jsonl"), infer)
     with BatchFiles(folder / "out.jsonl", folder / "out.errors.jsonl") as files:
         batch = open_batch(files, source, infer, {})
@@ -75,8 +75,7 @@ def answered(ray_session, tiny_model_dir, tmp_path_factory):  # noqa: ARG001
     return tuple({json.loads(text)["custom_id"]: text for text in lines} for lines in texts)
 
 
-@pytest.mark.ray
-@pytest.mark.engine
+@pytest.mark.usefixtures("starts_vllm")
 def test_answers_are_what_was_asked_for(answered):
     bodies = {name: json.loads(text)["response"]["body"] for name, text in answered[0].items()}
     texts = {name: body["choices"][0]["message"]["content"] for name, body in bodies.items()}
@@ -88,8 +87,7 @@ def test_answers_are_what_was_asked_for(answered):
     assert json.loads(texts["schema"]) == "red"
 
 
-@pytest.mark.ray
-@pytest.mark.engine
+@pytest.mark.usefixtures("starts_vllm")
 def test_refusals_of_the_engine_reach_the_error_file(answered):
     errors = {name: json.loads(text)["error"] for name, text in answered[1].items()}
     assert {name: error["code"] for name, error in errors.items()} == {
@@ -98,8 +96,7 @@ def test_refusals_of_the_engine_reach_the_error_file(answered):
     }
 
 
-@pytest.mark.ray
-@pytest.mark.engine
+@pytest.mark.usefixtures("starts_vllm")
 def test_output_is_read_by_vllms_own_reader(answered):
     texts = list(answered[0].values())
     # In a process of its own: that module turns down the log handlers of the one that imports it.
@@ -109,7 +106,7 @@ def test_output_is_read_by_vllms_own_reader(answered):
     assert [json.loads(text) for text in written] == [json.loads(text) for text in texts]
 
 
-@pytest.mark.engine
+@pytest.mark.usefixtures("starts_vllm")
 def test_every_parameter_means_the_same_to_both_engines():
     from vllm.entrypoints.openai.completion.protocol import CompletionRequest
 
