@@ -41,7 +41,6 @@ def run(job, capsys, *arguments):
     return stopped.value.code, capsys.readouterr()
 
 
-@pytest.mark.ray
 @pytest.mark.usefixtures("ray_session")
 def test_faster_settings_come_into_the_file(config_path, capsys, monkeypatch, caplog):
     rates = {8: 58.0, 16: 66.0, 32: 100.0, 64: 99.0}

@@ -83,7 +83,6 @@ def test_unknown_task(refuse):
     assert "no task ner_taging; choose from classification," in refuse(prepare_data, "data.tasks=[ner_taging]")
 
 
-@pytest.mark.ray
 @pytest.mark.usefixtures("ray_session")
 def test_empty_split(refuse, shop):
     (shop / "train.conll").write_text("")

@@ -1,13 +1,7 @@
-"""`ray job submit` against a head with token authentication, the real engine answering."""
+"""`ray job submit` against a head with token authentication."""
 
 import json
-import os
-import shutil
-import signal
 import subprocess
-import sys
-import tempfile
-import time
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,7 +11,6 @@ import yaml
 
 from eshop_ray.artifacts import find_manifest, write_manifest
 from eshop_ray.schema import PREDICTION_SCHEMA, RECORD_SCHEMA, decode, encode
-from tests.processes import free_port, stop
 
 ROOT = Path(__file__).parents[2]
 QUERY = ["red", "wool", "scarf", "(large)"]
@@ -58,99 +51,53 @@ def run_root(tmp_path):
     return tmp_path
 
 
-@pytest.fixture
-def head(tmp_path_factory):
-    """Address and environment of a Ray head that asks for a token."""
-    port, dashboard_port = free_port(), free_port()
-    temp_dir = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # sockets below it: its path must be short
-    token = tmp_path_factory.mktemp("auth") / "token"
-    environment = {
-        **os.environ,
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN_PATH": str(token),
-    }
-    environment.pop("RAY_ADDRESS", None)
-    token.write_text("0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef")
-    command = ["ray", "start", "--head", "--block", "--num-cpus=6", f"--port={port}", "--include-dashboard=true"]
-    # The default port may be taken by another Ray of this machine; without its agent a head takes no jobs.
-    command += [
-        f"--dashboard-agent-listen-port={free_port()}",
-        f"--dashboard-port={dashboard_port}",
-        "--disable-usage-stats",
-        f"--temp-dir={temp_dir}",
-    ]
-    process = subprocess.Popen(
-        command, env=environment, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+def submit(head, *entrypoint, **environment):
+    """Give the command of the docs from a checkout of the sources."""
+    command = ["ray", "job", "submit", "--address", head.address, "--working-dir", ".", "--", *entrypoint]
+    return subprocess.run(
+        command, cwd=ROOT, env={**head.environment, **environment}, capture_output=True, text=True, timeout=400
     )
-    address = f"http://127.0.0.1:{dashboard_port}"
-    try:
-        wait_until_up(address, environment)
-        yield address, environment
-    finally:
-        stop(process, signal.SIGTERM, seconds=30)
-        shutil.rmtree(temp_dir, ignore_errors=True)
 
 
-def wait_until_up(address, environment):
-    """The head answers before its agent takes jobs: only a job that ran shows that both do."""
-    deadline = time.monotonic() + 120
-    while True:
-        command = ["ray", "job", "submit", "--address", address, "--", "true"]
-        probe = subprocess.run(command, env=environment, capture_output=True, text=True)
-        if probe.returncode == 0:
-            return
-        assert time.monotonic() < deadline, probe.stderr[-2000:]
-        time.sleep(1)
+def write_config(run_root, **sections):
+    path = run_root / "config.yaml"
+    path.write_text(yaml.safe_dump({"name": "submitted", "run_root": str(run_root), **sections}))
+    return str(path)
 
 
-@pytest.mark.ray
-@pytest.mark.engine
-def test_submitted_job_answers_every_row_and_keeps_the_failed_ones(head, run_root):
-    address, environment = head
-    config = run_root / "config.yaml"
-    config.write_text(yaml.safe_dump({"name": "submitted", "run_root": str(run_root), "infer": {"models": ["base"]}}))
-    submit = ["ray", "job", "submit", "--address", address, "--working-dir", "."]
-
-    refused = subprocess.run(
-        [*submit, "--", "true"],
-        cwd=ROOT,
-        env={**environment, "RAY_AUTH_MODE": "disabled"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert refused.returncode != 0
-
-    job = subprocess.run(
-        [*submit, "--", "python", "-m", "jobs.batch_infer", str(config), "infer.max_rows=null"],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=400,
-    )
+def answer_rows(head, run_root, **sections):
+    """Submit the job and return its predictions by id."""
+    config = write_config(run_root, **sections)
+    job = submit(head, "python", "-m", "jobs.batch_infer", config, "infer.max_rows=null")
     assert job.returncode == 0, job.stdout[-5000:] + job.stderr[-2000:]
-    check_predictions(run_root / "submitted" / "base" / "predictions" / "split=dev")
-
-
-def check_predictions(folder):
-    paths = list(folder.glob("*.parquet"))
-    rows = [row for path in paths for row in pq.read_table(path).to_pylist()]
+    paths = list((run_root / "submitted" / "base" / "predictions" / "split=dev").glob("*.parquet"))
     assert all(pq.read_schema(path).names == PREDICTION_SCHEMA.names for path in paths)
+    rows = [row for path in paths for row in pq.read_table(path).to_pylist()]
     by_id = {row["id"]: row for row in rows}
     assert sorted(by_id) == sorted(row["id"] for members in RECORDS.values() for row in members)
     assert len(rows) == len(by_id)
-
-    words = [word for text, _ in decode(by_id["tagged"]["prediction"]) for word in text.split()]
-    assert words == QUERY
+    assert by_id["no-tokens"]["error"].startswith("prompt: KeyError")
     assert decode(by_id["chosen"]["prediction"]) in {"Garden", "Kitchen"}
     assert by_id["free"]["num_generated_tokens"] > 0
-    assert by_id["free"]["finish_reason"] in {"stop", "length"}
+    return by_id
 
-    assert by_id["no-tokens"]["error"].startswith("prompt: KeyError")
+
+def test_submitted_job_answers_every_row_and_keeps_the_failed_ones(head, run_root, tiny_model_dir):
+    assert submit(head, "true", RAY_AUTH_MODE="disabled").returncode != 0
+    answer_rows(
+        head, run_root, model={"source": str(tiny_model_dir)}, infer={"models": ["base"], "engine": "simulated"}
+    )
+    details = find_manifest(run_root / "submitted" / "base" / "predictions" / "split=dev").details
+    assert (details["num_rows"], details["num_errors"]) == (5, 1)
+    assert json.dumps(details)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("starts_vllm")
+def test_submitted_job_has_the_real_model_answer(head, run_root):
+    by_id = answer_rows(head, run_root, infer={"models": ["base"]})
+    words = [word for text, _ in decode(by_id["tagged"]["prediction"]) for word in text.split()]
+    assert words == QUERY
+    assert by_id["free"]["finish_reason"] in {"stop", "length"}
     assert by_id["too-long"]["error"].startswith("too_long:")
     assert by_id["too-long"]["prediction"] is None
-    details = find_manifest(folder).details
-    assert (details["num_rows"], details["num_errors"]) == (5, 2)
-    assert json.dumps(details)

@@ -143,7 +143,6 @@ def test_loss_that_is_too_large_is_told_after_the_report(run, config_path):
     assert run(evaluate, "quantize.max_lost_share=0.13")[0] == 0
 
 
-@pytest.mark.ray
 @pytest.mark.usefixtures("ray_session")
 def test_from_files_to_scores(run, config_path):
     for job in (prepare_data, quantize, batch_infer, evaluate):
@@ -157,7 +156,6 @@ def test_from_files_to_scores(run, config_path):
     assert not artifacts.find_changes(config.run_dir / "quantized", quantized)
 
 
-@pytest.mark.ray
 @pytest.mark.usefixtures("ray_session")
 def test_rows_of_the_calibration(run, config_path, tiny_model_dir, monkeypatch):
     """They are training rows with their answers, the same ones every time; what is scored is not among them."""

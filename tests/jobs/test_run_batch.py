@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 
 from eshop_ray.cli import run_job
 from eshop_ray.jobs import run_batch
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 NUM_REQUESTS = 120
@@ -43,39 +43,44 @@ def arguments(place, *more):
 
 
 def start(place, *more):
+    """Start the job, with a Ray of its own; what it says goes into a file."""
     command = [sys.executable, "-m", "jobs.run_batch", *arguments(place, *more)]
-    return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    with (place / "said").open("w") as said:
+        return subprocess.Popen(command, cwd=ROOT, stderr=said, start_new_session=True)
 
 
 def read(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-@pytest.mark.ray
-def test_killed_batch_goes_on(place):
-    output = place / "out.jsonl"
+@pytest.mark.usefixtures("starts_ray", "ray_session")
+def test_killed_batch_goes_on(place, capsys, caplog):
+    """Killed in a process with a Ray of its own; the same command goes on here."""
+    output, said = place / "out.jsonl", place / "said"
     killed = start(place, "infer.engine_kwargs.rows_per_second=20")
-    deadline = time.monotonic() + 120
-    while not output.exists() or output.read_bytes().count(b"\n") < 16:
-        assert killed.poll() is None, killed.stderr.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    is_reached = wait_until(
+        lambda: output.exists() and output.read_bytes().count(b"\n") >= 16,
+        "sixteen answers",
+        is_running=lambda: killed.poll() is None,
+    )
+    assert is_reached, said.read_text()
     os.killpg(killed.pid, signal.SIGKILL)
-    killed.communicate()
+    killed.wait()
     kept = output.read_bytes()
     assert kept.count(b"\n") < NUM_REQUESTS
     output.write_bytes(kept + b'{"id": "batch_req_1", "custom_id": "r119", "resp')
 
-    rerun = start(place)
-    said = rerun.communicate(timeout=300)[1]
-    assert rerun.returncode == 0, said
+    caplog.set_level("INFO")
+    with pytest.raises(SystemExit) as stopped:
+        run_job("run_batch", arguments(place))
+    assert stopped.value.code == 0, capsys.readouterr().err
     assert output.read_bytes().startswith(kept)
     ids = Counter(one["custom_id"] for one in read(output))
     assert ids == Counter(f"r{index}" for index in range(NUM_REQUESTS))
     assert [one["error"]["line"] for one in read(place / "out.errors.jsonl")] == [NUM_REQUESTS + 1]
-    assert f"{NUM_REQUESTS + 1} requests have their result already" in said
-    assert "num_answered                           120" in said
-    assert "wool" not in said
+    assert f"{NUM_REQUESTS + 1} requests have their result already" in caplog.text
+    assert "num_answered                           120" in caplog.text
+    assert "wool" not in said.read_text() + caplog.text
 
 
 def interrupt(*_):

@@ -1,4 +1,4 @@
-"""An experiment from files to report, by its jobs, every run a child process; the engine that knows the answers."""
+"""An experiment from files to report, by its jobs; the engine that knows the answers."""
 
 import json
 
@@ -6,8 +6,9 @@ import pytest
 import yaml
 
 from eshop_ray import artifacts
-from eshop_ray.cli import run_job
-from eshop_ray.config import load_config
+from eshop_ray.cli import main, run_job
+from eshop_ray.config import load_config, write_config
+from eshop_ray.evaluation.experiments import launch
 from eshop_ray.jobs import compare_strategies, prepare_data, search_merge, train_strategies
 
 COLOURS = ("red", "blue", "green", "grey", "black", "white")
@@ -15,9 +16,9 @@ THINGS = ("scarf", "tent", "bottle", "lamp", "mug", "rug", "chair")
 TASKS = {"ner_tagging", "classification"}
 
 
-@pytest.fixture(scope="module")
-def config_path(tmp_path_factory, tiny_model_dir):
-    folder = tmp_path_factory.mktemp("experiment")
+@pytest.fixture
+def config_path(tmp_path, tiny_model_dir):
+    folder = tmp_path
     pairs = [(colour, thing) for colour in COLOURS for thing in THINGS]
     queries = [f"{colour}\tB-color\n{thing}\tB-core_product_type\n" for colour, thing in pairs]
     (folder / "queries.conll").write_text("\n".join(queries))
@@ -63,8 +64,25 @@ def run(job, path, capsys):
     return output.out
 
 
-@pytest.mark.ray
-@pytest.mark.usefixtures("ray_session")
+def run_here(chains, num_parallel, environment):  # noqa: ARG001
+    """Run the commands of all chains in this process, one after the other."""
+    for chain in chains:
+        write_config(chain.config)
+        for command in chain.commands:
+            with pytest.raises(SystemExit) as stopped:
+                main([*command[len(launch.ESHOP) :], str(chain.config.run_dir / "config.yaml")])
+            assert stopped.value.code == 0
+    return []
+
+
+@pytest.fixture(params=["here", pytest.param("children", marks=pytest.mark.slow)])
+def place_of_runs(request, monkeypatch):
+    """Runs are child processes, which take most of the time; test_launch.py has some whatever this one does."""
+    if request.param == "here":
+        monkeypatch.setattr(launch, "run_processes", run_here)
+
+
+@pytest.mark.usefixtures("ray_session", "place_of_runs")
 def test_experiment_from_files_to_report(config_path, capsys):
     config = load_config(str(config_path))
     run_dir = config.run_dir
