@@ -7,6 +7,7 @@ guess.
 
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from eshop_ray.sample_shop.products import Product, join_words, make_product, make_rng
@@ -14,8 +15,25 @@ from eshop_ray.sample_shop.splits import HELD_OUT_EVERY, Wordings, take_turn
 from eshop_ray.sample_shop.vocabulary import BRANDS, COLORS, KINDS
 
 Question = dict[str, Any]
-Builder = Callable[[random.Random, int, Product, int], Question | None]
-"""Takes a generator of random numbers, the seed, the product, and the turn that settles positions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """What a question is made of."""
+
+    rng: random.Random
+    seed: int
+    """Of the shop."""
+    product: Product
+    turn: int
+    """Settles the position of the right answer."""
+
+    def choose(self, frames: Wordings) -> str:
+        """Draw one of the wordings that are meant for the product."""
+        return self.rng.choice(frames[self.product.split])
+
+
+Builder = Callable[[Topic], Question | None]
 
 
 def make_questions(seed: int, product: Product) -> Iterator[Question]:
@@ -24,7 +42,7 @@ def make_questions(seed: int, product: Product) -> Iterator[Question]:
         rng = make_rng(seed, name, product.number)
         rate = rates[product.split]
         for number in range(int(rate) + (rng.random() < rate % 1)):
-            if question := build(rng, seed, product, take_turn(product.number) + number):
+            if question := build(Topic(rng, seed, product, take_turn(product.number) + number)):
                 yield {**question, "task_name": name}
 
 
@@ -39,12 +57,13 @@ _ENTITY_FRAMES: Wordings = {
 }
 
 
-def _entities(rng: random.Random, seed: int, product: Product, turn: int) -> Question:  # noqa: ARG001
+def _entities(topic: Topic) -> Question:
+    rng, product = topic.rng, topic.product
     entity_type, spans = rng.choice(sorted(product.attributes.items()))
     title = product.title
     starts = [title.lower().index(span.lower()) for span in spans]
     gold = [title[start : start + len(span)] for start, span in zip(starts, spans, strict=True)]
-    prompt = rng.choice(_ENTITY_FRAMES[product.split]).format(type=entity_type, title=title)
+    prompt = topic.choose(_ENTITY_FRAMES).format(type=entity_type, title=title)
     return _question(prompt, gold, "named_entity_recognition", "micro f1")
 
 
@@ -63,7 +82,8 @@ _MATERIALS = sorted({name for kind in KINDS for name in kind.materials})
 _SIZES = sorted({size for kind in KINDS for size in kind.sizes})
 
 
-def _choice(rng: random.Random, seed: int, product: Product, turn: int) -> Question | None:  # noqa: ARG001
+def _choice(topic: Topic) -> Question | None:
+    rng, product = topic.rng, topic.product
     values: dict[str, tuple[str | None, Sequence[str]]] = {
         "brand": (product.brand, BRANDS[product.split]),
         "color": (product.colors[0] if len(product.colors) == 1 else None, COLORS),
@@ -75,9 +95,9 @@ def _choice(rng: random.Random, seed: int, product: Product, turn: int) -> Quest
         return None
     name, answer, pool = rng.choice(known)
     options = rng.sample([value for value in pool if value.lower() not in product.title.lower()], NUM_CHOICES - 1)
-    position = turn % NUM_CHOICES
+    position = topic.turn % NUM_CHOICES
     options.insert(position, answer)
-    question = rng.choice(_CHOICE_FRAMES[product.split]).format(name=name, text=product.title)
+    question = topic.choose(_CHOICE_FRAMES).format(name=name, text=product.title)
     prompt = f"{question}\n{_number(options, 0)}\nAnswer:"
     return _question(prompt, position, "multiple-choice", "accuracy")
 
@@ -91,14 +111,15 @@ _RETRIEVAL_FRAMES: Wordings = {
 }
 
 
-def _retrieval(rng: random.Random, seed: int, product: Product, turn: int) -> Question:  # noqa: ARG001
-    siblings = iterate_siblings(seed, product)
+def _retrieval(topic: Topic) -> Question:
+    rng, product = topic.rng, topic.product
+    siblings = iterate_siblings(topic.seed, product)
     options = [product, next(siblings), next(siblings)]
-    options += [_draw_stranger(rng, seed, product) for _ in range(NUM_LISTED - len(options))]
+    options += _draw_strangers(topic, NUM_LISTED - len(options))
     matching = {option.number for option in options[:3]}
     rng.shuffle(options)
     gold = [number for number, option in enumerate(options) if option.number in matching]
-    question = rng.choice(_RETRIEVAL_FRAMES[product.split]).format(query=product.kind.name)
+    question = topic.choose(_RETRIEVAL_FRAMES).format(query=product.kind.name)
     prompt = f"{question}\n{_number([option.listing for option in options], 0)}\nOutput:"
     return _question(prompt, gold, "retrieval", "hit rate@3")
 
@@ -112,17 +133,18 @@ _RANKING_FRAMES: Wordings = {
 }
 
 
-def _ranking(rng: random.Random, seed: int, product: Product, turn: int) -> Question | None:
+def _ranking(topic: Topic) -> Question | None:
     """Ask for the right kind and color before the right kind before anything else."""
+    rng, product = topic.rng, topic.product
     if not product.colors:
         return None
     color = product.colors[0]
-    siblings = (sibling for sibling in iterate_siblings(seed, product) if color not in sibling.colors)
+    siblings = (sibling for sibling in iterate_siblings(topic.seed, product) if color not in sibling.colors)
     weighted = [(next(siblings), 2), (next(siblings), 2)]
-    weighted += [(_draw_stranger(rng, seed, product), 0) for _ in range(NUM_RANKED - 1 - len(weighted))]
+    weighted += [(stranger, 0) for stranger in _draw_strangers(topic, NUM_RANKED - 1 - len(weighted))]
     rng.shuffle(weighted)
-    weighted.insert(turn % NUM_RANKED, (product, 3))
-    question = rng.choice(_RANKING_FRAMES[product.split]).format(query=f"{color} {product.kind.name}")
+    weighted.insert(topic.turn % NUM_RANKED, (product, 3))
+    question = topic.choose(_RANKING_FRAMES).format(query=f"{color} {product.kind.name}")
     prompt = f"{question}\n{_number([option.listing for option, _ in weighted], 1)}\nOutput:"
     return _question(prompt, [weight for _, weight in weighted], "ranking", "ndcg")
 
@@ -136,7 +158,8 @@ _TITLE_FRAMES: Wordings = {
 }
 
 
-def _title(rng: random.Random, seed: int, product: Product, turn: int) -> Question:  # noqa: ARG001
+def _title(topic: Topic) -> Question:
+    rng, product = topic.rng, topic.product
     colors = join_words(product.colors) if product.colors else None
     parts = [product.brand, product.modifier, colors, product.material, product.kind.name]
     title = " ".join(part for part in parts if part) + (f", {product.size}" if product.size else "")
@@ -150,7 +173,7 @@ def _title(rng: random.Random, seed: int, product: Product, turn: int) -> Questi
     }
     lines = [f"{name}: {value}" for name, value in facts.items() if value]
     rng.shuffle(lines)
-    prompt = rng.choice(_TITLE_FRAMES[product.split]).format(facts="\n".join(lines))
+    prompt = topic.choose(_TITLE_FRAMES).format(facts="\n".join(lines))
     return _question(prompt, title[0].upper() + title[1:], "generation", "rougel")
 
 
@@ -189,10 +212,12 @@ def iterate_siblings(seed: int, product: Product) -> Iterator[Product]:
         yield make_product(seed, number)
 
 
-def _draw_stranger(rng: random.Random, seed: int, product: Product) -> Product:
-    """Return a product of the same split, of another category and without any of the product's colors."""
-    while True:
-        place = rng.randrange(10 * len(KINDS)) * HELD_OUT_EVERY
-        other = make_product(seed, place + product.number % HELD_OUT_EVERY)
+def _draw_strangers(topic: Topic, count: int) -> list[Product]:
+    """Return products of the same split, of other categories and without any of the product's colors, all different."""
+    product, drawn = topic.product, dict[str, Product]()
+    while len(drawn) < count:
+        place = topic.rng.randrange(10 * len(KINDS)) * HELD_OUT_EVERY
+        other = make_product(topic.seed, place + product.number % HELD_OUT_EVERY)
         if other.kind.category != product.kind.category and not set(other.colors) & set(product.colors):
-            return other
+            drawn[other.listing] = other
+    return list(drawn.values())
