@@ -29,9 +29,12 @@ def make_row(index):
 
 
 @torch.no_grad()
-def find_first_token(model, tokenizer, row):
+def rank_tokens(model, tokenizer, row):
+    """The texts that may come first, the likeliest at the head; part of a letter is no text, as in vLLM."""
     ids = tokenize_prompt(tokenizer, row["messages"])
-    return tokenizer.decode(model(input_ids=torch.tensor([ids])).logits[0, -1].argmax())
+    order = model(input_ids=torch.tensor([ids])).logits[0, -1].argsort(descending=True)
+    texts = tokenizer.batch_decode(order[:, None], skip_special_tokens=True)
+    return [text.replace("\ufffd", "") for text in texts]
 
 
 def test_first_tokens_are_those_of_the_same_weights(ray_session, starts_vllm, tiny_model_dir, tmp_path):  # noqa: ARG001
@@ -47,5 +50,6 @@ def test_first_tokens_are_those_of_the_same_weights(ray_session, starts_vllm, ti
     dequantized = CompressedTensorsConfig(dequantize=True)
     model = AutoModelForCausalLM.from_pretrained(folder, quantization_config=dequantized).bfloat16()
     tokenizer = load_tokenizer(folder)
-    equal = [found[row["id"]]["generated_text"] == find_first_token(model, tokenizer, row) for row in rows]
-    assert sum(equal) >= 0.75 * NUM_ROWS, sum(equal)
+    ranks = [rank_tokens(model, tokenizer, row).index(found[row["id"]]["generated_text"]) for row in rows]
+    assert ranks.count(0) >= 0.75 * NUM_ROWS, ranks
+    assert max(ranks) < 5, ranks
