@@ -27,16 +27,14 @@ setup: $(INSTALLED) ## Create .venv from the CPU lock, with the command `eshop` 
 demo: $(INSTALLED) ## Sample shop -> tune, merge, answer, score: a table of base against tuned model.
 	@$(PY) -m jobs.demo jobs/configs/demo.yaml
 
-PYTEST := $(PY) -m pytest -q tests --ignore=tests/bench --durations=25
+PYTEST := $(PY) -m pytest -q tests --ignore=tests/bench --numprocesses=2 --dist=loadgroup --durations=25
 
 test test-all: export HF_HUB_OFFLINE := 1
 test: $(DEV_INSTALLED) ## Run the tests in ten minutes on two cores (no GPU, no model hub).
-	@$(PYTEST) -m "not ray and not engine and not slow" --numprocesses=2 --dist=worksteal --timeout=120
-	@$(PYTEST) -m "(ray or engine) and not slow"
+	@$(PYTEST) -m "not slow"
 
 test-all: $(DEV_INSTALLED) ## Run all tests: those above, and what repeats them on a larger scale.
-	@$(PYTEST) -m "not ray and not engine" --numprocesses=2 --dist=worksteal --timeout=300
-	@$(PYTEST) -m "ray or engine" --timeout=900
+	@$(PYTEST)
 
 lint: $(DEV_INSTALLED) ## Check style, format and types.
 	@$(PY) -m ruff check .

@@ -1,5 +1,8 @@
 """A pytest plugin: tests get the markers `ray` and `engine` by the fixtures that they use, never by hand.
 
+With `--dist=loadgroup` one process runs all that have one of the markers, so that they share one Ray and one vLLM; the
+other processes run what shares nothing.
+
 A test that starts Ray asks for the fixture `ray_session`, or for `starts_ray` if it starts one of its own in another
 process; a test that has vLLM answer asks for `starts_vllm` too. One that starts either without having asked fails.
 """
@@ -10,15 +13,19 @@ FIXTURES = {"ray": {"ray_session", "starts_ray"}, "engine": {"starts_vllm"}}
 """Marker -> fixtures that bring it."""
 ENGINES = ("VllmActor", "LLMServer")
 """Classes of the actors that run vLLM."""
+TIMEOUT_S = 400
+"""Beyond which a test of them hangs; pyproject.toml has that of others."""
 UNASKED = "this test asked for no Ray; it needs the fixture `ray_session` or `starts_ray`"
 
 
 @pytest.hookimpl(tryfirst=True)  # before tests are chosen by their markers
 def pytest_collection_modifyitems(items):
     for item in items:
-        for marker, fixtures in FIXTURES.items():
-            if fixtures & set(item.fixturenames):
-                item.add_marker(marker)
+        markers = [marker for marker, fixtures in FIXTURES.items() if fixtures & set(item.fixturenames)]
+        if markers:
+            markers += [pytest.mark.xdist_group("ray"), pytest.mark.timeout(TIMEOUT_S)]
+        for marker in markers:
+            item.add_marker(marker)
 
 
 @pytest.fixture(scope="session")

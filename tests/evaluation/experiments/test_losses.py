@@ -129,10 +129,10 @@ def test_loss_that_is_no_number_is_told_as_none(scorer, eval_set, adapters):
 
 def test_memory_stays_flat_over_candidates(scorer, eval_set, adapters):
     sizes = []
-    for candidate in (*CANDIDATES, *CANDIDATES, *CANDIDATES):
+    for candidate in (*CANDIDATES, *CANDIDATES):
         scorer.measure(combine(adapters, candidate.to_merge(), 0), eval_set)
         scorer.measure([], eval_set)
         gc.collect()
-        tensors = [held for held in gc.get_objects() if isinstance(held, torch.Tensor)]
+        tensors = [held for held in gc.get_objects() if issubclass(type(held), torch.Tensor)]
         sizes.append((len(tensors), sum(held.numel() for held in tensors)))
     assert len(set(sizes[len(CANDIDATES) :])) == 1
