@@ -9,6 +9,7 @@ from eshop_ray import artifacts
 from eshop_ray.cli import main, run_job
 from eshop_ray.config import load_config, write_config
 from eshop_ray.evaluation.experiments import launch
+from eshop_ray.evaluation.experiments.chains import ESHOP
 from eshop_ray.jobs import compare_strategies, prepare_data, search_merge, train_strategies
 
 COLOURS = ("red", "blue", "green", "grey", "black", "white")
@@ -70,7 +71,7 @@ def run_here(chains, num_parallel, environment):  # noqa: ARG001
         write_config(chain.config)
         for command in chain.commands:
             with pytest.raises(SystemExit) as stopped:
-                main([*command[len(launch.ESHOP) :], str(chain.config.run_dir / "config.yaml")])
+                main([*command[len(ESHOP) :], str(chain.config.run_dir / "config.yaml")])
             assert stopped.value.code == 0
     return []
 

@@ -168,7 +168,7 @@ def test_failures_become_one_message_when_all_is_done(make_chain, caplog):
     lines = [record.getMessage() for record in caplog.records]
     assert "3 runs, 2 at one time" in lines
     assert "bad trivial_job: started" in lines
-    assert any(re.match(r"good trivial_job: done after \d+(\.\d)? s \(", line) for line in lines)
+    assert any(re.fullmatch(r"good trivial_job: done after [0-9.]+ s \(\d of 3 runs\)", line) for line in lines)
 
 
 @pytest.mark.usefixtures("ray_session", "environment")
