@@ -20,7 +20,7 @@ def start_stuck_actor(ray):
 
             time.sleep(600)
 
-    return ray.remote(Stuck).options(num_cpus=8, max_restarts=-1).remote()
+    return ray.remote(Stuck).options(num_cpus=1, max_restarts=-1).remote()
 
 
 @pytest.mark.xfail(strict=True, raises=AssertionError, reason="fails on purpose")
