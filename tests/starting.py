@@ -1,7 +1,6 @@
 """A pytest plugin: tests get the markers `ray` and `engine` by the fixtures that they use, never by hand.
 
-With `--dist=loadgroup` one process runs all that have one of the markers, so that they share one Ray and one vLLM; the
-other processes run what shares nothing.
+One process runs all that have one of the markers, so that they share one Ray and one vLLM; another runs the rest.
 
 A test that starts Ray asks for the fixture `ray_session`, or for `starts_ray` if it starts one of its own in another
 process; a test that has vLLM answer asks for `starts_vllm` too. One that starts either without having asked fails.
@@ -23,7 +22,7 @@ def pytest_collection_modifyitems(items):
     for item in items:
         markers = [marker for marker, fixtures in FIXTURES.items() if fixtures & set(item.fixturenames)]
         if markers:
-            markers += [pytest.mark.xdist_group("ray"), pytest.mark.timeout(TIMEOUT_S)]
+            markers.append(pytest.mark.timeout(TIMEOUT_S))
         for marker in markers:
             item.add_marker(marker)
 
