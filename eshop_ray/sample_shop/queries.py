@@ -25,7 +25,7 @@ def make_query(seed: int, product: Product) -> list[tuple[str, str]]:
 def _segments(rng: random.Random, product: Product) -> list[Segment]:
     before: list[Segment] = []
     after: list[Segment] = []
-    if product.brand and rng.random() < 0.45:
+    if product.brand and (product.split == "dev" or rng.random() < 0.45):  # the brand is what makes the query new
         before.append((product.brand.replace(" & ", " "), "creator"))
     if product.modifier and rng.random() < 0.6:
         before.append((product.modifier, "modifier"))

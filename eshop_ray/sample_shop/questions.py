@@ -177,15 +177,15 @@ def _title(topic: Topic) -> Question:
     return _question(prompt, title[0].upper() + title[1:], "generation", "rougel")
 
 
-NUM_CHOICES, NUM_RANKED, NUM_LISTED = 4, 5, 8
+NUM_CHOICES, NUM_RANKED, NUM_LISTED = 4, 5, 7
 """Options of a choice, a ranking and a retrieval question."""
 
 _BUILDERS: dict[str, tuple[Mapping[str, float], Builder]] = {
-    "attribute_extraction": ({"train": 0.35, "dev": 1.0}, _entities),
-    "attribute_choice": ({"train": 2.4, "dev": 1.0}, _choice),
-    "query_retrieval": ({"train": 1.0, "dev": 1.0}, _retrieval),
+    "attribute_extraction": ({"train": 0.4, "dev": 1.0}, _entities),
+    "attribute_choice": ({"train": 2.2, "dev": 1.0}, _choice),
+    "query_retrieval": ({"train": 0.9, "dev": 1.0}, _retrieval),
     "query_product_ranking": ({"train": 1.1, "dev": 1.0}, _ranking),
-    "title_generation": ({"train": 0.2, "dev": 1.0}, _title),
+    "title_generation": ({"train": 0.25, "dev": 1.0}, _title),
 }
 """Group -> questions per product of a split, and their builder. What a small model learns late is asked more often."""
 

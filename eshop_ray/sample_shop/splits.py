@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 SPLITS = ("train", "dev")
 
-HELD_OUT_EVERY = 5
+HELD_OUT_EVERY = 3
 """One product in so many is held out: nothing about it, and none of its wordings, stands in a training file."""
 
 Wordings = Mapping[str, tuple[str, ...]]

@@ -20,11 +20,11 @@ FILES = tuple(
     name.format(split=split) for name in (PRODUCTS, REVIEWS, SUMMARIES, QUERIES, QUESTIONS) for split in SPLITS
 )
 
-_SUMMARY_SHARE = {"train": 0.2, "dev": 1.0}
+_SUMMARY_SHARE = {"train": 0.25, "dev": 1.0}
 """Share of the products whose reviews are summarized."""
-_QUERY_SHARE = {"train": 0.5, "dev": 1.0}
+_QUERY_SHARE = {"train": 0.6, "dev": 1.0}
 """Share of the products with a tagged query."""
-_REVIEW_COUNTS = {"train": (0, 1, 2, 2), "dev": (1, 1, 1, 2)}
+_REVIEW_COUNTS = {"train": (1, 1, 2, 2), "dev": (1, 1, 1, 2)}
 """How many reviews a product may have in the reviews' file."""
 
 _HEADER = (
