@@ -50,8 +50,9 @@ class TrainSection(Section):
     drown those that answer with one number."""
     task_weights: dict[str, Annotated[float, Field(gt=0)]] = {}
     """What a task's rows count for in the loss; tasks that are not named count 1."""
-    precision: Literal["bf16", "fp32"] = "bf16"
-    """`bf16` runs matrix products under autocast; trained weights and optimizer stay fp32."""
+    precision: Literal["auto", "bf16", "fp32"] = "bf16"
+    """`bf16` runs matrix products under autocast; trained weights and optimizer stay fp32. `auto` takes `bf16` on GPUs
+    and on processors that multiply matrices in it (AMX), else `fp32`, which is faster there."""
     attention: Literal["auto", "mask", "gather", "flex"] = "auto"
     """How rows of a pack are kept apart; the numbers are the same. `mask`: one mask over the pack; `gather`: every row
     with its prefix; `flex`: compiled flex attention. `auto` takes `flex` on a GPU that runs it, else `gather`."""

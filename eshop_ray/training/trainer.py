@@ -29,6 +29,7 @@ from eshop_ray.training.kernels.attention import check_window
 from eshop_ray.training.learning_rate import cosine_rate
 from eshop_ray.training.loop import train_worker
 from eshop_ray.training.model import check_method
+from eshop_ray.training.precision import choose_precision
 from eshop_ray.training.prepared_run import FAILURE, PreparedRun
 from eshop_ray.training.tracking import MlflowCallback, check_tracking
 
@@ -118,7 +119,7 @@ def build_trainer(
     config: Config, model_dir: Path, prepared: PreparedRun, board: Any, callbacks: Sequence[MlflowCallback] = ()
 ) -> TorchTrainer:
     """Describe the run to Ray Train: the same name and folder make it go on from its last checkpoint."""
-    train = config.train
+    train = choose_precision(config.train)
     feed = Feed(prepared.store.folder, ray.put(prepared.sampler))
     settings = {
         "model_dir": str(model_dir),

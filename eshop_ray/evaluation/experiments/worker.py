@@ -19,6 +19,7 @@ from eshop_ray.evaluation.experiments.measurement_log import Measurement
 from eshop_ray.evaluation.experiments.trials import Trial
 from eshop_ray.training.merging.adapters import AdapterFile, Update, list_modules
 from eshop_ray.training.merging.combine import combine
+from eshop_ray.training.precision import choose_precision
 from eshop_ray.training.tokens import TokenStore
 
 
@@ -78,7 +79,7 @@ class LossWorker:
         config = self._setup.config
         device = torch.device("cuda" if config.search.use_gpu else "cpu")
         modules = list_modules(list(self._adapters.values()))
-        return LossScorer(self._setup.model_dir, modules, config.train, device)
+        return LossScorer(self._setup.model_dir, modules, choose_precision(config.train), device)
 
 
 def count_workers(search: SearchSection) -> int:
