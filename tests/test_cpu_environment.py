@@ -24,6 +24,7 @@ def untold(monkeypatch):
 def started(monkeypatch):
     """Arguments and niceness of the Ray that is started, in place of Ray."""
     calls = []
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)  # which keeps tests that ask for no Ray from starting one
     monkeypatch.setattr(cluster.ray, "is_initialized", lambda: False)
     monkeypatch.setattr(cluster.ray, "cluster_resources", lambda: {"CPU": 4})
     monkeypatch.setattr(cluster.ray, "init", lambda **given: calls.append((given, os.environ.get(NICENESS_VARIABLE))))
