@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 SIDES = {"defaults": {"GOMP_SPINCOUNT": "300000", "RAY_worker_niceness": "15"}, "ours": {}}
 """Environments. The defaults are said aloud, as a user's own settings: they win over those of this project."""
 STATES = ("quiet", "busy")
-MAX_SECONDS = 45.0
+MAX_SECONDS = 60.0
 """A measurement that is not through by then counts as far as it came."""
 
 LOOP = """

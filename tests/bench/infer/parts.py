@@ -22,8 +22,8 @@ logger = logging.getLogger(__name__)
 WORKLOADS = {"unique": build_unique, "catalog": build_catalog}
 BUSY = "busy"
 PARTS = (*WORKLOADS, BUSY)
-NUM_BUSY_ROWS = 256
-"""Twice what an engine decodes together."""
+NUM_BUSY_ROWS = 192
+"""Half as many again as an engine decodes together."""
 
 
 @dataclass(frozen=True)
