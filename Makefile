@@ -29,7 +29,7 @@ demo: $(INSTALLED) ## Sample shop -> tune, merge, answer, score: a table of base
 
 PYTEST := $(PY) -m pytest -q tests --ignore=tests/bench --durations=25
 # Two processes: Ray and vLLM wait as often as they compute, and what needs neither fills the gaps.
-TEST := $(MAKE) --no-print-directory --jobs=2 --output-sync=line test-alone test-ray
+TEST := $(MAKE) --no-print-directory --jobs=2 test-alone test-ray
 
 test test-all test-alone test-ray: export HF_HUB_OFFLINE := 1
 test: $(DEV_INSTALLED) ## Run the tests in ten minutes on two cores (no GPU, no model hub).
@@ -39,7 +39,7 @@ test-all: $(DEV_INSTALLED) ## Run all tests: those above, and what repeats them 
 	@$(TEST)
 
 test-alone:
-	@$(PYTEST) -m "not ray and not engine $(CHOSEN)"
+	@said=$$($(PYTEST) -m "not ray and not engine $(CHOSEN)" 2>&1); status=$$?; echo "$$said"; exit $$status
 
 test-ray:
 	@$(PYTEST) -m "(ray or engine) $(CHOSEN)"
