@@ -234,11 +234,12 @@ def test_rejected_merge_leaves_no_recipe(make_config, answer_with, monkeypatch, 
     assert not (config.run_dir / "rejected.yaml").exists()
 
 
-def test_table_of_confirmed_merges(make_config, answer_with, capsys):
+def test_table_of_confirmed_merges(make_config, answer_with, monkeypatch):
     num_right = {**OWN, FAIR: both(9, 5), GREEDY: both(10, 2), WEAK: both(9, 4)}
+    printed = []
+    monkeypatch.setattr(confirm, "print_table", lambda table, *_, **__: printed.append(table))
     print_candidates(run_confirm(make_config, answer_with, num_right)[2])
-    lines = [line.split("│")[1:-1] for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
-    cells = {line[0].strip(): [cell.strip() for cell in line[1:]] for line in lines}
+    cells = {row[0]: list(row[1:]) for row in printed[0].rows}
     assert cells["own adapters"] == ["", "", "1.000", "0.500", "0.750"]
     assert cells[FAIR] == ["1.000", "1.500", "0.900", "0.500", "0.700"]
     assert UNTRIED not in cells
