@@ -22,6 +22,7 @@ def wait_for(head, status):
     wait_until(lambda: head.client.get_job_status(NIGHT) == status, f"the job {NIGHT} to be {status}", timeout_s=60)
 
 
+@pytest.mark.slow  # test_kill.py goes on after the same kill, without a submitted job around it
 def test_resubmitted_night(head, tmp_path):
     log = tmp_path / "started"
     at_work = f"bash -c 'echo . >> {log}; sleep 300'"
