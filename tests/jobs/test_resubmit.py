@@ -2,6 +2,7 @@
 
 import subprocess
 
+import pytest
 from ray.job_submission import JobStatus
 
 from tests.waiting import wait_until
