@@ -17,7 +17,7 @@ TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 export RAY_USAGE_STATS_ENABLED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-alone test-ray lint docs bench-train bench-infer bench-scale clean
+.PHONY: help setup demo test test-all lint docs bench-train bench-infer bench-scale clean
 
 help: ## Show the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,22 +27,15 @@ setup: $(INSTALLED) ## Create .venv from the CPU lock, with the command `eshop` 
 demo: $(INSTALLED) ## Sample shop -> tune, merge, answer, score: a table of base against tuned model.
 	@$(PY) -m jobs.demo jobs/configs/demo.yaml
 
-PYTEST := $(PY) -m pytest -q tests --ignore=tests/bench --durations=25
-# Two processes: Ray and vLLM wait as often as they compute, and what needs neither fills the gaps.
-TEST := $(MAKE) --no-print-directory --jobs=2 test-alone test-ray
+# Two processes: Ray and vLLM wait as often as they compute, and the tests of the other process fill the gaps.
+PYTEST := $(PY) -m pytest -q tests --ignore=tests/bench --durations=25 -n 2 --dist loadgroup --no-loadscope-reorder
 
-test test-all test-alone test-ray: export HF_HUB_OFFLINE := 1
+test test-all: export HF_HUB_OFFLINE := 1
 test: $(DEV_INSTALLED) ## Run the tests in ten minutes on two cores (no GPU, no model hub).
-	@$(TEST) CHOSEN="and not slow"
+	@$(PYTEST) -m "not slow"
 
 test-all: $(DEV_INSTALLED) ## Run all tests: those above, and what repeats them on a larger scale.
-	@$(TEST)
-
-test-alone:
-	@said=$$($(PYTEST) -m "not ray and not engine $(CHOSEN)" 2>&1); status=$$?; echo "$$said"; exit $$status
-
-test-ray:
-	@$(PYTEST) -m "(ray or engine) $(CHOSEN)"
+	@$(PYTEST)
 
 lint: $(DEV_INSTALLED) ## Check style, format and types.
 	@$(PY) -m ruff check .

@@ -41,12 +41,25 @@ def ray_session():
 
 
 def start():
-    """With more logical CPUs than cores: they are bookkeeping."""
+    """With as many logical CPUs as a job takes on a small machine: for each a process may start."""
     import ray
-    import ray.data
 
-    ray.init(address="local", num_cpus=8, include_dashboard=False, log_to_driver=False)
-    ray.data.DataContext.get_current().enable_progress_bars = False
+    from eshop_ray.cluster import set_data_context
+
+    leave_out_cleaner()
+    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
+    set_data_context()
+
+
+def leave_out_cleaner():
+    """Have Ray Train start no actor that clears up after a training whose controller is killed.
+
+    It asks a dashboard, and here is none: a training of less than 20 seconds waits 12 more for it to give up.
+    """
+    from ray.train.v2._internal.execution.callback import RayTrainCallback
+    from ray.train.v2.api import data_parallel_trainer
+
+    data_parallel_trainer.PlacementGroupCleanerCallback = RayTrainCallback
 
 
 def restart():

@@ -1,6 +1,8 @@
 """A pytest plugin: tests get the markers `ray` and `engine` by the fixtures that they use, never by hand.
 
-One process runs all that have one of the markers, so that they share one Ray and one vLLM; another runs the rest.
+`make test` runs them in two processes: all that have vLLM answer in one of them, so that they share one engine, those
+of a folder that start Ray in one of them, so that they share what its fixtures prepare, and the rest file by file in
+whichever has time.
 
 A test that starts Ray asks for the fixture `ray_session`, or for `starts_ray` if it starts one of its own in another
 process; a test that has vLLM answer asks for `starts_vllm` too. One that starts either without having asked fails.
@@ -12,6 +14,8 @@ FIXTURES = {"ray": {"ray_session", "starts_ray"}, "engine": {"starts_vllm"}}
 """Marker -> fixtures that bring it."""
 ENGINES = ("VllmActor", "LLMServer")
 """Classes of the actors that run vLLM."""
+LONGEST = ("engine", "training", "enrichment", "jobs")
+"""Groups of more than a minute and a half, the longest first."""
 TIMEOUT_S = 400
 """Beyond which a test of them hangs; pyproject.toml has that of others."""
 UNASKED = "this test asked for no Ray; it needs the fixture `ray_session` or `starts_ray`"
@@ -25,6 +29,23 @@ def pytest_collection_modifyitems(items):
             markers.append(pytest.mark.timeout(TIMEOUT_S))
         for marker in markers:
             item.add_marker(marker)
+    items.sort(key=rank)  # what takes long begins first: no process is left with it in the end
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(name_group(item)))
+
+
+def rank(item):
+    """0 for the group that takes longest."""
+    group = name_group(item)
+    return LONGEST.index(group) if group in LONGEST else len(LONGEST) + (item.get_closest_marker("ray") is None)
+
+
+def name_group(item):
+    """Name the tests that one process runs together with this one."""
+    if item.get_closest_marker("engine"):
+        return "engine"
+    path = item.path.relative_to(item.config.rootpath / "tests")
+    return path.parts[0] if item.get_closest_marker("ray") else str(path)
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,9 @@ from ray.data import Dataset
 from eshop_ray.errors import UserError
 from eshop_ray.schema import RECORD_SCHEMA, content_id
 
+ROWS_PER_BLOCK = 2000
+"""A process that tokenises starts in three seconds and does so many rows in one."""
+
 
 def list_splits(records_dir: Path) -> list[str]:
     """Return the names of the splits that preparation has found."""
@@ -45,7 +48,10 @@ def read_split(
             f"Run `eshop prepare-data` with the same config, or choose another `evaluate.split`"
         )
     if max_rows is None and shard is None:
-        return ray.data.read_parquet([str(folder) for folder in folders], partitioning=None)
+        files = sorted(str(path) for folder in folders for path in folder.glob("*.parquet"))
+        num_rows = sum(pq.read_metadata(file).num_rows for file in files)
+        num_blocks = max(1, num_rows // ROWS_PER_BLOCK)
+        return ray.data.read_parquet(files, partitioning=None, override_num_blocks=num_blocks)
     return ray.data.from_arrow([_take(folder, max_rows, shard or (1, 1)) for folder in folders])
 
 

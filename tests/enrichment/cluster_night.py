@@ -10,9 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import ray
-import ray.data
 from ray.cluster_utils import Cluster
 
+from eshop_ray.cluster import set_data_context
 from eshop_ray.config import load_config
 from eshop_ray.enrichment.nightly import run_night
 from eshop_ray.models import Model
@@ -69,11 +69,12 @@ def run_losing(nodes, config, digest, chance):
 def main(digest, *config_paths):
     nodes = Nodes()
     ray.init(address=nodes.cluster.address, log_to_driver=False)
-    ray.data.DataContext.get_current().enable_progress_bars = False
+    set_data_context()
     for seed, path in enumerate(config_paths):
         print(json.dumps(run_losing(nodes, load_config(path, []), digest, random.Random(seed))))
     ray.shutdown()
-    nodes.cluster.shutdown()
+    for node in (*nodes.workers, nodes.cluster.head_node):
+        nodes.cluster.remove_node(node, allow_graceful=False)
 
 
 if __name__ == "__main__":

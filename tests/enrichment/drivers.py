@@ -100,7 +100,7 @@ class Reader:
         self._thread.join()
 
     def _read(self):
-        while not self._stopped.wait(0.05):
+        while not self._stopped.wait(0.1):
             try:
                 table = pl.read_delta(self._uri, columns=["product_id", "task"])
             except (DeltaError, OSError, pl.exceptions.PolarsError) as error:

@@ -70,6 +70,7 @@ def test_killed_driver_goes_on_from_its_last_commit(changed_shop, undisturbed, r
     assert shop.night(model=shop.digest)["num_inferred"] == 0
 
 
+@pytest.mark.slow  # a driver killed alone leaves more behind
 def test_driver_killed_with_its_ray_goes_on_in_another(changed_shop, undisturbed):
     shop = changed_shop
     started = shop.version() + 1

@@ -21,7 +21,7 @@ TOKEN = "0123456789abcdef" * 4
 
 @pytest.fixture(scope="session")
 def head(tmp_path_factory, starts_ray):  # noqa: ARG001
-    """A head that asks for a token: its `address`, the `environment` of commands, and a `client`."""
+    """A head that asks for a token: its `address`, `client` and `folder`, and the `environment` of commands."""
     folder = tmp_path_factory.mktemp("head")
     temp_dir = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # sockets below it: its path must be short
     (folder / "token").write_text(TOKEN)
@@ -42,7 +42,7 @@ def head(tmp_path_factory, starts_ray):  # noqa: ARG001
         assert client, (folder / "log").read_text()[-2000:]
         # The head answers before its agent takes jobs: only a job that ran shows that both do.
         wait_until(lambda: has_run_a_job(client), "the head to take a job")
-        yield SimpleNamespace(address=address, environment=environment, client=client)
+        yield SimpleNamespace(address=address, environment=environment, client=client, folder=Path(temp_dir))
     finally:
         end_at_once(process)
         shutil.rmtree(temp_dir, ignore_errors=True)

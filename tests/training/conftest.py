@@ -1,7 +1,6 @@
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import torch
 
 from eshop_ray import artifacts
 from eshop_ray.config import Config
@@ -26,12 +25,6 @@ def build_records():
             tags = ["B-color", "B-material", "B-core_product_type"]
             yield "ner_tagging", {"tokens": tokens}, {"tokens": tokens, "tags": tags}
             yield "classification", {"text": f"{colour} {thing}", "labels": list(THINGS)}, thing
-
-
-@pytest.fixture(autouse=True, scope="session")
-def quick_start():
-    """Tiny products: a second thread costs more than it brings."""
-    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -10,13 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import ray
-import ray.data
 import ray.train
 from ray.cluster_utils import Cluster
 
+from eshop_ray.cluster import set_data_context
 from eshop_ray.config import load_config
 from eshop_ray.training import loop, trainer
 from eshop_ray.training.learner import Learner
+from tests.fresh_ray import leave_out_cleaner
 from tests.waiting import wait_until
 
 
@@ -44,7 +45,8 @@ def main(config_path, steps):
     nodes = [cluster.add_node(num_cpus=3) for _ in range(2)]
     cluster.wait_for_nodes()
     ray.init(address=cluster.address, log_to_driver=False)
-    ray.data.DataContext.get_current().enable_progress_bars = False
+    set_data_context()
+    leave_out_cleaner()
     trainer.train_worker = note_steps(steps)
     with ThreadPoolExecutor() as threads:
         training = threads.submit(
@@ -54,7 +56,8 @@ def main(config_path, steps):
             cluster.remove_node(nodes[0], allow_graceful=False)
         training.result()
     ray.shutdown()
-    cluster.shutdown()
+    for node in (*cluster.worker_nodes, cluster.head_node):
+        cluster.remove_node(node, allow_graceful=False)
 
 
 def read(steps):

@@ -21,7 +21,7 @@ def test_training_goes_on_with_one_worker_when_the_other_is_lost(make_config, tm
     config = make_config(num_epochs=3, checkpoint_steps=2, num_workers=(1, 2), cpus_per_worker=2)
     write_config(config)
     command = [sys.executable, "-m", "tests.training.elastic_run", config.run_dir / "config.yaml", tmp_path / "steps"]
-    soon = {"RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "5"}  # seconds after which a smaller group is tried
+    soon = {"RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "2"}  # seconds after which a smaller group is tried
     with (tmp_path / "said").open("w") as said:
         process = subprocess.Popen(command, cwd=ROOT, env=os.environ | soon, stderr=said, start_new_session=True)
     try:

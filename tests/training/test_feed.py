@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 from ray.train import RunConfig, ScalingConfig, get_context
-from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from token_stores import build_rows, make_store
 
 from eshop_ray.config import TrainSection
@@ -60,10 +60,9 @@ def run_workers(ray_session, store, sampler, folder, num_workers, first_step=0):
     """Return what each worker wrote down."""
     feed = Feed(store.folder, ray_session.put(sampler))
     folder.mkdir()
-    TorchTrainer(
+    DataParallelTrainer(
         make_recorder(),
         train_loop_config={"feed": feed, "first_step": first_step, "folder": folder},
-        torch_config=TorchConfig(backend="gloo"),
         scaling_config=ScalingConfig(num_workers=num_workers),
         run_config=RunConfig(name="run", storage_path=str(folder)),
         datasets=PackFeed.stand_in(),

@@ -50,6 +50,7 @@ def test_two_workers_learn_the_same(make_config, uninterrupted):
     assert losses == pytest.approx(uninterrupted[2], abs=1e-4)
 
 
+@pytest.mark.slow  # test_elastic.py loses a worker with its node
 def test_killed_worker_goes_on_from_the_last_checkpoint(make_config, uninterrupted, monkeypatch, tmp_path):
     monkeypatch.setattr(trainer, "train_worker", kill_once(tmp_path))
     _, losses = train(make_config(num_epochs=3, checkpoint_steps=CHECKPOINT_STEPS))

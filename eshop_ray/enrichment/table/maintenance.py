@@ -40,5 +40,5 @@ def maintain(table: Table, writer: Writer, compact_all: CompactAll, retention_ho
             writer.replace(group, merged)
             num_merged += len(group)
     num_deleted = vacuum(table, writer, retention_hours)
-    logger.info("table %s: merged %d files, deleted %d", table.storage.shown, num_merged, num_deleted)
+    logger.info("table %s: compacted %d files, deleted %d", table.storage.shown, num_merged, num_deleted)
     return Maintenance(num_merged, num_deleted)

@@ -46,12 +46,6 @@ def write_records(folder):
     artifacts.write_manifest(folder, "records", "inputs", {})
 
 
-@pytest.fixture(autouse=True, scope="session")
-def quick_start():
-    """Tiny products: a second thread costs more than it brings."""
-    torch.set_num_threads(1)
-
-
 @pytest.fixture
 def make_config(tmp_path, tiny_model_dir):
     """Return a function that makes an experiment's config; its run directory holds records of two tasks already."""
