@@ -17,6 +17,7 @@ pytest_plugins = ["tests.starting", "tests.fresh_ray"]
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.pop("RAY_ADDRESS", None)
 os.environ |= {
+    "OMP_NUM_THREADS": "1",  # for tiny products a second thread costs more than it brings
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_AUTO_CONNECT": "0",  # Ray starts where a test says so, not by the first call of a function of its
     "RAY_prestart_worker_first_driver": "0",  # as many processes as logical CPUs, most of which nothing uses

@@ -21,7 +21,7 @@ TIMEOUT_S = 400
 UNASKED = "this test asked for no Ray; it needs the fixture `ray_session` or `starts_ray`"
 
 
-@pytest.hookimpl(tryfirst=True)  # before tests are chosen by their markers
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # before tests are chosen by their markers, and dealt by their groups
 def pytest_collection_modifyitems(items):
     for item in items:
         markers = [marker for marker, fixtures in FIXTURES.items() if fixtures & set(item.fixturenames)]
@@ -32,6 +32,7 @@ def pytest_collection_modifyitems(items):
     items.sort(key=rank)  # what takes long begins first: no process is left with it in the end
     for item in items:
         item.add_marker(pytest.mark.xdist_group(name_group(item)))
+    return (yield)
 
 
 def rank(item):

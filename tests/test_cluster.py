@@ -14,19 +14,19 @@ def refuse(config, **needed):
 
 
 def test_plan_that_fits():
-    start_ray(RaySection(), num_cpus=8)
+    start_ray(RaySection(), num_cpus=4)
 
 
 def test_too_few_cpus_here_names_the_number_to_raise():
-    message = refuse(RaySection(), num_cpus=9)
-    assert "needs 9 logical CPUs at one time, this machine's Ray has 8" in message
-    assert "raise `ray.num_cpus` to at least 9" in message
+    message = refuse(RaySection(), num_cpus=5)
+    assert "needs 5 logical CPUs at one time, this machine's Ray has 4" in message
+    assert "raise `ray.num_cpus` to at least 5" in message
 
 
 def test_too_few_cpus_on_a_cluster_asks_for_nodes(monkeypatch):
-    assert "the cluster has 8; add nodes with CPUs" in refuse(RaySection(address="10.0.0.1:6379"), num_cpus=9)
+    assert "the cluster has 4; add nodes with CPUs" in refuse(RaySection(address="10.0.0.1:6379"), num_cpus=5)
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
-    assert "the cluster has 8; add nodes with CPUs" in refuse(RaySection(), num_cpus=9)
+    assert "the cluster has 4; add nodes with CPUs" in refuse(RaySection(), num_cpus=5)
 
 
 def test_missing_gpu():

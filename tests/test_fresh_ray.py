@@ -33,4 +33,4 @@ def test_that_leaves_an_actor_behind(ray_session):
 
 def test_that_comes_next(ray_session):
     assert not LEFT[0].is_running()
-    assert ray_session.available_resources()["CPU"] == 8
+    assert ray_session.available_resources()["CPU"] == 4

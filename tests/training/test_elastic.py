@@ -17,6 +17,7 @@ from tests.waiting import wait_for_exit
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow  # test_trainer.py kills a worker, on one node
 def test_training_goes_on_with_one_worker_when_the_other_is_lost(make_config, tmp_path, uninterrupted):
     config = make_config(num_epochs=3, checkpoint_steps=2, num_workers=(1, 2), cpus_per_worker=2)
     write_config(config)

@@ -44,13 +44,12 @@ def test_worker_starts_with_the_environment_of_cpus(uninterrupted):
     assert {f"{name}={value}" for name, value in cpu_environment().items()} <= set(path.read_text().split("\0"))
 
 
-@pytest.mark.slow  # test_elastic.py begins with two workers, and losses of its steps are those of one
+@pytest.mark.slow  # test_sharding.py has two processes learn the same
 def test_two_workers_learn_the_same(make_config, uninterrupted):
     _, losses = train(make_config(num_epochs=3, num_workers=2))
     assert losses == pytest.approx(uninterrupted[2], abs=1e-4)
 
 
-@pytest.mark.slow  # test_elastic.py loses a worker with its node
 def test_killed_worker_goes_on_from_the_last_checkpoint(make_config, uninterrupted, monkeypatch, tmp_path):
     monkeypatch.setattr(trainer, "train_worker", kill_once(tmp_path))
     _, losses = train(make_config(num_epochs=3, checkpoint_steps=CHECKPOINT_STEPS))

@@ -163,7 +163,7 @@ def test_failures_become_one_message_when_all_is_done(make_chain, caplog):
     with pytest.raises(
         UserError, match=r"2 of 3 runs failed; .* skips what is complete:\n  bad trivial_job: `train\.lr`"
     ):
-        run_chains(Config(name="experiment"), chains, Needs(num_cpus=3))
+        run_chains(Config(name="experiment"), chains, Needs(num_cpus=2))
     assert read_log(chains[1]) == ["trivial_job ran good"]
     lines = [record.getMessage() for record in caplog.records]
     assert "3 runs, 2 at one time" in lines
