@@ -181,8 +181,8 @@ NUM_CHOICES, NUM_RANKED, NUM_LISTED = 4, 5, 7
 """Options of a choice, a ranking and a retrieval question."""
 
 _BUILDERS: dict[str, tuple[Mapping[str, float], Builder]] = {
-    "attribute_extraction": ({"train": 0.4, "dev": 1.0}, _entities),
-    "attribute_choice": ({"train": 2.2, "dev": 1.0}, _choice),
+    "attribute_extraction": ({"train": 1.2, "dev": 1.0}, _entities),
+    "attribute_choice": ({"train": 2.6, "dev": 1.0}, _choice),
     "query_retrieval": ({"train": 0.9, "dev": 1.0}, _retrieval),
     "query_product_ranking": ({"train": 1.1, "dev": 1.0}, _ranking),
     "title_generation": ({"train": 0.25, "dev": 1.0}, _title),
