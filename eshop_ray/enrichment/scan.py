@@ -38,6 +38,8 @@ MAX_CHARACTERS = 100_000
 MAX_CATEGORIES = 1_000
 MAX_VOTES = 1e12
 
+ONE_TEXT = frozenset({"name", "category"})
+"""Columns in which a list is a mistake; in others its texts are joined."""
 TEXT_ONLY = frozenset({"name", "description", "category"})
 """Columns in which a number is a mistake; in others it is written out."""
 
@@ -109,6 +111,7 @@ def to_product(path: str, line: int, row: Mapping[str, Any], columns: Mapping[st
     problems: dict[str, str] = {}
     for name in names:
         value = row.get(columns.get(name, name))
+        value = value if name in ONE_TEXT else catalog.join_texts(value)
         if name not in TEXT_ONLY and isinstance(value, int | float) and not isinstance(value, bool):
             value = f"{value}"
         problem = _problem(value)

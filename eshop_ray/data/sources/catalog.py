@@ -1,4 +1,4 @@
-"""A shop's product catalogue: a YAML list, JSON Lines, CSV or Parquet, told apart by the file's ending."""
+"""A shop's product catalogue: YAML, JSON, a table as text or Parquet, told apart by the file's ending."""
 
 import io
 from collections.abc import Iterator, Mapping
@@ -8,7 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from eshop_ray.data.sources.lines import is_text, read_json_lines, read_table
+from eshop_ray.data.sources.delimited import read_table
+from eshop_ray.data.sources.lines import is_text, read_json_lines
 from eshop_ray.errors import UserError
 from eshop_ray.schema import Malformed, Record
 
@@ -63,6 +64,7 @@ def _map_columns(options: Mapping[str, Any]) -> dict[str, str]:
 def _product(path: str, row: _Row, columns: Mapping[str, str], group: str) -> Record | Malformed:
     number, product = row
     values = {name: product.get(columns[name]) for name in COLUMNS}
+    values["description"] = join_texts(values["description"])
     texts = {name: " ".join(value.split()) if isinstance(value, str) else "" for name, value in values.items()}
     for name in ("name", "category"):
         if not texts[name]:
@@ -70,6 +72,13 @@ def _product(path: str, row: _Row, columns: Mapping[str, str], group: str) -> Re
     text = "\n".join(texts[name] for name in ("name", "description") if texts[name])
     record = {"task": "classification", "group": group, "text": text, "target": texts["category"]}
     return record if values["id"] in (None, "") else {**record, "id": str(values["id"])}
+
+
+def join_texts(value: Any) -> Any:
+    """Return a list of texts, such as the paragraphs of a description, as one text; anything else as it is."""
+    if isinstance(value, list) and all(isinstance(part, str) for part in value):
+        return "\n".join(value)
+    return value
 
 
 def read_rows(stream: IO[bytes], path: str) -> Iterator[tuple[int, dict[str, Any]] | Malformed]:
@@ -83,12 +92,13 @@ def read_rows(stream: IO[bytes], path: str) -> Iterator[tuple[int, dict[str, Any
         yield from _read_yaml(stream, path)
     elif name.endswith((".jsonl", ".json")):
         yield from read_json_lines(stream, path)
-    elif name.endswith(".csv"):
-        yield from read_table(stream, path, delimiter=",")
+    elif name.endswith((".csv", ".tsv", ".txt")):
+        yield from read_table(stream, path)
     elif name.endswith(".parquet"):
         yield from _read_parquet(stream, path)
     else:
-        raise UserError(f"{path}: a catalogue ends in .yaml, .jsonl, .csv or .parquet, each also with .gz")
+        endings = ".yaml, .jsonl, .json, .csv, .tsv, .txt or .parquet"
+        raise UserError(f"{path}: a catalogue ends in {endings}, each also with .gz")
 
 
 def _read_yaml(stream: IO[bytes], path: str) -> Iterator[_Row | Malformed]:

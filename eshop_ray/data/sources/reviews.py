@@ -4,7 +4,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import IO, Any
 
-from eshop_ray.data.sources.lines import read_objects, read_table
+from eshop_ray.data.sources.delimited import Dialect, read_table
+from eshop_ray.data.sources.lines import read_objects
 from eshop_ray.errors import UserError
 from eshop_ray.schema import Malformed, Record
 
@@ -33,7 +34,7 @@ def read(stream: IO[bytes], path: str, options: Mapping[str, Any]) -> Iterator[R
 
 
 def _read_summaries(stream: IO[bytes], path: str) -> Iterator[Record | Malformed]:
-    for line in read_table(stream, path, delimiter="\t"):
+    for line in read_table(stream, path, Dialect("\t", None)):
         if isinstance(line, Malformed):
             yield line
             continue
