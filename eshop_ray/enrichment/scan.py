@@ -1,14 +1,15 @@
 """Catalogue and review files -> rows in buckets by product id; what cannot be read is kept, with its reason."""
 
 import itertools
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 
 from eshop_ray.data.files import open_bytes
-from eshop_ray.data.sources import catalog
-from eshop_ray.data.sources.lines import is_text, read_json_lines
+from eshop_ray.data.sources.formats import join_texts, read_rows
+from eshop_ray.data.sources.lines import is_text
 from eshop_ray.data.sources.reviews import clean_text
 from eshop_ray.enrichment.columns import clean_message
 from eshop_ray.enrichment.shuffle import Shuffle
@@ -38,6 +39,10 @@ MAX_CHARACTERS = 100_000
 MAX_CATEGORIES = 1_000
 MAX_VOTES = 1e12
 
+_COUNT = re.compile(r"\d{1,3}(?:[,.' \u00a0\u202f]\d{3})+|\d+(?:\.0+)?")
+"""A whole number as people and programs write it: 1,234 or 1.234 or 7.0."""
+_THOUSANDS = re.compile(r"[,.' \u00a0\u202f](?=\d{3}\b)")
+
 ONE_TEXT = frozenset({"name", "category"})
 """Columns in which a list is a mistake; in others its texts are joined."""
 TEXT_ONLY = frozenset({"name", "description", "category"})
@@ -61,7 +66,7 @@ def scan_catalog(
     def rows() -> Iterator[Row]:
         with open_bytes(file["path"]) as stream:
             path = file["path"].partition("?")[0]
-            for row in catalog.read_rows(stream, path):
+            for row in read_rows(stream, path):
                 product = _unreadable(row) if isinstance(row, Malformed) else to_product(path, *row, columns, names)
                 category = None if product["reason"] else product.pop("category")
                 if category and len(categories) <= MAX_CATEGORIES:
@@ -83,7 +88,7 @@ def scan_reviews(
 
     def rows() -> Iterator[Row]:
         with open_bytes(file["path"]) as stream:
-            for row in read_json_lines(stream, path):
+            for row in read_rows(stream, path):
                 review = _unreadable(row) if isinstance(row, Malformed) else to_review(path, *row, columns)
                 if "reason" not in review:
                     yield review
@@ -111,7 +116,7 @@ def to_product(path: str, line: int, row: Mapping[str, Any], columns: Mapping[st
     problems: dict[str, str] = {}
     for name in names:
         value = row.get(columns.get(name, name))
-        value = value if name in ONE_TEXT else catalog.join_texts(value)
+        value = value if name in ONE_TEXT else join_texts(value)
         if name not in TEXT_ONLY and isinstance(value, int | float) and not isinstance(value, bool):
             value = f"{value}"
         problem = _problem(value)
@@ -150,6 +155,8 @@ def _read_id(value: Any) -> str | None:
 
 def _read_votes(value: Any) -> float:
     """Return a number of votes; what is none counts as zero, which costs a review its rank and nothing else."""
+    if isinstance(value, str):
+        value = float(_THOUSANDS.sub("", value)) if _COUNT.fullmatch(value.strip()) else 0
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return float(value) if is_number and 0 <= value < MAX_VOTES else 0.0
 

@@ -196,7 +196,7 @@ class TestCatalog:
             read("catalog", json.dumps({"title": "Mug", "category": "Kitchen"}))
         with pytest.raises(UserError, match="unknown option colums"):
             read("catalog", "{}", colums={})
-        with pytest.raises(UserError, match="a catalogue ends in"):
+        with pytest.raises(UserError, match=r"p\.xlsx: this ending tells no format of rows; export it as \.yaml, "):
             read("catalog", "", path="p.xlsx")
 
 

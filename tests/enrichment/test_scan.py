@@ -63,6 +63,14 @@ def test_review(row, expected):
 
 
 @pytest.mark.parametrize(
+    ("written", "votes"),
+    [("1,234", 1234), ("1.234.567", 1234567), ("7", 7), (" 7 ", 7), ("7.0", 7), ("1,23", 0), ("-3", 0), ("", 0)],
+)
+def test_votes_as_people_write_them(written, votes):
+    assert to_review("f", 1, {"parent_asin": "p", "text": "x", "helpful_vote": written}, {})["votes"] == votes
+
+
+@pytest.mark.parametrize(
     ("row", "reason"),
     [
         ({"text": "x"}, "missing_id"),

@@ -10,7 +10,7 @@ import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 from eshop_ray.data.sources.encodings import decode_lines
 from eshop_ray.data.sources.lines import is_text
@@ -40,7 +40,7 @@ class Dialect:
         Raises:
             csv.Error: if a quote is open at the end, or text follows a closing one.
         """
-        quoting = csv.QUOTE_MINIMAL if self.quote else csv.QUOTE_NONE
+        quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if self.quote else csv.QUOTE_NONE
         return next(csv.reader([text], delimiter=self.delimiter, quotechar=self.quote, quoting=quoting, strict=True))
 
     def count_quotes(self, text: str) -> int:
