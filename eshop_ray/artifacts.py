@@ -9,7 +9,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -36,6 +36,8 @@ class Manifest:
     """Counts and settings for the reader."""
     files: dict[str, str] = field(default_factory=dict)
     """Relative path -> SHA-256 of each file; empty in manifests older than this field."""
+    sizes: dict[str, int] = field(default_factory=dict)
+    """Relative path -> bytes of each file; empty in manifests older than this field."""
 
 
 def fingerprint(value: Any) -> str:
@@ -122,6 +124,7 @@ def _render(value: Any) -> str:
 def stage_dir(folder: Path) -> Iterator[Path]:
     """Yield an empty folder that takes the place of `folder` when the block succeeds; else nothing changes."""
     staged = folder.with_name(f".{folder.name}.partial")
+    _restore(folder)
     shutil.rmtree(staged, ignore_errors=True)
     staged.mkdir(parents=True)
     try:
@@ -129,8 +132,29 @@ def stage_dir(folder: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(staged, ignore_errors=True)
         raise
-    shutil.rmtree(folder, ignore_errors=True)
+    _swap(folder, staged)
+
+
+def _swap(folder: Path, staged: Path) -> None:
+    """Put a folder in the place of another. Whenever it is cut off, `_restore` finds one of the two whole."""
+    former = _former(folder)
+    shutil.rmtree(former, ignore_errors=True)
+    if folder.exists():
+        folder.replace(former)
     staged.replace(folder)
+    shutil.rmtree(former, ignore_errors=True)
+
+
+def _restore(folder: Path) -> None:
+    """Bring back what `_swap` had put aside when it was cut off."""
+    former = _former(folder)
+    if former.exists() and not folder.exists():
+        with suppress(OSError):  # another process may do the same, or go on with its swap
+            former.replace(folder)
+
+
+def _former(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.former")
 
 
 def write_manifest(
@@ -138,17 +162,37 @@ def write_manifest(
 ) -> Manifest:
     """Seal a finished folder."""
     files = hash_files(folder)
-    manifest = Manifest(kind, digest_files(files), dict(parents), inputs, dict(details or {}), files)
+    sizes = {name: (folder / name).stat().st_size for name in files}
+    manifest = Manifest(kind, digest_files(files), dict(parents), inputs, dict(details or {}), files, sizes)
     write_checksummed(folder / MANIFEST, asdict(manifest))
     return manifest
 
 
+def find_complete(folder: Path) -> Manifest | None:
+    """Return the manifest of an artifact whose files are all there, each as long as it was; else None."""
+    manifest = find_manifest(folder)
+    return None if manifest is None or find_loss(folder, manifest) else manifest
+
+
 def find_manifest(folder: Path) -> Manifest | None:
-    """Return the manifest of a complete artifact, or None."""
+    """Return the manifest of an artifact, whatever became of its files since, or None."""
+    _restore(folder)
     try:
         return Manifest(**read_checksummed(folder / MANIFEST))
     except (OSError, ValueError, TypeError):
         return None
+
+
+def find_loss(folder: Path, manifest: Manifest) -> str | None:
+    """Return what is wrong with the first file that is missing or of another length; digests are for `find_changes`."""
+    for name in manifest.files:
+        try:
+            size = (folder / name).stat().st_size
+        except OSError:
+            return f"{folder / name} is missing"
+        if size != manifest.sizes.get(name, size):
+            return f"{folder / name} has {size} bytes instead of {manifest.sizes[name]}"
+    return None
 
 
 def read_manifest(folder: Path, job: str) -> Manifest:
@@ -158,16 +202,15 @@ def read_manifest(folder: Path, job: str) -> Manifest:
         UserError: naming the folder and the job that makes it.
     """
     manifest = find_manifest(folder)
-    if manifest is None:
-        raise UserError(
-            f"{folder} is missing or incomplete; run `eshop {job.replace('_', '-')}` with the same config first"
-        )
+    loss = f"{folder} is missing or incomplete" if manifest is None else find_loss(folder, manifest)
+    if manifest is None or loss:
+        raise UserError(f"{loss}; run `eshop {job.replace('_', '-')}` with the same config first")
     return manifest
 
 
 def is_current(folder: Path, inputs: str) -> bool:
     """Whether the artifact is complete and was made from exactly these inputs."""
-    manifest = find_manifest(folder)
+    manifest = find_complete(folder)
     return manifest is not None and manifest.inputs == inputs
 
 
@@ -197,8 +240,8 @@ def write_run_manifest(run_dir: Path) -> None:
     artifacts = {}
     for path in sorted(run_dir.rglob(f"*/{MANIFEST}")):
         manifest = find_manifest(path.parent)
-        if manifest is not None and ".partial" not in path.parent.name:
+        if manifest is not None and not path.parent.name.startswith("."):
             entry = asdict(manifest)
-            del entry["files"]
+            del entry["files"], entry["sizes"]
             artifacts[path.parent.relative_to(run_dir).as_posix()] = entry
     write_checksummed(run_dir / MANIFEST, {"run": run_dir.name, "artifacts": artifacts})

@@ -1,4 +1,6 @@
+import contextlib
 import json
+from pathlib import Path
 
 import pytest
 
@@ -152,3 +154,52 @@ def test_run_manifest_gathers_complete_artifacts(tmp_path):
 def test_fingerprint_ignores_the_order_of_keys():
     assert artifacts.fingerprint({"a": 1, "b": [2]}) == artifacts.fingerprint({"b": [2], "a": 1})
     assert artifacts.fingerprint({"a": 1, "b": [2]}) != artifacts.fingerprint({"a": 1, "b": [3]})
+
+
+def test_a_file_that_was_lost_or_cut_makes_an_artifact_incomplete(tmp_path):
+    folder = make(tmp_path / "predictions", a="text", b="more")
+    artifacts.write_manifest(folder, "predictions", "inputs", {})
+    assert artifacts.is_current(folder, "inputs")
+    (folder / "b").write_text("")
+    assert not artifacts.is_current(folder, "inputs")
+    with pytest.raises(UserError, match=r"predictions/b has 0 bytes instead of 4; run `eshop batch-infer`"):
+        artifacts.read_manifest(folder, "batch_infer")
+    (folder / "b").unlink()
+    with pytest.raises(UserError, match=r"predictions/b is missing; run `eshop batch-infer`"):
+        artifacts.read_manifest(folder, "batch_infer")
+
+
+class Killed(BaseException):
+    """Nothing handles it, as nothing handles a SIGKILL."""
+
+
+@pytest.mark.parametrize("had_former", [False, True])
+@pytest.mark.parametrize("step", range(8))
+def test_a_swap_that_is_cut_off_leaves_the_old_folder_or_the_new_one(tmp_path, monkeypatch, step, had_former):
+    folder = make(tmp_path / "adapter", a="old")
+    artifacts.write_manifest(folder, "adapter", "old", {})
+    if had_former:  # of a swap that was cut off at its end
+        make(tmp_path / ".adapter.former", a="older")
+    count = 0
+
+    def die_at(function):
+        def call(*arguments, **options):
+            nonlocal count
+            count += 1
+            if count > step:
+                raise Killed
+            return function(*arguments, **options)
+
+        return call
+
+    with monkeypatch.context() as patch, contextlib.suppress(Killed), artifacts.stage_dir(folder) as staged:
+        make(staged, a="new")
+        artifacts.write_manifest(staged, "adapter", "new", {})
+        patch.setattr(artifacts.shutil, "rmtree", die_at(artifacts.shutil.rmtree))
+        patch.setattr(Path, "replace", die_at(Path.replace))
+    manifest = artifacts.read_manifest(folder, "train_lora")
+    assert (folder / "a").read_text() == manifest.inputs in ("old", "new")
+    assert artifacts.find_changes(folder, manifest) == []
+    with artifacts.stage_dir(folder) as staged:
+        make(staged, a="last")
+    assert [path.name for path in tmp_path.iterdir()] == ["adapter"]

