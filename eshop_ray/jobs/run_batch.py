@@ -14,6 +14,7 @@ from eshop_ray.inference.openai_batch import (
     Rules,
     answer_batch,
     look_through,
+    name_errors,
     open_batch,
     read_defaults,
 )
@@ -48,7 +49,7 @@ def run(
     rules = Rules(tuple(served_model_names) or (config.model.source,), read_defaults(model.folder, max_tokens))
     engine = fingerprint(identify_engine(config.infer, config.serve, ""))
     identity = {"model": model.digest, "engine": engine, "max_tokens": max_tokens}
-    with BatchFiles(output, errors or output.with_suffix(".errors.jsonl")) as files:
+    with BatchFiles(output, errors or name_errors(output)) as files:
         batch = open_batch(files, requests, config.infer, identity)
         if batch.num_open:
             start_engine(config, model)

@@ -1,6 +1,6 @@
 """Bulk inference in the OpenAI batch file format: requests in one file, answers in another, failures in a third."""
 
-from eshop_ray.inference.openai_batch.batch_files import BatchFiles
+from eshop_ray.inference.openai_batch.batch_files import BatchFiles, name_errors
 from eshop_ray.inference.openai_batch.requests import DEFAULT_MAX_TOKENS, Rules, read_defaults
 from eshop_ray.inference.openai_batch.run import Batch, answer_batch, look_through, open_batch
 
@@ -11,6 +11,7 @@ __all__ = [
     "Rules",
     "answer_batch",
     "look_through",
+    "name_errors",
     "open_batch",
     "read_defaults",
 ]

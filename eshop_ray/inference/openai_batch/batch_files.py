@@ -30,6 +30,15 @@ class FinishedLines:
     """Line in the input of each line in the error file."""
 
 
+ERRORS = "errors"
+"""In the manifest: the name of the error file."""
+
+
+def name_errors(output: Path) -> Path:
+    """Return where the failures of an output go if nobody says: no two outputs of a folder share them."""
+    return output.with_name(f"{output.name}.errors.jsonl")
+
+
 class BatchFiles:
     """The output and the error file, held by one run at a time; lines are only ever added."""
 
@@ -77,6 +86,11 @@ class BatchFiles:
                     f"{self.output} or {self.errors} is not empty, and has no {self.manifest.name} of an earlier run "
                     "to go on from; name another output"
                 ) from None
+            errors = begun.get(ERRORS, self.errors.name)
+            if errors != self.errors.name:
+                raise UserError(
+                    f"{self.output} was begun with --errors {errors}; name the same file, or another output"
+                )
             changed = [name for name in identity if begun.get(name) != identity[name]]
             if changed:
                 raise UserError(
@@ -84,7 +98,7 @@ class BatchFiles:
                     f"delete {files} to begin anew"
                 )
         with _explain(self.manifest):
-            write_checksummed(self.manifest, {**identity, **details, "is_complete": False})
+            write_checksummed(self.manifest, {**identity, **details, ERRORS: self.errors.name, "is_complete": False})
 
     def finish(self, counts: Mapping[str, int]) -> None:
         """Note that nothing is missing, and how many lines there are of each kind."""

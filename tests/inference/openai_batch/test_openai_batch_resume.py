@@ -8,7 +8,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from eshop_ray.errors import UserError
-from eshop_ray.inference.openai_batch.batch_files import BatchFiles
+from eshop_ray.inference.openai_batch.batch_files import BatchFiles, name_errors
 from eshop_ray.inference.openai_batch.requests import Rules
 from eshop_ray.inference.openai_batch.results import RESULT_SCHEMA
 from eshop_ray.inference.openai_batch.run import find_states, plan_work, read_rows
@@ -193,3 +193,17 @@ def test_places_that_cannot_be_written(place):
         pass
     with pytest.raises(UserError, match="cannot be written"), BatchFiles(place / "in.jsonl" / "a", place / "b"):
         pass
+
+
+def test_outputs_of_one_folder_share_no_error_file(tmp_path):
+    outputs = [tmp_path / name for name in ("monday", "monday.jsonl", "monday.json", "monday.1.jsonl")]
+    assert len({name_errors(output) for output in outputs} | set(outputs)) == 2 * len(outputs)
+
+
+def test_resume_goes_on_with_its_own_error_file(place):
+    with open_files(place) as files:
+        files.begin(IDENTITY, {})
+        (place / "out.jsonl").write_text(answered("a"))
+    begun = r"out\.jsonl was begun with --errors out\.errors\.jsonl"
+    with BatchFiles(place / "out.jsonl", place / "others.jsonl") as files, pytest.raises(UserError, match=begun):
+        files.begin(IDENTITY, {})
