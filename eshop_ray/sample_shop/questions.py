@@ -182,9 +182,9 @@ NUM_CHOICES, NUM_RANKED, NUM_LISTED = 4, 5, 7
 
 _BUILDERS: dict[str, tuple[Mapping[str, float], Builder]] = {
     "attribute_extraction": ({"train": 1.2, "dev": 1.0}, _entities),
-    "attribute_choice": ({"train": 2.6, "dev": 1.0}, _choice),
-    "query_retrieval": ({"train": 0.9, "dev": 1.0}, _retrieval),
-    "query_product_ranking": ({"train": 1.1, "dev": 1.0}, _ranking),
+    "attribute_choice": ({"train": 2.3, "dev": 1.0}, _choice),
+    "query_retrieval": ({"train": 0.7, "dev": 1.0}, _retrieval),
+    "query_product_ranking": ({"train": 1.0, "dev": 1.1}, _ranking),
     "title_generation": ({"train": 0.25, "dev": 1.0}, _title),
 }
 """Group -> questions per product of a split, and their builder. What a small model learns late is asked more often."""
