@@ -182,8 +182,8 @@ NUM_CHOICES, NUM_RANKED, NUM_LISTED = 4, 5, 7
 
 _BUILDERS: dict[str, tuple[Mapping[str, float], Builder]] = {
     "attribute_extraction": ({"train": 1.2, "dev": 1.0}, _entities),
-    "attribute_choice": ({"train": 2.3, "dev": 1.0}, _choice),
-    "query_retrieval": ({"train": 0.7, "dev": 1.0}, _retrieval),
+    "attribute_choice": ({"train": 3.4, "dev": 1.0}, _choice),
+    "query_retrieval": ({"train": 0.6, "dev": 1.0}, _retrieval),
     "query_product_ranking": ({"train": 1.0, "dev": 1.1}, _ranking),
     "title_generation": ({"train": 0.25, "dev": 1.0}, _title),
 }
