@@ -132,7 +132,7 @@ STEPS = (
     Step(prepare_data.run, "Read the shop's files into records, sorted by task", 15),
     Step(train_lora.run, "Tune: train an adapter on the records, all tasks at once", 420),
     Step(merge_lora.run, "Fold the adapter into the base model", 10),
-    Step(batch_infer.run, "Have base and tuned model answer questions about products that training never saw", 90),
+    Step(batch_infer.run, "Have base and tuned model answer questions about products that training never saw", 190),
     Step(evaluate.run, "Score the answers of both", 5),
     Step(enrich_catalog.run, "First night: enrich the catalogue of these products", 45),
     Step(_enrich_again, "Next night: a few products changed, 2 came, 2 went; ask about these only", 25),
