@@ -202,10 +202,26 @@ def read_manifest(folder: Path, job: str) -> Manifest:
         UserError: naming the folder and the job that makes it.
     """
     manifest = find_manifest(folder)
-    loss = f"{folder} is missing or incomplete" if manifest is None else find_loss(folder, manifest)
-    if manifest is None or loss:
-        raise UserError(f"{loss}; run `eshop {job.replace('_', '-')}` with the same config first")
+    if manifest is None:
+        raise UserError(f"{folder} is missing or incomplete; {_name_remedy(job)}")
     return manifest
+
+
+def read_complete(folder: Path, job: str) -> Manifest:
+    """Return the manifest of an artifact that has to be there with all its files.
+
+    Raises:
+        UserError: naming the folder or the file, and the job that makes it.
+    """
+    manifest = read_manifest(folder, job)
+    loss = find_loss(folder, manifest)
+    if loss:
+        raise UserError(f"{loss}; {_name_remedy(job)}")
+    return manifest
+
+
+def _name_remedy(job: str) -> str:
+    return f"run `eshop {job.replace('_', '-')}` with the same config first"
 
 
 def is_current(folder: Path, inputs: str) -> bool:

@@ -163,10 +163,10 @@ def test_a_file_that_was_lost_or_cut_makes_an_artifact_incomplete(tmp_path):
     (folder / "b").write_text("")
     assert not artifacts.is_current(folder, "inputs")
     with pytest.raises(UserError, match=r"predictions/b has 0 bytes instead of 4; run `eshop batch-infer`"):
-        artifacts.read_manifest(folder, "batch_infer")
+        artifacts.read_complete(folder, "batch_infer")
     (folder / "b").unlink()
     with pytest.raises(UserError, match=r"predictions/b is missing; run `eshop batch-infer`"):
-        artifacts.read_manifest(folder, "batch_infer")
+        artifacts.read_complete(folder, "batch_infer")
 
 
 class Killed(BaseException):

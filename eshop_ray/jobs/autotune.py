@@ -12,7 +12,7 @@ from eshop_ray.models import Model, find_model, model_digest
 def run(config: Config, path: Path) -> None:
     """Tune with the last model of `infer.models`, on rows of `evaluate.split`."""
     check_tunable(config, path)
-    artifacts.read_manifest(config.records_dir, job="prepare_data")
+    artifacts.read_complete(config.records_dir, job="prepare_data")
     model_dir = find_model(config, config.infer.models[-1])
     start_engine(config, Model(model_dir, model_digest(model_dir)))
     autotune(config, model_dir, path)

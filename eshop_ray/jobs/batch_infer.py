@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 def run(config: Config) -> None:
     """Answer `evaluate.split` with each model of `infer.models`, unless its predictions are up to date."""
-    records = artifacts.read_manifest(config.records_dir, job="prepare_data")
+    records = artifacts.read_complete(config.records_dir, job="prepare_data")
     models = {name: find_model(config, name) for name in config.infer.models}
     for model_dir in models.values():
         check_platform(config, model_dir)

@@ -128,12 +128,12 @@ def _change_shop(config: Config) -> Config:
 
 STEPS = (
     Step(make_sample_shop.run, "Make up a shop: products, reviews, queries, and questions with their answers", 5),
-    Step(fetch_model.run, "Fetch the base model, the first time only", 40),
-    Step(prepare_data.run, "Read the shop's files into records, sorted by task", 15),
-    Step(train_lora.run, "Tune: train an adapter on the records, all tasks at once", 420),
-    Step(merge_lora.run, "Fold the adapter into the base model", 10),
+    Step(fetch_model.run, "Fetch the base model, the first time only", 25),
+    Step(prepare_data.run, "Read the shop's files into records, sorted by task", 10),
+    Step(train_lora.run, "Tune: train an adapter on the records, all tasks at once", 415),
+    Step(merge_lora.run, "Fold the adapter into the base model", 5),
     Step(batch_infer.run, "Have base and tuned model answer questions about products that training never saw", 190),
     Step(evaluate.run, "Score the answers of both", 5),
-    Step(enrich_catalog.run, "First night: enrich the catalogue of these products", 45),
+    Step(enrich_catalog.run, "First night: enrich the catalogue of these products", 40),
     Step(_enrich_again, "Next night: a few products changed, 2 came, 2 went; ask about these only", 25),
 )

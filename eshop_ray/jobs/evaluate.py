@@ -17,7 +17,7 @@ def run(config: Config) -> None:
     metrics: dict[str, dict[str, Any]] = {}
     for name in config.infer.models:
         folder = config.predictions_dir(name)
-        metrics[name] = evaluate_predictions(folder, artifacts.read_manifest(folder, job="batch_infer"))
+        metrics[name] = evaluate_predictions(folder, artifacts.read_complete(folder, job="batch_infer"))
     for model, values in metrics.items():
         artifacts.write_json(config.model_run_dir(model) / "metrics.json", values)
     main_model = config.infer.models[-1]

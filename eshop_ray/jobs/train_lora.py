@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 def run(config: Config) -> None:
     """Write `adapter/`, unless it was trained on exactly these records, base and settings."""
     folder = config.run_dir / "adapter"
-    records = artifacts.read_manifest(config.records_dir, job="prepare_data")
+    records = artifacts.read_complete(config.records_dir, job="prepare_data")
     model_dir = fetch_model(config.model)
     parents = {"base": model_digest(model_dir), "records": records.digest}
     inputs = fingerprint_training(config, records.digest, parents["base"])

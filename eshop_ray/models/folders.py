@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from eshop_ray.artifacts import digest_dir, find_complete, fingerprint, read_manifest, stage_dir, write_manifest
+from eshop_ray.artifacts import digest_dir, find_complete, fingerprint, read_complete, stage_dir, write_manifest
 from eshop_ray.config import Config, ModelSection
 from eshop_ray.errors import UserError
 
@@ -52,7 +52,7 @@ def find_model(config: Config, name: str) -> Path:
         return fetch_model(config.model)
     merged_dir = config.model.merged_dir if name == "merged" else None
     folder = Path(merged_dir).expanduser().absolute() if merged_dir else config.run_dir / name
-    read_manifest(folder, job="merge_lora" if name == "merged" else "quantize")
+    read_complete(folder, job="merge_lora" if name == "merged" else "quantize")
     load_tokenizer(folder)
     return folder
 

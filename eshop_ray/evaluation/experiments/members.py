@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any, Literal
 
-from eshop_ray.artifacts import read_manifest
+from eshop_ray.artifacts import read_complete
 from eshop_ray.config import Config, MergeSection
 from eshop_ray.data.cleaning import TRAIN, VALIDATION
 from eshop_ray.errors import UserError
@@ -32,7 +32,7 @@ def find_tasks(config: Config) -> tuple[str, ...]:
     Raises:
         UserError: if there are no records, or a task has none to learn from, to choose a merge by, or to report on.
     """
-    read_manifest(config.records_dir, job="prepare_data")
+    read_complete(config.records_dir, job="prepare_data")
     found = sorted(folder.name.removeprefix("task=") for folder in config.records_dir.glob("task=*"))
     tasks = config.data.tasks or tuple(found)
     is_merged = "merged" in config.experiment.strategies

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from eshop_ray.artifacts import fingerprint, read_manifest
+from eshop_ray.artifacts import fingerprint, read_complete
 from eshop_ray.config import Config
 from eshop_ray.evaluation.experiments.candidates import Candidate, build_candidates
 from eshop_ray.evaluation.experiments.members import MIXED
@@ -96,5 +96,5 @@ class SearchPlan:
         settings = [self.config.search.max_rows, train.precision, train.max_row_length, self.config.seed]
         versions = {name: get_task(name).version for name in self.tasks}
         digests = [adapter.digest for adapter in self.adapters]
-        records = read_manifest(self.config.records_dir, job="prepare_data").digest
+        records = read_complete(self.config.records_dir, job="prepare_data").digest
         return fingerprint([digests, model_digest(self.model_dir), records, versions, settings])

@@ -10,7 +10,7 @@ from typing import Any
 
 from safetensors import safe_open
 
-from eshop_ray.artifacts import fingerprint, read_manifest, stage_dir, write_manifest
+from eshop_ray.artifacts import fingerprint, read_complete, stage_dir, write_manifest
 from eshop_ray.config import Config
 from eshop_ray.errors import UserError
 from eshop_ray.inference.quantization.calibration import list_calibration_tasks, read_calibration
@@ -48,7 +48,7 @@ class Compression:
         """
         parents: dict[str, str] = {self.config.quantize.model: model_digest(self.model_dir)}
         if self.is_calibrated:
-            parents["records"] = read_manifest(self.config.records_dir, job="prepare_data").digest
+            parents["records"] = read_complete(self.config.records_dir, job="prepare_data").digest
         return parents
 
     @property
