@@ -9,6 +9,7 @@ from statistics import fmean
 
 import pytest
 
+from eshop_ray import artifacts
 from eshop_ray.config import write_config
 from eshop_ray.errors import UserError
 from eshop_ray.evaluation.experiments import search as search_module
@@ -238,6 +239,7 @@ def test_ranks_that_no_method_takes_are_refused_before_work(
 def test_task_without_validation_rows_is_named(make_config, search):
     config = make_config()
     shutil.rmtree(config.records_dir / "task=classification" / "split=validation")
+    artifacts.write_manifest(config.records_dir, "records", "inputs", {})  # as if there had never been any
     with pytest.raises(UserError, match="no row of split `validation` can be used for classification"):
         search(config)
     assert read_log(config) == []
