@@ -64,4 +64,4 @@ def test_docs_lock_adds_to_the_others_only():
 
 def test_dev_lock_has_the_tools():
     assert select_extra("dev") <= read_names("dev.txt") | {"boto3"}
-    assert {"pytest", "pytest-timeout", "ruff", "mypy"} <= read_names("dev.txt")
+    assert {"pytest", "pytest-timeout", "pytest-xdist", "ruff", "mypy"} <= read_names("dev.txt")

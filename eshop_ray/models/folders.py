@@ -13,7 +13,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from eshop_ray.artifacts import digest_dir, find_complete, fingerprint, read_complete, stage_dir, write_manifest
+from eshop_ray.artifacts import (
+    digest_dir,
+    find_complete,
+    find_manifest,
+    fingerprint,
+    read_complete,
+    stage_dir,
+    write_manifest,
+)
 from eshop_ray.config import Config, ModelSection
 from eshop_ray.errors import UserError
 
@@ -59,7 +67,7 @@ def find_model(config: Config, name: str) -> Path:
 
 def model_digest(folder: Path) -> str:
     """Return the digest of a model folder, from its manifest where it has one."""
-    manifest = find_complete(folder)
+    manifest = find_manifest(folder)
     return manifest.digest if manifest else _digest_once(folder)
 
 

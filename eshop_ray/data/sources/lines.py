@@ -27,7 +27,7 @@ def read_lines(stream: IO[bytes], path: str) -> Iterator[tuple[int, str] | Malfo
 def read_json_lines(stream: IO[bytes], path: str) -> Iterator[tuple[int, dict[str, Any]] | Malformed]:
     """Yield (1-based number, object) for each line that is not blank, or for each object of one JSON array."""
     buffered = as_buffered(stream)
-    if _ARRAY.match(buffered.peek(_PEEKED)):
+    if begins_array(buffered):
         yield from _read_array(buffered.read().decode("utf-8-sig", "surrogateescape"), path)
         return
     for line in read_lines(buffered, path):
@@ -35,6 +35,11 @@ def read_json_lines(stream: IO[bytes], path: str) -> Iterator[tuple[int, dict[st
             yield line
         elif line[1].strip():
             yield _parse_object(path, *line)
+
+
+def begins_array(stream: io.BufferedReader) -> bool:
+    """Whether what comes next is a JSON array; nothing is taken from the stream."""
+    return _ARRAY.match(stream.peek(_PEEKED)) is not None
 
 
 def as_buffered(stream: IO[bytes]) -> io.BufferedReader:

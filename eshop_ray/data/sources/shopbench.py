@@ -5,13 +5,12 @@ under its published name, and `task_name`, or the file's name, becomes the group
 """
 
 import ast
-import io
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
-from typing import IO, Any, cast
+from typing import IO, Any
 
-from eshop_ray.data.sources.lines import read_json_lines
+from eshop_ray.data.sources.lines import as_buffered, begins_array, read_json_lines
 from eshop_ray.data.sources.repairs import AnswerError, check_options, final_answer, is_reasoning, renumber_options
 from eshop_ray.errors import UserError
 from eshop_ray.schema import Malformed, Record
@@ -154,8 +153,8 @@ def _short(answer: Any) -> str:
 
 
 def _read_rows(stream: IO[bytes], path: str) -> Iterator[tuple[int, dict[str, Any]] | Malformed]:
-    reader = stream if isinstance(stream, io.BufferedReader) else io.BufferedReader(cast(io.RawIOBase, stream))
-    if reader.peek(64).removeprefix(b"\xef\xbb\xbf").lstrip()[:1] != b"[":
+    reader = as_buffered(stream)
+    if not begins_array(reader):
         yield from read_json_lines(reader, path)
         return
     try:

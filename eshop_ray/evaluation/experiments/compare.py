@@ -49,7 +49,7 @@ def compare(config: Config, members: Sequence[Member]) -> dict[str, Any]:
     Raises:
         UserError: if nothing has been trained, or a run failed.
     """
-    trained = [member for member in members if artifacts.find_complete(member.config.run_dir / "adapter")]
+    trained = [member for member in members if artifacts.find_manifest(member.config.run_dir / "adapter")]
     if not trained:
         raise UserError(f"{config.run_dir} has no adapters; run `eshop train-strategies` first")
     search = read_search(config) if "merged" in config.experiment.strategies else None

@@ -45,7 +45,7 @@ def open_adapters(members: Iterable[Member]) -> dict[str, AdapterFile]:
     opened = {}
     for member in members:
         folder = member.config.run_dir / "adapter"
-        artifacts.read_complete(folder, job="train_strategies")
+        artifacts.read_manifest(folder, job="train_strategies")
         opened[member.name] = AdapterFile.open(folder)
     return opened
 
