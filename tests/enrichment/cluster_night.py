@@ -16,7 +16,7 @@ from eshop_ray.cluster import set_data_context
 from eshop_ray.config import load_config
 from eshop_ray.enrichment.nightly import run_night
 from eshop_ray.models import Model
-from tests.processes import find_processes
+from tests.processes import end_cluster, find_processes
 from tests.waiting import wait_until
 
 ENGINE = "ray::SimulatedEngine"
@@ -73,8 +73,7 @@ def main(digest, *config_paths):
     for seed, path in enumerate(config_paths):
         print(json.dumps(run_losing(nodes, load_config(path, []), digest, random.Random(seed))))
     ray.shutdown()
-    for node in (*nodes.workers, nodes.cluster.head_node):
-        nodes.cluster.remove_node(node, allow_graceful=False)
+    end_cluster(nodes.cluster)
 
 
 if __name__ == "__main__":

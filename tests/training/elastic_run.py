@@ -18,6 +18,7 @@ from eshop_ray.config import load_config
 from eshop_ray.training import loop, trainer
 from eshop_ray.training.learner import Learner
 from tests.fresh_ray import leave_out_cleaner
+from tests.processes import end_cluster
 from tests.waiting import wait_until
 
 
@@ -56,8 +57,7 @@ def main(config_path, steps):
             cluster.remove_node(nodes[0], allow_graceful=False)
         training.result()
     ray.shutdown()
-    for node in (*cluster.worker_nodes, cluster.head_node):
-        cluster.remove_node(node, allow_graceful=False)
+    end_cluster(cluster)
 
 
 def read(steps):
