@@ -46,6 +46,11 @@ def test_a_bad_line_does_not_make_the_others_another_encoding():
     assert lines[10] == "10,M\udcfcsli\n"
 
 
+def test_a_byte_that_no_encoding_knows_is_not_replaced_in_silence():
+    content = "1,Möbel\n2,Küche\n3,Büro\n".encode("cp1252") + b"4,Stuhl \x81\n"
+    assert list(decode_lines(io.BytesIO(content)))[3] == "4,Stuhl \udc81\n"
+
+
 def test_a_character_cut_by_the_end_of_the_sample_is_no_bad_line():
     assert detect_encoding("1,ü".encode()[:-1]) == "utf-8"
 

@@ -43,10 +43,14 @@ def detect_encoding(sample: bytes) -> str:
 
 
 def decode_lines(stream: IO[bytes]) -> Iterator[str]:
-    """Yield a text's lines with their ends, which may be of any kind; bytes that mean nothing become surrogates."""
+    """Yield a text's lines with their ends, which may be of any kind.
+
+    Bytes that mean nothing become halves of characters, by which the record is told; where an encoding has no way to
+    say that (UTF-16 and UTF-32) they become the replacement character.
+    """
     buffered = as_buffered(stream)
     encoding = detect_encoding(buffered.peek(SAMPLE_BYTES)[:SAMPLE_BYTES])
-    errors = "surrogateescape" if encoding.startswith("utf-8") else "replace"
+    errors = "replace" if encoding in ("utf-16", "utf-32") else "surrogateescape"
     yield from io.TextIOWrapper(buffered, encoding, errors, newline="")
 
 
