@@ -2,6 +2,8 @@
 
 import pyarrow as pa
 
+from eshop_ray.schema import Row, content_id
+
 ENTITIES = pa.list_(pa.struct([("text", pa.string()), ("type", pa.string())]))
 
 ENRICHED_SCHEMA = pa.schema(
@@ -58,3 +60,9 @@ MAX_MESSAGE_CHARACTERS = 300
 def clean_message(message: str) -> str:
     """Return a message as the quarantine keeps it: short, and without half characters, which Arrow refuses."""
     return message.encode("utf-8", "replace").decode()[:MAX_MESSAGE_CHARACTERS]
+
+
+def identify_place(trouble: str, row: Row) -> str:
+    """Return the fingerprint of a row that is known by where it stands and by nothing else."""
+    element = [str(row["element"])] if row["element"] else []
+    return content_id(trouble, row["path"], str(row["line"]), *element)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from eshop_ray.enrichment.columns import identify_place
 from eshop_ray.enrichment.questions import ASK, DELETED, ENRICHED, QUARANTINED, PromptContext, Question, build_question
 from eshop_ray.schema import Row, content_id, decode, encode
 
@@ -88,7 +89,7 @@ class Bucket:
     """Rows without, by fingerprint."""
 
     def add_product(self, row: Row) -> None:
-        """Keep the first row of an id, in the order of path and line; a later one counts as unreadable."""
+        """Keep the first row of an id, in the order of the files; a later one counts as unreadable."""
         if row["reason"]:
             self.unreadable[row["fingerprint"]] = row
             return
@@ -96,9 +97,9 @@ class Bucket:
         if other is row:
             return
         self.num_duplicates += 1
-        first, second = sorted((other, row), key=lambda row: (row["path"], row["line"]))
+        first, second = sorted((other, row), key=lambda row: (row["path"], row["line"], row["element"]))
         self.products[row["product_id"]] = first
-        mark = content_id("duplicate", second["path"], str(second["line"]))
+        mark = identify_place("duplicate", second)
         message = f"the id stands in {first['path']}:{first['line']} already"
         self.unreadable[mark] = {**second, "fingerprint": mark, "reason": "duplicate_id", "message": message}
 

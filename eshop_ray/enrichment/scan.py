@@ -11,9 +11,9 @@ from eshop_ray.data.files import open_bytes
 from eshop_ray.data.sources.formats import join_texts, read_rows
 from eshop_ray.data.sources.lines import is_text
 from eshop_ray.data.sources.reviews import clean_text
-from eshop_ray.enrichment.columns import clean_message
+from eshop_ray.enrichment.columns import clean_message, identify_place
 from eshop_ray.enrichment.shuffle import Shuffle
-from eshop_ray.schema import Malformed, Row, bucket_of, content_id, encode
+from eshop_ray.schema import Malformed, Row, bucket_of, encode
 
 PRODUCT_ROWS = pa.schema(
     [
@@ -24,9 +24,11 @@ PRODUCT_ROWS = pa.schema(
         ("message", pa.string()),
         ("path", pa.string()),
         ("line", pa.int64()),
+        ("element", pa.int64()),
     ]
 )
-"""A product, `fields` being JSON text, or a row of any file that could not be read: its `reason` is set."""
+"""A product, `fields` being JSON text, or a row of any file that could not be read: its `reason` is set. `element` is
+0 for the first row that begins on its line, 1 for the second: an array may stand on one line."""
 
 REVIEW_ROWS = pa.schema([("product_id", pa.string()), ("text", pa.string()), ("votes", pa.float64())])
 
@@ -66,8 +68,9 @@ def scan_catalog(
     def rows() -> Iterator[Row]:
         with open_bytes(file["path"]) as stream:
             path = file["path"].partition("?")[0]
-            for row in read_rows(stream, path):
+            for row, element in _count_elements(read_rows(stream, path)):
                 product = _unreadable(row) if isinstance(row, Malformed) else to_product(path, *row, columns, names)
+                _place(product, element)
                 category = None if product["reason"] else product.pop("category")
                 if category and len(categories) <= MAX_CATEGORIES:
                     categories.add(category)
@@ -88,11 +91,12 @@ def scan_reviews(
 
     def rows() -> Iterator[Row]:
         with open_bytes(file["path"]) as stream:
-            for row in read_rows(stream, path):
+            for row, element in _count_elements(read_rows(stream, path)):
                 review = _unreadable(row) if isinstance(row, Malformed) else to_review(path, *row, columns)
                 if "reason" not in review:
                     yield review
                     continue
+                _place(review, element)
                 bad.append(review)
                 if len(bad) >= PART_ROWS:
                     write_bad()
@@ -173,8 +177,25 @@ def _problem(value: Any) -> str | None:
 
 def _unreadable(malformed: Malformed, reason: str = "unreadable") -> Row:
     message = clean_message(malformed.reason)
-    mark = content_id("unreadable", malformed.path, str(malformed.line))
-    return _row(malformed.path, malformed.line, fingerprint=mark, reason=reason, message=message)
+    return _row(malformed.path, malformed.line, reason=reason, message=message)
+
+
+def _count_elements(
+    rows: Iterable[tuple[int, Row] | Malformed],
+) -> Iterator[tuple[tuple[int, Row] | Malformed, int]]:
+    """Yield each row with the number of those before it that begin on the same line."""
+    line, element = 0, 0
+    for row in rows:
+        number = row.line if isinstance(row, Malformed) else row[0]
+        element = element + 1 if number == line else 0
+        line = number
+        yield row, element
+
+
+def _place(row: Row, element: int) -> None:
+    row["element"] = element
+    if row["reason"]:
+        row["fingerprint"] = identify_place("unreadable", row)
 
 
 def _row(path: str, line: int, **values: Any) -> Row:

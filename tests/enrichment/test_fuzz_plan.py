@@ -131,6 +131,8 @@ class Shop:
 )
 @given(st.lists(st.tuples(catalogues(), review_files), min_size=1, max_size=3), st.booleans())
 @example([([("csv", b"\na\n" + b"x" * 200_000)], [])], False)  # two bad rows must not count as one
+@example([([], [b"[\n{}"])], False)  # nor two on one line
+@example([([("jsonl", b'[{"id": 1}, {"id": 1}, {"id": 1}, 3, {}]')], [])], False)
 def test_every_row_of_every_night_has_one_outcome(nights, replay):
     with tempfile.TemporaryDirectory() as folder:
         shop = Shop(Path(folder))

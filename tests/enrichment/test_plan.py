@@ -18,12 +18,12 @@ def words(text):
 def product_row(product_id="p1", name="red scarf", line=1, **problems):
     fields = encode({"name": name, "description": None, "problems": problems})
     kept = {"fingerprint": None, "reason": None, "message": None}
-    return {"product_id": product_id, "fields": fields, "path": "shop.jsonl", "line": line, **kept}
+    return {"product_id": product_id, "fields": fields, "path": "shop.jsonl", "line": line, "element": 0, **kept}
 
 
 def unreadable_row(mark="bad-line", reason="unreadable"):
     kept = {"product_id": None, "fields": None, "message": "not JSON"}
-    return {"fingerprint": mark, "reason": reason, "path": "shop.jsonl", "line": 9, **kept}
+    return {"fingerprint": mark, "reason": reason, "path": "shop.jsonl", "line": 9, "element": 0, **kept}
 
 
 def key_of(row, task="classification", context=TERMS):

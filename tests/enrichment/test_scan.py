@@ -104,3 +104,14 @@ def test_every_line_of_the_files_ends_in_a_bucket(tmp_path):
         for row in spills[0].read([bucket])
         if row["product_id"] == "p7"
     )
+
+
+def test_rows_that_share_a_line_are_told_apart(tmp_path):
+    catalog = tmp_path / "c.json"
+    catalog.write_text('[{"id": "p1"}, {}, 3, {"id": "p2"}, {}]')
+    shuffle = Shuffle(str(tmp_path / "products"))
+    counts = scan_catalog({"path": str(catalog), "number": 0}, {}, COLUMNS, shuffle, 1)
+    assert (counts["num_rows"], counts["num_unreadable"]) == (2, 3)
+    bad = [row for row in shuffle.read([0]) if row["reason"]]
+    assert [row["element"] for row in bad] == [1, 2, 4]
+    assert len({row["fingerprint"] for row in bad}) == 3
