@@ -17,7 +17,7 @@ TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 export RAY_USAGE_STATS_ENABLED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint docs bench-train bench-infer bench-scale clean
+.PHONY: help setup demo test test-all lint docs bench-train bench-infer bench-scale bench-read clean
 
 help: ## Show the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ bench-infer: $(INSTALLED) ## Inference against vLLM, an hour: BENCH_ARGS="data.r
 
 bench-scale: $(INSTALLED) ## Dispatch to 1 to 64 simulated GPUs.
 	@$(PY) -m tests.bench.scale $(BENCH_ARGS)
+
+bench-read: $(DEV_INSTALLED) ## Reading a million products against Polars.
+	@$(PY) -m tests.bench.read $(BENCH_ARGS)
 
 clean: ## Remove .venv, site/ and the tools' caches; runs/ stays.
 	rm -rf $(VENV) site .mypy_cache .pytest_cache .ruff_cache .hypothesis

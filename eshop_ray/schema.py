@@ -87,6 +87,15 @@ def decode(text: str | None) -> Any:
     return None if text is None else json.loads(text)
 
 
+def is_text(text: str) -> bool:
+    """Whether the text can be stored: JSON escapes and undecodable bytes may leave halves of a character."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def content_id(*parts: str) -> str:
     """Stable row id from the content that defines a row: the first 16 hex digits of a SHA-256."""
     return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:16]

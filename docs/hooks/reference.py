@@ -14,6 +14,7 @@ from schema_columns import MEANINGS, Columns
 from eshop_ray import schema
 from eshop_ray.cli.job_table import GROUPS, JOBS
 from eshop_ray.config import Config
+from eshop_ray.data.platforms import PLATFORMS
 from eshop_ray.data.sources import READERS
 from eshop_ray.enrichment.columns import ENRICHED_SCHEMA, QUARANTINE_SCHEMA
 from eshop_ray.inference.answer_identity import ENGINE_NOT_DECIDING, NOT_DECIDING
@@ -90,6 +91,17 @@ def write_sources() -> str:
     )
 
 
+def write_platforms() -> str:
+    """Return the table of shop systems, from their modules' docstrings."""
+    return write_table(
+        ("format", "system", "what is read"),
+        (
+            (f"`{name}`", platform.title, _first_line(getdoc(getmodule(platform.read))))
+            for name, platform in PLATFORMS.items()
+        ),
+    )
+
+
 def write_tree() -> str:
     """Return the table of packages, with the modules at the top."""
     return write_table(("where", "what"), ((f"`{path}`", what) for path, what in list_packages(ROOT / "eshop_ray")))
@@ -115,6 +127,7 @@ GENERATED: Mapping[str, Callable[[], str]] = {
     "jobs": write_jobs,
     "tasks": write_tasks,
     "sources": write_sources,
+    "platforms": write_platforms,
     "settings without effect on answers": write_neutral_settings,
     "tree": write_tree,
     "prediction columns": lambda: write_columns(MEANINGS["prediction"], schema.PREDICTION_SCHEMA),

@@ -3,6 +3,7 @@
 The job runs after typer is done, so that its exceptions and Ctrl-C are Python's own.
 """
 
+import importlib
 import json
 from collections.abc import Callable
 from functools import partial
@@ -40,7 +41,13 @@ Overrides = Annotated[
 
 def build_command(job: Job) -> Command:
     """Return the function from which typer reads the job's arguments."""
-    special = {"autotune": _build_autotune, "demo": _build_demo, "quantize": _build_quantize, "run_batch": _build_batch}
+    special = {
+        "autotune": _build_autotune,
+        "demo": _build_demo,
+        "inspect": _build_inspect,
+        "quantize": _build_quantize,
+        "run_batch": _build_batch,
+    }
     return special.get(job.name, _build_usual)(job)
 
 
@@ -58,6 +65,29 @@ def _build_demo(job: Job) -> Command:
         return partial(execute, job, find_config(config), overrides or [])
 
     return command
+
+
+def _build_inspect(job: Job) -> Command:
+    def command(
+        path: Annotated[
+            str, typer.Argument(metavar="PATH", help="A file, a folder, or a pattern such as `shop/*.csv`.")
+        ],
+        settings: Annotated[
+            list[str] | None,
+            typer.Argument(
+                metavar="key=value",
+                help="Settings of `catalog`, e.g. format=shopify or encoding=cp1252.",
+                show_default=False,
+            ),
+        ] = None,
+    ) -> Action:
+        return partial(_run_inspect, job, path, settings or [])
+
+    return command
+
+
+def _run_inspect(job: Job, path: str, settings: list[str]) -> None:
+    importlib.import_module(job.module).run(path, settings)
 
 
 def _build_quantize(job: Job) -> Command:

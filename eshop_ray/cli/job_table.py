@@ -52,6 +52,7 @@ class Job:
 
 JOBS: tuple[Job, ...] = (
     Job("make_sample_shop", "Data", "nothing", "the shop's raw files in `data.root`"),
+    Job("inspect", "Data", "the files of a catalogue, as they are", "nothing"),
     Job("prepare_data", "Data", "the files of `data.sources`", "`records/`"),
     Job("train_lora", "Training", "`records/` and the base model", "`adapter/`"),
     Job("merge_lora", "Training", "`adapter/`, or the folders of `merge.adapters`, and the base model", "`merged/`"),

@@ -31,7 +31,19 @@ def load_config(path: str, overrides: Sequence[str] = ()) -> Config:
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        raise UserError(f"config {path}: " + "; ".join(_explain(detail) for detail in error.errors())) from error
+        raise UserError(f"config {path}: {explain_errors(error, Config)}") from error
+
+
+def read_settings(settings: Sequence[str]) -> dict[str, Any]:
+    """Return `key=value` settings as nested values.
+
+    Raises:
+        UserError: if one is not written so.
+    """
+    values: dict[str, Any] = {}
+    for setting in settings:
+        _apply_override(values, setting)
+    return values
 
 
 def write_config(config: Config) -> None:
@@ -67,12 +79,17 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
         raise UserError(f"override {override!r}: the value is not valid YAML") from error
 
 
-def _explain(detail: Mapping[str, Any]) -> str:
+def explain_errors(error: ValidationError, section: type[BaseModel]) -> str:
+    """Return what is wrong with the values of a section, with the nearest valid key for a misspelt one."""
+    return "; ".join(_explain(detail, section) for detail in error.errors())
+
+
+def _explain(detail: Mapping[str, Any], section: type[BaseModel]) -> str:
     key = ".".join(str(part) for part in detail["loc"])
     if detail["type"] != "extra_forbidden":
         return f"`{key}`: {detail['msg']} (given: {detail['input']!r})"
     without_numbers = ".".join(part for part in detail["loc"] if isinstance(part, str))
-    nearest = difflib.get_close_matches(without_numbers, _known_keys(Config), n=1, cutoff=0.0)
+    nearest = difflib.get_close_matches(without_numbers, list(_known_keys(section)), n=1, cutoff=0.0)
     return f"unknown key `{key}`; did you mean `{nearest[0]}`?"
 
 

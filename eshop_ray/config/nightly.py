@@ -5,26 +5,24 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from eshop_ray.config.base import PositiveInt, Section, Share
+from eshop_ray.config.files import CatalogOptions, FileOptions
 
 
-class CatalogSection(Section):
+class CatalogSection(CatalogOptions):
     """The catalogue that `enrich_catalog` keeps enriched."""
 
     path: str | None = None
-    """Its files: a pattern as in `data.sources`, relative to `data.root`."""
-    columns: dict[str, str] = {}
-    """The file's own names of `id`, `name`, `category`, `description` and whatever else the tasks read, e.g.
-    `{name: title}`."""
+    """Its files: a folder, or a pattern as in `data.sources`, relative to `data.root`."""
     labels: tuple[str, ...] = ()
     """Categories to choose from; empty takes all that the catalogue names: one more then asks about every product
     anew."""
 
 
-class ReviewsSection(Section):
+class ReviewsSection(FileOptions):
     """The reviews that are summarised per product."""
 
     path: str | None = None
-    """Their files: JSON Lines as Amazon Reviews 2023 has them; None: no product has reviews."""
+    """Their files, in any format that a catalogue may have; None: no product has reviews."""
     columns: dict[str, str] = {}
     """The file's own names of `parent_asin` (the product's id), `title`, `text`, `helpful_vote`."""
     max_tokens: PositiveInt = 1024

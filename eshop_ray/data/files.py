@@ -12,8 +12,10 @@ from typing import IO, cast
 import pyarrow as pa
 from pyarrow import fs
 
+from eshop_ray.data.formats.packing import unpack
 from eshop_ray.errors import UserError
 
+_BUFFER_BYTES = 1 << 20
 _WILDCARDS = re.compile(r"\{split\}|\*\*/|\*")
 _PATTERNS = {"{split}": r"(?P<split>[\w-]+)", "**/": r"(?:[^/]+/)*", "*": r"[^/]*"}
 
@@ -41,9 +43,10 @@ def resolve(root: str, pattern: str) -> str:
 
 
 def list_files(root: str, pattern: str) -> list[SourceFile]:
-    """Return the files that a pattern matches, sorted by path.
+    """Return the files that a pattern matches, sorted by path; of a folder all in it, however deep.
 
-    `*` matches within a folder's name, `**/` any number of folders, `{split}` one split name.
+    `*` matches within a folder's name, `**/` any number of folders, `{split}` one split name. Hidden files and those
+    that begin with `_`, as programs leave them beside their data, are passed over unless the pattern names them.
 
     Raises:
         UserError: if the pattern matches nothing, or the place cannot be reached.
@@ -53,8 +56,15 @@ def list_files(root: str, pattern: str) -> list[SourceFile]:
         filesystem, path = _open_filesystem(uri)
         matcher = _compile(path)
         infos = filesystem.get_file_info(_selection(path))
+        if len(infos) == 1 and infos[0].type == fs.FileType.Directory and infos[0].path == path.rstrip("/"):
+            infos = filesystem.get_file_info(fs.FileSelector(path.rstrip("/"), recursive=True))
+            matcher = re.compile(re.escape(path.rstrip("/")) + "/.+")
         found = [info.path for info in infos if info.type == fs.FileType.File]
-    matches = [(name, match) for name in found if (match := matcher.fullmatch(name))]
+    matches = [
+        (name, match)
+        for name in found
+        if (match := matcher.fullmatch(name)) and (name == path or not _is_hidden(name, path))
+    ]
     if not matches:
         raise UserError(f"{show(uri)}: no such file; set `data.root` or the source's `path` to where the files are")
     return sorted(
@@ -65,15 +75,17 @@ def list_files(root: str, pattern: str) -> list[SourceFile]:
 
 @contextmanager
 def open_bytes(path: str) -> Iterator[IO[bytes]]:
-    """Open a file that `list_files` returned for reading; `.gz` is unpacked on the way.
+    """Open a file that `list_files` returned for reading; a packed one is unpacked on the way.
 
     Raises:
         UserError: if the file cannot be opened or its compressed data is damaged, also while it is read.
     """
     with _explain(path):
         filesystem, name = _open_filesystem(path)
-        with filesystem.open_input_stream(name) as stream:
-            yield io.BufferedReader(cast(io.RawIOBase, stream), 1 << 20)
+        with filesystem.open_input_file(name) as stream:
+            buffered = io.BufferedReader(cast(io.RawIOBase, stream), _BUFFER_BYTES)
+            with unpack(buffered, stream.size(), show(path)) as unpacked:
+                yield unpacked
 
 
 def read_range(path: str, start: int, num_bytes: int) -> bytes:
@@ -120,6 +132,15 @@ def _selection(path: str) -> list[str] | fs.FileSelector:
     folder = path[: wildcard.start()].rpartition("/")[0]
     recursive = "/" in path[wildcard.start() :]
     return fs.FileSelector(folder, recursive=recursive, allow_not_found=True)
+
+
+def _is_hidden(name: str, pattern: str) -> bool:
+    """Whether a part of the name that a wildcard or a folder stands for begins with `.` or `_`."""
+    literal = pattern[: wildcard.start()] if (wildcard := _WILDCARDS.search(pattern)) else pattern.rstrip("/") + "/"
+    given = literal.rpartition("/")[0].count("/") + 1
+    last = pattern.rpartition("/")[2]
+    parts = name.split("/")[given:]
+    return any(part.startswith((".", "_")) for part in parts) and not last.startswith((".", "_"))
 
 
 def _compile(path: str) -> re.Pattern[str]:

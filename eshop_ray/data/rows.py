@@ -8,8 +8,7 @@ import pyarrow as pa
 
 from eshop_ray.data.files import open_bytes
 from eshop_ray.data.sources import READERS
-from eshop_ray.data.sources.lines import is_text
-from eshop_ray.schema import RECORD_SCHEMA, Malformed, Record, Row, content_id, decode, encode
+from eshop_ray.schema import RECORD_SCHEMA, Malformed, Record, Row, content_id, decode, encode, is_text
 
 ROW_SCHEMA = pa.schema(
     [

@@ -10,6 +10,7 @@ from eshop_ray.enrichment.questions import DELETED, EMPTY, ENRICHED, QUARANTINED
 from eshop_ray.inference.reading import Reading, read_prediction
 from eshop_ray.schema import Row, decode, encode
 from eshop_ray.tasks import get_task
+from eshop_ray.words import join_words
 
 STAGES = {
     "prompt": "prompt",
@@ -95,7 +96,7 @@ def type_prediction(task: str, prediction: str) -> Row:
     if column == "text":
         return {"prediction": prediction, "text": value.encode("utf-8", "replace").decode()}
     if column == "entities":
-        entities = [{"text": text, "type": kind} for text, kind in value if kind != "O"]
+        entities = [{"text": join_words(text), "type": kind} for text, kind in value if kind != "O"]
         return {"prediction": prediction, "entities": entities}
     return {"prediction": prediction}
 

@@ -60,7 +60,7 @@ def scan(run: Run) -> PromptContext:
     categories: set[str] = set()
     read = partial(
         scan_catalog,
-        columns=config.catalog.columns,
+        options=config.catalog,
         names=list_columns(config.enrich.tasks),
         shuffle=products,
         num_buckets=num_buckets,
@@ -71,7 +71,7 @@ def scan(run: Run) -> PromptContext:
     _check_catalog(run)
     read = partial(
         scan_reviews,
-        columns=config.reviews.columns,
+        options=config.reviews,
         shuffle=staging.shuffle("reviews"),
         unreadable=products,
         num_buckets=num_buckets,

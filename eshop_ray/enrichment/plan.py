@@ -79,8 +79,11 @@ class Bucket:
     """All that is known of the products of one bucket."""
 
     products: dict[str, Row] = field(default_factory=dict)
+    repeats: dict[str, list[Row]] = field(default_factory=lambda: defaultdict(list))
+    """Further rows of the ids in `products`."""
     unreadable: dict[str, Row] = field(default_factory=dict)
     num_duplicates: int = 0
+    num_superseded: int = 0
     reviews: dict[str, list[Row]] = field(default_factory=lambda: defaultdict(list))
     previous: dict[tuple[str, str], Row] = field(default_factory=dict)
     quarantined: dict[tuple[str, str], Row] = field(default_factory=dict)
@@ -89,19 +92,30 @@ class Bucket:
     """Rows without, by fingerprint."""
 
     def add_product(self, row: Row) -> None:
-        """Keep the first row of an id, in the order of the files; a later one counts as unreadable."""
+        """Take a row of the catalogue."""
         if row["reason"]:
             self.unreadable[row["fingerprint"]] = row
-            return
-        other = self.products.setdefault(row["product_id"], row)
-        if other is row:
-            return
-        self.num_duplicates += 1
-        first, second = sorted((other, row), key=lambda row: (row["path"], row["line"], row["element"]))
-        self.products[row["product_id"]] = first
-        mark = identify_place("duplicate", second)
-        message = f"the id stands in {first['path']}:{first['line']} already"
-        self.unreadable[mark] = {**second, "fingerprint": mark, "reason": "duplicate_id", "message": message}
+        elif self.products.setdefault(row["product_id"], row) is not row:
+            self.repeats[row["product_id"]].append(row)
+
+    def settle_repeats(self) -> None:
+        """Of the rows of one id keep the newest, or, where versions do not tell, the first in the order of the files.
+
+        Older versions are left aside; a row that is only later counts as unreadable.
+        """
+        for product_id, repeats in self.repeats.items():
+            rows = [self.products[product_id], *repeats]
+            versions = [row["version"] for row in rows if row["version"] is not None]
+            newest = [row for row in rows if not versions or row["version"] == max(versions)]
+            self.num_superseded += len(rows) - len(newest)
+            first, *later = sorted(newest, key=lambda row: (row["path"], row["line"], row["element"]))
+            self.products[product_id] = first
+            self.num_duplicates += len(later)
+            for row in later:
+                mark = identify_place("duplicate", row)
+                message = f"the id stands in {first['path']}:{first['line']} already"
+                self.unreadable[mark] = {**row, "fingerprint": mark, "reason": "duplicate_id", "message": message}
+        self.repeats.clear()
 
     def add_quarantined(self, row: Row) -> None:
         """Take a row of the quarantine."""
@@ -115,6 +129,7 @@ def plan_bucket(
     bucket: Bucket, context: PromptContext, count_tokens: Callable[[str], int], replay: bool, counts: Counter[str]
 ) -> Iterator[Row]:
     """Yield rows of `ACTIONS`; what needs no work is counted as `TASK/unchanged` or `TASK/quarantined`."""
+    bucket.settle_repeats()
     for product_id, product in bucket.products.items():
         fields, reviews = decode(product["fields"]), bucket.reviews.get(product_id, [])
         for task in context.tasks:

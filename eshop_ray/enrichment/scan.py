@@ -7,13 +7,15 @@ from typing import Any
 
 import pyarrow as pa
 
+from eshop_ray.config.files import CatalogOptions
+from eshop_ray.config.nightly import ReviewsSection
 from eshop_ray.data.files import open_bytes
-from eshop_ray.data.sources.formats import join_texts, read_rows
-from eshop_ray.data.sources.lines import is_text
+from eshop_ray.data.formats.reader import read_rows
+from eshop_ray.data.products import join_texts, look_up, read_id, read_products, read_version
 from eshop_ray.data.sources.reviews import clean_text
 from eshop_ray.enrichment.columns import clean_message, identify_place
 from eshop_ray.enrichment.shuffle import Shuffle
-from eshop_ray.schema import Malformed, Row, bucket_of, encode
+from eshop_ray.schema import Malformed, Row, bucket_of, encode, is_text
 
 PRODUCT_ROWS = pa.schema(
     [
@@ -25,10 +27,12 @@ PRODUCT_ROWS = pa.schema(
         ("path", pa.string()),
         ("line", pa.int64()),
         ("element", pa.int64()),
+        ("version", pa.float64()),
     ]
 )
 """A product, `fields` being JSON text, or a row of any file that could not be read: its `reason` is set. `element` is
-0 for the first row that begins on its line, 1 for the second: an array may stand on one line."""
+0 for the first row that begins on its line, 1 for the second: an array may stand on one line. Of rows with one id the
+one with the highest `version` counts; null: there is no telling."""
 
 REVIEW_ROWS = pa.schema([("product_id", pa.string()), ("text", pa.string()), ("votes", pa.float64())])
 
@@ -52,25 +56,28 @@ TEXT_ONLY = frozenset({"name", "description", "category"})
 
 
 def scan_catalog(
-    file: Mapping[str, Any], columns: Mapping[str, str], names: Sequence[str], shuffle: Shuffle, num_buckets: int
+    file: Mapping[str, Any], options: CatalogOptions, names: Sequence[str], shuffle: Shuffle, num_buckets: int
 ) -> Row:
     """Read one catalogue file (`path`, `number`) into a shuffle and return what was counted and which categories.
 
     Args:
         file: `path` and `number`.
-        columns: Our name of a column -> the file's, where they differ.
+        options: How it is written, and what its columns mean.
         names: Our names of the columns to read, `category` among them.
         shuffle: Where products go.
         num_buckets: Of the shuffle.
     """
     categories: set[str] = set()
+    path = file["path"].partition("?")[0]
+    id_column = str(options.columns.get("id", "id"))
 
     def rows() -> Iterator[Row]:
         with open_bytes(file["path"]) as stream:
-            path = file["path"].partition("?")[0]
-            for row, element in _count_elements(read_rows(stream, path)):
-                product = _unreadable(row) if isinstance(row, Malformed) else to_product(path, *row, columns, names)
+            for row, element in _count_elements(read_products(stream, path, options)):
+                product = _unreadable(row) if isinstance(row, Malformed) else to_product(path, *row, names, id_column)
                 _place(product, element)
+                if options.newest_by and not isinstance(row, Malformed):
+                    product["version"] = read_version(look_up(row[1], options.newest_by))
                 category = None if product["reason"] else product.pop("category")
                 if category and len(categories) <= MAX_CATEGORIES:
                     categories.add(category)
@@ -81,7 +88,7 @@ def scan_catalog(
 
 
 def scan_reviews(
-    file: Mapping[str, Any], columns: Mapping[str, str], shuffle: Shuffle, unreadable: Shuffle, num_buckets: int
+    file: Mapping[str, Any], options: ReviewsSection, shuffle: Shuffle, unreadable: Shuffle, num_buckets: int
 ) -> Row:
     """Read one file of reviews into a shuffle; those that cannot be read go where such products go."""
     part = f"reviews-{file['number']:06d}"
@@ -91,8 +98,8 @@ def scan_reviews(
 
     def rows() -> Iterator[Row]:
         with open_bytes(file["path"]) as stream:
-            for row, element in _count_elements(read_rows(stream, path)):
-                review = _unreadable(row) if isinstance(row, Malformed) else to_review(path, *row, columns)
+            for row, element in _count_elements(read_rows(stream, path, options.file_options())):
+                review = _unreadable(row) if isinstance(row, Malformed) else to_review(path, *row, options.columns)
                 if "reason" not in review:
                     yield review
                     continue
@@ -111,15 +118,15 @@ def scan_reviews(
     return counted
 
 
-def to_product(path: str, line: int, row: Mapping[str, Any], columns: Mapping[str, str], names: Sequence[str]) -> Row:
+def to_product(path: str, line: int, row: Mapping[str, Any], names: Sequence[str], id_column: str = "id") -> Row:
     """Return a product as a row of `PRODUCT_ROWS`, with its `category` beside it; faulty fields are named in it."""
-    product_id = _read_id(row.get(columns.get("id", "id")))
+    product_id = read_id(row.get("id"))
     if product_id is None:
-        return _unreadable(Malformed(path, line, f"`{columns.get('id', 'id')}` is missing or no id"), "missing_id")
+        return _unreadable(Malformed(path, line, f"`{id_column}` is missing or no id"), "missing_id")
     values: dict[str, str | None] = {}
     problems: dict[str, str] = {}
     for name in names:
-        value = row.get(columns.get(name, name))
+        value = row.get(name)
         value = value if name in ONE_TEXT else join_texts(value)
         if name not in TEXT_ONLY and isinstance(value, int | float) and not isinstance(value, bool):
             value = f"{value}"
@@ -134,27 +141,20 @@ def to_product(path: str, line: int, row: Mapping[str, Any], columns: Mapping[st
 
 def to_review(path: str, line: int, row: Mapping[str, Any], columns: Mapping[str, str]) -> Row:
     """Return a review as a row of `REVIEW_ROWS`, or as one that cannot be read."""
-    product_id = _read_id(row.get(columns.get("parent_asin", "parent_asin")))
+    product_id = read_id(look_up(row, columns.get("parent_asin", "parent_asin")))
     if product_id is None:
         return _unreadable(Malformed(path, line, "a review without a product's id"), "missing_id")
     texts = []
     for name in ("text", "title"):
-        value = row.get(columns.get(name, name))
+        value = look_up(row, columns.get(name, name))
         problem = _problem(value)
         if problem:
             return _unreadable(Malformed(path, line, f"a review whose `{name}` is no usable text"), problem)
         texts.append(clean_text(value or ""))
     if not any(texts):
         return _unreadable(Malformed(path, line, "a review without text"), "missing_text")
-    votes = row.get(columns.get("helpful_vote", "helpful_vote"))
+    votes = look_up(row, columns.get("helpful_vote", "helpful_vote"))
     return {"product_id": product_id, "text": texts[0] or texts[1], "votes": _read_votes(votes)}
-
-
-def _read_id(value: Any) -> str | None:
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        return None
-    text = str(value).strip()
-    return text if text and len(text) <= 500 and is_text(text) else None
 
 
 def _read_votes(value: Any) -> float:

@@ -106,6 +106,7 @@ def plan_actions(bucket: int, staging: Staging, context: PromptContext, tokenize
     staging.shuffle("asked").write(part, ask_rows, ACTIONS)
     staging.shuffle("resolved").write(part, resolved, ACTIONS)
     counts["num_duplicates"] += known.num_duplicates
+    counts["num_superseded"] += known.num_superseded
     return {
         "counts": dict(counts),
         "asked": {str(key): value for key, value in asked.items()},

@@ -60,6 +60,9 @@ def _describe(run: Run) -> dict[str, Any]:
     }
 
 
+_READ = ("num_products", "num_unreadable", "num_reviews", "num_duplicates", "num_superseded")
+
+
 def _add_up(counts: Counter[str], tasks: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
     """Return the sums over all tasks, which have to agree with what was read."""
     totals = {name: sum(task[name] for task in tasks.values()) for name in (*_PER_TASK, *_TOKENS)}
@@ -73,13 +76,13 @@ def _add_up(counts: Counter[str], tasks: Mapping[str, Mapping[str, int]]) -> dic
         "num_duplicates_reused": totals["reused"],
         "num_quarantined": num_quarantined,
         "num_empty": sum(counts[f"{task}/{EMPTY}_rows"] for task in tasks),
-        **{name: counts[name] for name in ("num_products", "num_unreadable", "num_reviews", "num_duplicates")},
+        **{name: counts[name] for name in _READ},
         **{f"num_{name}": totals[name] for name in _TOKENS},
     }
 
 
 def _num_input_rows(counts: Counter[str], num_tasks: int) -> int:
-    num_readable = counts["num_products"] - counts["num_duplicates"]
+    num_readable = counts["num_products"] - counts["num_duplicates"] - counts["num_superseded"]
     return num_readable * num_tasks + counts["num_duplicates"] + counts["num_unreadable"]
 
 

@@ -13,6 +13,7 @@ from eshop_ray.parsing import parse_spans
 from eshop_ray.schema import Record
 from eshop_ray.tasks.base import Output, Task
 from eshop_ray.tasks.product import ProductForm, UnaskableError
+from eshop_ray.words import split_words
 
 TYPES = (
     "UoM",
@@ -62,7 +63,7 @@ def build_output(record: Record) -> Output:
 
 def split_name(product: Mapping[str, Any]) -> dict[str, Any]:
     """Return the words of a product's name."""
-    tokens = product["name"].split()
+    tokens = split_words(product["name"])
     if not tokens:
         raise UnaskableError("missing_text", "`name` is missing or empty")
     return {"tokens": tokens}

@@ -1,20 +1,24 @@
 import csv
 import io
+from contextlib import contextmanager
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from eshop_ray.data.sources import delimited
-from eshop_ray.data.sources.delimited import Dialect, read_records
+from eshop_ray.config.files import FileOptions
+from eshop_ray.data.formats import delimited, table_blocks
+from eshop_ray.data.formats.delimited import read_table
+from eshop_ray.data.formats.table_blocks import parse_block
 from eshop_ray.errors import UserError
 from eshop_ray.schema import Malformed
 
 
-def read(text, dialect=Dialect()):  # noqa: B008 - frozen
+def read(text, **options):
     """Rows by their number, and reasons by theirs."""
     rows, reasons = {}, {}
-    for record in read_records(io.StringIO(text, newline=""), "p.csv", dialect):
+    content = text if isinstance(text, bytes) else text.encode()
+    for record in read_table(io.BytesIO(content), "p.csv", FileOptions(**options)):
         if isinstance(record, Malformed):
             reasons[record.line] = record.reason
         else:
@@ -85,7 +89,7 @@ def test_header_that_cannot_be_understood():
 
 
 def test_quotes_are_text_where_the_dialect_says_so():
-    rows, reasons = read('id\tname\na\t"scarf\nb\tlamp\n', Dialect("\t", None))
+    rows, reasons = read('id\tname\na\t"scarf\nb\tlamp\n', delimiter="\t", quote="")
     assert names_of(rows) == {2: '"scarf', 3: "lamp"}
     assert not reasons
 
@@ -110,3 +114,51 @@ def test_a_record_that_is_whole_comes_back_whatever_stands_before_it(junk):
     assert len(numbers) == len(set(numbers))
     if '"' not in junk:
         assert list(rows.values())[-1] == {"id": "last", "name": 'one, "two"'}
+
+
+@contextmanager
+def blocks_of(num_bytes, is_fast=True):
+    """Blocks of some other size, or none that is parsed at once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(table_blocks, "BLOCK_BYTES", num_bytes)
+        if not is_fast:
+            patch.setattr(delimited, "parse_block", lambda *_, **__: None)
+        yield
+
+
+junk = st.lists(
+    st.sampled_from(["a", "b", ",", '"', '""', "\n", "\r\n", "\r", " ", "\t", "x,y", '"q, q"', "é", "\x00"]),
+    max_size=40,
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(junk.map("".join), st.sampled_from([b"", b"\xff", b"\xe2\x82"]), st.integers(1, 40))
+@example('"a","b"\n"c","d', b"", 5)
+@example('a,b\n\n\r\nc,"d\n\ne"\nf', b"", 7)
+def test_blocks_of_any_size_hold_what_is_read_record_by_record(text, tail, num_bytes):
+    content = b"id,name\n" + text.encode() + tail + b'\nz,"last, one"\n'
+    with blocks_of(1 << 20, is_fast=False):
+        expected = read(content)
+    for size in (num_bytes, 1 << 20):
+        with blocks_of(size):
+            assert read(content) == expected
+
+
+def test_only_a_broken_block_is_read_record_by_record():
+    lines = [f'p{number},"scarf, {number}"' for number in range(3000)]
+    lines[1500] = 'p1500,"scarf'
+    parsed = []
+
+    def count_blocks(*arguments, **named):
+        parsed.append(parse_block(*arguments, **named))
+        return parsed[-1]
+
+    with blocks_of(2000), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(delimited, "parse_block", count_blocks)
+        rows, reasons = read("\n".join(["id,name", *lines]))
+    assert (len(rows), list(reasons)) == (2999, [1502])
+    assert rows[2500] == {"id": "p2498", "name": "scarf, 2498"}
+    refused = [block for block in parsed if block is None]
+    assert 1 <= len(refused) <= 3
+    assert len(parsed) > 10

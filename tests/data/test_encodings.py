@@ -3,7 +3,7 @@ import io
 
 import pytest
 
-from eshop_ray.data.sources.encodings import decode_lines, detect_encoding
+from eshop_ray.data.formats.encodings import decode_lines, detect_encoding
 
 TEXTS = {
     "cp1250": "1,Czerwony szalik,Odzież,ciepły żółty\n2,Niebieska czapka,Odzież,źdźbło świeże\n",

@@ -6,6 +6,7 @@ import json
 import pytest
 
 from eshop_ray.data.sources import READERS
+from eshop_ray.errors import UserError
 from eshop_ray.schema import Malformed
 
 
@@ -67,3 +68,137 @@ def test_a_description_in_paragraphs_is_read():
     product = {**PRODUCTS[0], "description": ["Warm.", "Of wool."]}
     (record,) = READERS["catalog"](io.BytesIO(json.dumps(product).encode()), "p.jsonl", {})
     assert record["text"] == "scarf 0\nWarm. Of wool."
+
+
+DOCUMENTS = [
+    {"products": PRODUCTS},
+    {"total": 3, "data": {"products": PRODUCTS}},
+    {"data": {"products": {"edges": [{"cursor": "x", "node": product} for product in PRODUCTS]}}},
+    {"count": 3, "results": PRODUCTS, "next": None},
+]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+@pytest.mark.parametrize("indent", [None, 2])
+def test_the_rows_of_a_document_are_found(document, indent):
+    assert catalog("p.json", json.dumps(document, indent=indent).encode()) == (["p0", "p1", "p2"], {})
+
+
+def test_the_list_of_a_document_is_named():
+    document = {"items": [{"x": 1}], "shop": {"stock": PRODUCTS}}
+    content = io.BytesIO(json.dumps(document, indent=1).encode())
+    rows = READERS["catalog"](content, "p.json", {"records": "shop.stock"})
+    assert [row["id"] for row in rows] == ["p0", "p1", "p2"]
+    with pytest.raises(UserError, match=r"no list of rows under `goods`; found items, shop, shop\.stock"):
+        list(READERS["catalog"](io.BytesIO(json.dumps(document).encode()), "p.json", {"records": "goods"}))
+
+
+def test_a_row_with_lists_of_its_own_is_a_row():
+    product = {**PRODUCTS[0], "items": [{"id": "part"}]}
+    assert catalog("p.jsonl", json.dumps(product).encode()) == (["p0"], {})
+    assert catalog("p.json", json.dumps(product, indent=1).encode())[0] != []
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("content", ["\n".join(map(json.dumps, PRODUCTS)), json.dumps(PRODUCTS)])
+def test_json_with_a_mark(encoding, content):
+    assert catalog("p.json", content.encode(encoding)) == (["p0", "p1", "p2"], {})
+
+
+def test_a_broken_first_line_of_json_lines_costs_itself():
+    lines = ['{"id": "x", "name": ', *map(json.dumps, PRODUCTS)]
+    good, reasons = catalog("p.jsonl", "\n".join(lines).encode())
+    assert good == ["p0", "p1", "p2"]
+    assert list(reasons) == [1]
+
+
+CSV = "id,name,category\np0,Pan,Home\n"
+
+
+@pytest.mark.parametrize("name", ["export", "export.dat", "export.csv.bak"])
+@pytest.mark.parametrize("content", [CSV, CSV.replace(",", "\t"), "- {id: p0, name: Pan, category: Home}\n"])
+def test_a_file_without_a_telling_name_is_read_by_its_contents(name, content):
+    assert catalog(name, content.encode())[0] == ["p0"]
+
+
+def test_contents_that_tell_nothing_are_refused():
+    with pytest.raises(UserError, match="neither contents nor ending tell a format"):
+        catalog("p.dat", b"\x00\x01\x02")
+    with pytest.raises(UserError, match="its contents are not workbook"):
+        catalog("p.xlsx", b"nothing of the kind")
+
+
+PADDED = """id  , name        , category
+p0  , "Pan, iron"  , "Home"
+p1  , "a ""b"" c" , Home
+p2  , Cup         , "Home"
+"""
+
+
+def test_quotes_with_blanks_around_them():
+    records = list(READERS["catalog"](io.BytesIO(PADDED.encode()), "p.csv", {}))
+    assert [(record["id"], record["text"]) for record in records] == [
+        ("p0", "Pan, iron"),
+        ("p1", 'a "b" c'),
+        ("p2", "Cup"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "options"),
+    [
+        ("id^name^category\np0^Pan^Küche\n", {"delimiter": "^"}),
+        ("id,name,category\np0,'Pan',Küche\n", {"quote": "'"}),
+        ('id,name,category\np0,"Pan",Küche\n', {"escape": "\\"}),
+    ],
+)
+def test_options_win_over_what_the_file_looks_like(text, options):
+    (record,) = READERS["catalog"](io.BytesIO(text.encode("cp850")), "p.csv", {**options, "encoding": "cp850"})
+    assert (record["text"], record["target"]) == ("Pan", "Küche")
+
+
+def test_an_escaped_quote_is_text():
+    text = 'id,name,category\np0,"5\\" pan, black",Home\np1,Cup,Home\n'
+    records = list(READERS["catalog"](io.BytesIO(text.encode()), "p.csv", {"escape": "\\"}))
+    assert [record["text"] for record in records] == ['5" pan, black', "Cup"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"encoding": "utf-9"}, "no encoding of that name"),
+        ({"delimitr": ";"}, "did you mean `delimiter`"),
+        ({"format": "shopfy"}, "shopify"),
+        ({"delimiter": ";;"}, "at most 1 character"),
+    ],
+)
+def test_a_wrong_option_is_one_message(options, message):
+    with pytest.raises(UserError, match=message):
+        list(READERS["catalog"](io.BytesIO(CSV.encode()), "p.csv", options))
+
+
+def test_a_line_beyond_the_limit_costs_itself(monkeypatch):
+    monkeypatch.setattr("eshop_ray.data.formats.json_text.MAX_RECORD_CHARACTERS", 1000)
+    lines = [json.dumps(PRODUCTS[0]), json.dumps({**PRODUCTS[1], "name": "x" * 5000}), json.dumps(PRODUCTS[2])]
+    good, reasons = catalog("p.jsonl", "\n".join(lines).encode())
+    assert good == ["p0", "p2"]
+    assert "MAX_RECORD_CHARACTERS" in reasons[2]
+
+
+def test_deep_json_costs_itself():
+    lines = [json.dumps(PRODUCTS[0]), "[" * 100_000, json.dumps(PRODUCTS[2])]
+    good, reasons = catalog("p.jsonl", "\n".join(lines).encode())
+    assert (good, list(reasons)) == (["p0", "p2"], [2])
+
+
+@pytest.mark.parametrize(
+    "prologue",
+    [
+        '<!DOCTYPE p [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;&a;">]>',
+        '<!DOCTYPE p [<!ENTITY x SYSTEM "file:///etc/passwd">]>',
+    ],
+)
+def test_entities_of_a_documents_own_are_refused(prologue):
+    content = f"<?xml version='1.0'?>{prologue}<products><product><id>p</id><name>&b;&x;</name></product></products>"
+    with pytest.raises(UserError, match="declares entities"):
+        catalog("p.xml", content.encode())

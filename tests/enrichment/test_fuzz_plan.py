@@ -7,6 +7,8 @@ from pathlib import Path
 from hypothesis import HealthCheck, Phase, event, example, given, settings
 from hypothesis import strategies as st
 
+from eshop_ray.config import ReviewsSection
+from eshop_ray.config.files import CatalogOptions
 from eshop_ray.enrichment.plan import PREVIOUS_ROWS, QUARANTINE_ROWS
 from eshop_ray.enrichment.questions import ASK, DELETED, EMPTY, ENRICHED, QUARANTINED, PromptContext, list_columns
 from eshop_ray.enrichment.scan import bucket_of, scan_catalog, scan_reviews
@@ -59,11 +61,11 @@ class Shop:
         products = work.shuffle("products")
         for number, (ending, data) in enumerate(catalog):
             file = self._write(f"products-{number}.{ending}", number, data)
-            counted = scan_catalog(file, {}, list_columns(TASKS), products, NUM_BUCKETS)
+            counted = scan_catalog(file, CatalogOptions(), list_columns(TASKS), products, NUM_BUCKETS)
             read.update({name: counted[name] for name in ("num_rows", "num_unreadable")})
         for number, data in enumerate(reviews):
             file = self._write(f"reviews-{number}.jsonl", number, data)
-            counted = scan_reviews(file, {}, work.shuffle("reviews"), products, NUM_BUCKETS)
+            counted = scan_reviews(file, ReviewsSection(), work.shuffle("reviews"), products, NUM_BUCKETS)
             read["num_unreadable"] += counted["num_unreadable"]
         return read
 

@@ -18,7 +18,8 @@ def words(text):
 def product_row(product_id="p1", name="red scarf", line=1, **problems):
     fields = encode({"name": name, "description": None, "problems": problems})
     kept = {"fingerprint": None, "reason": None, "message": None}
-    return {"product_id": product_id, "fields": fields, "path": "shop.jsonl", "line": line, "element": 0, **kept}
+    place = {"path": "shop.jsonl", "line": line, "element": 0, "version": None}
+    return {"product_id": product_id, "fields": fields, **place, **kept}
 
 
 def unreadable_row(mark="bad-line", reason="unreadable"):
@@ -160,6 +161,19 @@ def test_second_row_of_an_id_is_quarantined_and_the_first_stands():
     assert decode(rows["classification"]["fields"])["text"] == "first"
     assert (rows[None]["status"], rows[None]["reason"], rows[None]["line"]) == ("quarantined", "duplicate_id", 2)
     assert not counts
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 2, 1, 0), (2, 0, 3, 1)])
+def test_the_newest_version_of_an_id_wins_whatever_the_order(order):
+    rows = [(1, "old", 1.0), (2, "old too", 1.0), (4, "later", 2.0), (3, "newest", 2.0)]
+    written = [product_row(line=line, name=name) | {"version": version} for line, name, version in rows]
+    bucket = Bucket()
+    for place in order:
+        bucket.add_product(written[place])
+    planned = {row["task"]: row for row in plan_bucket(bucket, TERMS, words, False, Counter())}
+    assert decode(planned["classification"]["fields"])["text"] == "newest"
+    assert (planned[None]["reason"], planned[None]["line"]) == ("duplicate_id", 4)
+    assert (bucket.num_superseded, bucket.num_duplicates) == (2, 1)
 
 
 def test_unreadable_row_stays_in_quarantine_until_it_is_gone():

@@ -1,9 +1,12 @@
 """Raw rows of catalogues and reviews: what is kept, and why the rest is not."""
 
 import json
+from datetime import UTC, datetime
 
 import pytest
 
+from eshop_ray.config import ReviewsSection
+from eshop_ray.config.files import CatalogOptions
 from eshop_ray.enrichment.scan import bucket_of, scan_catalog, scan_reviews, to_product, to_review
 from eshop_ray.enrichment.shuffle import Shuffle
 
@@ -22,7 +25,7 @@ COLUMNS = ("name", "description", "category")
     ],
 )
 def test_row_without_an_id_cannot_be_read(row, reason):
-    assert to_product("f", 3, row, {}, COLUMNS)["reason"] == reason
+    assert to_product("f", 3, row, COLUMNS)["reason"] == reason
 
 
 @pytest.mark.parametrize(
@@ -30,20 +33,25 @@ def test_row_without_an_id_cannot_be_read(row, reason):
     [(5, "wrong_type"), (["a"], "wrong_type"), ("x" * 100_001, "too_long"), ("\udfff", "not_utf8")],
 )
 def test_faulty_field_is_named_and_not_carried(value, problem):
-    fields = json.loads(to_product("f", 1, {"id": 7, "name": value, "description": "d"}, {}, COLUMNS)["fields"])
+    fields = json.loads(to_product("f", 1, {"id": 7, "name": value, "description": "d"}, COLUMNS)["fields"])
     assert fields == {"name": None, "description": "d", "category": None, "problems": {"name": problem}}
 
 
 def test_column_of_a_task_of_ones_own_is_carried_numbers_as_text():
-    row = to_product("f", 1, {"id": "1", "price": 9.5, "brand": "Nordvik"}, {}, ("brand", "price", "category"))
+    row = to_product("f", 1, {"id": "1", "price": 9.5, "brand": "Nordvik"}, ("brand", "price", "category"))
     fields = {"brand": "Nordvik", "price": "9.5", "category": None, "problems": {}}
     assert json.loads(row["fields"]) == fields
 
 
-def test_columns_may_have_other_names():
-    values = {"sku": "1", "title": "t", "category": " A  b "}
-    row = to_product("f", 1, values, {"id": "sku", "name": "title"}, COLUMNS)
-    assert (row["product_id"], json.loads(row["fields"])["name"], row["category"]) == ("1", "t", "A b")
+def test_columns_may_have_other_names(tmp_path):
+    path = tmp_path / "c.jsonl"
+    path.write_text(json.dumps({"sku": "1", "title": "t", "category": " A  b ", "changed": "2026-11-20"}))
+    options = CatalogOptions(columns={"id": "sku", "name": "title"}, newest_by="changed")
+    shuffle = Shuffle(str(tmp_path / "products"))
+    counts = scan_catalog({"path": str(path), "number": 0}, options, COLUMNS, shuffle, 1)
+    (row,) = shuffle.read([0])
+    assert (row["product_id"], json.loads(row["fields"])["name"], counts["categories"]) == ("1", "t", ["A b"])
+    assert row["version"] == datetime(2026, 11, 20, tzinfo=UTC).timestamp()
 
 
 @pytest.mark.parametrize(
@@ -88,9 +96,9 @@ def test_every_line_of_the_files_ends_in_a_bucket(tmp_path):
     catalog.write_text("\n".join(map(json.dumps, products)) + "\nnot json\n")
     reviews.write_text('{"parent_asin": "p1", "text": "x"}\n{}\n\xff'.replace("\xff", "\\"))
     spills = [Shuffle(str(tmp_path / name)) for name in ("products", "reviews")]
-    counts = scan_catalog({"path": str(catalog), "number": 0}, {}, COLUMNS, spills[0], 4)
+    counts = scan_catalog({"path": str(catalog), "number": 0}, CatalogOptions(), COLUMNS, spills[0], 4)
     assert counts == {"num_rows": 50, "num_unreadable": 1, "categories": ["C0", "C1"]}
-    assert scan_reviews({"path": str(reviews), "number": 0}, {}, spills[1], spills[0], 4) == {
+    assert scan_reviews({"path": str(reviews), "number": 0}, ReviewsSection(), spills[1], spills[0], 4) == {
         "num_rows": 1,
         "num_unreadable": 2,
     }
@@ -110,7 +118,7 @@ def test_rows_that_share_a_line_are_told_apart(tmp_path):
     catalog = tmp_path / "c.json"
     catalog.write_text('[{"id": "p1"}, {}, 3, {"id": "p2"}, {}]')
     shuffle = Shuffle(str(tmp_path / "products"))
-    counts = scan_catalog({"path": str(catalog), "number": 0}, {}, COLUMNS, shuffle, 1)
+    counts = scan_catalog({"path": str(catalog), "number": 0}, CatalogOptions(), COLUMNS, shuffle, 1)
     assert (counts["num_rows"], counts["num_unreadable"]) == (2, 3)
     bad = [row for row in shuffle.read([0]) if row["reason"]]
     assert [row["element"] for row in bad] == [1, 2, 4]

@@ -1,16 +1,25 @@
-"""A shop's product catalogue, in any format of rows."""
+"""A shop's product catalogue, in any format of rows, as a shop system exports it or in columns of its own."""
 
 from collections.abc import Iterator, Mapping
 from typing import IO, Any
 
-from eshop_ray.data.sources.formats import join_texts, read_rows
+from pydantic import ValidationError
+
+from eshop_ray.config.files import CatalogOptions
+from eshop_ray.config.loading import explain_errors
+from eshop_ray.data.products import explain_missing, join_texts, read_id, read_products
 from eshop_ray.errors import UserError
-from eshop_ray.schema import Malformed, Record
+from eshop_ray.schema import Malformed, Record, Row
 
 COLUMNS = ("id", "name", "category", "description")
-"""What a product needs; `id` and `description` may be missing."""
+"""What is read of a product; `id` and `description` may be missing."""
 
-_Row = tuple[int, dict[str, Any]]
+
+class SourceOptions(CatalogOptions):
+    """What `data.sources` may say about a catalogue."""
+
+    group: str = "product_category"
+    """Name of the set of categories."""
 
 
 def read(stream: IO[bytes], path: str, options: Mapping[str, Any]) -> Iterator[Record | Malformed]:
@@ -20,49 +29,46 @@ def read(stream: IO[bytes], path: str, options: Mapping[str, Any]) -> Iterator[R
 
     Args:
         stream: The file's bytes, unpacked.
-        path: Its path; the ending tells the format.
-        options: `columns` maps a name of `COLUMNS` to the file's own; `group` names the set of categories.
+        path: Its path.
+        options: The fields of `SourceOptions`.
 
     Raises:
         UserError: if the file cannot be parsed as a whole, or no row has a name or a category.
     """
-    columns = _map_columns(options)
-    seen: set[str] = set()
-    num_rows = 0
-    for line in read_rows(stream, path):
-        if isinstance(line, Malformed):
-            yield line
+    try:
+        settings = SourceOptions.model_validate(dict(options))
+    except ValidationError as error:
+        raise UserError(f"catalog source: {explain_errors(error, SourceOptions)}") from error
+    seen: dict[str, None] = {}
+    num_products = 0
+    for row in read_products(stream, path, settings):
+        if isinstance(row, Malformed):
+            yield row
             continue
-        num_rows += 1
-        seen.update(str(column) for column in line[1])
-        yield _product(path, line, columns, str(options.get("group", "product_category")))
-    missing = [columns[name] for name in ("name", "category") if columns[name] not in seen]
-    if num_rows and missing:
-        raise UserError(
-            f"{path}: no column {', '.join(missing)}; found {', '.join(sorted(seen)[:20])}; "
-            "name the file's own columns in the source's `options: {columns: {name: ..., category: ...}}`"
-        )
+        num_products += 1
+        seen.update(dict.fromkeys(row[1]))
+        yield _record(path, *row, settings)
+    missing = [column for name in ("name", "category") if (column := _find_missing(name, seen, settings))]
+    if num_products and missing:
+        raise explain_missing(path, missing, set(seen) - set(settings.columns), "options")
 
 
-def _map_columns(options: Mapping[str, Any]) -> dict[str, str]:
-    renamed = options.get("columns", {})
-    unknown = set(options) - {"columns", "group"} or set(renamed) - set(COLUMNS)
-    if unknown:
-        raise UserError(
-            f"catalog source: unknown option {', '.join(sorted(map(str, unknown)))}; "
-            f"use `group`, and `columns` with any of {', '.join(COLUMNS)}"
-        )
-    return {name: str(renamed.get(name, name)) for name in COLUMNS}
+def _find_missing(name: str, seen: Mapping[str, None], settings: SourceOptions) -> str | None:
+    """Return the column that was to be read as `name`, if no row has it."""
+    column = settings.columns.get(name, name)
+    first = column if isinstance(column, str) else column[0]
+    is_there = first in seen or first.partition(".")[0] in seen
+    return None if is_there or settings.format is not None else first
 
 
-def _product(path: str, row: _Row, columns: Mapping[str, str], group: str) -> Record | Malformed:
-    number, product = row
-    values = {name: product.get(columns[name]) for name in COLUMNS}
+def _record(path: str, number: int, product: Row, settings: SourceOptions) -> Record | Malformed:
+    values = {name: product.get(name) for name in COLUMNS}
     values["description"] = join_texts(values["description"])
     texts = {name: " ".join(value.split()) if isinstance(value, str) else "" for name, value in values.items()}
     for name in ("name", "category"):
         if not texts[name]:
-            return Malformed(path, number, f"`{columns[name]}` is missing or not text")
+            return Malformed(path, number, f"`{settings.columns.get(name, name)}` is missing or not text")
     text = "\n".join(texts[name] for name in ("name", "description") if texts[name])
-    record = {"task": "classification", "group": group, "text": text, "target": texts["category"]}
-    return record if values["id"] in (None, "") else {**record, "id": str(values["id"])}
+    record = {"task": "classification", "group": settings.group, "text": text, "target": texts["category"]}
+    product_id = read_id(values["id"])
+    return record if product_id is None else {**record, "id": product_id}

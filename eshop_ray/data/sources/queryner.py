@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import IO, Any
 
-from eshop_ray.data.sources.lines import read_lines
+from eshop_ray.data.formats.json_text import read_lines
 from eshop_ray.schema import Malformed, Record
 
 

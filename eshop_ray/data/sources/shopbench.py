@@ -5,15 +5,13 @@ under its published name, and `task_name`, or the file's name, becomes the group
 """
 
 import ast
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import IO, Any
 
-from eshop_ray.data.sources.lines import as_buffered, begins_array, read_json_lines
+from eshop_ray.data.formats.json_text import read_objects
 from eshop_ray.data.sources.repairs import AnswerError, check_options, final_answer, is_reasoning, renumber_options
-from eshop_ray.errors import UserError
-from eshop_ray.schema import Malformed, Record
+from eshop_ray.schema import Malformed, Record, Row
 
 TASKS = {
     "multiple-choice": "multiple_choice",
@@ -32,26 +30,17 @@ def read(stream: IO[bytes], path: str, options: Mapping[str, Any]) -> Iterator[R
     """Yield records with `prompt`, `target`, `group`, `metric`; `repaired` says what had to be mended.
 
     Raises:
-        UserError: if a JSON array cannot be parsed, or no row has `input_field` or `output_field`.
+        UserError: if no row has `input_field`, `output_field` or `task_type`.
     """
     stem = PurePosixPath(path.partition("?")[0]).name.partition(".")[0]
-    seen: set[str] = set()
-    num_rows = 0
-    for line in _read_rows(stream, path):
-        if isinstance(line, Malformed):
-            yield line
-            continue
-        number, row = line
-        num_rows += 1
-        seen.update(row)
+
+    def parse(path: str, number: int, row: Row) -> Record | Malformed:
         try:
-            yield {"group": str(row.get("task_name") or stem), **_question(row)}
+            return {"group": str(row.get("task_name") or stem), **_question(row)}
         except AnswerError as error:
-            yield Malformed(path, number, str(error))
-    missing = {"input_field", "output_field", "task_type"} - seen
-    if num_rows and missing:
-        found = ", ".join(sorted(seen)[:20])
-        raise UserError(f"{path}: no row has {', '.join(sorted(missing))}; found {found}")
+            return Malformed(path, number, str(error))
+
+    yield from read_objects(stream, path, ("input_field", "output_field", "task_type"), parse)
 
 
 def _question(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -150,19 +139,3 @@ def _literal(answer: Any) -> Any:
 def _short(answer: Any) -> str:
     text = repr(answer)
     return text if len(text) <= 60 else text[:60] + "..."
-
-
-def _read_rows(stream: IO[bytes], path: str) -> Iterator[tuple[int, dict[str, Any]] | Malformed]:
-    reader = as_buffered(stream)
-    if not begins_array(reader):
-        yield from read_json_lines(reader, path)
-        return
-    try:
-        rows = json.loads(reader.read())
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: begins like a JSON array but is not one: {error}") from error
-    for number, row in enumerate(rows, start=1):
-        if isinstance(row, dict):
-            yield number, row
-        else:
-            yield Malformed(path, number, f"expected a JSON object, found {type(row).__name__}")

@@ -117,6 +117,8 @@ def _describe_trouble(stats: Stats) -> Section:
     if not reasons:
         return Section("Trouble", ["None: nothing stands in quarantine."])
     sentences = ["`eshop replay-quarantine CONFIG` tries these rows again; the quarantine table names each."]
+    if stats.get("num_superseded"):
+        sentences.append(f"{count(stats['num_superseded'], 'older row')} of products that come again was left aside.")
     if stats["num_unreadable"]:
         sentences.append(f"{count(stats['num_unreadable'], 'input row')} could not be read.")
     rows = [(reason, _number(standing[reason]), _number(new.get(reason, 0))) for reason in reasons]

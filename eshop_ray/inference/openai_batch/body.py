@@ -5,8 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from eshop_ray.data.sources.lines import is_text
-from eshop_ray.schema import Message
+from eshop_ray.schema import Message, is_text
 
 ROLES = ("system", "developer", "user", "assistant")
 

@@ -8,10 +8,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from eshop_ray.data.sources.lines import is_text
 from eshop_ray.errors import UserError
 from eshop_ray.inference.openai_batch.body import Body, RefusedError, read_body, read_messages, read_params
-from eshop_ray.schema import MESSAGES, encode
+from eshop_ray.schema import MESSAGES, encode, is_text
 
 URL = "/v1/chat/completions"
 

@@ -4,11 +4,9 @@ import codecs
 import io
 import re
 from collections.abc import Iterator
-from typing import IO
+from typing import IO, cast
 
 from charset_normalizer import from_bytes
-
-from eshop_ray.data.sources.lines import as_buffered
 
 SAMPLE_BYTES = 1 << 20
 WESTERN = "cp1252"
@@ -42,15 +40,27 @@ def detect_encoding(sample: bytes) -> str:
     return "utf-8" if 2 * num_utf8 >= len(telling) else _guess_legacy(b"".join(telling))
 
 
-def decode_lines(stream: IO[bytes]) -> Iterator[str]:
+def as_buffered(stream: IO[bytes]) -> io.BufferedReader:
+    """Return a stream that one may look ahead in."""
+    return stream if isinstance(stream, io.BufferedReader) else io.BufferedReader(cast(io.RawIOBase, stream))
+
+
+def decode_text(content: bytes) -> str:
+    """Return a text in Unicode, without its mark; bytes that mean nothing become halves of characters."""
+    encoding = next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8")
+    return content.decode(encoding, "surrogateescape" if encoding.startswith("utf-8") else "replace")
+
+
+def decode_lines(stream: IO[bytes], encoding: str | None = None) -> Iterator[str]:
     """Yield a text's lines with their ends, which may be of any kind.
 
     Bytes that mean nothing become halves of characters, by which the record is told; where an encoding has no way to
     say that (UTF-16 and UTF-32) they become the replacement character.
     """
     buffered = as_buffered(stream)
-    encoding = detect_encoding(buffered.peek(SAMPLE_BYTES)[:SAMPLE_BYTES])
-    errors = "replace" if encoding in ("utf-16", "utf-32") else "surrogateescape"
+    encoding = encoding or detect_encoding(buffered.peek(SAMPLE_BYTES)[:SAMPLE_BYTES])
+    is_wide = encoding.lower().startswith(("utf-16", "utf-32", "utf_16", "utf_32"))
+    errors = "replace" if is_wide else "surrogateescape"
     yield from io.TextIOWrapper(buffered, encoding, errors, newline="")
 
 

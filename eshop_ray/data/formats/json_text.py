@@ -1,0 +1,258 @@
+"""JSON: one object a line, one array, or a document with a list of rows somewhere within."""
+
+import io
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import IO, Any
+
+import msgspec
+
+from eshop_ray.data.formats.encodings import as_buffered, decode_text
+from eshop_ray.data.formats.limits import MAX_RECORD_CHARACTERS, read_document
+from eshop_ray.errors import UserError
+from eshop_ray.schema import Malformed, Record, Row, is_text
+
+WRAPPERS = ("products", "items", "entries", "records", "rows", "nodes", "edges", "results", "data", "@graph")
+"""Keys under which interfaces and exports keep their list."""
+INNER = ("product", "node", "item", "_source")
+"""Keys under which an element of such a list may keep the row itself."""
+
+_ARRAY = re.compile(rb"\s*\[")
+_OBJECT = re.compile(rb"\s*\{")
+_WRAPPED = re.compile(
+    rb'\{\s*(?:"[^"]{0,60}"\s*:\s*(?:"[^"]*"|[\w.+-]+|\{[^\[\]]{0,4000}?\})\s*,\s*){0,9}"(?:_embedded|'
+    + b"|".join(re.escape(name.encode()) for name in WRAPPERS)
+    + rb')"\s*:\s*[\[{]'
+)
+"""An object's beginning up to a list of rows."""
+_COLON = re.compile(r"\s*:")
+_NAMING = ('"name"', '"title"', '"sku"', '"id"')
+_OF_A_ROW = re.compile(rb'"(?:name|title|sku|id)"\s*:')
+_PEEKED = 1 << 16
+_BETWEEN = re.compile(r"[\s,]*")
+_TOKEN = re.compile(r'"(?:[^"\\\n]|\\.)*"|[\[\]{}]')
+_MAX_SHOWN_LEVELS = 4
+
+
+def read_json(stream: IO[bytes], path: str, records: str | None = None) -> Iterator[tuple[int, Row] | Malformed]:
+    """Yield (1-based line where it begins, object) for each row.
+
+    Args:
+        stream: The file's bytes, unpacked; UTF-8, or UTF-16 with its mark.
+        path: The file's, for messages.
+        records: Key of the list in a document, dotted; None: the first of `WRAPPERS`.
+
+    Raises:
+        UserError: if a document has no list of rows, or is too large to be read as a whole.
+    """
+    buffered = as_buffered(stream)
+    head = _without_mark(buffered.peek(_PEEKED)[:_PEEKED])
+    if head is None:
+        text = decode_text(read_document(buffered, path))
+        head, buffered = text.encode("utf-8", "surrogateescape"), io.BufferedReader(io.BytesIO(text.encode()))
+    if _ARRAY.match(head):
+        text = decode_text(read_document(buffered, path))
+        yield from _read_array(text, text.index("[") + 1, path)
+    elif _OBJECT.match(head) and (records or not _is_lines(head)):
+        yield from _read_document(decode_text(read_document(buffered, path)), path, records)
+    else:
+        yield from _read_lines(buffered, path)
+
+
+def read_lines(stream: IO[bytes], path: str) -> Iterator[tuple[int, str] | Malformed]:
+    """Yield (1-based number, text without its line end), blank lines included."""
+    number = 0
+    while line := stream.readline(MAX_RECORD_CHARACTERS):
+        number += 1
+        yield _decode_line(line, stream, path, number)
+
+
+def read_objects(
+    stream: IO[bytes],
+    path: str,
+    columns: Sequence[str],
+    parse: Callable[[str, int, Row], Record | Malformed],
+) -> Iterator[Record | Malformed]:
+    """Yield what `parse` makes of (path, line, object) for each row.
+
+    Raises:
+        UserError: if a column is missing from the whole file: a single row may lack it, and is then malformed.
+    """
+    yield from require_columns(read_json(stream, path), path, columns, parse)
+
+
+def require_columns(
+    rows: Iterator[tuple[int, Row] | Malformed],
+    path: str,
+    columns: Sequence[str],
+    parse: Callable[[str, int, Row], Record | Malformed],
+    remedy: str = "",
+) -> Iterator[Record | Malformed]:
+    """Yield what `parse` makes of rows, and complain in the end of columns that no row had.
+
+    Raises:
+        UserError: naming them, the columns found, and the remedy.
+    """
+    seen: dict[str, None] = {}
+    num_rows = 0
+    for row in rows:
+        if isinstance(row, Malformed):
+            yield row
+            continue
+        num_rows += 1
+        seen.update(dict.fromkeys(row[1]))
+        yield parse(path, *row)
+    missing = [column for column in columns if column not in seen]
+    if num_rows and missing:
+        found = ", ".join(sorted(map(str, seen))[:20])
+        raise UserError(f"{path}: no row has {', '.join(missing)}; found {found}" + (f"; {remedy}" if remedy else ""))
+
+
+def _without_mark(head: bytes) -> bytes | None:
+    """Return what follows the mark of UTF-8; None if the mark is another one's."""
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return None
+    return head.removeprefix(b"\xef\xbb\xbf")
+
+
+def _is_lines(head: bytes) -> bool:
+    """Whether what begins with an object has one object a line, rather than one object on several lines."""
+    first, end, rest = head.lstrip().partition(b"\n")
+    wrapped = _WRAPPED.match(first)
+    if not rest.strip() and wrapped and not _OF_A_ROW.search(wrapped[0]):
+        return False
+    try:
+        json.loads(first)
+    except (ValueError, RecursionError):
+        # A broken object on a line of its own, or an object's first line: the next line tells.
+        return not end or _OBJECT.match(rest) is not None or first.rstrip().endswith(b"}")
+    return True
+
+
+def _read_lines(stream: IO[bytes], path: str) -> Iterator[tuple[int, Row] | Malformed]:
+    decode, readline = msgspec.json.Decoder(dict).decode, stream.readline
+    number = 0
+    while line := readline(MAX_RECORD_CHARACTERS):
+        number += 1
+        try:
+            yield number, decode(line)
+        except (msgspec.DecodeError, ValueError, RecursionError):
+            # Also what Python's own parser takes: NaN, halves of characters, numbers that are too large.
+            text = _decode_line(line, stream, path, number)
+            if isinstance(text, Malformed):
+                yield text
+            elif text[1].strip():
+                yield _parse_object(path, *text)
+
+
+def _decode_line(line: bytes, stream: IO[bytes], path: str, number: int) -> tuple[int, str] | Malformed:
+    if len(line) == MAX_RECORD_CHARACTERS and not line.endswith(b"\n"):
+        while (rest := stream.readline(MAX_RECORD_CHARACTERS)) and not rest.endswith(b"\n"):
+            pass
+        return Malformed(path, number, f"a line of more than {MAX_RECORD_CHARACTERS:,} bytes (MAX_RECORD_CHARACTERS)")
+    try:
+        return number, line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        return Malformed(path, number, f"not UTF-8: {error.reason} at byte {error.start}")
+
+
+def _read_document(text: str, path: str, records: str | None) -> Iterator[tuple[int, Row] | Malformed]:
+    """Yield the rows of a document's list, or the document itself as the one row if it has none."""
+    names = [records.rpartition(".")[2]] if records else WRAPPERS
+    start = re.compile(rf'"(?:{"|".join(map(re.escape, names))})"\s*:\s*\[(?=\s*[{{\]])').search(text)
+    if start is not None and (records or not _is_within_row(text, start.start())):
+        yield from _read_array(text, start.end(), path)
+        return
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: begins like a JSON document but is none: {error}") from error
+    if records:
+        raise UserError(f"{path}: no list of rows under `{records}`; found {', '.join(_list_keys(value))[:300]}")
+    yield _check_object(path, 1, value)
+
+
+def _is_within_row(text: str, end: int) -> bool:
+    """Whether the outermost object names itself, as rows do, before a place in it."""
+    depth = 0
+    for token in _TOKEN.finditer(text, 0, end):
+        depth += {"{": 1, "[": 1, "}": -1, "]": -1}.get(token[0], 0)
+        if depth == 1 and token[0] in _NAMING and _COLON.match(text, token.end()):
+            return True
+    return False
+
+
+def _list_keys(value: Any, prefix: str = "", level: int = 0) -> Iterator[str]:
+    """Yield the dotted keys of a document's lists, and of its objects down to some level."""
+    if isinstance(value, dict) and level < _MAX_SHOWN_LEVELS:
+        for key, inner in value.items():
+            if isinstance(inner, dict | list):
+                yield prefix + key
+            yield from _list_keys(inner, f"{prefix}{key}.", level + 1)
+
+
+def _read_array(text: str, start: int, path: str) -> Iterator[tuple[int, Row] | Malformed]:
+    """Yield (number of the line where it begins, object); after a broken one go on at what looks like the next."""
+    decoder = json.JSONDecoder()
+    number, counted, position = 1, 0, start
+    while True:
+        position = _BETWEEN.match(text, position).end()  # type: ignore[union-attr]
+        number, counted = number + text.count("\n", counted, position), position
+        if position == len(text):
+            yield Malformed(path, number, "the array is not closed: the file may have been cut")
+            return
+        if text[position] == "]":
+            return
+        try:
+            value, end = decoder.raw_decode(text, position)
+        except (ValueError, RecursionError) as error:
+            yield Malformed(path, number, f"not JSON: {error}")
+            following = _skip_element(text, position)
+            if following is None:
+                yield Malformed(path, number, "what follows it cannot be told apart")
+                return
+            position = following
+            continue
+        is_readable = is_text(text[position:end])
+        yield _check_object(path, number, _unwrap(value)) if is_readable else Malformed(path, number, "not UTF-8")
+        position = end
+
+
+def _unwrap(value: Any) -> Any:
+    """Return the row that an element of a list holds under one of `INNER`, or the element itself."""
+    if not isinstance(value, dict) or value.keys() & {"name", "title", "sku"}:
+        return value
+    return next((value[name] for name in INNER if isinstance(value.get(name), dict)), value)
+
+
+def _skip_element(text: str, start: int) -> int | None:
+    """Return where to go on after a broken element of an array, None where nothing tells.
+
+    Elements that begin on lines of their own are told apart by their indentation, others by their brackets.
+    """
+    line = text.rfind("\n", 0, start) + 1
+    indent = text[line:start]
+    if line and not indent.strip():
+        following = re.compile(rf"\n{indent}(?=[\[{{])").search(text, start)
+        return following.end() if following else None
+    depth = 0
+    for token in _TOKEN.finditer(text, start):
+        depth += {"{": 1, "[": 1, "}": -1, "]": -1}.get(token[0], 0)
+        if depth == 0:
+            return token.end()
+    return None
+
+
+def _parse_object(path: str, number: int, text: str) -> tuple[int, Row] | Malformed:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        return Malformed(path, number, f"not JSON: {error}")
+    return _check_object(path, number, value)
+
+
+def _check_object(path: str, number: int, value: Any) -> tuple[int, Row] | Malformed:
+    if not isinstance(value, dict):
+        return Malformed(path, number, f"expected a JSON object, found {type(value).__name__}")
+    return number, value

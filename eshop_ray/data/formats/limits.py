@@ -1,0 +1,31 @@
+"""What a file may not exceed: what is larger is a mistake or an attack, and either would take the machine down."""
+
+from typing import IO
+
+from eshop_ray.errors import UserError
+
+MAX_RECORD_CHARACTERS = 64_000_000
+"""`MAX_RECORD_CHARACTERS`: a record longer than this is refused."""
+MAX_DOCUMENT_BYTES = 1 << 30
+"""`MAX_DOCUMENT_BYTES`: a file that can only be read as a whole may have this size, unpacked."""
+MAX_EXPANDED_NODES = 5_000_000
+"""`MAX_EXPANDED_NODES`: values of a YAML document, each alias counted as often as it is used."""
+MAX_PACKED_RATIO = 200
+"""`MAX_PACKED_RATIO`: how many times larger than its packed form a file may be, beyond `FREE_UNPACKED_BYTES`."""
+FREE_UNPACKED_BYTES = 1 << 28
+"""What any packed file may grow to."""
+
+
+def read_document(stream: IO[bytes], path: str) -> bytes:
+    """Return all bytes of a file that can only be read as a whole.
+
+    Raises:
+        UserError: if it is larger than `MAX_DOCUMENT_BYTES`.
+    """
+    content = stream.read(MAX_DOCUMENT_BYTES + 1)
+    if len(content) > MAX_DOCUMENT_BYTES:
+        raise UserError(
+            f"{path}: larger than {MAX_DOCUMENT_BYTES:,} bytes (MAX_DOCUMENT_BYTES), and in this format a file is read "
+            "as a whole; export it as JSON Lines or CSV, or in several files"
+        )
+    return content
