@@ -61,6 +61,14 @@ class AppendLog:
                     ) from None
         self._file.truncate(end)
 
+    def clear(self) -> None:
+        """Begin anew.
+
+        Raises:
+            OSError: if that cannot be written.
+        """
+        self._file.truncate(0)
+
     def append(self, lines: Iterable[str]) -> None:
         """Add lines of JSON; they are on disk when this returns.
 

@@ -117,13 +117,21 @@ def _build_autotune(job: Job) -> Command:
 
 def _build_batch(job: Job) -> Command:
     def command(
-        source: Annotated[
-            str, typer.Argument(metavar="IN", help="Requests, a JSON object a line; local, s3:// or gs://.")
-        ],
-        output: Annotated[
-            Path, typer.Argument(metavar="OUT", help="Where answers are added; what stands there is not asked again.")
-        ],
-        overrides: Overrides = None,
+        files: Annotated[
+            list[str] | None,
+            typer.Argument(
+                metavar="IN OUT [section.field=value]...",
+                help="Requests, a JSON object a line, local, s3:// or gs://; where answers are added, and what stands "
+                "there is not asked again; settings that win over the config.",
+                show_default=False,
+            ),
+        ] = None,
+        input_file: Annotated[
+            str | None, typer.Option("-i", "--input-file", help="IN, as `vllm run-batch` writes it.")
+        ] = None,
+        output_file: Annotated[
+            str | None, typer.Option("-o", "--output-file", help="OUT, as `vllm run-batch` writes it.")
+        ] = None,
         errors: Annotated[
             Path | None, typer.Option(help="Where failures are added; OUT.errors.jsonl unless named.")
         ] = None,
@@ -138,16 +146,43 @@ def _build_batch(job: Job) -> Command:
         max_tokens: Annotated[
             int | None, typer.Option(help="Most tokens of an answer, for requests that do not say.", show_default=False)
         ] = None,
+        max_failed_share: Annotated[
+            float | None,
+            typer.Option(help="Share of failures above which the exit status is 2; 0.5 unless named.", min=0, max=1),
+        ] = None,
+        retry_failed: Annotated[
+            bool, typer.Option("--retry-failed", help="Ask again what failed in an earlier run.")
+        ] = False,
     ) -> Action:
-        settings = [*(overrides or []), *([f"model.source={json.dumps(model)}"] if model else [])]
+        source, output, overrides = _split_files(files or [], input_file, output_file)
+        settings = [*overrides, *([f"model.source={json.dumps(model)}"] if model else [])]
         arguments = {
             "source": source,
-            "output": output,
+            "output": Path(output),
             "errors": errors,
             "served_model_names": served_model_name,
             "max_tokens": max_tokens,
+            "max_failed_share": max_failed_share,
+            "retry_failed": retry_failed or None,
         }
         given = {name: value for name, value in arguments.items() if value is not None}
         return partial(execute, job, find_config(config), settings, **given)
 
     return command
+
+
+def _split_files(words: list[str], source: str | None, output: str | None) -> tuple[str, str, list[str]]:
+    """Return input, output and settings, wherever the first two stand.
+
+    Raises:
+        UserError: if one of them is missing.
+    """
+    left = list(words)
+    source = source or (left.pop(0) if left and not is_setting(left[0]) else None)
+    output = output or (left.pop(0) if left and not is_setting(left[0]) else None)
+    for name, option, value in (("IN", "-i", source), ("OUT", "-o", output)):
+        if value is None:
+            raise UserError(f"Missing argument '{name}', or option `{option}`; see `eshop run-batch --help`")
+    assert source is not None
+    assert output is not None
+    return source, output, left

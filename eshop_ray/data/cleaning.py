@@ -75,6 +75,16 @@ def find_conflicts(rows: Iterable[Mapping[str, Any]]) -> list[str]:
     return sorted(row_id for row_id, found in contents.items() if len(found) > 1)
 
 
+def keep_newest(rows: Iterable[Row]) -> list[Row]:
+    """Leave out rows of whose id (the source's, not one filled in) there is a newer version."""
+    held = list(rows)
+    newest: dict[str, float] = {}
+    for row in held:
+        if row["id"] is not None and row["version"] is not None:
+            newest[row["id"]] = max(newest.get(row["id"], row["version"]), row["version"])
+    return [row for row in held if row["version"] is None or row["version"] == newest.get(row["id"], row["version"])]
+
+
 def check_malformed(rows: Sequence[Mapping[str, Any]], num_malformed: int, num_rows: int, max_share: float) -> None:
     """Refuse input with too many malformed rows.
 

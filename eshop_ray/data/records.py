@@ -88,12 +88,16 @@ def prepare_records(config: Config) -> dict[str, Any]:
     with artifacts.stage_dir(config.records_dir) as folder:
         num_malformed = _write_malformed(rows, folder / MALFORMED, config.data.max_malformed_share)
         good = rows.map_batches(_select_good, batch_format="pyarrow").materialize()
+        num_read = good.count()
+        if any(source.options.get("newest_by") for source in config.data.sources):
+            good = _by_bucket(good, "id").map_groups(_keep_newest, batch_format="pyarrow").materialize()
         _check_ids(good)
         counts = _write_good(good, _collect_labels(good), folder, config)
         cleaning.check_splits(_sum_counts(counts), config.data.tasks, config.evaluate.split)
     return {
         "num_rows": rows.count(),
         "num_malformed": num_malformed,
+        "num_superseded": num_read - good.count(),
         **{f"num_{name}": sum(row[name] for row in counts) for name in _COUNTED},
         "records": {"/".join(key): count for key, count in sorted(_sum_counts(counts).items())},
     }
@@ -197,7 +201,7 @@ def _by_bucket(rows: Dataset, column: str) -> GroupedData:
 
 
 def _add_bucket(table: pa.Table, column: str, num_buckets: int) -> pa.Table:
-    buckets = [bucket_of(value, num_buckets) for value in table[column].to_pylist()]
+    buckets = [bucket_of(value or "", num_buckets) for value in table[column].to_pylist()]
     return table.append_column("bucket", pa.array(buckets, pa.int64()))
 
 
@@ -211,6 +215,10 @@ def _select_good(table: pa.Table) -> pa.Table:
 
 def _select_given_ids(table: pa.Table) -> pa.Table:
     return table.filter(pc.is_valid(table["id"])).select(["id", "content"])
+
+
+def _keep_newest(table: pa.Table) -> pa.Table:
+    return pa.Table.from_pylist(cleaning.keep_newest(table.to_pylist()), schema=table.schema).drop_columns("bucket")
 
 
 def _find_conflicts(table: pa.Table) -> pa.Table:

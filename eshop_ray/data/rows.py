@@ -19,13 +19,15 @@ ROW_SCHEMA = pa.schema(
         ("line", pa.int64()),
         ("reason", pa.string()),
         ("repaired", pa.string()),
+        ("version", pa.float64()),
     ]
 )
 """Records on their way to disk. `id` is null where the source gives none; `content` identifies what is asked,
-whatever the answer; `split` is null where it is still to be drawn; `reason` is set on malformed rows only."""
+whatever the answer; `split` is null where it is still to be drawn; `reason` is set on malformed rows only, `version`
+where the newest row of an id is to win."""
 
 _BATCH_ROWS = 4096
-_NOT_FIELDS = {"id", "task", "group", "metric", "target", "repaired"}
+_NOT_FIELDS = {"id", "task", "group", "metric", "target", "repaired", "version"}
 
 
 def read_file(file: Mapping[str, Any], tasks: Sequence[str]) -> Iterator[pa.Table]:
@@ -66,6 +68,7 @@ def to_rows(records: Iterable[Record | Malformed], path: str, split: str | None)
             "path": path,
             "line": position,
             "repaired": record.get("repaired"),
+            "version": record.get("version"),
         }
 
 

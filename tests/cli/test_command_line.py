@@ -112,7 +112,8 @@ def test_version(eshop):
         (["evaluate", "demo", "--split=dev"], "Settings are written section.field=value; see `eshop evaluate --help`"),
         (["--versoin"], "unknown option `--versoin`; did you mean `--version`?"),
         (["evaluate"], "Missing argument 'CONFIG'; see `eshop evaluate --help`"),
-        (["run-batch", "a"], "Missing argument 'OUT'; see `eshop run-batch --help`"),
+        (["run-batch", "a"], "Missing argument 'OUT', or option `-o`; see `eshop run-batch --help`"),
+        (["run-batch", "-o", "a"], "Missing argument 'IN', or option `-i`; see `eshop run-batch --help`"),
         (
             ["run-batch", "a", "b", "--max-tokens=many"],
             "Invalid value for '--max-tokens': Input should be a valid int",

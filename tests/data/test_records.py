@@ -122,6 +122,27 @@ def test_ids_that_stand_for_two_products(tmp_path):
         prepare_records(make_config(tmp_path, {"format": "catalog", "path": "products.jsonl", "split": "train"}))
 
 
+def test_the_newest_of_several_rows_of_an_id(tmp_path):
+    rows = [
+        ("p1", "Mug", "2026-01-02"),
+        ("p1", "Old mug", "2025-12-31"),
+        ("p2", "Hose", None),
+        ("p1", "Jug", "2026-01-01"),
+    ]
+    lines = [json.dumps({"id": key, "name": name, "category": "A", "changed": date}) for key, name, date in rows]
+    (tmp_path / "products.jsonl").write_text("\n".join(lines))
+    source = {"format": "catalog", "path": "products.jsonl", "options": {"newest_by": "changed"}}
+    config = make_config(tmp_path, {**source, "split": "train"}, {**source, "split": "dev", "path": "dev.jsonl"})
+    (tmp_path / "dev.jsonl").write_text(json.dumps({"id": "p3", "name": "Lamp", "category": "A", "changed": "x"}))
+    counts = prepare_records(config)
+    assert counts["num_superseded"] == 2
+    texts = [
+        json.loads(row["fields"])["text"]
+        for row in read_split(config.records_dir, "classification", "train").take_all()
+    ]
+    assert sorted(texts) == ["Hose", "Mug"]
+
+
 def test_unreadable_files_are_one_clear_message(tmp_path):
     (tmp_path / "products.yaml").write_text("- {name: [")
     with pytest.raises(UserError, match=r"products\.yaml: not valid YAML"):

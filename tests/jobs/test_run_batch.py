@@ -77,7 +77,7 @@ def test_killed_batch_goes_on(place, capsys, caplog):
     assert output.read_bytes().startswith(kept)
     ids = Counter(one["custom_id"] for one in read(output))
     assert ids == Counter(f"r{index}" for index in range(NUM_REQUESTS))
-    assert [one["error"]["line"] for one in read(place / "out.jsonl.errors.jsonl")] == [NUM_REQUESTS + 1]
+    assert [one["line"] for one in read(place / "out.jsonl.errors.jsonl")] == [NUM_REQUESTS + 1]
     assert f"{NUM_REQUESTS + 1} requests have their result already" in caplog.text
     assert "num_answered                           120" in caplog.text
     assert "wool" not in said.read_text() + caplog.text

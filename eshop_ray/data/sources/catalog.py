@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from eshop_ray.config.files import CatalogOptions
 from eshop_ray.config.loading import explain_errors
-from eshop_ray.data.products import explain_missing, join_texts, read_id, read_products
+from eshop_ray.data.products import explain_missing, join_texts, look_up, read_id, read_products, read_version
 from eshop_ray.errors import UserError
 from eshop_ray.schema import Malformed, Record, Row
 
@@ -69,6 +69,15 @@ def _record(path: str, number: int, product: Row, settings: SourceOptions) -> Re
         if not texts[name]:
             return Malformed(path, number, f"`{settings.columns.get(name, name)}` is missing or not text")
     text = "\n".join(texts[name] for name in ("name", "description") if texts[name])
-    record = {"task": "classification", "group": settings.group, "text": text, "target": texts["category"]}
+    record: dict[str, Any] = {
+        "task": "classification",
+        "group": settings.group,
+        "text": text,
+        "target": texts["category"],
+    }
     product_id = read_id(values["id"])
-    return record if product_id is None else {**record, "id": product_id}
+    if product_id is not None:
+        record["id"] = product_id
+    if settings.newest_by:
+        record["version"] = read_version(look_up(product, settings.newest_by))
+    return record

@@ -2,7 +2,14 @@
 
 from eshop_ray.inference.openai_batch.batch_files import BatchFiles, name_errors
 from eshop_ray.inference.openai_batch.requests import DEFAULT_MAX_TOKENS, Rules, read_defaults
-from eshop_ray.inference.openai_batch.run import Batch, answer_batch, look_through, open_batch
+from eshop_ray.inference.openai_batch.run import (
+    Batch,
+    answer_batch,
+    check_failures,
+    check_models,
+    look_through,
+    open_batch,
+)
 
 __all__ = [
     "DEFAULT_MAX_TOKENS",
@@ -10,6 +17,8 @@ __all__ = [
     "BatchFiles",
     "Rules",
     "answer_batch",
+    "check_failures",
+    "check_models",
     "look_through",
     "name_errors",
     "open_batch",

@@ -1,5 +1,6 @@
 """What stands in the output and the error file, which a rerun goes on from, and the manifest beside them."""
 
+import logging
 from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -19,6 +20,8 @@ from eshop_ray.errors import UserError
 from eshop_ray.inference.openai_batch.requests import digest_custom_id
 from eshop_ray.inference.openai_batch.source import Keys
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class FinishedLines:
@@ -32,6 +35,10 @@ class FinishedLines:
 
 ERRORS = "errors"
 """In the manifest: the name of the error file."""
+
+
+FAILURES = "failures"
+"""In the manifest: the digest of what failures depend on."""
 
 
 def name_errors(output: Path) -> Path:
@@ -67,12 +74,17 @@ class BatchFiles:
     def __exit__(self, *error: object) -> None:
         self._stack.close()
 
-    def begin(self, identity: Mapping[str, Any], details: Mapping[str, Any]) -> None:
+    def begin(
+        self, identity: Mapping[str, Any], details: Mapping[str, Any], failures: str = "", retry_failed: bool = False
+    ) -> None:
         """Note what is answered with what, or see that it is what an earlier run began with.
 
         Args:
             identity: What all answers of the output depend on.
             details: For the reader.
+            failures: Digest of what failures depend on beside that. Where it has changed, they are asked again: the
+                error file begins anew.
+            retry_failed: Whether that happens in any case.
 
         Raises:
             UserError: naming what has changed since, or if the files are somebody else's.
@@ -97,8 +109,13 @@ class BatchFiles:
                     f"{self.output} was begun with another {' and another '.join(changed)}; name another output, or "
                     f"delete {files} to begin anew"
                 )
+            if self.errors.stat().st_size and (retry_failed or begun.get(FAILURES, failures) != failures):
+                logger.info("%s: what failed before is asked again", self.errors)
+                with _explain(self.errors):
+                    self._logs[1].clear()
+        own = {FAILURES: failures, ERRORS: self.errors.name, "is_complete": False}
         with _explain(self.manifest):
-            write_checksummed(self.manifest, {**identity, **details, ERRORS: self.errors.name, "is_complete": False})
+            write_checksummed(self.manifest, {**identity, **details, **own})
 
     def finish(self, counts: Mapping[str, int]) -> None:
         """Note that nothing is missing, and how many lines there are of each kind."""
@@ -115,8 +132,12 @@ class BatchFiles:
         """
         output, errors = self._logs
         answered = b"".join(output.read(lambda line: digest_custom_id(line["custom_id"])))
-        failed = array("q", errors.read(lambda line: index(line["error"]["line"])))
+        failed = array("q", errors.read(lambda line: index(line["line"])))
         return FinishedLines(np.frombuffer(answered, "S16"), np.frombuffer(failed, np.int64))
+
+    def count_codes(self) -> Counter[str]:
+        """Return how often each code comes in the error file."""
+        return Counter(self._logs[1].read(lambda line: str(line["response"]["body"]["error"]["code"])))
 
     def append(self, results: pa.Table) -> Counter[str]:
         """Add a block of results and return how many of them are failures, under `num_failed`, and `num_answered`."""

@@ -15,6 +15,11 @@ CODES = {"too_long": "context_length_exceeded", "prompt": "invalid_prompt", "tok
 """Code in the error file for the engine stage's reasons; the others (`engine`, `engine_killed`) keep their names."""
 
 
+SERVER_ERROR = 500
+STATUSES = {"model_not_found": 404, "engine": SERVER_ERROR, "engine_killed": SERVER_ERROR}
+"""Code -> HTTP status of the answer that a server would have given; 400 for the others."""
+
+
 def write_results(answers: pa.Table, model: str) -> pa.Table:
     """Return a block of answers as columns of `RESULT_SCHEMA`.
 
@@ -44,15 +49,27 @@ def write_answer(row: Mapping[str, Any], model: str) -> str:
         "usage": usage,
     }
     response = {"status_code": 200, "request_id": uuid.uuid4().hex, "body": body}
-    return _write_line(row, response, None)
+    return _write_line(row, response)
 
 
 def write_error(row: Mapping[str, Any]) -> str:
-    """Return the line of a request without an answer; `line` is its place in the input."""
+    """Return the line of a request without an answer: what the server would have said, and `line`, its place in the
+    input.
+    """
     reason, _, message = row["error"].partition(": ")
-    return _write_line(row, None, {"code": CODES.get(reason, reason), "message": message, "line": row["line"]})
+    code = CODES.get(reason, reason)
+    status = STATUSES.get(code, 400)
+    where, separator, _ = message.partition(": ")
+    error = {
+        "message": message,
+        "type": "invalid_request_error" if status < SERVER_ERROR else "server_error",
+        "param": where.removeprefix("body.") if separator and where.startswith("body.") else None,
+        "code": code,
+    }
+    response = {"status_code": status, "request_id": uuid.uuid4().hex, "body": {"error": error}}
+    return _write_line(row, response, line=row["line"])
 
 
-def _write_line(row: Mapping[str, Any], response: Any, error: Any) -> str:
-    line = {"id": f"batch_req_{uuid.uuid4().hex}", "custom_id": row["id"], "response": response, "error": error}
+def _write_line(row: Mapping[str, Any], response: Any, **more: Any) -> str:
+    line = {"id": f"batch_req_{uuid.uuid4().hex}", "custom_id": row["id"], "response": response, "error": None, **more}
     return json.dumps(line, ensure_ascii=False)

@@ -19,6 +19,7 @@ from ray.data import Dataset
 from eshop_ray.config import InferSection
 from eshop_ray.data.files import resolve, show
 from eshop_ray.datasets import bound_stream, map_items, user_errors
+from eshop_ray.errors import UserError
 from eshop_ray.inference.build import build_engine
 from eshop_ray.inference.dispatch.stage import CALLS_PER_BLOCK
 from eshop_ray.inference.engines.oracle import refuse_oracle
@@ -61,7 +62,44 @@ def look_through(path: str, infer: InferSection) -> Source:
     return scan_source(resolve(".", path), CALLS_PER_BLOCK * infer.batch_size)
 
 
-def open_batch(files: BatchFiles, source: Source, infer: InferSection, identity: Mapping[str, Any]) -> Batch:
+def check_models(source: Source, rules: Rules) -> None:
+    """Refuse a batch all of whose requests are for other models: before an engine starts for nothing.
+
+    Raises:
+        UserError: naming the models that they ask for.
+    """
+    if not source.models or source.models.keys() & {None, *rules.served_names}:
+        return
+    asked = ", ".join(f"{name} ({count})" for name, count in source.models.most_common(5))
+    raise UserError(
+        f"{show(source.path)}: no request is for {' or '.join(rules.served_names)}; their `model` is {asked}; "
+        "name it with --served-model-name"
+    )
+
+
+def check_failures(counts: Mapping[str, int], files: BatchFiles, max_share: float) -> None:
+    """Have a batch of which most failed end as a failure, once everything is written.
+
+    Raises:
+        UserError: if more requests failed than allowed.
+    """
+    total = counts["num_answered"] + counts["num_failed"]
+    if total and counts["num_failed"] > max_share * total:
+        codes = ", ".join(f"{count} x {code}" for code, count in files.count_codes().most_common(5))
+        raise UserError(
+            f"{counts['num_failed']} of {total} requests failed, more than --max-failed-share={max_share:g} allows: "
+            f"{codes}; {files.errors} says why. What is mended in the settings is asked again by the same command"
+        )
+
+
+def open_batch(
+    files: BatchFiles,
+    source: Source,
+    infer: InferSection,
+    identity: Mapping[str, Any],
+    failures: str = "",
+    retry_failed: bool = False,
+) -> Batch:
     """Find out what an earlier run has left to do.
 
     Args:
@@ -69,12 +107,15 @@ def open_batch(files: BatchFiles, source: Source, infer: InferSection, identity:
         source: The input.
         infer: Settings of the engine, to be noted.
         identity: What answers depend on beside the input, such as the model's digest.
+        failures: Digest of what failures depend on beside that.
+        retry_failed: Whether to ask failures again even if nothing changed.
 
     Raises:
         UserError: if the input or anything of the identity is not what the output was begun with.
     """
     shown = show(source.path)
-    files.begin({"input": source.digest, **identity}, {"path": shown, "infer": infer.model_dump(mode="json")})
+    details = {"path": shown, "infer": infer.model_dump(mode="json")}
+    files.begin({"input": source.digest, **identity}, details, failures, retry_failed)
     finished = files.read()
     states = find_states(source, finished)
     work = list(plan_work(source.chunks, states))

@@ -2,8 +2,10 @@
 
 import hashlib
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +19,9 @@ CHUNK_BYTES = 4 << 20
 """A chunk of long lines ends with the one that passes this."""
 
 PACKED = (".gz", ".bz2", ".zst", ".lz4", ".zip", ".xz")
+
+MAX_MODELS = 100
+"""Names of models that are told apart."""
 
 BLANK = bytes(16)
 """Key of a line that asks for nothing."""
@@ -49,6 +54,8 @@ class Source:
     keys: Keys
     """Per line: the digest of its `custom_id`, one of its own where it has none, or `BLANK`."""
     chunks: list[Chunk]
+    models: Counter[str | None]
+    """Value of `body.model` -> requests; of further ones than `MAX_MODELS` only these are counted."""
 
 
 def scan_source(path: str, lines_per_chunk: int) -> Source:
@@ -62,28 +69,34 @@ def scan_source(path: str, lines_per_chunk: int) -> Source:
     digest = hashlib.sha256()
     keys = bytearray()
     chunks: list[Chunk] = []
+    models: Counter[str | None] = Counter()
     with open_bytes(path) as stream:
         start, num_bytes, first, checksum, number = 0, 0, 1, 0, 0
         for number, line in enumerate(stream, start=1):
             digest.update(line)
-            keys += make_key(line, number)
+            key, body = look_at(line, number)
+            keys += key
+            model = body.get("model") if isinstance(body, dict) else None
+            if body is not None and (model in models or len(models) < MAX_MODELS):
+                models[model if isinstance(model, str) else None] += 1
             num_bytes, checksum = num_bytes + len(line), zlib.crc32(line, checksum)
             if number - first + 1 == lines_per_chunk or num_bytes >= CHUNK_BYTES:
                 chunks.append(Chunk(start, num_bytes, first, number - first + 1, checksum))
                 start, num_bytes, first, checksum = start + num_bytes, 0, number + 1, 0
         if num_bytes:
             chunks.append(Chunk(start, num_bytes, first, number - first + 1, checksum))
-    return Source(path, digest.hexdigest(), np.frombuffer(keys, "S16"), chunks)
+    return Source(path, digest.hexdigest(), np.frombuffer(keys, "S16"), chunks, models)
 
 
-def make_key(line: bytes, number: int) -> bytes:
-    """Return a line's key."""
+def look_at(line: bytes, number: int) -> tuple[bytes, Any]:
+    """Return a line's key, and the body of the request, None where there is none."""
     if not line.strip():
-        return BLANK
+        return BLANK, None
     try:
-        return digest_custom_id(read_custom_id(parse_line(line)))
+        request = parse_line(line)
+        return digest_custom_id(read_custom_id(request)), request.get("body")
     except RefusedError:
-        return hashlib.blake2b(str(number).encode(), digest_size=16, person=b"no custom_id").digest()
+        return hashlib.blake2b(str(number).encode(), digest_size=16, person=b"no custom_id").digest(), None
 
 
 def read_chunk(path: str, chunk: Chunk) -> Iterator[tuple[int, bytes]]:

@@ -192,13 +192,19 @@ def test_answer_in_the_output_format():
 
 
 @pytest.mark.parametrize(
-    ("error", "expected"),
+    ("error", "status", "code", "param"),
     [
-        ("invalid_url: url: only x", {"code": "invalid_url", "message": "url: only x", "line": 3}),
-        ("too_long: 9 prompt tokens", {"code": "context_length_exceeded", "message": "9 prompt tokens", "line": 3}),
-        ("engine: HTTP 400", {"code": "engine", "message": "HTTP 400", "line": 3}),
+        ("invalid_url: url: only x", 400, "invalid_url", None),
+        ("too_long: 9 prompt tokens", 400, "context_length_exceeded", None),
+        ("model_not_found: body.model: this run answers for x", 404, "model_not_found", "model"),
+        ("invalid_value: body.messages.0.content: text is needed", 400, "invalid_value", "messages.0.content"),
+        ("engine: HTTP 400", 500, "engine", None),
     ],
 )
-def test_failure_in_the_error_format(error, expected):
+def test_failure_in_the_form_that_a_server_gives_it(error, status, code, param):
     written = json.loads(write_error({**ANSWERED, "id": None, "error": error}))
-    assert (written["custom_id"], written["response"], written["error"]) == (None, None, expected)
+    assert (written["custom_id"], written["error"], written["line"]) == (None, None, 3)
+    assert written["response"]["status_code"] == status
+    found = written["response"]["body"]["error"]
+    assert (found["code"], found["param"], found["message"]) == (code, param, error.partition(": ")[2])
+    assert found["type"] == ("server_error" if status == 500 else "invalid_request_error")

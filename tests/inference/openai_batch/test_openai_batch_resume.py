@@ -11,7 +11,7 @@ from eshop_ray.errors import UserError
 from eshop_ray.inference.openai_batch.batch_files import BatchFiles, name_errors
 from eshop_ray.inference.openai_batch.requests import Rules
 from eshop_ray.inference.openai_batch.results import RESULT_SCHEMA
-from eshop_ray.inference.openai_batch.run import find_states, plan_work, read_rows
+from eshop_ray.inference.openai_batch.run import check_failures, check_models, find_states, plan_work, read_rows
 from eshop_ray.inference.openai_batch.source import read_chunk, scan_source
 
 RULES = Rules(("shop",), {"temperature": 1.0, "max_tokens": 256})
@@ -28,7 +28,9 @@ def answered(custom_id):
 
 
 def failed(line, custom_id=None):
-    return json.dumps({"custom_id": custom_id, "error": {"line": line}}) + "\n"
+    error = {"code": "engine", "message": "engine: out of luck"}
+    response = {"status_code": 500, "body": {"error": error}}
+    return json.dumps({"custom_id": custom_id, "response": response, "error": None, "line": line}) + "\n"
 
 
 @pytest.fixture
@@ -207,3 +209,50 @@ def test_resume_goes_on_with_its_own_error_file(place):
     begun = r"out\.jsonl was begun with --errors out\.errors\.jsonl"
     with BatchFiles(place / "out.jsonl", place / "others.jsonl") as files, pytest.raises(UserError, match=begun):
         files.begin(IDENTITY, {})
+
+
+def failures_of(place):
+    return (place / "out.errors.jsonl").read_text()
+
+
+@pytest.mark.parametrize(
+    ("settings", "retry_failed", "is_asked_again"),
+    [("a", False, False), ("b", False, True), ("a", True, True)],
+)
+def test_failures_are_asked_again_where_they_may_end_otherwise(place, settings, retry_failed, is_asked_again):
+    with open_files(place) as files:
+        files.begin(IDENTITY, {}, "a")
+    (place / "out.jsonl").write_text(answered("a"))
+    (place / "out.errors.jsonl").write_text(failed(4, "b"))
+    with open_files(place) as files:
+        files.begin(IDENTITY, {}, settings, retry_failed)
+    assert (failures_of(place) == "") == is_asked_again
+    assert (place / "out.jsonl").read_text() == answered("a")
+    assert [row[1] for part in find_left(place) for row in part if row[0] == 4] == (["b"] if is_asked_again else [])
+
+
+def ask_for(place, *models):
+    lines = [json.loads(request(f"r{number}")) for number in range(len(models))]
+    for line, model in zip(lines, models, strict=True):
+        line["body"] |= {"model": model} if model else {}
+    (place / "in.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    return scan_source(str(place / "in.jsonl"), 2)
+
+
+def test_a_batch_for_other_models_is_refused_before_an_engine_starts(place):
+    with pytest.raises(
+        UserError, match=r"no request is for shop; their `model` is gpt-4o \(2\), b \(1\); name it with"
+    ):
+        check_models(ask_for(place, "gpt-4o", "b", "gpt-4o"), RULES)
+    check_models(ask_for(place, "gpt-4o", "shop"), RULES)
+    check_models(ask_for(place, "gpt-4o", None), RULES)
+    check_models(ask_for(place), RULES)
+
+
+def test_a_batch_that_mostly_failed_is_a_failure(place):
+    (place / "out.errors.jsonl").write_text(failed(3) + failed(4, "b"))
+    with open_files(place) as files:
+        check_failures({"num_answered": 2, "num_failed": 2}, files, 0.5)
+        with pytest.raises(UserError, match="2 of 3 requests failed, more than --max-failed-share"):
+            check_failures({"num_answered": 1, "num_failed": 2}, files, 0.5)
+        check_failures({"num_answered": 0, "num_failed": 0}, files, 0.0)

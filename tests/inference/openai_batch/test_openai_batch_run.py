@@ -70,9 +70,8 @@ def test_every_request_is_answered_once(batch):
 
 def test_every_other_line_says_why_and_quotes_nothing(batch):
     folder, *_ = batch
-    found = {
-        (one["error"]["line"], one["custom_id"]): one["error"]["code"] for one in read(folder / "out.errors.jsonl")
-    }
+    failures = read(folder / "out.errors.jsonl")
+    found = {(one["line"], one["custom_id"]): one["response"]["body"]["error"]["code"] for one in failures}
     assert found == CODES
     assert len(read(folder / "out.errors.jsonl")) == len(found)
     assert SECRET not in (folder / "out.errors.jsonl").read_text()

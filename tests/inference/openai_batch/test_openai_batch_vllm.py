@@ -89,7 +89,7 @@ def test_answers_are_what_was_asked_for(answered):
 
 @pytest.mark.usefixtures("starts_vllm")
 def test_refusals_of_the_engine_reach_the_error_file(answered):
-    errors = {name: json.loads(text)["error"] for name, text in answered[1].items()}
+    errors = {name: json.loads(text)["response"]["body"]["error"] for name, text in answered[1].items()}
     assert {name: error["code"] for name, error in errors.items()} == {
         "bad regex": "engine",
         "too long": "context_length_exceeded",
