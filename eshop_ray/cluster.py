@@ -2,13 +2,17 @@
 
 import logging
 import os
+import signal
+from contextlib import suppress
 
 import ray
 import ray.data
+from ray.exceptions import RayError
 
 from eshop_ray.config import RaySection
 from eshop_ray.errors import UserError
 
+MAX_REASON_CHARACTERS = 300
 MIN_LOCAL_CPUS = 4
 """Logical CPUs of a Ray started on a small machine: a pipeline of three stages needs that many to move at all."""
 
@@ -94,6 +98,22 @@ def cpu_engine_environment(kvcache_gib: int, num_threads: int | None = None) -> 
 
 
 def _init(config: RaySection, address: str | None) -> None:
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        _connect(config, address)
+    except (OSError, RuntimeError, ValueError, RayError) as error:
+        reason = " ".join(str(error).split())[:MAX_REASON_CHARACTERS] or type(error).__name__
+        if address:
+            remedy = "check `ray.address` or RAY_ADDRESS, and that the cluster is up (`ray status`)"
+            raise UserError(f"the Ray cluster at {address} cannot be joined: {reason}; {remedy}") from error
+        remedy = "look for memory, disk (`df /tmp`) and other Rays on this machine (`ray stop`)"
+        raise UserError(f"Ray cannot be started here: {reason}; {remedy}") from error
+    with suppress(ValueError):  # outside the main thread
+        signal.signal(signal.SIGTERM, handler)  # Ray's own prints a stack
+    set_data_context()
+
+
+def _connect(config: RaySection, address: str | None) -> None:
     if address:
         ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
     else:
@@ -107,7 +127,6 @@ def _init(config: RaySection, address: str | None) -> None:
             log_to_driver=False,
             logging_level=logging.WARNING,
         )
-    set_data_context()
 
 
 def set_data_context() -> None:

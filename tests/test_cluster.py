@@ -1,4 +1,5 @@
 import pytest
+import ray
 
 from eshop_ray.cluster import start_ray
 from eshop_ray.config import RaySection
@@ -37,3 +38,15 @@ def test_missing_gpu():
 def test_cluster_that_grows_on_demand_says_how_far():
     start_ray(RaySection(address="10.0.0.1:6379", limits={"CPU": 100, "GPU": 8}), num_cpus=90, num_gpus=8)
     assert "has 8;" in refuse(RaySection(address="10.0.0.1:6379", limits={"GPU": 8}), num_cpus=1, num_gpus=9)
+
+
+def test_a_ray_that_cannot_be_had_is_one_message(monkeypatch):
+    def fail(**_):
+        raise RuntimeError("The GCS did not start within\n30 seconds")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", fail)
+    with pytest.raises(UserError, match=r"cannot be started here: The GCS did not start within 30 seconds; look for"):
+        start_ray(RaySection(), num_cpus=1)
+    with pytest.raises(UserError, match=r"the Ray cluster at head:6379 cannot be joined: .*; check `ray\.address`"):
+        start_ray(RaySection(address="head:6379"), num_cpus=1)

@@ -4,12 +4,14 @@ import importlib
 import importlib.util
 import logging
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from eshop_ray.cli.hush import hush_libraries
 from eshop_ray.cli.job_table import Job
 from eshop_ray.cli.missing_packages import build_error
+from eshop_ray.cli.run_lock import hold_run
 from eshop_ray.config import load_config, write_config
 
 
@@ -23,7 +25,7 @@ def execute(job: Job, config_path: Path, overrides: Sequence[str], **arguments: 
         arguments: What the job's `run` takes beside the config.
 
     Raises:
-        UserError: for what the user can mend.
+        UserError: for what the user can mend, another job in the same run directory among it.
         ModuleNotFoundError: if a package is missing.
     """
     _set_up_logging()
@@ -31,8 +33,9 @@ def execute(job: Job, config_path: Path, overrides: Sequence[str], **arguments: 
     if job.asks_model and config.infer.engine == "vllm" and importlib.util.find_spec("vllm") is None:
         raise build_error("vllm")  # engines start in other processes, minutes from here
     run = importlib.import_module(job.module).run
-    write_config(config)
-    run(config, **arguments)
+    with hold_run(config.run_dir, job.command) if job.owns_run else nullcontext():
+        write_config(config)
+        run(config, **arguments)
 
 
 def _set_up_logging() -> None:

@@ -31,6 +31,9 @@ class Job:
     """Likewise."""
     asks_model: bool = False
     """Whether it starts the engine of `infer.engine`."""
+    owns_run: bool = True
+    """Whether it has the run directory to itself. Others only read it, or have files that look after themselves: a
+    night takes the table over from one that hangs, a batch locks its output."""
 
     @property
     def command(self) -> str:
@@ -52,7 +55,7 @@ class Job:
 
 JOBS: tuple[Job, ...] = (
     Job("make_sample_shop", "Data", "nothing", "the shop's raw files in `data.root`"),
-    Job("inspect", "Data", "the files of a catalogue, as they are", "nothing"),
+    Job("inspect", "Data", "the files of a catalogue, as they are", "nothing", owns_run=False),
     Job("prepare_data", "Data", "the files of `data.sources`", "`records/`"),
     Job("train_lora", "Training", "`records/` and the base model", "`adapter/`"),
     Job("merge_lora", "Training", "`adapter/`, or the folders of `merge.adapters`, and the base model", "`merged/`"),
@@ -66,8 +69,15 @@ JOBS: tuple[Job, ...] = (
         asks_model=True,
     ),
     Job("batch_infer", "Inference", "`records/` and the models of `infer.models`", "`predictions/`", asks_model=True),
-    Job("run_batch", "Inference", "requests and a model", "answers, and errors apart from them", asks_model=True),
-    Job("evaluate", "Evaluation", "`predictions/`", "`metrics.json` and `report.html`"),
+    Job(
+        "run_batch",
+        "Inference",
+        "requests and a model",
+        "answers, and errors apart from them",
+        asks_model=True,
+        owns_run=False,
+    ),
+    Job("evaluate", "Evaluation", "`predictions/` and `records/`", "`metrics.json` and `report.html`"),
     Job(
         "compare_strategies",
         "Evaluation",
@@ -81,6 +91,7 @@ JOBS: tuple[Job, ...] = (
         "the files of `catalog` and `reviews`, the table so far, and the model that `enrich.model` names",
         "the Delta table `table.uri`, the table of quarantined rows beside it, and `enrichment.html`",
         asks_model=True,
+        owns_run=False,
     ),
     Job(
         "replay_quarantine",
@@ -88,11 +99,18 @@ JOBS: tuple[Job, ...] = (
         "what `enrich-catalog` reads, and the table of quarantined rows",
         "what `enrich-catalog` writes",
         asks_model=True,
+        owns_run=False,
     ),
-    Job("verify", "Nightly table", "the Delta table `table.uri` and everything it was made from", "nothing"),
-    Job("serve", "Serving", "`merged/`", "nothing"),
+    Job(
+        "verify",
+        "Nightly table",
+        "the Delta table `table.uri` and everything it was made from",
+        "nothing",
+        owns_run=False,
+    ),
+    Job("serve", "Serving", "`merged/`", "nothing", owns_run=False),
     Job("demo", "Tools", "the base model", "a shop, and all that the other jobs make of it", asks_model=True),
-    Job("fetch_model", "Tools", "`model.source`", "the model cache"),
+    Job("fetch_model", "Tools", "`model.source`", "the model cache", owns_run=False),
     Job("autotune", "Tools", "the config, `records/` and a model", "the config and `autotune.json`", asks_model=True),
 )
 

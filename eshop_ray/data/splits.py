@@ -1,6 +1,6 @@
 """Reading back the records of one split."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -40,6 +40,31 @@ def read_split(
     Raises:
         UserError: if there is no such split, or none of its rows belong to the tasks.
     """
+    folders = _find_folders(records_dir, split, tasks)
+    if max_rows is None and shard is None:
+        files = sorted(str(path) for folder in folders for path in folder.glob("*.parquet"))
+        num_rows = sum(pq.read_metadata(file).num_rows for file in files)
+        num_blocks = max(1, num_rows // ROWS_PER_BLOCK)
+        return ray.data.read_parquet(files, partitioning=None, override_num_blocks=num_blocks)
+    return ray.data.from_arrow([_take(folder, max_rows, shard or (1, 1)) for folder in folders])
+
+
+def list_ids(
+    records_dir: Path, split: str, tasks: Sequence[str] = (), max_rows: int | None = None
+) -> Iterator[tuple[str, str]]:
+    """Yield task and id of the records that `read_split` returns, without Ray.
+
+    Raises:
+        UserError: as it does.
+    """
+    for folder in _find_folders(records_dir, split, tasks):
+        task = folder.parent.name.removeprefix("task=")
+        table = _take(folder, max_rows, (1, 1)) if max_rows is not None else pq.read_table(folder, partitioning=None)
+        for row_id in table["id"].to_pylist():
+            yield task, row_id
+
+
+def _find_folders(records_dir: Path, split: str, tasks: Sequence[str]) -> list[Path]:
     folders = sorted(records_dir.glob(f"task=*/split={split}"))
     folders = [folder for folder in folders if not tasks or folder.parent.name.removeprefix("task=") in tasks]
     if not folders:
@@ -47,12 +72,7 @@ def read_split(
             f"{records_dir} has no split `{split}`; there are: {', '.join(list_splits(records_dir)) or 'none'}. "
             f"Run `eshop prepare-data` with the same config, or choose another `evaluate.split`"
         )
-    if max_rows is None and shard is None:
-        files = sorted(str(path) for folder in folders for path in folder.glob("*.parquet"))
-        num_rows = sum(pq.read_metadata(file).num_rows for file in files)
-        num_blocks = max(1, num_rows // ROWS_PER_BLOCK)
-        return ray.data.read_parquet(files, partitioning=None, override_num_blocks=num_blocks)
-    return ray.data.from_arrow([_take(folder, max_rows, shard or (1, 1)) for folder in folders])
+    return folders
 
 
 def _take(folder: Path, max_rows: int | None, shard: tuple[int, int]) -> pa.Table:

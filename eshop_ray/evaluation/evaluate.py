@@ -1,11 +1,13 @@
 """Predictions -> scores: rows -> groups -> the run's score."""
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import pyarrow.dataset
+import pyarrow.parquet
 
 from eshop_ray.artifacts import Manifest
 from eshop_ray.errors import UserError
@@ -35,6 +37,30 @@ def evaluate_predictions(predictions_dir: Path, manifest: Manifest) -> dict[str,
         "score": fmean(group["score"] for group in groups.values()),
         "groups": groups,
     }
+
+
+def check_complete(predictions_dir: Path, expected: Iterable[tuple[str, str]]) -> None:
+    """See that every record was answered once: a score of a part would pass for one of all.
+
+    Args:
+        predictions_dir: The answers.
+        expected: Task and id of the records that were to be answered.
+
+    Raises:
+        UserError: naming what is missing, or what was answered that was not asked.
+    """
+    wanted = Counter(expected)
+    found: Counter[tuple[str, str]] = Counter()
+    for path in sorted(predictions_dir.glob("*.parquet")):
+        table = pyarrow.parquet.read_table(path, columns=["task", "id"])
+        found.update(zip(table["task"].to_pylist(), table["id"].to_pylist(), strict=True))
+    for kind, rows in (("lacks", wanted - found), ("has, and should not have,", found - wanted)):
+        if rows:
+            shown = ", ".join(f"{task}/{row_id}" for task, row_id in sorted(rows, key=str)[:3])
+            raise UserError(
+                f"{predictions_dir} {kind} {rows.total()} of {wanted.total()} rows, such as {shown}; remove the folder "
+                "and run `eshop batch-infer` again"
+            )
 
 
 def read_groups(predictions_dir: Path) -> Iterator[tuple[str, list[Row]]]:

@@ -5,7 +5,9 @@ from typing import Any
 
 from eshop_ray import artifacts
 from eshop_ray.config import Config
-from eshop_ray.evaluation.evaluate import evaluate_predictions
+from eshop_ray.data.splits import list_ids
+from eshop_ray.errors import UserError
+from eshop_ray.evaluation.evaluate import check_complete, evaluate_predictions
 from eshop_ray.evaluation.quantization_check import check_quantized
 from eshop_ray.evaluation.report import build_rows, print_scores, write_report
 
@@ -13,11 +15,21 @@ logger = logging.getLogger(__name__)
 
 
 def run(config: Config) -> None:
-    """Write `metrics.json` of every answered model and the report, print one table, and judge a quantized model."""
+    """Write `metrics.json` of every answered model and the report, print one table, and judge a quantized model.
+
+    Raises:
+        UserError: if a model has not answered exactly the records of the split.
+    """
     metrics: dict[str, dict[str, Any]] = {}
+    records = artifacts.read_complete(config.records_dir, job="prepare_data")
     for name in config.infer.models:
         folder = config.predictions_dir(name)
-        metrics[name] = evaluate_predictions(folder, artifacts.read_complete(folder, job="batch_infer"))
+        manifest = artifacts.read_complete(folder, job="batch_infer")
+        if manifest.parents.get("records") != records.digest:
+            raise UserError(f"{folder} answers other records than {config.records_dir} holds; run `eshop batch-infer`")
+        split, tasks = config.evaluate.split, config.data.tasks
+        check_complete(folder, list_ids(config.records_dir, split, tasks, config.infer.max_rows))
+        metrics[name] = evaluate_predictions(folder, manifest)
     for model, values in metrics.items():
         artifacts.write_json(config.model_run_dir(model) / "metrics.json", values)
     main_model = config.infer.models[-1]

@@ -43,21 +43,24 @@ def run(path: str, settings: Sequence[str] = ()) -> None:
 
 
 def _show(found: Inspection, console: Console) -> None:
-    console.print(Text(found.path, "bold"))
+    def say(line: str) -> None:
+        console.print(Text(_show_safely(line)))
+
+    console.print(Text(_show_safely(found.path), "bold"))
     written = [found.format, *([found.encoding] if found.encoding else [])]
     if found.delimiter:
         written.append(f"separated by {found.delimiter!r}")
-    console.print(Text(f"  written    {', '.join(written)}"))
+    say(f"  written    {', '.join(written)}")
     if found.platform:
-        console.print(Text(f"  exported   by {found.platform}, as its columns say"))
+        say(f"  exported   by {found.platform}, as its columns say")
     for name, value in found.guessed.items():
-        console.print(Text(f"  guessed    catalog.{name}={_write(value)}"))
-    console.print(Text(f"  columns    {', '.join(_name_columns(found)) or 'none'}"))
+        say(f"  guessed    catalog.{name}={_write(value)}")
+    say(f"  columns    {', '.join(_name_columns(found)) or 'none'}")
     num_refused = sum(found.refused.values())
-    console.print(Text(f"  products   {found.num_products:,} good, {num_refused:,} refused"))
+    say(f"  products   {found.num_products:,} good, {num_refused:,} refused")
     for reason, count in found.refused.most_common(_MAX_REASONS):
         where = f"line {found.examples[reason]}" + (" and others" if count > 1 else "")
-        console.print(Text(f"    {count:,} x {reason} ({where})"))
+        say(f"    {count:,} x {reason} ({where})")
     if found.products:
         console.print(_build_table(found))
     console.print()
@@ -81,10 +84,10 @@ def _build_table(found: Inspection) -> Table:
         table.add_column(name, no_wrap=True, overflow="ellipsis")
     for product in found.products:
         cells = (" ".join(str(product[name] if product[name] is not None else "").split()) for name in SHOWN_COLUMNS)
-        table.add_row(*(Text(_show_safely(cell)) for cell in cells))
+        table.add_row(*(Text(_show_safely(cell[:_MAX_CHARACTERS])) for cell in cells))
     return table
 
 
 def _show_safely(text: str) -> str:
-    """Return the beginning of a text, without what a terminal would act on."""
-    return "".join(character if character.isprintable() else "?" for character in text[:_MAX_CHARACTERS])
+    """Return a text without what a terminal would act on."""
+    return "".join(character if character.isprintable() else "?" for character in text)

@@ -182,12 +182,23 @@ def test_arguments_of_a_batch(eshop, asked):
 
 
 def test_exceptions_of_a_job_are_not_touched(monkeypatch):
+    def fail(*_, **__):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(commands, "execute", fail)
+    with pytest.raises(ZeroDivisionError):
+        run_job("evaluate", ["demo"])
+
+
+def test_ctrl_c_is_one_line_and_its_own_status(monkeypatch, capsys):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(commands, "execute", interrupt)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(SystemExit) as stopped:
         run_job("evaluate", ["demo"])
+    assert stopped.value.code == 130
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_a_file_wins_over_a_shipped_config(tmp_path, monkeypatch):

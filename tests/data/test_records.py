@@ -136,10 +136,7 @@ def test_the_newest_of_several_rows_of_an_id(tmp_path):
     (tmp_path / "dev.jsonl").write_text(json.dumps({"id": "p3", "name": "Lamp", "category": "A", "changed": "x"}))
     counts = prepare_records(config)
     assert counts["num_superseded"] == 2
-    texts = [
-        json.loads(row["fields"])["text"]
-        for row in read_split(config.records_dir, "classification", "train").take_all()
-    ]
+    texts = [json.loads(row["fields"])["text"] for row in read_split(config.records_dir, "train").take_all()]
     assert sorted(texts) == ["Hose", "Mug"]
 
 

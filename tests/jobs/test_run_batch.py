@@ -109,7 +109,7 @@ def test_missing_input(refuse, place):
 
 def test_input_or_model_that_changed(refuse, place, tiny_model_dir, monkeypatch):
     monkeypatch.setattr(run_batch, "start_engine", interrupt)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(SystemExit):
         run_job("run_batch", arguments(place))
     (place / "out.jsonl").write_text('{"custom_id": "r0", "error": null}\n')
     message = refuse("infer.engine=vllm", f"--model={tiny_model_dir}")
