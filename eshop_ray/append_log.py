@@ -28,7 +28,7 @@ class AppendLog:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         # Without a buffer: what waits in one would be written, and fail, once more when the file is closed.
-        self._file = path.open("ab", buffering=0)
+        self._file = open(path, "ab", buffering=0, opener=_open_private)  # noqa: SIM115
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -79,3 +79,8 @@ class AppendLog:
         while left:
             left = left[self._file.write(left) :]
         os.fsync(self._file.fileno())
+
+
+def _open_private(path: str, flags: int) -> int:
+    """Open a file, a new one for its owner only: answers may quote what customers wrote."""
+    return os.open(path, flags, 0o600)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from eshop_ray.config.loading import PRIVATE_DIR
 from eshop_ray.errors import UserError
 
 LOCK = ".lock"
@@ -23,7 +24,7 @@ def hold_run(run_dir: Path, job: str) -> Iterator[None]:
         UserError: naming the job that is at work there.
     """
     try:
-        run_dir.mkdir(parents=True, exist_ok=True)
+        run_dir.mkdir(mode=PRIVATE_DIR, parents=True, exist_ok=True)
         file = (run_dir / LOCK).open("a+")
     except OSError as error:
         raise UserError(

@@ -8,8 +8,12 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from eshop_ray.config.secrets import hide_secrets
 from eshop_ray.config.sections import Config
 from eshop_ray.errors import UserError
+
+PRIVATE_DIR = 0o700
+"""Mode of folders whose files may hold customers' texts."""
 
 
 def load_config(path: str, overrides: Sequence[str] = ()) -> Config:
@@ -47,20 +51,28 @@ def read_settings(settings: Sequence[str]) -> dict[str, Any]:
 
 
 def write_config(config: Config) -> None:
-    """Write the resolved config into the run directory, so that a run explains itself.
+    """Write the resolved config into the run directory, so that a run explains itself; its secrets are left out.
+
+    A run directory may hold customers' texts: a new one is for its owner only.
 
     Raises:
         UserError: if the run directory cannot be written.
     """
     try:
-        config.run_dir.mkdir(parents=True, exist_ok=True)
+        config.run_dir.mkdir(mode=PRIVATE_DIR, parents=True, exist_ok=True)
         staged = config.run_dir / ".config.yaml.partial"
-        staged.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
+        staged.write_text(render_config(config, is_hidden=True))
         staged.replace(config.run_dir / "config.yaml")
     except OSError as error:
         raise UserError(
             f"run directory {config.run_dir}: {error.strerror}; set `run_root` to a folder you may write"
         ) from error
+
+
+def render_config(config: Config, is_hidden: bool) -> str:
+    """Return a config as YAML, with its secrets or with a mark in their place."""
+    values = config.model_dump(mode="json")
+    return yaml.safe_dump(hide_secrets(values) if is_hidden else values, sort_keys=False, allow_unicode=True)
 
 
 def _apply_override(values: dict[str, Any], override: str) -> None:
@@ -87,7 +99,8 @@ def explain_errors(error: ValidationError, section: type[BaseModel]) -> str:
 def _explain(detail: Mapping[str, Any], section: type[BaseModel]) -> str:
     key = ".".join(str(part) for part in detail["loc"])
     if detail["type"] != "extra_forbidden":
-        return f"`{key}`: {detail['msg']} (given: {detail['input']!r})"
+        given = hide_secrets({str(detail["loc"][-1]): detail["input"]})
+        return f"`{key}`: {detail['msg']} (given: {next(iter(given.values()))!r})"
     without_numbers = ".".join(part for part in detail["loc"] if isinstance(part, str))
     nearest = difflib.get_close_matches(without_numbers, list(_known_keys(section)), n=1, cutoff=0.0)
     return f"unknown key `{key}`; did you mean `{nearest[0]}`?"

@@ -12,6 +12,7 @@ from typing import IO, cast
 import pyarrow as pa
 from pyarrow import fs
 
+from eshop_ray.config.secrets import hide_in_text
 from eshop_ray.data.formats.packing import unpack
 from eshop_ray.errors import UserError
 
@@ -102,8 +103,8 @@ def read_range(path: str, start: int, num_bytes: int) -> bytes:
 
 
 def show(uri: str) -> str:
-    """Return a path for people: the query of a URI may hold credentials."""
-    return uri.partition("?")[0] if "://" in uri else uri
+    """Return a path for people: the user and the query of a URI may be credentials."""
+    return hide_in_text(uri.partition("?")[0]) if "://" in uri else uri
 
 
 def state_of(path: str) -> tuple[int, int]:

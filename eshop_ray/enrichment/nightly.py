@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from eshop_ray.artifacts import fingerprint, write_json
 from eshop_ray.config import Config
+from eshop_ray.config.secrets import hide_in_text, hide_secrets
 from eshop_ray.enrichment.lineage import hash_log, write_run_record
 from eshop_ray.enrichment.map_tasks import map_tasks
 from eshop_ray.enrichment.pipeline import enrich
@@ -64,7 +65,7 @@ def run_night(config: Config, model: Model, replay: bool = False) -> dict[str, A
     stats = summarize(run, read_statistics(config.run_dir))
     stats["num_compacted_files"] = sum(done.num_compacted_files for done in maintenance)
     write_json(config.run_dir / STATISTICS, stats)
-    logs = {table.uri: hash_log(table, since=writer.snapshot.version - 1) for table, writer in run.tables}
+    logs = {hide_in_text(table.uri): hash_log(table, since=writer.snapshot.version - 1) for table, writer in run.tables}
     write_run_record(config.run_dir, run.run_id, {**record, "table_version": run.writer.version, "logs": logs})
     report = write_report(config.run_dir, stats)
     for name in SHOWN:
@@ -115,9 +116,9 @@ def _record(run: Run) -> dict[str, Any]:
         "started_at": run.started_at.isoformat(timespec="seconds"),
         "config_digest": fingerprint(run.config.model_dump(mode="json")),
         "model": {"dir": str(run.model.folder) if run.model.folder else None, "digest": run.model.digest},
-        "catalog": run.catalog,
-        "reviews": run.reviews,
-        "table_uri": run.config.table_uri,
+        "catalog": hide_secrets(run.catalog),
+        "reviews": hide_secrets(run.reviews),
+        "table_uri": hide_in_text(run.config.table_uri),
     }
 
 
@@ -128,5 +129,5 @@ def _check_share(stats: Mapping[str, Any], config: Config) -> None:
             f"{stats['num_quarantined']} of {stats['num_rows']} rows are in quarantine "
             f"({get_quarantined_share(stats):.1%}), more than enrich.max_quarantined_share="
             f"{config.enrich.max_quarantined_share:g} allows; the good rows are committed. Reasons: {reasons}. See "
-            f"{config.run_dir / 'enrichment.md'} and the table {config.quarantine_uri}"
+            f"{config.run_dir / 'enrichment.md'} and the table {hide_in_text(config.quarantine_uri)}"
         )

@@ -3,6 +3,7 @@
 from collections import Counter
 from typing import Any
 
+from eshop_ray.config.secrets import hide_in_text
 from eshop_ray.enrichment.questions import ENRICHED
 from eshop_ray.enrichment.table import Table
 from eshop_ray.reporting.page import Table as TextTable
@@ -18,7 +19,7 @@ def print_rows(table: Table, num_rows: int, tasks: tuple[str, ...]) -> None:
         for row in pick_rows(table, num_rows, tasks)
     ]
     header = ("product_id", "task", "prediction", "generated tokens")
-    print_table(TextTable(header, rows, num_text=3), f"{table.uri}: {num_rows} of its rows")
+    print_table(TextTable(header, rows, num_text=3), f"{hide_in_text(table.uri)}: {num_rows} of its rows")
 
 
 def pick_rows(table: Table, num_rows: int, tasks: tuple[str, ...]) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from eshop_ray.config.secrets import hide_in_text
 from eshop_ray.enrichment.questions import EMPTY, QUARANTINED
 from eshop_ray.enrichment.run import Run
 
@@ -47,7 +48,7 @@ def _describe(run: Run) -> dict[str, Any]:
         "engine": run.config.infer.engine,
         "num_engines": run.config.infer.concurrency,
         "model_digest": run.model.digest,
-        "table_uri": run.config.table_uri,
+        "table_uri": hide_in_text(run.config.table_uri),
         "table_version": run.writer.version,
         "max_quarantined_share": run.config.enrich.max_quarantined_share,
         "gpu_hour_price": run.config.enrich.gpu_hour_price,

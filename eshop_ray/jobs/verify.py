@@ -3,6 +3,7 @@
 import logging
 
 from eshop_ray.config import Config
+from eshop_ray.config.secrets import hide_in_text
 from eshop_ray.enrichment.lineage import verify
 from eshop_ray.errors import UserError
 
@@ -19,4 +20,4 @@ def run(config: Config) -> None:
     if report.findings:
         listed = "".join(f"\n  {finding}" for finding in report.findings)
         raise UserError(f"{len(report.findings)} of the things verified are not as they were:{listed}")
-    logger.info("all sound: %s", config.table_uri)
+    logger.info("all sound: %s", hide_in_text(config.table_uri))

@@ -6,7 +6,6 @@ digest of what the training was made from. Training never waits long for a serve
 
 import logging
 import os
-import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any, Literal
 from ray.train import Checkpoint, UserCallback
 
 from eshop_ray.config import TrackingSection
+from eshop_ray.config.secrets import hide_in_text
 from eshop_ray.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ def check_tracking(tracking: TrackingSection) -> None:
         ) from None
     except Exception as error:  # MLflow's own exceptions, OSError: all mean that this place is no store
         raise UserError(
-            f"`tracking.uri` {hide_password(tracking.uri)} cannot be used ({type(error).__name__}); it takes a folder, "
+            f"`tracking.uri` {hide_in_text(tracking.uri)} cannot be used ({type(error).__name__}); it takes a folder, "
             "http://, https://, or, with the full `mlflow` package, a database such as sqlite:///PATH"
         ) from None
 
@@ -79,11 +79,6 @@ def resolve_uri(uri: str) -> str:
     if scheme == "sqlite" and path.startswith("/") and not path.startswith("//"):
         return f"sqlite:///{Path(path[1:]).expanduser().absolute()}"
     return uri if separator or uri == "databricks" else str(Path(uri).expanduser().absolute())
-
-
-def hide_password(text: str) -> str:
-    """Return a text without the user and password of its URIs."""
-    return re.sub(r"://[^/@\s]*@", "://", text)
 
 
 def read_points(report: Mapping[str, Any], timestamp: int) -> Iterator[Point]:
@@ -188,7 +183,7 @@ class MlflowCallback(UserCallback):  # type: ignore[misc]
             self._is_warned = True
             logger.warning(
                 "MLflow at %s does not take the metrics (%s: %s): training goes on, they are sent again later",
-                hide_password(self._uri),
+                hide_in_text(self._uri),
                 type(error).__name__,
-                hide_password(str(error))[:MAX_REASON],
+                hide_in_text(str(error))[:MAX_REASON],
             )

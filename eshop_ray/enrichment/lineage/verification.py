@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from eshop_ray.artifacts import write_checksummed
 from eshop_ray.config import Config
+from eshop_ray.config.secrets import hide_in_text
 from eshop_ray.enrichment.columns import ENRICHED_SCHEMA, QUARANTINE_SCHEMA
 from eshop_ray.enrichment.lineage.ancestry import RECORDS, Ancestry, Origin, read_run_record
 from eshop_ray.enrichment.table import DataFile, Table
@@ -160,7 +161,7 @@ def _check_log(config: Config, table: Table, paths: Sequence[str]) -> list[str]:
     """Compare the log with what the runs of this name left there; entries that were tidied away are no trouble."""
     stored, changed = set(paths), set()
     for path in sorted((config.run_dir / RECORDS).glob("*.json")):
-        log = (read_run_record(path) or {}).get("logs", {}).get(table.uri, {})
+        log = (read_run_record(path) or {}).get("logs", {}).get(hide_in_text(table.uri), {})
         changed |= {name for name, digest in log.items() if name in stored and _hash_stored(table, name) != digest}
     return [f"{table.storage.shown}/{name}: changed since it was written" for name in sorted(changed)]
 

@@ -12,11 +12,13 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import ray
 
 from eshop_ray.cluster import start_ray
 from eshop_ray.config import Config, write_config
+from eshop_ray.config.loading import render_config
 from eshop_ray.errors import UserError
 from eshop_ray.evaluation.experiments.chains import Chain, Needs, count_room, share_cores
 from eshop_ray.reporting.words import format_seconds
@@ -117,12 +119,17 @@ def _start(chain: Chain, number: int, environment: Mapping[str, str]) -> _Child:
     """Start one job of a chain, its output behind that of the jobs before it."""
     write_config(chain.config)
     folder = chain.config.run_dir
-    with (folder / LOG).open("ab") as log:
+    with (folder / LOG).open("ab") as log, TemporaryFile() as whole:
+        text = render_config(chain.config, is_hidden=False)
+        whole.write(text.encode())
+        whole.seek(0)
+        # What the run directory holds lacks secrets: a config that has any is handed over without being written down.
+        has_secrets = text != render_config(chain.config, is_hidden=True)
         log_begin = log.tell()
         process = subprocess.Popen(
-            [*chain.commands[number], str(folder / "config.yaml")],
+            [*chain.commands[number], "/dev/stdin" if has_secrets else str(folder / "config.yaml")],
             env=environment,
-            stdin=subprocess.DEVNULL,
+            stdin=whole,
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C reaches this process alone, which ends them in order

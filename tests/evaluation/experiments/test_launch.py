@@ -207,3 +207,21 @@ def test_cores_are_shared_among_runs_of_a_machine(make_chain, monkeypatch):
     assert threads(20, 1) == 1
     assert threads(3, 1, torch_threads=5) == 5
     assert threads(3, 1, use_gpu=True) is None
+
+
+READING_JOB = """
+import sys
+from pathlib import Path
+
+print(Path(sys.argv[-1]).read_text().count("very-secret"), sys.argv[-1])
+"""
+
+
+def test_a_secret_reaches_the_job_and_no_file(environment, tmp_path):
+    (tmp_path / "reading_job.py").write_text(READING_JOB)
+    tracking = {"uri": "https://me:very-secret@host"}
+    config = Config.model_validate({"name": "run", "run_root": str(tmp_path / "runs"), "tracking": tracking})
+    chain = Chain(config, ((sys.executable, "-m", "reading_job"),))
+    assert run_processes([chain], 1, environment) == []
+    assert read_log(chain) == ["1 /dev/stdin"]
+    assert not any(b"very-secret" in path.read_bytes() for path in config.run_dir.rglob("*") if path.is_file())
