@@ -73,9 +73,15 @@ $(PY):
 
 $(INSTALLED): $(LOCK) | $(PY)
 	@echo "Installing $(LOCK) into $(VENV), a few minutes ..."
-	@$(PIP_INSTALL) -r $(LOCK) 2>$(VENV)/install.log || { \
+	@tag=$$($(PY) -c 'import platform, sys; v = sys.version_info; \
+	  print(f"cp{v.major}{v.minor}-{sys.platform}-{platform.machine()}")'); \
+	hashed=$(basename $(LOCK))-$$tag.txt; \
+	if [ -e $$hashed ]; then what="--require-hashes -r $$hashed"; \
+	else what="-r $(LOCK)"; echo "No digests for $$tag are at hand: the packages' files are not checked."; fi; \
+	$(PIP_INSTALL) $$what 2>$(VENV)/install.log || { \
+	  grep -q "DO NOT MATCH THE HASHES" $(VENV)/install.log && { cat $(VENV)/install.log >&2; exit 1; }; \
 	  echo "Not everything is on the default package index; trying again with PyTorch's CPU index ..."; \
-	  $(PIP_INSTALL) -r $(LOCK) --extra-index-url $(TORCH_CPU_INDEX); }
+	  $(PIP_INSTALL) $$what --extra-index-url $(TORCH_CPU_INDEX); }
 	@$(PIP_INSTALL) --no-build-isolation --editable .
 	@touch $@
 	@echo "Ready: $(PY), and the command $(VENV)/bin/eshop"

@@ -67,3 +67,13 @@ def test_mounted_files_exist_and_are_installed() -> None:
     (lock,) = mounts
     assert any(lock in command for command in cluster["setup_commands"])
     assert any("RAY_AUTH_MODE=token" in command for command in cluster["setup_commands"])
+
+
+def test_disks_and_the_way_to_the_file_system_are_encrypted() -> None:
+    cluster = load_cluster()
+    for node in cluster["available_node_types"].values():
+        assert all(disk["Ebs"]["Encrypted"] for disk in node["node_config"]["BlockDeviceMappings"])
+        assert node["node_config"]["MetadataOptions"] == {"HttpTokens": "required"}
+    mounts = [line for command in cluster["setup_commands"] for line in command.splitlines() if "mount -t nfs4" in line]
+    assert mounts
+    assert all("127.0.0.1:/" in line for line in mounts)

@@ -1,5 +1,6 @@
 """The lock files against each other, pyproject.toml and what the installed packages themselves require."""
 
+import re
 import tomllib
 from importlib.metadata import distributions
 from pathlib import Path
@@ -54,6 +55,30 @@ def test_locks_have_what_the_project_asks_for(lock, extras):
     names = read_names(lock)
     assert dependencies | select_extra(*extras) <= names
     assert not names & (select_extra("dev", "docs") - {"boto3"})  # boto3: `ray up` on AWS
+
+
+HASHED = sorted(FOLDER.glob("cpu-*.txt"))
+
+
+@pytest.mark.parametrize("path", HASHED, ids=lambda path: path.name)
+def test_locks_with_digests_are_the_lock(path):
+    lines = [line for line in path.read_text().splitlines() if not line.startswith("#")]
+    pins = {}
+    for line in lines:
+        pin, digest = re.fullmatch(r"(\S+) --hash=sha256:([0-9a-f]{64})", line).groups()
+        name, _, version = pin.partition("==")
+        pins[canonicalize_name(name)] = (version, digest)
+    assert len(pins) == len(lines)
+    tag = path.stem.removeprefix("cpu-").partition("-")[0]
+    environment = {"python_version": f"3.{tag.removeprefix('cp3')}", "python_full_version": f"3.{tag[3:]}.0"}
+    environment |= {"platform_machine": "x86_64", "platform_python_implementation": "CPython"}
+    expected = {}
+    for line in (FOLDER / "cpu.txt").read_text().splitlines():
+        if line.partition("#")[0].strip():
+            requirement = Requirement(line.partition("#")[0])
+            if requirement.marker is None or requirement.marker.evaluate(environment):
+                expected[canonicalize_name(requirement.name)] = str(requirement.specifier).removeprefix("==")
+    assert {name: version for name, (version, _) in pins.items()} == expected
 
 
 def test_docs_lock_adds_to_the_others_only():

@@ -163,6 +163,30 @@ def test_pods_share_the_volume_and_no_secret_is_written_down(manifest: dict[str,
         assert not [entry for entry in container["env"] if re.search("KEY|TOKEN|SECRET", entry["name"])]
 
 
+def test_pods_run_as_nobody_special(manifest: dict[str, Any]) -> None:
+    for pod in get_pods(manifest):
+        assert pod["securityContext"] == {
+            "fsGroup": 1000,
+            "runAsNonRoot": True,
+            "runAsUser": 1000,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        }
+        for container in pod["containers"]:
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "capabilities": {"drop": ["ALL"]},
+            }
+    assert "useradd --create-home --uid 1000" in (FOLDER / "Dockerfile").read_text()
+
+
+def test_strangers_reach_the_endpoint_only() -> None:
+    spec = load("networkpolicy.yaml")["spec"]
+    assert spec["podSelector"]["matchLabels"] == {"ray.io/is-ray-node": "yes"}
+    assert spec["policyTypes"] == ["Ingress", "Egress"]
+    assert all(rule["from"] for rule in spec["ingress"])
+    assert [rule.get("ports") for rule in spec["ingress"]] == [None, [{"port": 8000, "protocol": "TCP"}]]
+
+
 def test_service_configures_ray_serve() -> None:
     from ray.serve.llm import LLMConfig
     from ray.serve.schema import ServeDeploySchema

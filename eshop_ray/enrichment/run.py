@@ -57,7 +57,7 @@ class Run:
         self.quarantine = Table.open(config.quarantine_uri, QUARANTINE_SCHEMA)
         self.writer = Writer(self.enriched, self.run_id)
         self.bad_writer = Writer(self.quarantine, self.run_id)
-        self.staging = open_staging(config.run_dir, self.run_id, self._num_buckets())
+        self.staging, self._held = open_staging(config.run_dir, self.run_id, self._num_buckets())
         self.committer = Committer(self.writer, self.bad_writer, config.table)
         self.result_writer = ResultWriter(self.enriched, self.quarantine, self.run_id, model.digest)
         self.counts: Counter[str] = Counter()

@@ -1,13 +1,16 @@
 """The folder in which one run sorts its rows, and the tasks that fill it, bucket by bucket."""
 
+import fcntl
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import rmtree
-from typing import Any
+from typing import IO, Any
 
+from eshop_ray.config.loading import PRIVATE_DIR
 from eshop_ray.enrichment.plan import (
     ACTIONS,
     PREVIOUS_ROWS,
@@ -25,8 +28,10 @@ from eshop_ray.models import load_tokenizer
 from eshop_ray.schema import Row, bucket_of
 
 _PREFIX = ".staging-"
+_LOCK = ".lock"
+"""In a run's folder; held for as long as its process lives."""
 _ABANDONED_SECONDS = 2 * 86_400
-"""A killed run leaves its folder behind; after this time no run can still be working in it."""
+"""Where the file system knows no locks: after this time no run can still be working in its folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +46,33 @@ class Staging:
         return Shuffle(str(Path(self.folder) / name))
 
 
-def open_staging(run_dir: Path, run_id: str, num_buckets: int) -> Staging:
-    """Return an empty workspace, and clear away those of runs that were killed long ago."""
+def open_staging(run_dir: Path, run_id: str, num_buckets: int) -> tuple[Staging, IO[str]]:
+    """Return an empty workspace and what holds it, and clear away those of runs that were killed."""
     parent = run_dir / "enrichment"
     for folder in parent.glob(f"{_PREFIX}*"):
-        if time.time() - folder.stat().st_mtime > _ABANDONED_SECONDS:
+        if not _is_held(folder):
             rmtree(folder, ignore_errors=True)
     folder = parent / f"{_PREFIX}{run_id}"
-    folder.mkdir(parents=True)
-    return Staging(str(folder), num_buckets)
+    new = parent / f".new{folder.name}"  # nobody looks at it before it is held
+    new.mkdir(mode=PRIVATE_DIR, parents=True)
+    lock = (new / _LOCK).open("w")
+    with suppress(OSError):
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    new.rename(folder)
+    return Staging(str(folder), num_buckets), lock
+
+
+def _is_held(folder: Path) -> bool:
+    try:
+        with (folder / _LOCK).open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return False
+    except BlockingIOError:
+        return True
+    except OSError:
+        with suppress(OSError):
+            return time.time() - folder.stat().st_mtime < _ABANDONED_SECONDS
+        return False
 
 
 def sort_enriched(item: Row, table: Table, staging: Staging) -> Row:

@@ -1,5 +1,6 @@
 """Bulk inference: records -> prompts -> answers -> predictions, all tasks of a run in one engine load."""
 
+import logging
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset
+import pyarrow.parquet as pq
 from ray.data import Dataset
 
 from eshop_ray.artifacts import fingerprint, stage_dir, write_manifest
@@ -16,12 +18,15 @@ from eshop_ray.data.prompts import add_prompts
 from eshop_ray.data.splits import read_split
 from eshop_ray.datasets import user_errors
 from eshop_ray.inference.answer_identity import identify_answers, identify_task
+from eshop_ray.inference.answer_parts import AnswerParts
 from eshop_ray.inference.build import build_engine
 from eshop_ray.inference.dispatch.stage import CALLS_PER_BLOCK
 from eshop_ray.inference.reading import read_prediction
 from eshop_ray.progress import watch
 from eshop_ray.schema import PREDICTION_SCHEMA
 from eshop_ray.tasks import list_tasks
+
+logger = logging.getLogger(__name__)
 
 
 def fingerprint_inference(config: Config, records_digest: str, model_digest: str) -> str:
@@ -36,46 +41,69 @@ def infer_split(
 ) -> dict[str, int]:
     """Answer `evaluate.split` with one model, write `predictions_dir` and return what was counted.
 
-    Every record of the split ends as one row of `PREDICTION_SCHEMA`, a failed one with its `error`.
+    Every record of the split ends as one row of `PREDICTION_SCHEMA`, a failed one with its `error`. Answers are kept as
+    they come: a run that was killed goes on with the same inputs where it was.
     """
     split = config.evaluate.split
     records = read_split(config.records_dir, split, config.data.tasks, config.infer.max_rows).materialize()
+    parts = AnswerParts(predictions_dir, inputs)
+    answered = parts.open()
+    if answered.num_rows:
+        logger.info("%d rows of %s are answered already; going on from there", answered.num_rows, split)
+        records = leave_out(records, answered).materialize()
     num_rows = records.count()
-    engine = build_engine(config.infer, model_dir, read_prediction, num_rows)
-    with (
-        user_errors(),
-        watch(f"answering {split} with {model_dir.name}", num_rows) as board,
-        stage_dir(predictions_dir) as folder,
-    ):
-        blocks = records.repartition(target_num_rows_per_block=CALLS_PER_BLOCK * config.infer.batch_size)
-        prompts = add_prompts(blocks, config.infer.temperature, config.infer.constrained)
-        count_progress(engine(prompts), board).write_parquet(str(folder), min_rows_per_file=100_000)
+    if num_rows:
+        engine = build_engine(config.infer, model_dir, read_prediction, num_rows)
+        with user_errors(), watch(f"answering {split} with {model_dir.name}", num_rows) as board:
+            blocks = records.repartition(target_num_rows_per_block=CALLS_PER_BLOCK * config.infer.batch_size)
+            prompts = add_prompts(blocks, config.infer.temperature, config.infer.constrained)
+            for _ in keep_answers(engine(prompts), parts, board).iter_batches(batch_size=None):
+                pass
+    with stage_dir(predictions_dir) as folder:
+        for number, table in enumerate(parts.read()):
+            pq.write_table(table, folder / f"part-{number:05d}.parquet")
         counts = count_outcomes(folder)
         details = {"split": split, "engine": config.infer.engine, "model_dir": str(model_dir), **counts}
         write_manifest(folder, "predictions", inputs, parents, details)
+    parts.remove()
     return counts
 
 
-def count_progress(answers: Dataset, board: Any) -> Dataset:
-    """Add what was answered to the board.
+def leave_out(records: Dataset, answered: pa.Table) -> Dataset:
+    """Return the records whose `task` and `id` are not among these."""
+    keys = pa.array(_join_keys(answered), pa.string())
+
+    def select(batch: pa.Table) -> pa.Table:
+        return batch.filter(pc.invert(pc.is_in(pa.array(_join_keys(batch), pa.string()), keys)))
+
+    return records.map_batches(select, batch_format="pyarrow", batch_size=None)
+
+
+def _join_keys(rows: pa.Table) -> list[str]:
+    return [f"{task}/{row_id}" for task, row_id in zip(rows["task"].to_pylist(), rows["id"].to_pylist(), strict=True)]
+
+
+def keep_answers(answers: Dataset, parts: AnswerParts, board: Any) -> Dataset:
+    """Write answers down as they come, and add them to the board.
 
     Args:
         answers: What an engine returns.
+        parts: Where they are kept.
         board: Where progress is added.
 
     Returns:
-        Columns of `PREDICTION_SCHEMA`.
+        How many rows each block had.
     """
 
-    def count_batch(batch: pa.Table) -> pa.Table:
-        if not batch.num_rows:  # Ray may leave out an empty block's columns
-            return PREDICTION_SCHEMA.empty_table()
-        tokens = (pc.sum(batch[name]).as_py() or 0 for name in ("num_input_tokens", "num_generated_tokens"))
-        num_errors = batch.num_rows - batch["error"].null_count
-        board.add.remote(rows=batch.num_rows, tokens=sum(tokens), errors=num_errors)
-        return batch.select(PREDICTION_SCHEMA.names).cast(PREDICTION_SCHEMA)
+    def keep(batch: pa.Table) -> pa.Table:
+        if batch.num_rows:  # Ray may leave out an empty block's columns
+            parts.write(batch.select(PREDICTION_SCHEMA.names).cast(PREDICTION_SCHEMA))
+            tokens = (pc.sum(batch[name]).as_py() or 0 for name in ("num_input_tokens", "num_generated_tokens"))
+            num_errors = batch.num_rows - batch["error"].null_count
+            board.add.remote(rows=batch.num_rows, tokens=sum(tokens), errors=num_errors)
+        return pa.table({"num_rows": [batch.num_rows]})
 
-    return answers.map_batches(count_batch, batch_format="pyarrow", batch_size=None)
+    return answers.map_batches(keep, batch_format="pyarrow", batch_size=None)
 
 
 def count_outcomes(folder: Path) -> dict[str, int]:

@@ -64,8 +64,11 @@ class Driver:
         psutil.wait_procs(children, timeout=PATIENCE_S)
 
 
-def kill_one(name, random, parent=None):
-    """SIGKILL one of the processes of a Ray worker's class below a process; return its process id."""
+def kill_one(name, random, parent=None, is_running=lambda: True):
+    """SIGKILL one of the processes of a Ray worker's class below a process; return its process id.
+
+    Return None if what is running ended before there was one.
+    """
     found = []
 
     def is_found():
@@ -74,7 +77,8 @@ def kill_one(name, random, parent=None):
         found.extend(process.pid for process in processes if process not in parts)
         return bool(found)
 
-    wait_until(is_found, f"a process {name} to kill")
+    if not wait_until(is_found, f"a process {name} to kill", is_running=is_running):
+        return None
     pid = random.choice(found)
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)

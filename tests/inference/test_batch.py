@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from eshop_ray.config import Config, DataSection, InferSection, SourceSection
+from eshop_ray.inference.answer_parts import AnswerParts
 from eshop_ray.inference.batch import fingerprint_inference
 from eshop_ray.inference.engines.oracle import answer_block
 from eshop_ray.inference.reading import read_prediction
@@ -93,3 +94,29 @@ def test_settings_that_only_change_the_speed_keep_predictions():
     assert digest() == digest(**retuned)
     assert digest() != digest(engine_kwargs={"max_model_len": 9})
     assert digest() != digest(temperature=1.0)
+
+
+def test_a_killed_run_goes_on_where_it_was(oracle_run, caplog):
+    folder = oracle_run.predictions_dir("base")
+    inputs = json.loads((folder / "manifest.json").read_text())["inputs"]
+    whole = pa.concat_tables([pq.read_table(path) for path in sorted(folder.glob("*.parquet"))])
+    parts = AnswerParts(folder, inputs)
+    other = AnswerParts(folder, "of other inputs")
+    other.open()
+    parts.open()
+    failed = whole.slice(0, 5).set_column(whole.schema.get_field_index("error"), "error", pa.array(["engine: x"] * 5))
+    for block in (whole.slice(5, 20), failed, whole.slice(25, 10)):
+        parts.write(block)
+    (parts.folder / "cut.partial").write_bytes(b"PAR1")
+    for path in folder.iterdir():
+        path.unlink()
+    caplog.set_level("INFO")
+    batch_infer.run(oracle_run)
+    assert "30 rows of dev are answered already; going on from there" in caplog.text
+    again = pa.concat_tables([pq.read_table(path) for path in sorted(folder.glob("*.parquet"))])
+    by_key = {(row["task"], row["id"]): row for row in again.to_pylist()}
+    assert len(by_key) == again.num_rows == whole.num_rows
+    assert by_key == {(row["task"], row["id"]): row for row in whole.to_pylist()}
+    assert not parts.folder.exists()
+    assert not other.folder.exists()
+    evaluate.run(oracle_run)
