@@ -8,8 +8,6 @@ from datetime import UTC
 from decimal import Decimal
 from typing import IO, Any
 
-import dateutil.parser
-
 from eshop_ray.config.files import CatalogOptions, FileOptions
 from eshop_ray.data.formats.reader import read_rows
 from eshop_ray.data.markup import to_plain_text
@@ -129,6 +127,8 @@ def read_version(value: Any) -> float:
         return float(text)
     except ValueError:
         pass
+    import dateutil.parser  # few catalogues ask for it
+
     try:
         moment = dateutil.parser.parse(text)
     except (ValueError, OverflowError):

@@ -17,7 +17,7 @@ from eshop_ray.inference.quantization import compressed, platform
 from eshop_ray.inference.quantization.calibration import read_calibration
 from eshop_ray.jobs import batch_infer, evaluate, prepare_data, quantize
 from eshop_ray.models import find_model, load_tokenizer, model_digest
-from eshop_ray.schema import PREDICTION_SCHEMA, encode
+from eshop_ray.schema import PREDICTION_SCHEMA, RECORD_SCHEMA, encode
 
 COLOURS = {"train": ("red", "blue"), "dev": ("grey", "black")}
 THINGS = ("mug", "tent")
@@ -125,7 +125,17 @@ def write_predictions(config, model, num_right):
     folder.mkdir(parents=True)
     pq.write_table(pa.Table.from_pylist(rows, schema=PREDICTION_SCHEMA), folder / "part-0.parquet")
     details = {"model_dir": model, "engine": "oracle", "split": "dev"}
-    artifacts.write_manifest(folder, "predictions", "inputs", {}, details)
+    parents = {"records": write_records(config.records_dir, rows)}
+    artifacts.write_manifest(folder, "predictions", "inputs", parents, details)
+
+
+def write_records(folder, rows):
+    """Write the records that were answered, and return their digest."""
+    part = folder / "task=multiple_choice" / "split=dev"
+    part.mkdir(parents=True, exist_ok=True)
+    records = [{**dict.fromkeys(RECORD_SCHEMA.names), **{name: row[name] for name in ("id", "task")}} for row in rows]
+    pq.write_table(pa.Table.from_pylist(records, schema=RECORD_SCHEMA), part / "part-00000.parquet")
+    return artifacts.write_manifest(folder, "records", "inputs", {}).digest
 
 
 def test_loss_that_is_too_large_is_told_after_the_report(run, config_path):

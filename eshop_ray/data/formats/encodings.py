@@ -6,8 +6,6 @@ import re
 from collections.abc import Iterator
 from typing import IO, cast
 
-from charset_normalizer import from_bytes
-
 SAMPLE_BYTES = 1 << 20
 WESTERN = "cp1252"
 LEGACY = (WESTERN, "cp1250", "cp1251", "cp932", "gb18030", "big5", "cp949")
@@ -74,6 +72,8 @@ def _is_utf8(line: bytes) -> bool:
 
 def _guess_legacy(text: bytes) -> str:
     """Western, unless a language of another encoding is recognised or the letters make no western words."""
+    from charset_normalizer import from_bytes  # few files need it
+
     best = from_bytes(text, cp_isolation=list(LEGACY)).best()
     if best is None or WESTERN in best.could_be_from_charset:
         return WESTERN

@@ -6,8 +6,6 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import IO, Any
 
-import msgspec
-
 from eshop_ray.data.formats.encodings import as_buffered, decode_text
 from eshop_ray.data.formats.limits import MAX_RECORD_CHARACTERS, read_document
 from eshop_ray.errors import UserError
@@ -131,6 +129,8 @@ def _is_lines(head: bytes) -> bool:
 
 
 def _read_lines(stream: IO[bytes], path: str) -> Iterator[tuple[int, Row] | Malformed]:
+    import msgspec  # most processes read no JSON
+
     decode, readline = msgspec.json.Decoder(dict).decode, stream.readline
     number = 0
     while line := readline(MAX_RECORD_CHARACTERS):

@@ -7,14 +7,9 @@ from typing import IO
 from urllib.parse import unquote
 
 from eshop_ray.config.files import FileOptions
-from eshop_ray.data.formats.columnar import read_parquet
 from eshop_ray.data.formats.delimited import read_table
 from eshop_ray.data.formats.encodings import as_buffered, detect_encoding
 from eshop_ray.data.formats.json_text import read_json
-from eshop_ray.data.formats.web_pages import read_web_page
-from eshop_ray.data.formats.workbooks import read_workbook
-from eshop_ray.data.formats.xml_rows import read_xml
-from eshop_ray.data.formats.yaml_rows import read_yaml
 from eshop_ray.errors import UserError
 from eshop_ray.schema import Malformed, Row
 
@@ -111,14 +106,25 @@ def _read_format(
         return read_table(stream, path, options)
     if name == "json":
         return read_json(stream, path, options.records)
+    # Imported now: each brings a library, and a process reads one or two formats.
     if name == "yaml":
+        from eshop_ray.data.formats.yaml_rows import read_yaml
+
         return read_yaml(stream, path, options.records)
     if name == "xml":
+        from eshop_ray.data.formats.xml_rows import read_xml
+
         return read_xml(stream, path, options.records)
     if name == "web page":
+        from eshop_ray.data.formats.web_pages import read_web_page
+
         return read_web_page(stream, path)
     if name == "workbook":
+        from eshop_ray.data.formats.workbooks import read_workbook
+
         return read_workbook(stream, path, options.records)
+    from eshop_ray.data.formats.columnar import read_parquet
+
     return read_parquet(stream, path)
 
 
