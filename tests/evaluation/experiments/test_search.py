@@ -172,6 +172,7 @@ def has_measured(config, num_lines):
 
 
 @pytest.mark.usefixtures("ray_session")
+@pytest.mark.slow  # a search that is killed whole has more to make good
 def test_killed_worker_is_replaced_and_its_candidate_measured(make_config, search, expected, monkeypatch):
     monkeypatch.undo()  # what is killed is a real worker
     config = make_config(search=LARGE)

@@ -96,6 +96,7 @@ def test_refusals_of_the_engine_reach_the_error_file(answered):
     }
 
 
+@pytest.mark.slow  # test_openai_batch.py has every field of the form
 @pytest.mark.usefixtures("starts_vllm")
 def test_output_is_read_by_vllms_own_reader(answered):
     texts = list(answered[0].values())
