@@ -56,9 +56,9 @@ Huge pages spare the processor looking up small ones: a twentieth."""
 
 WAIT_VARIABLES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 """How OpenMP's threads wait: what a user says in either of them stands."""
-SPIN_COUNT = "1000"
-"""Turns, some 50 microseconds: longer than a wait for a thread that runs, shorter than one for a thread that does
-not."""
+SPIN_COUNT = "5500"
+"""Turns, some 300 microseconds: longer than most waits for a thread that runs, shorter than one for a thread that does
+not. More of them make training faster on a machine of its own and slower beside others; docs/benchmarks.md has both."""
 
 NICENESS_VARIABLE = "RAY_worker_niceness"
 

@@ -32,8 +32,8 @@ def started(monkeypatch):
 
 
 def test_threads_look_for_a_moment_then_sleep():
-    assert wait_environment() == {"GOMP_SPINCOUNT": "1000"}
-    assert cpu_environment() == {**KEEP_MEMORY, "GOMP_SPINCOUNT": "1000"}
+    assert wait_environment() == {"GOMP_SPINCOUNT": "5500"}
+    assert cpu_environment() == {**KEEP_MEMORY, "GOMP_SPINCOUNT": "5500"}
 
 
 @pytest.mark.parametrize("own", [{"OMP_WAIT_POLICY": "ACTIVE"}, {"GOMP_SPINCOUNT": "7"}])
@@ -49,7 +49,7 @@ def test_every_process_that_computes_on_a_cpu_is_told():
         build_llm_config(ServeSection(), Path("model"), "digest")["runtime_env"]["env_vars"],
         build_runtime_env(["a==1"])["env_vars"],
     ]
-    assert [environment["GOMP_SPINCOUNT"] for environment in environments] == ["1000"] * 3
+    assert [environment["GOMP_SPINCOUNT"] for environment in environments] == ["5500"] * 3
 
 
 def test_own_ray_computes_at_the_niceness_of_its_driver(started, monkeypatch):
