@@ -8,10 +8,10 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from eshop_ray.cli.missing_packages import build_error
 from eshop_ray.errors import UserError
@@ -19,6 +19,9 @@ from eshop_ray.errors import UserError
 GRACE_SECONDS = 8.0
 """What ends by itself after a signal has this time to do so."""
 INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
+
+Handler = Callable[[int, FrameType | None], Any] | int | None
+"""What Python says that a signal does."""
 
 
 class _TerminatedError(BaseException):
@@ -55,15 +58,14 @@ def exit_cleanly(is_program: bool) -> Iterator[None]:
             signal.signal(signal.SIGTERM, former)
 
 
-def _handle_sigterm() -> signal.Handlers | None:
+def _handle_sigterm() -> Handler:
     """Have SIGTERM raise, and return what it did before; None outside the main thread, which alone may say so."""
 
     def raise_it(_number: int, _frame: FrameType | None) -> None:
         raise _TerminatedError
 
     with suppress(ValueError):
-        former = signal.signal(signal.SIGTERM, raise_it)
-        return former if isinstance(former, signal.Handlers) else signal.SIG_DFL
+        return signal.signal(signal.SIGTERM, raise_it)
     return None
 
 

@@ -12,7 +12,7 @@ from eshop_ray.data.formats.delimited import sniff_delimiter
 from eshop_ray.data.formats.encodings import SAMPLE_BYTES, as_buffered, detect_encoding
 from eshop_ray.data.formats.reader import detect_format, read_rows
 from eshop_ray.data.platforms import PLATFORMS, recognise
-from eshop_ray.data.products import guess_columns, join_texts, read_id, read_products
+from eshop_ray.data.products import choose_file_options, guess_columns, join_texts, read_id, read_products
 from eshop_ray.schema import Malformed, Row
 
 NUM_SHOWN = 10
@@ -109,10 +109,7 @@ def _look_at(path: str, options: CatalogOptions) -> Inspection:
 
 def _list_columns(stream: Any, path: str, options: CatalogOptions) -> tuple[dict[str, int], int]:
     columns: Counter[str] = Counter()
-    files = options.file_options()
-    platform = PLATFORMS[options.format] if options.format else None
-    if platform is not None and platform.records and files.records is None:
-        files = files.model_copy(update={"records": platform.records})
+    files = choose_file_options(show(path), options)
     num_rows = 0
     for row in islice(read_rows(stream, show(path), files), _SAMPLE_ROWS):
         if not isinstance(row, Malformed):

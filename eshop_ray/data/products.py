@@ -19,8 +19,6 @@ from eshop_ray.schema import Malformed, Row, is_text
 MAX_ID_CHARACTERS = 500
 _EXACT = 1e15
 """Up to here every whole number is a float of its own."""
-SEPARATOR = " > "
-"""What stands between the levels of a category."""
 
 _LEVELS = re.compile(r"\s*(?:>|»|→|::)\s*")
 _WHOLE = re.compile(r"(\d+)\.0+")
@@ -44,14 +42,20 @@ def read_products(stream: IO[bytes], path: str, options: CatalogOptions) -> Iter
         UserError: if the file cannot be parsed as a whole, or is not what the platform writes.
     """
     platform = PLATFORMS[options.format] if options.format else None
-    files = options.file_options()
-    if platform is not None and platform.records and files.records is None and path.endswith((".yaml", ".yml")):
-        files = FileOptions(**{**files.model_dump(), "records": platform.records})
-    rows: Iterator[ReadRow] = read_rows(stream, path, files)
+    rows: Iterator[ReadRow] = read_rows(stream, path, choose_file_options(path, options))
     if platform is not None:
         rows = _assemble(platform, rows, path, options)
     for row in rows:
         yield row if isinstance(row, Malformed) else (row[0], _finish(row[1], options))
+
+
+def choose_file_options(path: str, options: CatalogOptions) -> FileOptions:
+    """Return how a file is written, with what its platform adds: where the rows are in its documents."""
+    files = options.file_options()
+    records = PLATFORMS[options.format].records if options.format else None
+    if records and files.records is None and path.endswith((".yaml", ".yml")):
+        return files.model_copy(update={"records": records})
+    return files
 
 
 def look_up(row: Mapping[str, Any], column: str | tuple[str, ...]) -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 
 from eshop_ray.config import Config
 from eshop_ray.data import files
+from eshop_ray.data.formats.reader import PACKED_ENDINGS
 from eshop_ray.enrichment.columns import ENRICHED_SCHEMA, QUARANTINE_SCHEMA
 from eshop_ray.enrichment.commits import Committer
 from eshop_ray.enrichment.questions import list_columns
@@ -100,4 +101,4 @@ def list_inputs(config: Config, pattern: str | None, key: str) -> list[dict[str,
 
 
 def _is_packed(path: str) -> bool:
-    return path.partition("?")[0].endswith((".gz", ".parquet"))
+    return path.partition("?")[0].endswith((*PACKED_ENDINGS, ".parquet"))

@@ -19,6 +19,8 @@ from eshop_ray.schema import PREDICTION_SCHEMA
 ROWS_PER_FILE = 100_000
 """Of the predictions in the end."""
 
+KEYS = ["task", "id"]
+EMPTY: pa.Table = PREDICTION_SCHEMA.empty_table()
 _ENDING = ".parquet"
 
 
@@ -42,7 +44,7 @@ class AnswerParts:
             if other != self.folder:
                 rmtree(other, ignore_errors=True)
         answered = [self._keep_answers(path) for path in sorted(self.folder.iterdir())]
-        return pa.concat_tables([EMPTY, *answered]).select(["task", "id"])
+        return pa.concat_tables([EMPTY.select(KEYS), *answered])
 
     def write(self, block: pa.Table) -> None:
         """Add answers, columns of `PREDICTION_SCHEMA`."""
@@ -67,17 +69,16 @@ class AnswerParts:
         rmtree(self.folder, ignore_errors=True)
 
     def _keep_answers(self, path: Path) -> pa.Table:
-        """Return a file's answers, and take its failures out of it: they are asked again."""
+        """Return the keys of a file's answers, and take its failures out of it: they are asked again."""
         if path.suffix != _ENDING:  # a killed run was writing it
             path.unlink()
-            return EMPTY
+            return EMPTY.select(KEYS)
+        keys = pq.read_table(path, columns=[*KEYS, "error"])
+        if keys["error"].null_count == keys.num_rows:
+            return keys.select(KEYS)
         table = pq.read_table(path, schema=PREDICTION_SCHEMA)
         answers = table.filter(pc.is_null(table["error"]))
-        if answers.num_rows < table.num_rows:
-            if answers.num_rows:
-                self.write(answers)
-            path.unlink()
-        return answers
-
-
-EMPTY: pa.Table = PREDICTION_SCHEMA.empty_table()
+        if answers.num_rows:
+            self.write(answers)
+        path.unlink()
+        return answers.select(KEYS)

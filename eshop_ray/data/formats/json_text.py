@@ -3,13 +3,13 @@
 import io
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from typing import IO, Any
 
 from eshop_ray.data.formats.encodings import as_buffered, decode_text
 from eshop_ray.data.formats.limits import MAX_RECORD_CHARACTERS, read_document
 from eshop_ray.errors import UserError
-from eshop_ray.schema import Malformed, Record, Row, is_text
+from eshop_ray.schema import Malformed, Row, is_text
 
 WRAPPERS = ("products", "items", "entries", "records", "rows", "nodes", "edges", "results", "data", "@graph")
 """Keys under which interfaces and exports keep their list."""
@@ -64,47 +64,6 @@ def read_lines(stream: IO[bytes], path: str) -> Iterator[tuple[int, str] | Malfo
     while line := stream.readline(MAX_RECORD_CHARACTERS):
         number += 1
         yield _decode_line(line, stream, path, number)
-
-
-def read_objects(
-    stream: IO[bytes],
-    path: str,
-    columns: Sequence[str],
-    parse: Callable[[str, int, Row], Record | Malformed],
-) -> Iterator[Record | Malformed]:
-    """Yield what `parse` makes of (path, line, object) for each row.
-
-    Raises:
-        UserError: if a column is missing from the whole file: a single row may lack it, and is then malformed.
-    """
-    yield from require_columns(read_json(stream, path), path, columns, parse)
-
-
-def require_columns(
-    rows: Iterator[tuple[int, Row] | Malformed],
-    path: str,
-    columns: Sequence[str],
-    parse: Callable[[str, int, Row], Record | Malformed],
-    remedy: str = "",
-) -> Iterator[Record | Malformed]:
-    """Yield what `parse` makes of rows, and complain in the end of columns that no row had.
-
-    Raises:
-        UserError: naming them, the columns found, and the remedy.
-    """
-    seen: dict[str, None] = {}
-    num_rows = 0
-    for row in rows:
-        if isinstance(row, Malformed):
-            yield row
-            continue
-        num_rows += 1
-        seen.update(dict.fromkeys(row[1]))
-        yield parse(path, *row)
-    missing = [column for column in columns if column not in seen]
-    if num_rows and missing:
-        found = ", ".join(sorted(map(str, seen))[:20])
-        raise UserError(f"{path}: no row has {', '.join(missing)}; found {found}" + (f"; {remedy}" if remedy else ""))
 
 
 def _without_mark(head: bytes) -> bytes | None:

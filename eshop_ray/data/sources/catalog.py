@@ -1,6 +1,7 @@
 """A shop's product catalogue, in any format of rows, as a shop system exports it or in columns of its own."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import IO, Any
 
 from pydantic import ValidationError
@@ -8,6 +9,7 @@ from pydantic import ValidationError
 from eshop_ray.config.files import CatalogOptions
 from eshop_ray.config.loading import explain_errors
 from eshop_ray.data.products import explain_missing, join_texts, look_up, read_id, read_products, read_version
+from eshop_ray.data.sources.required import require_columns
 from eshop_ray.errors import UserError
 from eshop_ray.schema import Malformed, Record, Row
 
@@ -39,26 +41,18 @@ def read(stream: IO[bytes], path: str, options: Mapping[str, Any]) -> Iterator[R
         settings = SourceOptions.model_validate(dict(options))
     except ValidationError as error:
         raise UserError(f"catalog source: {explain_errors(error, SourceOptions)}") from error
-    seen: dict[str, None] = {}
-    num_products = 0
-    for row in read_products(stream, path, settings):
-        if isinstance(row, Malformed):
-            yield row
-            continue
-        num_products += 1
-        seen.update(dict.fromkeys(row[1]))
-        yield _record(path, *row, settings)
-    missing = [column for name in ("name", "category") if (column := _find_missing(name, seen, settings))]
-    if num_products and missing:
-        raise explain_missing(path, missing, set(seen) - set(settings.columns), "options")
+
+    def explain(missing: Sequence[str], seen: Iterable[str]) -> UserError:
+        return explain_missing(path, missing, set(seen) - set(settings.columns), "options")
+
+    # A platform gives its products the columns that it has.
+    needed = [] if settings.format else [_first(settings.columns.get(name, name)) for name in ("name", "category")]
+    rows = read_products(stream, path, settings)
+    yield from require_columns(rows, path, needed, partial(_record, settings=settings), explain)
 
 
-def _find_missing(name: str, seen: Mapping[str, None], settings: SourceOptions) -> str | None:
-    """Return the column that was to be read as `name`, if no row has it."""
-    column = settings.columns.get(name, name)
-    first = column if isinstance(column, str) else column[0]
-    is_there = first in seen or first.partition(".")[0] in seen
-    return None if is_there or settings.format is not None else first
+def _first(column: str | tuple[str, ...]) -> str:
+    return column if isinstance(column, str) else column[0]
 
 
 def _record(path: str, number: int, product: Row, settings: SourceOptions) -> Record | Malformed:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import IO, Any
 
-from eshop_ray.data.formats.json_text import read_objects
+from eshop_ray.data.sources.required import read_objects
 from eshop_ray.schema import Malformed, Record
 
 LABELS = ("Exact", "Substitute", "Complement", "Irrelevant")

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import IO, Any
 
 from pydantic import ValidationError
@@ -10,10 +11,10 @@ from eshop_ray.config.files import FileOptions
 from eshop_ray.config.loading import explain_errors
 from eshop_ray.data.formats.delimited import read_table
 from eshop_ray.data.formats.encodings import as_buffered
-from eshop_ray.data.formats.json_text import require_columns
 from eshop_ray.data.formats.reader import read_rows
 from eshop_ray.data.markup import to_plain_text
 from eshop_ray.data.products import look_up
+from eshop_ray.data.sources.required import explain_lack, require_columns
 from eshop_ray.errors import UserError
 from eshop_ray.schema import Malformed, Record, Row
 
@@ -59,7 +60,8 @@ def read(stream: IO[bytes], path: str, options: Mapping[str, Any]) -> Iterator[R
 
     rows = read_rows(buffered, path, settings.file_options())
     remedy = "name the file's own columns in `options.columns`, e.g. {text: body}"
-    yield from require_columns(rows, path, (columns["rating"], columns["text"]), parse, remedy)
+    explain = partial(explain_lack, path, remedy=remedy)
+    yield from require_columns(rows, path, (columns["rating"], columns["text"]), parse, explain)
 
 
 def _read_summaries(stream: IO[bytes], path: str) -> Iterator[Record | Malformed]:

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import IO, Any
 
-from eshop_ray.data.formats.json_text import read_objects
 from eshop_ray.data.sources.repairs import AnswerError, check_options, final_answer, is_reasoning, renumber_options
+from eshop_ray.data.sources.required import read_objects
 from eshop_ray.schema import Malformed, Record, Row
 
 TASKS = {
