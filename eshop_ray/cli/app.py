@@ -11,6 +11,7 @@ from typer.main import get_command
 from eshop_ray import __version__
 from eshop_ray.cli.commands import build_command
 from eshop_ray.cli.job_table import GROUPS, JOBS, Job, get_job
+from eshop_ray.cli.vllm_options import BatchCommand
 from eshop_ray.errors import UserError
 
 
@@ -30,7 +31,13 @@ def build_group() -> TyperGroup:
     )
     app.callback()(_take_global_options)
     for job in sorted(JOBS, key=lambda job: GROUPS.index(job.group)):
-        add = app.command(job.command, help=_describe(job), short_help=job.purpose, rich_help_panel=job.group)
+        add = app.command(
+            job.command,
+            cls=BatchCommand if job.name == "run_batch" else None,
+            help=_describe(job),
+            short_help=job.purpose,
+            rich_help_panel=job.group,
+        )
         add(build_command(job))
     group = get_command(app)
     assert isinstance(group, TyperGroup)

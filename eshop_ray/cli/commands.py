@@ -121,8 +121,9 @@ def _build_batch(job: Job) -> Command:
             list[str] | None,
             typer.Argument(
                 metavar="IN OUT [section.field=value]...",
-                help="Requests, a JSON object a line, local, s3:// or gs://; where answers are added, and what stands "
-                "there is not asked again; settings that win over the config.",
+                help="Requests, a JSON object a line: local, a pipe, s3://, gs:// or https://. Where answers are "
+                "added, and what stands there is not asked again; a pipe or https:// gets all at the end. Settings win "
+                "over the config. Options of `vllm run-batch` that are not named below become settings of the engine.",
                 show_default=False,
             ),
         ] = None,
@@ -144,7 +145,10 @@ def _build_batch(job: Job) -> Command:
             typer.Option(help="What `model` of a request may be; may be given again; --model unless named."),
         ] = None,
         max_tokens: Annotated[
-            int | None, typer.Option(help="Most tokens of an answer, for requests that do not say.", show_default=False)
+            int | None,
+            typer.Option(
+                help="Most tokens of an answer, for requests that do not say; as vLLM unless named.", show_default=False
+            ),
         ] = None,
         max_failed_share: Annotated[
             float | None,
@@ -153,17 +157,22 @@ def _build_batch(job: Job) -> Command:
         retry_failed: Annotated[
             bool, typer.Option("--retry-failed", help="Ask again what failed in an earlier run.")
         ] = False,
+        output_tmp_dir: Annotated[
+            Path | None,
+            typer.Option(help="Where results are kept until all are sent to an OUT that cannot be added to."),
+        ] = None,
     ) -> Action:
         source, output, overrides = _split_files(files or [], input_file, output_file)
         settings = [*overrides, *([f"model.source={json.dumps(model)}"] if model else [])]
         arguments = {
             "source": source,
-            "output": Path(output),
+            "output": output,
             "errors": errors,
             "served_model_names": served_model_name,
             "max_tokens": max_tokens,
             "max_failed_share": max_failed_share,
             "retry_failed": retry_failed or None,
+            "output_tmp_dir": output_tmp_dir,
         }
         given = {name: value for name, value in arguments.items() if value is not None}
         return partial(execute, job, find_config(config), settings, **given)

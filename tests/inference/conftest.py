@@ -21,17 +21,17 @@ def build_lender(handle):
         async def stop(self):
             pass
 
-    return lambda *_: LentEngine()
+    return lambda *_, **__: LentEngine()
 
 
 @pytest.fixture(scope="session")
 def start_vllm(ray_session, starts_vllm, tiny_model_dir):  # noqa: ARG001
     """Return a function that returns the actor of the session's vLLM with the tiny model, started if it is not up."""
     config = InferSection(cpu_kvcache_gib=1, engine_kwargs={"dtype": "float32", "max_num_seqs": 16})
-    arguments = {"model": str(tiny_model_dir), **vllm.engine_kwargs(config)}
+    arguments = {"model": str(tiny_model_dir), "served_model_name": ["tiny"], **vllm.engine_kwargs(config)}
     options = {**vllm.actor_options(config), "num_cpus": 0}  # it stays, and takes no other test's room
     options |= {"name": NAME, "get_if_exists": True, "lifetime": "detached"}
-    return lambda: ray_session.remote(vllm.VllmActor).options(**options).remote(arguments)
+    return lambda: ray_session.remote(vllm.VllmActor).options(**options).remote(arguments, serves_api=True)
 
 
 @pytest.fixture(scope="module")

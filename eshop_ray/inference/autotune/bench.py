@@ -67,6 +67,10 @@ class MortalEngine:
         """Have the engine answer."""
         return await self._engine.ask(requests)
 
+    async def measure_progress(self) -> int | None:
+        """Return None: settings that are too slow are as good as dead."""
+        return None
+
     async def stop(self) -> None:
         """End the engine for good."""
         self._is_lost = True

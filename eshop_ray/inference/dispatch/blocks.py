@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 
 from eshop_ray.inference.reading import Reading
-from eshop_ray.inference.requests import Answer, Failure, Outcome, Prompt, Request
+from eshop_ray.inference.requests import Answer, ApiAnswer, Failure, Outcome, Prompt, Request
 from eshop_ray.schema import Message, decode
 
 WritePrompt = Callable[[Sequence[Message]], Prompt]
@@ -46,9 +46,34 @@ class BlockRow:
         self.outcome = outcome
         self.reading = None
         self.num_attempts += 1
-        if isinstance(outcome, Answer):
+        if isinstance(outcome, Answer | ApiAnswer):
             self.num_input_tokens += outcome.num_input_tokens
             self.num_generated_tokens += outcome.num_generated_tokens
+
+
+class BlockForm(Protocol):
+    """How questions stand in the columns of a block, and answers in those that are added."""
+
+    def read_rows(self, block: pa.Table) -> list[BlockRow]:
+        """Return the block's rows with what to ask."""
+
+    def add_answers(self, block: pa.Table, rows: Sequence[BlockRow]) -> pa.Table:
+        """Return the block with how its rows ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class PromptForm:
+    """Chat messages in, text out: the columns of `eshop_ray.inference.engine.Engine`."""
+
+    write_prompt: WritePrompt
+
+    def read_rows(self, block: pa.Table) -> list[BlockRow]:
+        """Return the block's rows with what to ask."""
+        return read_rows(block, self.write_prompt)
+
+    def add_answers(self, block: pa.Table, rows: Sequence[BlockRow]) -> pa.Table:
+        """Return the block with the columns of `ANSWER_FIELDS`."""
+        return add_answers(block, rows)
 
 
 def read_rows(block: pa.Table, write_prompt: WritePrompt) -> list[BlockRow]:
@@ -60,7 +85,18 @@ def read_rows(block: pa.Table, write_prompt: WritePrompt) -> list[BlockRow]:
 def add_answers(block: pa.Table, rows: Sequence[BlockRow]) -> pa.Table:
     """Return the block with the columns of `ANSWER_FIELDS`, in place of those that it may have already."""
     answers = [_to_columns(row, error) for row, error in zip(rows, block["error"].to_pylist(), strict=True)]
-    for field, values in zip(ANSWER_FIELDS, zip(*answers, strict=True), strict=True):
+    return set_columns(block, ANSWER_FIELDS, answers)
+
+
+def set_columns(block: pa.Table, fields: Sequence[pa.Field], rows: Sequence[Sequence[Any]]) -> pa.Table:
+    """Return the block with columns in place of those of the same names, or behind the last.
+
+    Args:
+        block: Not empty.
+        fields: Of the columns.
+        rows: Values of one row each, in the order of the fields.
+    """
+    for field, values in zip(fields, zip(*rows, strict=True), strict=True):
         column = pa.array(values, field.type)
         index = block.schema.get_field_index(field.name)
         block = block.append_column(field, column) if index < 0 else block.set_column(index, field, column)

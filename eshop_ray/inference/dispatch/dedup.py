@@ -7,10 +7,13 @@ from array import array
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 
-from eshop_ray.inference.requests import Answer, Outcome, Request
+from eshop_ray.inference.requests import Answer, ApiAnswer, ApiRequest, Outcome, Request
 
 MAX_KEPT = 100_000
 """Answers kept for rows to come, the latest used ones: some 50 MiB of short ones."""
+
+MAX_KEPT_CHARACTERS = 2000
+"""Of a response; one with the probabilities of all its tokens is not kept."""
 
 
 class Deduplicator:
@@ -25,7 +28,7 @@ class Deduplicator:
     ) -> None:
         self._answer = answer
         self._max_kept = max_kept
-        self._kept: OrderedDict[bytes, Answer] = OrderedDict()
+        self._kept: OrderedDict[bytes, Outcome] = OrderedDict()
         self._open: dict[bytes, asyncio.Future[Outcome]] = {}
 
     async def answer(self, requests: Sequence[Request]) -> list[Outcome]:
@@ -62,7 +65,7 @@ class Deduplicator:
         if key is None:
             return
         self._open.pop(key).set_result(outcome)
-        if isinstance(outcome, Answer):
+        if may_keep(outcome):
             self._kept[key] = outcome
             if len(self._kept) > self._max_kept:
                 self._kept.popitem(last=False)
@@ -77,6 +80,13 @@ class Deduplicator:
                 future.cancel()
 
 
+def may_keep(outcome: Outcome) -> bool:
+    """Return whether later rows with the same question are to have this outcome too."""
+    if isinstance(outcome, ApiAnswer):
+        return outcome.status == 200 and len(outcome.body) <= MAX_KEPT_CHARACTERS
+    return isinstance(outcome, Answer)
+
+
 def identify(request: Request) -> bytes | None:
     """Return what requests with the same answer have in common; None where chance decides."""
     params = request.params
@@ -84,5 +94,5 @@ def identify(request: Request) -> bytes | None:
         return None
     prompt = request.prompt
     content = prompt.encode("utf-8", "surrogatepass") if isinstance(prompt, str) else array("q", prompt).tobytes()
-    settings = json.dumps(params, sort_keys=True).encode()
+    settings = json.dumps([params, request.url if isinstance(request, ApiRequest) else None], sort_keys=True).encode()
     return hashlib.blake2b(settings + b"\0" + content, digest_size=16).digest()

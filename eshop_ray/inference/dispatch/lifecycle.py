@@ -42,6 +42,13 @@ class SupervisedEngine(Protocol):
             EngineDiedError: if the call was lost.
         """
 
+    async def measure_progress(self) -> int | None:
+        """Return a number that changes while the engine works; None if there is no telling.
+
+        Raises:
+            EngineDiedError: if the engine is gone.
+        """
+
     async def stop(self) -> None:
         """End the engine at once, whatever state it is in; `start` may follow."""
 

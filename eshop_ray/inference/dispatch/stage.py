@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 from ray.data import ActorPoolStrategy, Dataset
 
-from eshop_ray.inference.dispatch.blocks import BlockRow, WritePrompt, add_answers, read_rows
+from eshop_ray.inference.dispatch.blocks import BlockForm, BlockRow, add_answers
 from eshop_ray.inference.dispatch.dedup import Deduplicator
 from eshop_ray.inference.dispatch.dispatcher import Dispatcher
 from eshop_ray.inference.dispatch.lifecycle import SupervisedEngine
@@ -39,12 +39,12 @@ class AnswerStage:
         build_supervised: Callable[[], SupervisedEngine],
         num_engines: int,
         limits: Limits,
-        write_prompt: WritePrompt,
-        reader: Reader | None,
+        form: BlockForm,
+        reader: Reader | None = None,
     ) -> None:
         engines = [build_supervised() for _ in range(num_engines)]
         self._deduplicator = Deduplicator(Dispatcher(engines, limits).answer)
-        self._write_prompt = write_prompt
+        self._form = form
         self._reader = reader
         # One thread, for all blocks: a tokenizer used by two at once fails rows.
         self._thread = ThreadPoolExecutor(max_workers=1)
@@ -53,13 +53,13 @@ class AnswerStage:
         """Answer a block: one out, its rows in the same order."""
         if not block.num_rows:  # Ray may leave out an empty block's columns
             return block
-        rows = await self._compute(read_rows, block, self._write_prompt)
+        rows = await self._compute(self._form.read_rows, block)
         await self._answer(rows)
         if self._reader:
             again = await self._compute(read_answers, block, rows, self._reader)
             await self._answer(again)
             await self._compute(read_answers, block, again, self._reader)
-        return await self._compute(add_answers, block, rows)
+        return await self._compute(self._form.add_answers, block, rows)
 
     async def _compute(self, function: Callable[..., Value], *arguments: Any) -> Value:
         """Keep heavy work off the event loop, which the engine's calls wait on."""
@@ -99,8 +99,8 @@ def run_stage(
     build_supervised: Callable[[], SupervisedEngine],
     limits: Limits,
     concurrency: int,
-    write_prompt: WritePrompt,
-    reader: Reader | None,
+    form: BlockForm,
+    reader: Reader | None = None,
 ) -> Dataset:
     """Answer prompts with `concurrency` engines, in groups of equal size.
 
@@ -112,7 +112,7 @@ def run_stage(
     num_blocks = num_engines * count_blocks(limits)
     return prompts.map_batches(
         AnswerStage,
-        fn_constructor_args=(build_supervised, num_engines, limits, write_prompt, reader),
+        fn_constructor_args=(build_supervised, num_engines, limits, form, reader),
         batch_size=None,
         batch_format="pyarrow",
         num_cpus=0,

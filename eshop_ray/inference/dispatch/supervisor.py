@@ -21,6 +21,10 @@ MAX_DEATHS_ALONE = 2
 Not `infer.max_retries`: while a suspect is asked, all others wait."""
 
 
+PROBE_SECONDS = 30.0
+"""An engine that is late has so long to show that it works: a step takes a fraction of that."""
+
+
 class EngineStalledError(EngineDiedError):
     """The engine left a call unanswered for too long."""
 
@@ -34,7 +38,7 @@ class Limits:
     num_calls: int
     """Calls that an engine has in hand."""
     timeout_seconds: float
-    """An engine that leaves a call unanswered for so long counts as dead."""
+    """An engine that leaves a call unanswered for so long, and does not go on meanwhile, counts as dead."""
     max_retries: int
     """Tries after the engine was too busy, or did not start."""
 
@@ -139,17 +143,32 @@ class Supervisor:
 
     async def _ask(self, requests: Sequence[Request]) -> Sequence[Reply]:
         generation = await self._lifecycle.ensure_running()
+        call = asyncio.ensure_future(self._engine.ask(requests))
         try:
-            async with asyncio.timeout(self._limits.timeout_seconds):
-                replies = await self._engine.ask(requests)
-        except TimeoutError:
-            await self._lifecycle.discard(generation)
-            raise EngineStalledError(f"no answer within {format_seconds(self._limits.timeout_seconds)}") from None
+            while not await _is_done(call, self._limits.timeout_seconds):
+                if not await self._is_at_work(call):
+                    raise EngineStalledError(f"no answer within {format_seconds(self._limits.timeout_seconds)}")
+            replies = call.result()
         except EngineDiedError:
             await self._lifecycle.discard(generation)
             raise
+        finally:
+            call.cancel()
         self._lifecycle.record_success()
         return replies
+
+    async def _is_at_work(self, call: "asyncio.Future[Sequence[Reply]]") -> bool:
+        """Return whether the engine goes on, or has just answered."""
+        probe = min(PROBE_SECONDS, self._limits.timeout_seconds)
+        try:
+            async with asyncio.timeout(probe):
+                before = await self._engine.measure_progress()
+            if before is None or await _is_done(call, probe):
+                return call.done()
+            async with asyncio.timeout(probe):
+                return await self._engine.measure_progress() != before
+        except TimeoutError:
+            return call.done()
 
     def _keep(self, rows: Sequence[_Row], replies: Sequence[Reply], outcomes: dict[int, Outcome]) -> list[_Row]:
         """File the replies and return the rows that the engine was too busy for."""
@@ -175,3 +194,8 @@ class Supervisor:
         else:
             outcomes[row.index] = Failure("engine_killed", f"the engine died of it {row.num_deaths} times: {death}")
         return []
+
+
+async def _is_done(call: "asyncio.Future[Sequence[Reply]]", seconds: float) -> bool:
+    done, _ = await asyncio.wait([call], timeout=seconds)
+    return bool(done)

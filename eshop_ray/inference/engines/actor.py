@@ -22,8 +22,8 @@ ENGINE_START_SECONDS = 1800.0
 class EngineActor:
     """Starts, asks and kills one engine actor.
 
-    The actor's class has `ready()`, which returns when it can be asked, and `answer(requests)`. The first actor is
-    created at once, so that a model loads while the first rows are still being read.
+    The actor's class has `ready()`, which returns when it can be asked, `answer(requests)` and `measure_progress()`.
+    The first actor is created at once, so that a model loads while the first rows are still being read.
     """
 
     def __init__(self, actor_class: type, arguments: Sequence[Any], options: Mapping[str, Any]) -> None:
@@ -54,6 +54,16 @@ class EngineActor:
         except RayError as error:
             raise _translate(error) from error
         return replies
+
+    async def measure_progress(self) -> int | None:
+        """Return a number that changes while the engine works; None where it has none."""
+        if self._actor is None:
+            raise EngineDiedError("stopped")
+        try:
+            progress: int | None = await self._actor.measure_progress.remote()
+        except RayError as error:
+            raise _translate(error) from error
+        return progress
 
     async def stop(self) -> None:
         """Kill the actor's process."""

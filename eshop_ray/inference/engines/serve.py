@@ -2,7 +2,7 @@
 
 import asyncio
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +10,17 @@ from ray.exceptions import RayError, RayTaskError
 
 from eshop_ray.config import InferSection
 from eshop_ray.errors import UserError
+from eshop_ray.inference.dispatch.api_form import ApiForm
+from eshop_ray.inference.dispatch.blocks import PromptForm
 from eshop_ray.inference.dispatch.lifecycle import EngineDiedError
 from eshop_ray.inference.dispatch.stage import run_stage
 from eshop_ray.inference.dispatch.supervisor import Limits
 from eshop_ray.inference.engine import Engine
 from eshop_ray.inference.engines.vllm import write_ids
+from eshop_ray.inference.engines.vllm_server import list_ignored, read_response, read_trouble
+from eshop_ray.inference.openai_api import CHAT_URL, COMPLETIONS_URL, rename_constraints, write_error
 from eshop_ray.inference.reading import Reader
-from eshop_ray.inference.requests import Answer, Busy, Failure, Reply, Request, find_too_long
+from eshop_ray.inference.requests import Answer, ApiRequest, Busy, Failure, Reply, Request, find_too_long
 from eshop_ray.reporting.words import format_seconds
 
 DEPLOYMENT_PREFIX = "LLMServer:"
@@ -66,6 +70,10 @@ class ServeEngine:
         replies = await asyncio.gather(*map(self._ask, requests), return_exceptions=True)
         return [raise_or_return(reply) for reply in replies]
 
+    async def measure_progress(self) -> int | None:
+        """Return None: replicas come and go."""
+        return None
+
     async def stop(self) -> None:
         """Leave the deployment alone: it serves others too, and heals itself."""
 
@@ -91,6 +99,33 @@ class ServeEngine:
         )
 
     async def _ask(self, request: Request) -> Reply:
+        if isinstance(request, ApiRequest):
+            return await self._ask_api(request)
+        return await self._ask_prompt(request)
+
+    async def _ask_api(self, request: ApiRequest) -> Reply:
+        from ray.serve.llm.openai_api_models import ChatCompletionRequest, CompletionRequest
+
+        endpoints = {CHAT_URL: ("chat", ChatCompletionRequest), COMPLETIONS_URL: ("completions", CompletionRequest)}
+        if request.url not in endpoints:
+            return write_error(
+                400, f"{request.url} is not served; there are {', '.join(endpoints)}", "url", "invalid_url"
+            )
+        method, body_type = endpoints[request.url]
+        body = request.read_body()
+        try:
+            parsed = body_type(**{**rename_constraints(body), "model": self._model_id})
+        except Exception as error:
+            return read_trouble(error, body)
+        if parsed.stream:
+            return write_error(400, "stream: not in a batch; leave it out", "stream")
+        try:
+            response = await anext(getattr(self._handle, method).remote(parsed))
+        except Exception as error:
+            return judge_error(error)
+        return judge_overload(response) or read_response(response, body, list_ignored(parsed))
+
+    async def _ask_prompt(self, request: Request) -> Reply:
         from ray.serve.llm.openai_api_models import CompletionRequest
 
         if self._context and (too_long := find_too_long(len(request.prompt), request.params, self._context)):
@@ -102,7 +137,7 @@ class ServeEngine:
         except ValueError as error:  # its text quotes the row
             return Failure("engine", f"no completion request: {type(error).__name__}")
         try:
-            return read_response(await anext(self._handle.completions.remote(body)))
+            return read_completion(await anext(self._handle.completions.remote(body)))
         except Exception as error:  # of Ray Serve, of Ray, or of vLLM in the replica
             return judge_error(error)
 
@@ -115,12 +150,25 @@ def build_serve(config: InferSection, model_dir: Path, reader: Reader | None = N
     Raises:
         UserError: if arguments for an engine are given here, where none is started.
     """
+    build, limits = _plan(config, model_dir)
+    form = PromptForm(functools.partial(write_ids, model_dir))
+    return lambda prompts: run_stage(prompts, build, limits, 1, form, reader)
+
+
+def build_serve_api(config: InferSection, model_dir: Path) -> Engine:
+    """Return an engine that passes requests to OpenAI's API on to the deployment.
+
+    Raises:
+        UserError: if arguments for an engine are given here.
+    """
+    build, limits = _plan(config, model_dir)
+    return lambda requests: run_stage(requests, build, limits, 1, ApiForm())
+
+
+def _plan(config: InferSection, model_dir: Path) -> tuple[Callable[[], ServeEngine], Limits]:
     if config.engine_kwargs:
         raise UserError("infer.engine_kwargs means nothing to the engine `serve`; set `serve.engine_kwargs` instead")
-    limits = Limits.of(config, CALLS_PER_REPLICA * config.concurrency)
-    build = functools.partial(ServeEngine, model_dir)
-    write_prompt = functools.partial(write_ids, model_dir)
-    return lambda prompts: run_stage(prompts, build, limits, 1, write_prompt, reader)
+    return functools.partial(ServeEngine, model_dir), Limits.of(config, CALLS_PER_REPLICA * config.concurrency)
 
 
 def raise_or_return(reply: Reply | BaseException) -> Reply:
@@ -130,14 +178,20 @@ def raise_or_return(reply: Reply | BaseException) -> Reply:
     return reply
 
 
-def read_response(response: Any) -> Reply:
-    """Return the answer in a completion response, or what an error response means for its row."""
+def judge_overload(response: Any) -> Busy | None:
+    """Return what a response means that says no more than that a replica has no room, or is in trouble."""
     error = getattr(response, "error", None)
-    if error is not None:
-        code = int(error.code)
-        if code == 429 or code >= 500:
-            return Busy(f"HTTP {code}")
-        return Failure("engine", f"refused by the deployment: HTTP {code}")
+    if error is not None and (int(error.code) == 429 or int(error.code) >= 500):
+        return Busy(f"HTTP {int(error.code)}")
+    return None
+
+
+def read_completion(response: Any) -> Reply:
+    """Return the answer in a completion response, or what an error response means for its row."""
+    if busy := judge_overload(response):
+        return busy
+    if getattr(response, "error", None) is not None:
+        return Failure("engine", f"refused by the deployment: HTTP {int(response.error.code)}")
     choice = response.choices[0]
     if choice.finish_reason not in ("stop", "length"):
         return Failure("engine", f"the deployment ended with `{choice.finish_reason}`")

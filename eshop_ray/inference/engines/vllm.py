@@ -8,6 +8,8 @@ from typing import Any
 from eshop_ray.cluster import cpu_engine_environment, cpu_environment
 from eshop_ray.config import InferSection
 from eshop_ray.data.tokenization import tokenize_prompt
+from eshop_ray.inference.dispatch.api_form import ApiForm
+from eshop_ray.inference.dispatch.blocks import PromptForm
 from eshop_ray.inference.dispatch.stage import run_stage
 from eshop_ray.inference.dispatch.supervisor import Limits, count_filling_calls
 from eshop_ray.inference.engine import Engine
@@ -35,14 +37,34 @@ def build_vllm(
     """
     start_actor = functools.partial(build_actor, config, model_dir, num_rows)
     limits = Limits.of(config, count_calls(config))
-    write_prompt = functools.partial(write_ids, model_dir)
-    return lambda prompts: run_stage(prompts, start_actor, limits, config.concurrency, write_prompt, reader)
+    form = PromptForm(functools.partial(write_ids, model_dir))
+    return lambda prompts: run_stage(prompts, start_actor, limits, config.concurrency, form, reader)
 
 
-def build_actor(config: InferSection, model_dir: Path, num_rows: int | None = None) -> EngineActor:
+def build_vllm_api(
+    config: InferSection, model_dir: Path, served_names: Sequence[str], num_rows: int | None = None
+) -> Engine:
+    """Return an engine that answers requests to OpenAI's API as vLLM's server does.
+
+    Args:
+        config: `engine_kwargs` may hold arguments of that server too, such as `tool_call_parser`.
+        model_dir: Folder of the model.
+        served_names: What requests call it.
+        num_rows: Rows that it will be asked, if that is known.
+    """
+    arguments = {**config.engine_kwargs, "served_model_name": list(served_names)}
+    named = config.model_copy(update={"engine_kwargs": arguments})
+    start_actor = functools.partial(build_actor, named, model_dir, num_rows, serves_api=True)
+    limits = Limits.of(config, count_calls(config))
+    return lambda requests: run_stage(requests, start_actor, limits, config.concurrency, ApiForm())
+
+
+def build_actor(
+    config: InferSection, model_dir: Path, num_rows: int | None = None, serves_api: bool = False
+) -> EngineActor:
     """Return a new engine; its process starts at once."""
     arguments = {"model": str(model_dir), **engine_kwargs(config, num_rows)}
-    return EngineActor(VllmActor, (arguments,), actor_options(config))
+    return EngineActor(VllmActor, (arguments, serves_api), actor_options(config))
 
 
 def write_ids(model_dir: Path, messages: Sequence[Message]) -> list[int]:

@@ -1,19 +1,21 @@
 """The process that runs vLLM: one thread loads the model and steps, whoever asks."""
 
 import asyncio
+import functools
 import logging
 import os
 import queue
-import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from eshop_ray.errors import UserError
-from eshop_ray.inference.requests import Answer, Failure, Reply, Request, find_too_long
+from eshop_ray.inference.engines.vllm_output import read_output
+from eshop_ray.inference.engines.vllm_server import ApiServer, split_arguments
+from eshop_ray.inference.requests import ApiRequest, Failure, Reply, Request, find_too_long
 
 logger = logging.getLogger(__name__)
 
@@ -37,16 +39,25 @@ class _PendingCall:
 class VllmActor:
     """Answers calls as they come; their rows run in one continuous batch.
 
-    Everything of vLLM happens in one thread, its start too: OpenMP keeps its workers, and their places on the cores,
-    by the thread that calls it.
+    Everything of vLLM's engine happens in one thread, its start too: OpenMP keeps its workers, and their places on the
+    cores, by the thread that calls it. The actor's own thread reads and writes what OpenAI's API says.
     """
 
-    def __init__(self, arguments: Mapping[str, Any]) -> None:
+    def __init__(self, arguments: Mapping[str, Any], serves_api: bool = False) -> None:
+        """Start the engine.
+
+        Args:
+            arguments: vLLM's, of its engine, and of its server where there is one.
+            serves_api: Whether `ApiRequest`s will be asked too.
+        """
         self._arguments = dict(arguments)
-        self._inbox: queue.SimpleQueue[_PendingCall] = queue.SimpleQueue()
-        self._open: dict[str, tuple[_PendingCall, int]] = {}
+        self._serves_api = serves_api
+        self._inbox: queue.SimpleQueue[Callable[[Any], None]] = queue.SimpleQueue()
+        self._open: dict[str, Callable[[Any], None]] = {}
         self._num_requests = 0
-        self._up: Future[None] = Future()
+        self._num_finished = 0
+        self._up: Future[Any] = Future()
+        self._server: asyncio.Task[ApiServer] | None = None
         threading.Thread(target=self._run, name="vllm", daemon=True).start()
 
     async def ready(self) -> None:
@@ -55,61 +66,122 @@ class VllmActor:
         Raises:
             UserError: if vLLM refuses its arguments.
         """
-        await asyncio.wrap_future(self._up)
+        engine = await asyncio.wrap_future(self._up)
+        if self._serves_api and self._server is None:
+            self._server = asyncio.create_task(ApiServer.build(engine, self._arguments, self._ask, self._call))
+        if self._server:
+            try:
+                await asyncio.shield(self._server)
+            except (KeyError, TypeError, ValueError) as error:
+                raise UserError(f"vLLM's server refuses its arguments: {error}") from error
 
     async def answer(self, requests: Sequence[Request]) -> list[Reply]:
         """Answer a call."""
+        of_api = [request for request in requests if isinstance(request, ApiRequest)]
+        if of_api:
+            assert self._server
+            server = await asyncio.shield(self._server)
+            return list(await asyncio.gather(*map(server.answer, of_api)))
         call = _PendingCall(requests)
-        self._inbox.put(call)
+        self._inbox.put(functools.partial(self._admit_call, call))
         return await asyncio.wrap_future(call.done)
+
+    async def measure_progress(self) -> int:
+        """Return a number that changes with each token that is written, and with each answer."""
+        if not self._up.done():
+            return 0
+        states = list(self._up.result().output_processor.request_states.values())
+        written: int = sum(state.detokenizer.num_output_tokens() for state in states if state.detokenizer)
+        return self._num_finished + written
 
     def _run(self) -> None:
         try:
-            engine = load_engine(self._arguments)
+            engine = load_engine(self._arguments, self._serves_api)
         except Exception as error:
             self._up.set_exception(error)
             return
-        self._up.set_result(None)
+        self._up.set_result(engine)
         try:
             while True:
-                self._admit(engine)
+                while not self._open or not self._inbox.empty():  # with nothing to step for, wait
+                    self._inbox.get()(engine)
                 for output in engine.step():
-                    call, index = self._open.pop(output.request_id)
-                    call.put(index, read_output(output, call.requests[index].params))
+                    self._open.pop(output.request_id)(output)
+                    self._num_finished += 1
         except BaseException:
             logger.exception("vLLM failed; the process ends, so that its supervisor starts another")
             os._exit(1)
 
-    def _admit(self, engine: Any) -> None:
-        """Take in what has arrived; with nothing to step for, wait for it."""
-        while not self._open or not self._inbox.empty():
-            call = self._inbox.get()
-            for index, request in enumerate(call.requests):
-                self._add(engine, call, index, request)
-
-    def _add(self, engine: Any, call: _PendingCall, index: int, request: Request) -> None:
-        too_long = find_too_long(len(request.prompt), request.params, engine.model_config.max_model_len)
-        if too_long:
-            return call.put(index, too_long)
-        self._num_requests += 1
-        name = str(self._num_requests)
-        try:
+    def _admit_call(self, call: _PendingCall, engine: Any) -> None:
+        for index, request in enumerate(call.requests):
+            too_long = find_too_long(len(request.prompt), request.params, engine.model_config.max_model_len)
+            if too_long:
+                call.put(index, too_long)
+                continue
             prompt = {"type": "token", "prompt_token_ids": request.prompt}
-            engine.add_request(name, prompt, build_params(request.params))
-        except Exception as error:  # its text may quote the row
-            return call.put(index, Failure("engine", f"refused by vLLM: {type(error).__name__}"))
-        self._open[name] = (call, index)
-        return None
+            try:
+                name = self._name_request()
+                engine.add_request(name, prompt, build_params(request.params))
+            except Exception as error:  # its text may quote the row
+                call.put(index, Failure("engine", f"refused by vLLM: {type(error).__name__}"))
+            else:
+                self._open[name] = functools.partial(_put_output, call, index)
+
+    def _name_request(self) -> str:
+        self._num_requests += 1
+        return str(self._num_requests)
+
+    async def _ask(self, add_request: Callable[[Any, str], None]) -> Any:
+        """Return the output of a request that a function adds to the engine, under the name that it is given.
+
+        Raises:
+            Exception: with which the engine refuses it.
+        """
+
+        def add(engine: Any, done: "Future[Any]") -> None:
+            name = self._name_request()
+            add_request(engine, name)
+            self._open[name] = done.set_result
+
+        return await self._run_with_engine(add)
+
+    async def _call(self, function: Callable[[Any], Any]) -> Any:
+        """Return what a function makes of the engine, in the engine's thread."""
+        return await self._run_with_engine(lambda engine, done: done.set_result(function(engine)))
+
+    async def _run_with_engine(self, function: Callable[[Any, "Future[Any]"], None]) -> Any:
+        done: Future[Any] = Future()
+
+        def run(engine: Any) -> None:
+            if not done.set_running_or_notify_cancel():
+                return
+            try:
+                function(engine, done)
+            except Exception as error:
+                done.set_exception(error)
+
+        self._inbox.put(run)
+        return await asyncio.wrap_future(done)
 
 
-def load_engine(arguments: Mapping[str, Any]) -> Any:
+def _put_output(call: _PendingCall, index: int, output: Any) -> None:
+    call.put(index, read_output(output, call.requests[index].params))
+
+
+def load_engine(arguments: Mapping[str, Any], with_server: bool = False) -> Any:
     """Return a vLLM engine.
+
+    Args:
+        arguments: vLLM's.
+        with_server: Whether arguments of vLLM's server may be among them.
 
     Raises:
         UserError: if vLLM refuses the arguments.
     """
     arguments = settle_compilation(arguments)
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(COMPILED_DIR.expanduser()))
+    if with_server:
+        arguments, _ = split_arguments(arguments)
     from vllm.engine.arg_utils import EngineArgs
     from vllm.usage.usage_lib import UsageContext
     from vllm.v1.engine.llm_engine import LLMEngine
@@ -159,26 +231,3 @@ def build_params(params: Mapping[str, Any]) -> Any:
     output = params.get("structured_outputs")
     constraint = StructuredOutputsParams(**output) if output else None
     return SamplingParams(**{**params, "structured_outputs": constraint, "output_kind": RequestOutputKind.FINAL_ONLY})
-
-
-def read_output(output: Any, params: Mapping[str, Any]) -> Reply:
-    """Return a finished request's answer. An impossible constraint stops the model before its first token."""
-    completion = output.outputs[0]
-    if completion.finish_reason not in ("stop", "length"):
-        return Failure("engine", f"vLLM ended with `{completion.finish_reason}`")
-    if completion.finish_reason == "stop" and not completion.text and not may_be_empty(params):
-        return Failure("engine", "no answer fits its constraint")
-    return Answer(completion.text, completion.finish_reason, len(output.prompt_token_ids), len(completion.token_ids))
-
-
-def may_be_empty(params: Mapping[str, Any]) -> bool:
-    """Return whether nothing is an answer, as far as the constraint shows that."""
-    constraint = params.get("structured_outputs") or {}
-    if "choice" in constraint:
-        return "" in constraint["choice"]
-    if "regex" in constraint:
-        try:
-            return bool(re.fullmatch(constraint["regex"], ""))
-        except re.error:  # vLLM's regular expressions are not quite Python's
-            return True
-    return "json" not in constraint

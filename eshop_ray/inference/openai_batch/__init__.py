@@ -1,7 +1,7 @@
 """Bulk inference in the OpenAI batch file format: requests in one file, answers in another, failures in a third."""
 
 from eshop_ray.inference.openai_batch.batch_files import BatchFiles, name_errors
-from eshop_ray.inference.openai_batch.requests import DEFAULT_MAX_TOKENS, Rules, read_defaults
+from eshop_ray.inference.openai_batch.requests import Rules
 from eshop_ray.inference.openai_batch.run import (
     Batch,
     answer_batch,
@@ -12,7 +12,6 @@ from eshop_ray.inference.openai_batch.run import (
 )
 
 __all__ = [
-    "DEFAULT_MAX_TOKENS",
     "Batch",
     "BatchFiles",
     "Rules",
@@ -22,5 +21,4 @@ __all__ = [
     "look_through",
     "name_errors",
     "open_batch",
-    "read_defaults",
 ]

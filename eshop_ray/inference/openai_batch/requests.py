@@ -1,39 +1,56 @@
-"""Lines of a batch input file -> rows for the engine; a line that asks for nothing we can answer says why."""
+"""Lines of a batch input file -> requests for the engine; a line that holds none says why."""
 
 import hashlib
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from eshop_ray.errors import UserError
-from eshop_ray.inference.openai_batch.body import Body, RefusedError, read_body, read_messages, read_params
-from eshop_ray.schema import MESSAGES, encode, is_text
-
-URL = "/v1/chat/completions"
-
-TASK = "chat"
-"""What the column `task` holds: these rows are of none of ours."""
-
-DEFAULT_MAX_TOKENS = 256
-"""Tokens of an answer where a request does not say, and the command line neither."""
-
-MODEL_DEFAULTS = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
-"""What a model may recommend for sampling."""
+from eshop_ray.schema import is_text
 
 REQUEST_SCHEMA = pa.schema(
     [
         ("id", pa.string()),
         ("line", pa.int64()),
-        ("task", pa.string()),
-        ("messages", MESSAGES),
-        ("sampling_params", pa.string()),
+        ("url", pa.string()),
+        ("body", pa.string()),
         ("error", pa.string()),
     ]
 )
-"""Rows for the engine: `id` is the request's `custom_id` (null: the line has none), `line` its 1-based line."""
+"""Rows for the engine: `id` is the request's `custom_id` (null: the line has none), `line` its 1-based line, `body`
+JSON."""
+
+
+MAY_BE_EMPTY = frozenset(
+    {
+        "tools",
+        "logit_bias",
+        "stop",
+        "stop_token_ids",
+        "bad_words",
+        "documents",
+        "chat_template_kwargs",
+        "stream_options",
+    }
+)
+"""Fields of a body for which empty is as good as left out. Clients send them so, and some the server refuses."""
+
+TEXT_FIELDS = ("messages", "prompt", "input")
+
+
+class RefusedError(Exception):
+    """A line that is no request."""
+
+    def __init__(self, code: str, message: str) -> None:
+        """Say why, as the error file will.
+
+        Args:
+            code: For programs.
+            message: For people; names fields and never quotes their values.
+        """
+        super().__init__(message)
+        self.code = code
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,37 +58,21 @@ class Rules:
     """What a run answers."""
 
     served_names: tuple[str, ...]
-    """Values of `body.model` that mean the model of this run."""
-    defaults: dict[str, Any]
-    """Sampling parameters where a request is silent."""
-
-
-def read_defaults(model_dir: Path | None, max_tokens: int = DEFAULT_MAX_TOKENS) -> dict[str, Any]:
-    """Return the sampling parameters where a request is silent: OpenAI's, or what the model recommends, as in vLLM.
-
-    Raises:
-        UserError: if `max_tokens` leaves no room for an answer.
-    """
-    if max_tokens < 1:
-        raise UserError(f"--max-tokens {max_tokens}: an answer needs 1 or more")
-    defaults: dict[str, Any] = {"temperature": 1.0, "max_tokens": max_tokens}
-    try:
-        recommended = json.loads((model_dir / "generation_config.json").read_text()) if model_dir else {}
-    except (OSError, ValueError):
-        recommended = {}
-    return defaults | {name: recommended[name] for name in MODEL_DEFAULTS if recommended.get(name) is not None}
+    """Values of `body.model` that mean the model of this run, or an adapter of it."""
+    max_tokens: int | None = None
+    """Of answers to requests that do not say; None: as the server has it."""
 
 
 def read_request(line: bytes, number: int, rules: Rules) -> dict[str, Any]:
-    """Return one row of `REQUEST_SCHEMA`, one without messages and with an `error` (code, colon, reason) if refused."""
-    row = {**dict.fromkeys(REQUEST_SCHEMA.names), "line": number, "task": TASK}
+    """Return one row of `REQUEST_SCHEMA`, one without a body and with an `error` (code, colon, reason) if refused."""
+    row = {**dict.fromkeys(REQUEST_SCHEMA.names), "line": number}
     try:
         request = parse_line(line)
         row["id"] = read_custom_id(request)
-        body = _read_envelope(request)
+        url, body = _read_envelope(request)
         _check_model(body, rules)
-        row["sampling_params"] = encode(read_params(body, rules.defaults))
-        row["messages"] = read_messages(body)
+        _check_texts(body)
+        row.update(url=url, body=json.dumps(_limit(drop_neutral(body), rules)))
     except RefusedError as refusal:
         row["error"] = f"{refusal.code}: {refusal}"
     return row
@@ -79,7 +80,7 @@ def read_request(line: bytes, number: int, rules: Rules) -> dict[str, Any]:
 
 def make_duplicate(line: bytes, number: int) -> dict[str, Any]:
     """Return the row of a line whose `custom_id` an earlier line has."""
-    row = {**dict.fromkeys(REQUEST_SCHEMA.names), "line": number, "task": TASK}
+    row = {**dict.fromkeys(REQUEST_SCHEMA.names), "line": number}
     row["error"] = "duplicate_custom_id: an earlier line has this custom_id; only that one is answered"
     return {**row, "id": read_custom_id(parse_line(line))}
 
@@ -122,14 +123,44 @@ def digest_custom_id(custom_id: str) -> bytes:
     return hashlib.blake2b(custom_id.encode(), digest_size=16).digest()
 
 
-def _read_envelope(request: dict[str, Any]) -> Body:
-    if request.get("method") != "POST":
+def _read_envelope(request: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    method, url, body = request.get("method"), request.get("url"), request.get("body")
+    if not isinstance(method, str) or method.upper() != "POST":
         raise RefusedError("invalid_method", "method: only POST is supported")
-    if request.get("url") != URL:
-        raise RefusedError("invalid_url", f"url: only {URL} is supported")
-    return read_body(request.get("body"))
+    if not isinstance(url, str) or not is_text(url):
+        raise RefusedError("invalid_url", "url: a text is needed, such as /v1/chat/completions")
+    if not isinstance(body, dict):
+        raise RefusedError("missing_required_parameter", "body: a JSON object is needed")
+    return url, body
 
 
-def _check_model(body: Body, rules: Rules) -> None:
-    if body.model is not None and body.model not in rules.served_names:
+def _check_model(body: dict[str, Any], rules: Rules) -> None:
+    model = body.get("model")
+    if model is not None and model not in rules.served_names:
         raise RefusedError("model_not_found", f"body.model: this run answers for {', '.join(rules.served_names)} only")
+
+
+def _check_texts(body: dict[str, Any]) -> None:
+    if body.get("messages") is not None and not isinstance(body["messages"], list):
+        raise RefusedError("invalid_value", "body.messages: a list is needed")
+    for name in TEXT_FIELDS:
+        if not is_text(json.dumps(body.get(name), ensure_ascii=False)):
+            raise RefusedError("invalid_value", f"body.{name}: not Unicode: half of a surrogate pair")
+
+
+def drop_neutral(body: dict[str, Any]) -> dict[str, Any]:
+    """Return a body without what is null or empty and says nothing, nor what would then be left alone."""
+    kept = {name: value for name, value in body.items() if value is not None and (value or name not in MAY_BE_EMPTY)}
+    if "tools" not in kept and kept.get("tool_choice") in ("auto", "none"):
+        del kept["tool_choice"]
+    if not kept.get("stream"):
+        kept.pop("stream_options", None)
+    return kept
+
+
+def _limit(body: dict[str, Any], rules: Rules) -> dict[str, Any]:
+    """Return the body with the run's own limit, if it has none."""
+    limits = (body.get("max_tokens"), body.get("max_completion_tokens"))
+    if rules.max_tokens is None or limits != (None, None):
+        return body
+    return {**body, "max_tokens": rules.max_tokens}

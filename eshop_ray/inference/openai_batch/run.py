@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from ray.data import Dataset
 
@@ -20,7 +21,7 @@ from eshop_ray.config import InferSection
 from eshop_ray.data.files import resolve, show
 from eshop_ray.datasets import bound_stream, map_items, user_errors
 from eshop_ray.errors import UserError
-from eshop_ray.inference.build import build_engine
+from eshop_ray.inference.build import build_api_engine
 from eshop_ray.inference.dispatch.stage import CALLS_PER_BLOCK
 from eshop_ray.inference.engines.oracle import refuse_oracle
 from eshop_ray.inference.openai_batch.batch_files import BatchFiles, FinishedLines
@@ -77,18 +78,24 @@ def check_models(source: Source, rules: Rules) -> None:
     )
 
 
-def check_failures(counts: Mapping[str, int], files: BatchFiles, max_share: float) -> None:
+def check_failures(counts: Mapping[str, int], codes: Counter[str], max_share: float, where: str) -> None:
     """Have a batch of which most failed end as a failure, once everything is written.
+
+    Args:
+        counts: `num_answered` and `num_failed`.
+        codes: How often each code comes among the failures.
+        max_share: Of failures.
+        where: They stand.
 
     Raises:
         UserError: if more requests failed than allowed.
     """
     total = counts["num_answered"] + counts["num_failed"]
     if total and counts["num_failed"] > max_share * total:
-        codes = ", ".join(f"{count} x {code}" for code, count in files.count_codes().most_common(5))
+        reasons = ", ".join(f"{count} x {code}" for code, count in codes.most_common(5))
         raise UserError(
             f"{counts['num_failed']} of {total} requests failed, more than --max-failed-share={max_share:g} allows: "
-            f"{codes}; {files.errors} says why. What is mended in the settings is asked again by the same command"
+            f"{reasons}; {where} says why. What is mended in the settings is asked again by the same command"
         )
 
 
@@ -152,12 +159,16 @@ def answer_batch(batch: Batch, files: BatchFiles, infer: InferSection, model_dir
     Every line that is not blank ends as one line of the output or of the error file.
     """
     counts = Counter(batch.counts)
+    ignored: Counter[str] = Counter()
     if batch.num_open:
-        engine = build_engine(infer, model_dir, num_rows=batch.num_open)
+        engine = build_api_engine(infer, model_dir, rules.served_names, num_rows=batch.num_open)
         with user_errors(), watch(f"answering {Path(show(batch.path)).name}", batch.num_open) as board:
-            results = add_results(engine(read_requests(batch, rules)), rules.served_names[0], board)
+            results = add_results(engine(read_requests(batch, rules)), board)
             for block in results.iter_batches(batch_size=None, batch_format="pyarrow"):
                 counts.update(files.append(block))
+                ignored.update(pc.list_flatten(block["ignored"]).to_pylist())
+    for name, count in ignored.most_common():
+        logger.warning("`%s` means nothing to the server and had no effect: %d requests", name, count)
     files.finish(counts)
     return counts
 
@@ -179,12 +190,11 @@ def read_rows(path: str, work: Row, rules: Rules) -> Iterator[Row]:
             yield read_request(line, number, rules) if state == OPEN else make_duplicate(line, number)
 
 
-def add_results(answers: Dataset, model: str, board: Any) -> Dataset:
+def add_results(answers: Dataset, board: Any) -> Dataset:
     """Turn answers into lines.
 
     Args:
         answers: What an engine makes of `REQUEST_SCHEMA`.
-        model: Name that answers give as theirs.
         board: Where progress is added.
 
     Returns:
@@ -194,15 +204,14 @@ def add_results(answers: Dataset, model: str, board: Any) -> Dataset:
     def write(block: pa.Table) -> pa.Table:
         if not block.num_rows:  # Ray may leave out an empty block's columns
             return RESULT_SCHEMA.empty_table()
-        results = write_results(block, model)
-        board.add.remote(rows=block.num_rows, **count_work(block))
+        results = write_results(block)
+        num_errors = pc.sum(results["is_error"]).as_py()
+        board.add.remote(rows=block.num_rows, tokens=count_tokens(block), errors=num_errors)
         return results
 
     return bound_stream(answers.map_batches(write, batch_format="pyarrow", batch_size=None))
 
 
-def count_work(answers: pa.Table) -> dict[str, int]:
-    """Return the tokens and failures of a block, for its progress."""
-    names = ("num_input_tokens", "num_generated_tokens")
-    tokens = sum(sum(count or 0 for count in answers[name].to_pylist()) for name in names)
-    return {"tokens": tokens, "errors": answers.num_rows - answers["error"].null_count}
+def count_tokens(answers: pa.Table) -> int:
+    """Return the tokens read and written for a block."""
+    return sum(pc.sum(answers[name]).as_py() or 0 for name in ("num_input_tokens", "num_generated_tokens"))

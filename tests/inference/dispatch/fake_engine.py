@@ -19,14 +19,15 @@ class ImpatientLoop(asyncio.SelectorEventLoop):
         return self.now
 
     def _run_once(self):
-        if not self._ready and self._scheduled:
-            self.now = max(self.now, self._scheduled[0].when())
+        timers = [timer.when() for timer in self._scheduled if not timer.cancelled()]
+        if not self._ready and timers:
+            self.now = max(self.now, min(timers))
         super()._run_once()
 
 
 @dataclass
 class FakeEngine:
-    """Answers with the prompt; prompts are `kill`, `stall`, `reject`, `busy N` with anything behind, or good."""
+    """Answers with the prompt; prompts are `kill`, `stall`, `slow`, `reject` or `busy N`, anything behind, or good."""
 
     failing_starts: int = 0
     deaths: set[int] = field(default_factory=set)
@@ -36,6 +37,8 @@ class FakeEngine:
     most_inside: int = 0
     num_starts: int = 0
     is_up: bool = False
+    is_slow: bool = False
+    """Whether it makes steps."""
     busy: Counter = field(default_factory=Counter)
 
     async def start(self):
@@ -49,6 +52,9 @@ class FakeEngine:
 
     async def stop(self):
         self.is_up = False
+
+    async def measure_progress(self):
+        return asyncio.get_running_loop().time() if self.is_slow else 0
 
     async def ask(self, requests):
         prompts = [request.prompt for request in requests]
@@ -64,6 +70,9 @@ class FakeEngine:
                 if not self.is_up or self.num_starts != engine:
                     raise EngineDiedError("died")
             if any(prompt.startswith("stall") for prompt in prompts):
+                await asyncio.sleep(10 * STALL_SECONDS)
+            if any(prompt.startswith("slow") for prompt in prompts):
+                self.is_slow = True
                 await asyncio.sleep(10 * STALL_SECONDS)
         finally:
             self.inside[engine] -= 1

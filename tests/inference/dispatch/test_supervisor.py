@@ -95,6 +95,13 @@ def test_suspects_are_asked_with_nobody_else_inside():
     ]
 
 
+def test_engine_that_goes_on_is_waited_for():
+    engine = FakeEngine()
+    (outcomes,), _ = answer(engine, [*good(3), "slow"])
+    assert texts(outcomes) == [*good(3), "slow"]
+    assert engine.num_starts == 1
+
+
 def test_row_that_stalls_costs_itself_only_and_the_engine_is_replaced():
     engine = FakeEngine()
     (outcomes,), _ = answer(engine, [*good(5), "stall", *good(5)])

@@ -11,7 +11,7 @@ from eshop_ray.config import InferSection
 from eshop_ray.errors import UserError
 from eshop_ray.inference.build import build_engine
 from eshop_ray.inference.dispatch.lifecycle import EngineDiedError
-from eshop_ray.inference.engines.serve import judge_error, read_response
+from eshop_ray.inference.engines.serve import judge_error, read_completion
 from eshop_ray.inference.requests import Answer, Busy, Failure
 
 
@@ -25,10 +25,10 @@ def completion(finish_reason):
 
 
 def test_responses():
-    assert read_response(completion("length")) == Answer("Garden", "length", 7, 2)
-    assert read_response(completion("abort")) == Failure("engine", "the deployment ended with `abort`")
-    assert read_response(refusal(400)) == Failure("engine", "refused by the deployment: HTTP 400")
-    assert [read_response(refusal(code)) for code in (429, 503)] == [Busy("HTTP 429"), Busy("HTTP 503")]
+    assert read_completion(completion("length")) == Answer("Garden", "length", 7, 2)
+    assert read_completion(completion("abort")) == Failure("engine", "the deployment ended with `abort`")
+    assert read_completion(refusal(400)) == Failure("engine", "refused by the deployment: HTTP 400")
+    assert [read_completion(refusal(code)) for code in (429, 503)] == [Busy("HTTP 429"), Busy("HTTP 503")]
 
 
 def wrapped(cause):

@@ -4,7 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from eshop_ray.inference.engines.vllm_actor import _PendingCall, read_output
+from eshop_ray.inference.engines.vllm_actor import _PendingCall
+from eshop_ray.inference.engines.vllm_output import read_output
 from eshop_ray.inference.requests import Answer, Failure, Request
 
 

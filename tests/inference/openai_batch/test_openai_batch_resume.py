@@ -14,7 +14,7 @@ from eshop_ray.inference.openai_batch.results import RESULT_SCHEMA
 from eshop_ray.inference.openai_batch.run import check_failures, check_models, find_states, plan_work, read_rows
 from eshop_ray.inference.openai_batch.source import read_chunk, scan_source
 
-RULES = Rules(("shop",), {"temperature": 1.0, "max_tokens": 256})
+RULES = Rules(("shop",))
 IDENTITY = {"input": "1", "model": "2"}
 
 
@@ -252,7 +252,8 @@ def test_a_batch_for_other_models_is_refused_before_an_engine_starts(place):
 def test_a_batch_that_mostly_failed_is_a_failure(place):
     (place / "out.errors.jsonl").write_text(failed(3) + failed(4, "b"))
     with open_files(place) as files:
-        check_failures({"num_answered": 2, "num_failed": 2}, files, 0.5)
-        with pytest.raises(UserError, match="2 of 3 requests failed, more than --max-failed-share"):
-            check_failures({"num_answered": 1, "num_failed": 2}, files, 0.5)
-        check_failures({"num_answered": 0, "num_failed": 0}, files, 0.0)
+        codes = files.count_codes()
+    check_failures({"num_answered": 2, "num_failed": 2}, codes, 0.5, "there")
+    with pytest.raises(UserError, match=r"2 of 3 requests failed, more than .*: 2 x engine; there says why"):
+        check_failures({"num_answered": 1, "num_failed": 2}, codes, 0.5, "there")
+    check_failures({"num_answered": 0, "num_failed": 0}, codes, 0.0, "there")

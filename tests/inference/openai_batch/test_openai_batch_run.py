@@ -7,25 +7,31 @@ from pathlib import Path
 import pytest
 
 from eshop_ray.config import InferSection
-from eshop_ray.inference.openai_batch import BatchFiles, Rules, answer_batch, look_through, open_batch, read_defaults
+from eshop_ray.inference.openai_batch import BatchFiles, Rules, answer_batch, look_through, open_batch
 
 SECRET = "unobtainium"
 NUM_REQUESTS = 150
-RULES = Rules(("shop",), read_defaults(None))
+RULES = Rules(("shop",))
 OPTIONS = {"kill_on": "poison", "reject_on": "banned"}
 
 
-def request(custom_id, text="wool scarf", **body):
-    body = {"messages": [{"role": "user", "content": f"{SECRET} {text} {custom_id}"}], **body}
-    return json.dumps({"custom_id": custom_id, "method": "POST", "url": "/v1/chat/completions", "body": body})
+def request(custom_id, text="wool scarf", url="/v1/chat/completions", **body):
+    body = {"model": "shop", "messages": [{"role": "user", "content": f"{SECRET} {text} {custom_id}"}], **body}
+    return json.dumps({"custom_id": custom_id, "method": "POST", "url": url, "body": body})
 
 
 LINES = [request(f"r{index}", max_tokens=2) for index in range(NUM_REQUESTS)]
-LINES[20:20] = ["", f'{{"custom_id": "{SECRET}', request("tools", tools=[{}]), request("r3"), request("x", "poison")]
+LINES[20:20] = [
+    "",
+    f'{{"custom_id": "{SECRET}',
+    request("words", url="/v1/completions"),
+    request("r3"),
+    request("x", "poison"),
+]
 LINES[90:90] = [request("y", "banned"), request("choice", guided_choice=["red"]), request("r140", max_tokens=2)]
 CODES = {
     (22, None): "invalid_json_line",
-    (23, "tools"): "unsupported_parameter",
+    (23, "words"): "invalid_url",
     (24, "r3"): "duplicate_custom_id",
     (25, "x"): "engine_killed",
     (91, "y"): "engine",

@@ -1,12 +1,15 @@
 """What the simulated engine says: made up from the prompt alone, and within its constraint."""
 
 import functools
+import json
 import re
+import time
 import zlib
 from collections.abc import Iterable
 from typing import Any
 
-from eshop_ray.inference.requests import Answer, Failure
+from eshop_ray.inference.openai_api import CHAT_URL, list_texts, rename_constraints, write_error
+from eshop_ray.inference.requests import Answer, ApiAnswer, ApiRequest, Failure
 from eshop_ray.tasks import get_task
 
 FREE_WORDS = 12
@@ -29,6 +32,39 @@ def make_answer(prompt: str, params: dict[str, Any], num_words: int | None = Non
         words = [words[index % len(words)] for index in range(min(num_words, params["max_tokens"] + 1))]
     kept = words[: params["max_tokens"]]
     return Answer(" ".join(kept), "length" if len(kept) < len(words) else "stop", len(prompt.split()), len(kept))
+
+
+def make_response(request: ApiRequest, num_words: int | None = None) -> ApiAnswer | Failure:
+    """Return the one response that a request to OpenAI's API always gets.
+
+    Args:
+        request: For a chat completion.
+        num_words: How long the answer wants to be.
+    """
+    if request.url != CHAT_URL:
+        return write_error(400, f"{request.url} is not served by a simulated engine", "url", "invalid_url")
+    body = rename_constraints(request.read_body())
+    texts = list(list_texts(body.get("messages")))
+    if not texts:
+        return write_error(400, "messages: Field required", "messages", "missing_required_parameter")
+    params = {
+        "max_tokens": request.params["max_tokens"] or FREE_WORDS,
+        "structured_outputs": body.get("structured_outputs"),
+    }
+    answer = make_answer("\n".join(texts), params, num_words)
+    if isinstance(answer, Failure):
+        return answer
+    message = {"role": "assistant", "content": answer.text}
+    usage = {"prompt_tokens": answer.num_input_tokens, "completion_tokens": answer.num_generated_tokens}
+    response = {
+        "id": "chatcmpl-simulated",
+        "object": "chat.completion",
+        "created": int(time.time()),
+        "model": body.get("model") or "simulated",
+        "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": answer.finish_reason}],
+        "usage": {**usage, "total_tokens": sum(usage.values())},
+    }
+    return ApiAnswer(200, json.dumps(response), answer.num_input_tokens, answer.num_generated_tokens)
 
 
 def write_text(prompt: str, output: dict[str, Any] | None) -> str:

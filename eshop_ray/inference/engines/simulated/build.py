@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from eshop_ray.config import InferSection
 from eshop_ray.errors import UserError
+from eshop_ray.inference.dispatch.blocks import BlockForm, PromptForm
 from eshop_ray.inference.dispatch.stage import run_stage
 from eshop_ray.inference.dispatch.supervisor import Limits, count_filling_calls
 from eshop_ray.inference.engine import Engine
@@ -19,8 +20,13 @@ NUM_CALLS = 4
 """Calls in hand of an engine without a GPU's timing."""
 
 
-def build_simulated(config: InferSection, reader: Reader | None = None) -> Engine:
+def build_simulated(config: InferSection, reader: Reader | None = None, form: BlockForm | None = None) -> Engine:
     """Return the engine; one CPU per actor, as vLLM's.
+
+    Args:
+        config: Which engine.
+        reader: Reads each answer.
+        form: Of the rows; chat messages unless given.
 
     Raises:
         UserError: if `infer.engine_kwargs` holds what no simulated engine knows.
@@ -36,7 +42,8 @@ def build_simulated(config: InferSection, reader: Reader | None = None) -> Engin
     def build_actor() -> EngineActor:
         return EngineActor(SimulatedEngine, (options, next(numbers)), {"num_cpus": 1})
 
-    return lambda prompts: run_stage(prompts, build_actor, limits, config.concurrency, join_messages, reader)
+    rows = form or PromptForm(join_messages)
+    return lambda prompts: run_stage(prompts, build_actor, limits, config.concurrency, rows, reader)
 
 
 def count_calls(config: InferSection, options: SimulatedOptions) -> int:

@@ -13,9 +13,9 @@ from pydantic import Field
 
 from eshop_ray.artifacts import fingerprint
 from eshop_ray.config.base import PositiveInt, Section
-from eshop_ray.inference.engines.simulated.answers import make_answer
+from eshop_ray.inference.engines.simulated.answers import make_answer, make_response
 from eshop_ray.inference.engines.simulated.timing import SimulatedGpu, Timing
-from eshop_ray.inference.requests import Answer, Busy, Failure, Reply, Request
+from eshop_ray.inference.requests import Answer, ApiAnswer, ApiRequest, Busy, Failure, Reply, Request
 
 
 class SimulatedOptions(Section):
@@ -84,9 +84,13 @@ class SimulatedEngine:
             async with self._pace:
                 await asyncio.sleep(len(requests) / self._options.rows_per_second)
         if self._gpu:
-            lengths = [reply.num_generated_tokens if isinstance(reply, Answer) else 0 for reply in replies]
+            lengths = [reply.num_generated_tokens if isinstance(reply, Answer | ApiAnswer) else 0 for reply in replies]
             await self._gpu.run([request.prompt for request in requests], lengths)
         return replies
+
+    async def measure_progress(self) -> int | None:
+        """Return None: answers come all at once."""
+        return None
 
     def _reply(self, request: Request) -> Reply:
         options, prompt = self._options, str(request.prompt)
@@ -99,7 +103,10 @@ class SimulatedEngine:
         if options.refuse_on and options.refuse_on in prompt and self._refused[prompt] < options.refuse_times:
             self._refused[prompt] += 1
             return Busy("refused on command")
-        return make_answer(prompt, request.params, self._count_words(prompt))
+        num_words = self._count_words(prompt)
+        if isinstance(request, ApiRequest):
+            return make_response(request, num_words)
+        return make_answer(prompt, request.params, num_words)
 
     def _count_words(self, prompt: str) -> int | None:
         options = self._options
