@@ -182,14 +182,17 @@ def load_engine(arguments: Mapping[str, Any], with_server: bool = False) -> Any:
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(COMPILED_DIR.expanduser()))
     if with_server:
         arguments, _ = split_arguments(arguments)
+    from vllm.config import StructuredOutputsConfig
     from vllm.engine.arg_utils import EngineArgs
     from vllm.usage.usage_lib import UsageContext
     from vllm.v1.engine.llm_engine import LLMEngine
     from vllm.v1.executor import Executor
 
     try:
-        config = EngineArgs(**arguments).create_engine_config(UsageContext.LLM_CLASS)  # large batches
-    except (TypeError, ValueError) as error:
+        constraints = StructuredOutputsConfig(**arguments.get("structured_outputs_config", {}))
+        stated = EngineArgs(**{**arguments, "structured_outputs_config": constraints})
+        config = stated.create_engine_config(UsageContext.LLM_CLASS)  # large batches
+    except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"vLLM refuses its arguments; mend `infer.engine_kwargs`: {error}") from error
     return LLMEngine(config, Executor.get_class(config), log_stats=False)
 
