@@ -108,8 +108,9 @@ def _init(config: RaySection, address: str | None) -> None:
             raise UserError(f"the Ray cluster at {address} cannot be joined: {reason}; {remedy}") from error
         remedy = "look for memory, disk (`df /tmp`) and other Rays on this machine (`ray stop`)"
         raise UserError(f"Ray cannot be started here: {reason}; {remedy}") from error
-    with suppress(ValueError):  # outside the main thread
-        signal.signal(signal.SIGTERM, handler)  # Ray's own prints a stack
+    if handler is not None:  # of Python's
+        with suppress(ValueError):  # outside the main thread
+            signal.signal(signal.SIGTERM, handler)  # Ray's own prints a stack
     set_data_context()
 
 

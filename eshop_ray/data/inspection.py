@@ -8,9 +8,10 @@ from typing import Any
 
 from eshop_ray.config.files import CatalogOptions
 from eshop_ray.data.files import open_bytes, show
-from eshop_ray.data.formats.delimited import sniff_delimiter
+from eshop_ray.data.formats.delimited import find_dialect
 from eshop_ray.data.formats.encodings import SAMPLE_BYTES, as_buffered, detect_encoding
 from eshop_ray.data.formats.reader import detect_format, read_rows
+from eshop_ray.data.formats.table_lines import Lines
 from eshop_ray.data.platforms import PLATFORMS, recognise
 from eshop_ray.data.products import choose_file_options, guess_columns, join_texts, read_id, read_products
 from eshop_ray.schema import Malformed, Row
@@ -82,8 +83,8 @@ def _look_at(path: str, options: CatalogOptions) -> Inspection:
         encoding = (options.encoding or detect_encoding(head)) if is_text else None
         delimiter = None
         if name == "table":
-            first = head.decode(encoding or "utf-8", "replace").partition("\n")[0]
-            delimiter = options.delimiter or sniff_delimiter(first)
+            lines = head.decode(encoding or "utf-8", "replace").splitlines(keepends=True)
+            delimiter = find_dialect(Lines(iter(lines)), options.file_options()).delimiter
         columns, num_sampled = _list_columns(buffered, path, options)
     platform = PLATFORMS[options.format] if options.format else recognise(columns)
     guessed: dict[str, Any] = {}

@@ -58,6 +58,13 @@ def test_what_a_terminal_would_act_on_is_not_printed(look):
     assert any("[bold]x[/bold]" in line and "red [/cm]" in line for line in lines)
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_delimiter_that_the_file_declares_is_told(look, end):
+    lines = look(end.join(["sep=|", "id|name|category", "1|a, b; c, d|x", ""]))
+    assert "written table, utf-8, separated by '|'" in lines
+    assert "products 1 good, 0 refused" in lines
+
+
 def test_encoding_and_delimiter_are_told(look):
     lines = look("id;name;category\n1;Töpfe für Öl;Küche\n".encode("cp1252"))
     assert "written table, cp1252, separated by ';'" in lines

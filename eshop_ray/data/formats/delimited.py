@@ -135,7 +135,7 @@ def read_blocks(
     is_plain = _is_utf8(encoding) and (b"\n" in sample or b"\r" not in sample)
     plain = PlainLines(buffered)
     lines = Lines(plain if is_plain else decode_lines(buffered, encoding))
-    dialect = _find_dialect(lines, options)
+    dialect = find_dialect(lines, options)
     first = _take_record(lines, dialect)
     if first is None:
         return
@@ -153,7 +153,7 @@ def sniff_delimiter(header: str) -> str:
     return max(DELIMITERS, key=bare.count)
 
 
-def _find_dialect(lines: Lines, options: FileOptions) -> Dialect:
+def find_dialect(lines: Lines, options: FileOptions) -> Dialect:
     """Return how a table is written, by its first line, which is left there unless it says nothing else."""
     first = (lines.take() or "").removeprefix("\ufeff")
     declared = _SEPARATOR_LINE.fullmatch(first)
