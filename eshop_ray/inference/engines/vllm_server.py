@@ -263,36 +263,41 @@ def read_trouble(error: Exception, body: Mapping[str, Any]) -> ApiAnswer:
     from vllm.entrypoints.serve import create_error_response
 
     if isinstance(error, ValidationError):
-        return write_error(400, *read_validation(error, "messages" if "messages" in body else "body"))
-    return explain(create_error_response(error).error, body, type(error).__name__)
+        field, reason, code = read_validation(error, "messages" if "messages" in body else "body")
+        return refuse(400, f"{field}: {reason}", field, code, body)
+    return explain(create_error_response(error).error, body)
 
 
 def read_validation(error: Any, whole: str) -> tuple[str, str, str]:
-    """Return what pydantic finds wrong in a body: a reason without values, the field, and a code.
+    """Return what pydantic finds wrong in a body: the field, a reason without values, and a code.
+
+    Names of vLLM's own types, which stand among those of fields, tell a reader nothing.
 
     Args:
         error: Pydantic's.
         whole: What is to blame where no field is named: parts of messages are looked at by themselves.
     """
     detail = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    place = [
-        part for part in detail["loc"] if not str(part)[:1].isupper()
-    ]  # names of vLLM's types tell nobody anything
+    place = [part for part in detail["loc"] if not str(part)[:1].isupper()]
     if not place or isinstance(place[0], int):
         place.insert(0, whole)
-    field = ".".join(map(str, place))[:80]
     code = "missing_required_parameter" if detail["type"] == "missing" else "invalid_value"
-    return f"{field}: {detail['msg']}", field, code
+    return ".".join(map(str, place))[:80], detail["msg"], code
 
 
-def explain(error: Any, body: Mapping[str, Any], kind: str = "") -> ApiAnswer:
-    """Return vLLM's own reason, unless it recites the request."""
-    message = " ".join(error.message.split())[:MAX_REASON_CHARACTERS]
+def explain(error: Any, body: Mapping[str, Any]) -> ApiAnswer:
+    """Return vLLM's own reason for a refusal."""
     code = None
-    if "maximum context length" in message:
+    if "maximum context length" in error.message:
         code = "context_length_exceeded"
     elif error.code == 404:
         code = "model_not_found"
-    if quotes(message, body):
-        message = f"refused by vLLM ({kind or error.type}), with a reason that recites the request"
-    return write_error(error.code, message, error.param, code)
+    return refuse(error.code, error.message, error.param, code, body)
+
+
+def refuse(status: int, message: str, param: str | None, code: str | None, body: Mapping[str, Any]) -> ApiAnswer:
+    """Return a refusal with its reason, unless that recites the request."""
+    said = " ".join(message.split())[:MAX_REASON_CHARACTERS]
+    if quotes(f"{said} {param}", body):
+        return write_error(status, "refused by vLLM, for a reason that recites the request", None, code)
+    return write_error(status, said, param, code)

@@ -134,6 +134,18 @@ def test_larger_grid_measures_only_what_is_new(make_config, search):
 
 
 @pytest.mark.usefixtures("ray_session", "measured_here")
+def test_search_goes_on_behind_the_line_that_was_cut_off(make_config, search):
+    config = make_config(search=GRID)
+    found = timeless(search(config))
+    (path,) = config.run_dir.glob(f"search/*/{LOSSES}")
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[:5]) + lines[5][:-9])
+    assert timeless(search(config)) == found
+    assert path.read_text().splitlines(keepends=True)[:5] == lines[:5]
+    assert len(path.read_text().splitlines()) == len(lines)
+
+
+@pytest.mark.usefixtures("ray_session", "measured_here")
 def test_what_decides_about_the_losses_begins_a_log_of_its_own(make_config, search):
     grid = {**GRID, "methods": ("cat",), "scales": (1.0,), "tilts": ()}
     rows = [search(make_config(search={**grid, "max_rows": num}))["rows"] for num in (2, 3)]
@@ -172,7 +184,7 @@ def has_measured(config, num_lines):
 
 
 @pytest.mark.usefixtures("ray_session")
-@pytest.mark.slow  # a search that is killed whole has more to make good
+@pytest.mark.slow  # test_pool.py kills a worker
 def test_killed_worker_is_replaced_and_its_candidate_measured(make_config, search, expected, monkeypatch):
     monkeypatch.undo()  # what is killed is a real worker
     config = make_config(search=LARGE)
@@ -184,6 +196,7 @@ def test_killed_worker_is_replaced_and_its_candidate_measured(make_config, searc
 
 
 @pytest.mark.usefixtures("ray_session")
+@pytest.mark.slow  # what a kill leaves is cut off above
 def test_killed_search_goes_on_to_the_same_end(make_config, search, adapters, expected, tmp_path):
     """Killed in a process with a Ray of its own; the same search goes on here."""
     config = make_config(search=LARGE, ray={"num_cpus": 4})

@@ -4,6 +4,7 @@ Activations are bfloat16, which the int8 kernels of all CPUs take: that of a CPU
 """
 
 import pyarrow as pa
+import pytest
 import torch
 from transformers import AutoModelForCausalLM, CompressedTensorsConfig
 
@@ -37,6 +38,7 @@ def rank_tokens(model, tokenizer, row):
     return [text.replace("\ufffd", "") for text in texts]
 
 
+@pytest.mark.slow  # an engine for one test; tests/inference/quantization has the arithmetic
 def test_first_tokens_are_those_of_the_same_weights(ray_session, starts_vllm, tiny_model_dir, tmp_path):  # noqa: ARG001
     import ray.data
 
