@@ -4,7 +4,11 @@ import io
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from eshop_ray.config.files import FileOptions
+from eshop_ray.data.formats.reader import read_rows
 from eshop_ray.data.sources import READERS
 from eshop_ray.errors import UserError
 from eshop_ray.schema import Malformed
@@ -202,3 +206,50 @@ def test_entities_of_a_documents_own_are_refused(prologue):
     content = f"<?xml version='1.0'?>{prologue}<products><product><id>p</id><name>&b;&x;</name></product></products>"
     with pytest.raises(UserError, match="declares entities"):
         catalog("p.xml", content.encode())
+
+
+def read_all(content, path, records=None):
+    """All that a file holds, or why it holds nothing; what is wrong with a row without where in it."""
+    try:
+        rows = list(read_rows(io.BytesIO(content), path, FileOptions(records=records)))
+    except UserError as error:
+        return str(error)
+    return [(row.line, row.reason.partition(":")[0]) if isinstance(row, Malformed) else row for row in rows]
+
+
+values = st.recursive(
+    st.sampled_from([None, True, 1.5, -20, "é", 'q"x', "a\nb", "]", "},{"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["id", "name", "node"]), inner),
+    max_leaves=6,
+)
+documents = st.lists(values, max_size=5) | st.fixed_dictionaries({"meta": values, "products": st.lists(values)})
+
+
+@given(
+    documents,
+    st.sampled_from([None, 1]),
+    st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]),
+    st.sampled_from(["", "{", "}", "]", '"', ",", "\\", "x"]),
+    st.integers(0, 200),
+    st.integers(1, 50),
+)
+def test_json_is_read_alike_in_windows_of_any_size(document, indent, encoding, junk, place, size):
+    text = json.dumps(document, indent=indent)
+    content = (text[:place] + junk + text[place + 1 :] if junk else text).encode(encoding)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("eshop_ray.data.formats.json_text.WINDOW_BYTES", size)
+        by_windows = read_all(content, "p.json")
+    assert by_windows == read_all(content, "p.json")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_large_xml_is_read_from_a_copy(monkeypatch, encoding):
+    rows = "".join(f"<item>\n<id>p{number}</id><title>Töpfe {number}</title></item>" for number in range(1000))
+    content = f"<rss><channel>{rows}<item><id></channel></rss>".encode(encoding)
+    expected = read_all(content, "p.xml")
+    assert len(expected) > 1000
+    monkeypatch.setattr("eshop_ray.data.formats.limits.HELD_BYTES", 1000)
+    monkeypatch.setattr("eshop_ray.data.formats.xml_rows.HELD_BYTES", 1000)
+    assert read_all(content, "p.xml") == expected
+    monkeypatch.setattr("eshop_ray.data.formats.limits.MAX_MAPPED_BYTES", 5000)
+    assert "larger than 5,000 bytes (MAX_MAPPED_BYTES)" in read_all(content, "p.xml")

@@ -30,12 +30,16 @@ def detect_encoding(sample: bytes) -> str:
     """Return the encoding that a text's mark tells, UTF-8 if at least half of its lines that are not ASCII can be that,
     or else the likeliest of `LEGACY`.
     """
-    for mark, name in _MARKS:
-        if sample.startswith(mark):
-            return name
+    if name := find_mark(sample):
+        return name
     telling = [line for line in sample.splitlines(keepends=True) if not line.isascii()][:MAX_LINES]
     num_utf8 = sum(map(_is_utf8, telling))
     return "utf-8" if 2 * num_utf8 >= len(telling) else _guess_legacy(b"".join(telling))
+
+
+def find_mark(sample: bytes) -> str | None:
+    """Return the encoding that a text's byte order mark tells."""
+    return next((name for mark, name in _MARKS if sample.startswith(mark)), None)
 
 
 def as_buffered(stream: IO[bytes]) -> io.BufferedReader:
@@ -45,7 +49,7 @@ def as_buffered(stream: IO[bytes]) -> io.BufferedReader:
 
 def decode_text(content: bytes) -> str:
     """Return a text in Unicode, without its mark; bytes that mean nothing become halves of characters."""
-    encoding = next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8")
+    encoding = find_mark(content) or "utf-8"
     return content.decode(encoding, "surrogateescape" if encoding.startswith("utf-8") else "replace")
 
 

@@ -1,12 +1,13 @@
 """JSON: one object a line, one array, or a document with a list of rows somewhere within."""
 
+import codecs
 import io
 import json
 import re
 from collections.abc import Iterator
 from typing import IO, Any
 
-from eshop_ray.data.formats.encodings import as_buffered, decode_text
+from eshop_ray.data.formats.encodings import as_buffered, decode_text, find_mark
 from eshop_ray.data.formats.limits import MAX_RECORD_CHARACTERS, read_document
 from eshop_ray.errors import UserError
 from eshop_ray.schema import Malformed, Row, is_text
@@ -28,9 +29,14 @@ _COLON = re.compile(r"\s*:")
 _NAMING = ('"name"', '"title"', '"sku"', '"id"')
 _OF_A_ROW = re.compile(rb'"(?:name|title|sku|id)"\s*:')
 _PEEKED = 1 << 16
+_NUMBER = re.compile(r"[-+\w.]*")
+"""What may follow the beginning of a number."""
 _BETWEEN = re.compile(r"[\s,]*")
 _TOKEN = re.compile(r'"(?:[^"\\\n]|\\.)*"|[\[\]{}]')
 _MAX_SHOWN_LEVELS = 4
+
+WINDOW_BYTES = 1 << 20
+"""Of an array or a document that are read at a time."""
 
 
 def read_json(stream: IO[bytes], path: str, records: str | None = None) -> Iterator[tuple[int, Row] | Malformed]:
@@ -45,17 +51,20 @@ def read_json(stream: IO[bytes], path: str, records: str | None = None) -> Itera
         UserError: if a document has no list of rows, or is too large to be read as a whole.
     """
     buffered = as_buffered(stream)
-    head = _without_mark(buffered.peek(_PEEKED)[:_PEEKED])
-    if head is None:
-        text = decode_text(read_document(buffered, path))
-        head, buffered = text.encode("utf-8", "surrogateescape"), io.BufferedReader(io.BytesIO(text.encode()))
+    sample = buffered.peek(_PEEKED)[:_PEEKED]
+    encoding = find_mark(sample) or "utf-8"
+    head = codecs.getincrementaldecoder(encoding)("replace").decode(sample).encode("utf-8", "replace")
     if _ARRAY.match(head):
-        text = decode_text(read_document(buffered, path))
-        yield from _read_array(text, text.index("[") + 1, path)
+        window = Window(buffered, path, encoding)
+        while "[" not in window.text and window.grow(0) is not None:
+            pass
+        yield from _read_array(window, window.text.index("[") + 1, path)
     elif _OBJECT.match(head) and (records or not _is_lines(head)):
-        yield from _read_document(decode_text(read_document(buffered, path)), path, records)
-    else:
+        yield from _read_document(Window(buffered, path, encoding), path, records)
+    elif encoding.startswith("utf-8"):
         yield from _read_lines(buffered, path)
+    else:
+        yield from _read_lines(io.BytesIO(decode_text(read_document(buffered, path)).encode()), path)
 
 
 def read_lines(stream: IO[bytes], path: str) -> Iterator[tuple[int, str] | Malformed]:
@@ -64,13 +73,6 @@ def read_lines(stream: IO[bytes], path: str) -> Iterator[tuple[int, str] | Malfo
     while line := stream.readline(MAX_RECORD_CHARACTERS):
         number += 1
         yield _decode_line(line, stream, path, number)
-
-
-def _without_mark(head: bytes) -> bytes | None:
-    """Return what follows the mark of UTF-8; None if the mark is another one's."""
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return None
-    return head.removeprefix(b"\xef\xbb\xbf")
 
 
 def _is_lines(head: bytes) -> bool:
@@ -116,13 +118,56 @@ def _decode_line(line: bytes, stream: IO[bytes], path: str, number: int) -> tupl
         return Malformed(path, number, f"not UTF-8: {error.reason} at byte {error.start}")
 
 
-def _read_document(text: str, path: str, records: str | None) -> Iterator[tuple[int, Row] | Malformed]:
+class Window:
+    """The part of a text that is being read: it grows at its end, and what has been read is dropped."""
+
+    def __init__(self, stream: IO[bytes], path: str, encoding: str) -> None:
+        errors = "surrogateescape" if encoding.startswith("utf-8") else "replace"
+        self.text = ""
+        self._decoder = codecs.getincrementaldecoder(encoding)(errors)
+        self._stream, self._path = stream, path
+        self._is_whole = False
+        self._add(WINDOW_BYTES)
+
+    def grow(self, position: int) -> int | None:
+        """Add more text, and return where the position is now; None if there is no more, or too much for one record.
+
+        Of what is before the position only the blanks that its line begins with are kept.
+        """
+        if self._is_whole or len(self.text) - position > MAX_RECORD_CHARACTERS:
+            return None
+        line = self.text.rfind("\n", 0, position)
+        kept = line if line >= 0 and self.text[line:position].isspace() else position
+        self.text = self.text[kept:]
+        self._add(max(WINDOW_BYTES, len(self.text)))
+        return position - kept
+
+    def fill(self) -> str:
+        """Return all of the text, of which nothing has been dropped yet.
+
+        Raises:
+            UserError: if that is too much.
+        """
+        if not self._is_whole:
+            self.text += self._decoder.decode(read_document(self._stream, self._path), final=True)
+            self._is_whole = True
+        return self.text
+
+    def _add(self, num_bytes: int) -> None:
+        content = self._stream.read(num_bytes)
+        self._is_whole = len(content) < num_bytes
+        self.text += self._decoder.decode(content, final=self._is_whole)
+
+
+def _read_document(window: Window, path: str, records: str | None) -> Iterator[tuple[int, Row] | Malformed]:
     """Yield the rows of a document's list, or the document itself as the one row if it has none."""
     names = [records.rpartition(".")[2]] if records else WRAPPERS
-    start = re.compile(rf'"(?:{"|".join(map(re.escape, names))})"\s*:\s*\[(?=\s*[{{\]])').search(text)
-    if start is not None and (records or not _is_within_row(text, start.start())):
-        yield from _read_array(text, start.end(), path)
+    is_list = re.compile(rf'"(?:{"|".join(map(re.escape, names))})"\s*:\s*\[(?=\s*[{{\]])')
+    start = is_list.search(window.text) or is_list.search(window.fill())
+    if start is not None and (records or not _is_within_row(window.text, start.start())):
+        yield from _read_array(window, start.end(), path)
         return
+    text = window.fill()
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -151,22 +196,26 @@ def _list_keys(value: Any, prefix: str = "", level: int = 0) -> Iterator[str]:
             yield from _list_keys(inner, f"{prefix}{key}.", level + 1)
 
 
-def _read_array(text: str, start: int, path: str) -> Iterator[tuple[int, Row] | Malformed]:
+def _read_array(window: Window, position: int, path: str) -> Iterator[tuple[int, Row] | Malformed]:
     """Yield (number of the line where it begins, object); after a broken one go on at what looks like the next."""
     decoder = json.JSONDecoder()
-    number, counted, position = 1, 0, start
+    number, counted = 1, 0
     while True:
+        text = window.text
         position = _BETWEEN.match(text, position).end()  # type: ignore[union-attr]
         number, counted = number + text.count("\n", counted, position), position
+        value, end, trouble = _decode(decoder, text, position)
+        may_go_on = _NUMBER.match(text, end).end() == len(text)  # type: ignore[union-attr]
+        if may_go_on and (moved := window.grow(position)) is not None:
+            position = counted = moved
+            continue
         if position == len(text):
             yield Malformed(path, number, "the array is not closed: the file may have been cut")
             return
         if text[position] == "]":
             return
-        try:
-            value, end = decoder.raw_decode(text, position)
-        except (ValueError, RecursionError) as error:
-            yield Malformed(path, number, f"not JSON: {error}")
+        if trouble:
+            yield Malformed(path, number, f"not JSON: {trouble}")
             following = _skip_element(text, position)
             if following is None:
                 yield Malformed(path, number, "what follows it cannot be told apart")
@@ -176,6 +225,18 @@ def _read_array(text: str, start: int, path: str) -> Iterator[tuple[int, Row] | 
         is_readable = is_text(text[position:end])
         yield _check_object(path, number, _unwrap(value)) if is_readable else Malformed(path, number, "not UTF-8")
         position = end
+
+
+def _decode(decoder: json.JSONDecoder, text: str, position: int) -> tuple[Any, int, str | None]:
+    """Return the value that begins here, its end, and what is wrong with it; its end is the text's then."""
+    if text[position : position + 1] in ("", "]"):
+        return None, position, None
+    try:
+        return *decoder.raw_decode(text, position), None
+    except json.JSONDecodeError as error:
+        return None, len(text), f"{error.msg}, {error.pos - position} characters into it"
+    except (ValueError, RecursionError) as error:
+        return None, len(text), f"{error}"
 
 
 def _unwrap(value: Any) -> Any:

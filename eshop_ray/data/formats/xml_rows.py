@@ -4,6 +4,8 @@ A row's columns are its element's attributes and children, without their namespa
 list, a child with children of its own an object.
 """
 
+import io
+import mmap
 import re
 from collections.abc import Iterator
 from typing import IO, Any
@@ -11,9 +13,11 @@ from typing import IO, Any
 from lxml import etree
 
 from eshop_ray.data.formats.encodings import decode_text
-from eshop_ray.data.formats.limits import read_document
+from eshop_ray.data.formats.limits import HELD_BYTES, map_document, read_document, release
 from eshop_ray.errors import UserError
 from eshop_ray.schema import Malformed, Row
+
+Content = bytes | mmap.mmap
 
 ROW_NAMES = ("item", "entry", "product", "offer", "article", "record", "row")
 """What elements of rows are usually called; where none is, they are the children of the outermost."""
@@ -34,33 +38,37 @@ def read_xml(stream: IO[bytes], path: str, element: str | None = None) -> Iterat
     Raises:
         UserError: if the file declares entities, or has no element of a row.
     """
-    content = _as_bytes(read_document(stream, path))
-    if _ENTITY.search(content):
-        raise UserError(f"{path}: declares entities of its own, which are not read; export it without a DOCTYPE")
+    content = _as_bytes(map_document(stream, path), path)
     name = (element or _find_name(content)).encode()
     rows = re.compile(rb"<((?:[\w.-]+:)?" + re.escape(name) + rb")(?=[\s/>])")
     first = rows.search(content)
+    if _ENTITY.search(content, 0, first.start() if first else len(content)):
+        raise UserError(f"{path}: declares entities of its own, which are not read; export it without a DOCTYPE")
     if first is None:
         raise UserError(f"{path}: has no element <{name.decode()}>; `records` names those that are rows")
     head = _Head.read(content[: first.start()])
-    number, counted = 1, 0
+    number, counted, released = 1, 0, 0
     start: re.Match[bytes] | None = first
     while start is not None:
-        number, counted = number + content.count(b"\n", counted, start.start()), start.start()
+        number, counted = number + content[counted : start.start()].count(b"\n"), start.start()
+        if counted - released > HELD_BYTES:
+            release(content, counted)
+            released = counted
         row, end = _read_element(content, start, head, rows)
         yield (number, row) if isinstance(row, dict) else Malformed(path, number, row)
         start = rows.search(content, end)
     closing = content[end:]
     if b"</" not in closing and head.num_open:
-        last = number + content.count(b"\n", counted)
+        last = number + content[counted:].count(b"\n")
         yield Malformed(path, last, "the document is not closed: the file may have been cut")
 
 
-def _as_bytes(content: bytes) -> bytes:
+def _as_bytes(content: Content, path: str) -> Content:
     """Return a document in an encoding in which every `<` is one byte: one in UTF-16 comes in UTF-8."""
-    if not content.startswith((b"\xff\xfe", b"\xfe\xff")):
+    if not content[:2].startswith((b"\xff\xfe", b"\xfe\xff")):
         return content
-    return re.sub(r"^<\?xml[^>]*\?>", "", decode_text(content), count=1).encode()
+    text = decode_text(read_document(io.BytesIO(content), path))
+    return re.sub(r"^<\?xml[^>]*\?>", "", text, count=1).encode()
 
 
 class _Head:
@@ -78,7 +86,7 @@ class _Head:
         return cls(declared[0] if declared else b"", written, len(_START.findall(head)))
 
 
-def _find_name(content: bytes) -> str:
+def _find_name(content: Content) -> str:
     """Return the local name of the elements that are rows."""
     names = [match[1].decode("utf-8", "replace").rpartition(":")[2] for match in _START.finditer(content, 0, 1 << 20)]
     known = next((name for name in names if name.lower() in ROW_NAMES), None)
@@ -87,7 +95,7 @@ def _find_name(content: bytes) -> str:
 
 
 def _read_element(
-    content: bytes, start: re.Match[bytes], head: _Head, rows: re.Pattern[bytes]
+    content: Content, start: re.Match[bytes], head: _Head, rows: re.Pattern[bytes]
 ) -> tuple[Row | str, int]:
     """Return the row that begins here, or what is wrong with it, and where to go on."""
     closing = re.compile(rb"</" + re.escape(start[1]) + rb"\s*>|<" + re.escape(start[1]) + rb"(?=[\s/>])")
@@ -104,7 +112,7 @@ def _read_element(
     return row, end
 
 
-def _find_end(content: bytes, position: int, closing: re.Pattern[bytes]) -> int:
+def _find_end(content: Content, position: int, closing: re.Pattern[bytes]) -> int:
     """Return the end of an element that may hold others of its name, which CDATA does not count as."""
     depth = 1
     while True:
