@@ -1,11 +1,13 @@
 """The endpoint answers as OpenAI's does, streaming included, and a batch job gets the engine's own answers of it."""
 
+import json
+
 import pytest
 from ray import serve
 
 from eshop_ray.config import Config, ServeSection, load_config
 from eshop_ray.inference.engines.serve_app import DIGEST_VARIABLE, build_llm_config
-from eshop_ray.jobs import batch_infer
+from eshop_ray.jobs import batch_infer, run_batch
 from eshop_ray.jobs import serve as serve_job
 from tests.inference.engines.endpoint import check_endpoint, read_answers, write_records, write_run
 from tests.processes import free_port
@@ -57,3 +59,37 @@ def test_batch_job_finds_the_model_warm_and_gets_the_engines_own_answers(served,
     assert len(answers) == 7
     assert answers["classification2"]["error"].startswith("too_long: ")
     assert answers == read_answers(run_root, "vllm")
+
+
+def test_batch_file_is_answered_by_the_deployment(served, tmp_path):
+    chat, user = "/v1/chat/completions", [{"role": "user", "content": "red wool scarf"}]
+    greedy = {"model": "shop", "temperature": 0, "max_tokens": 3, "ignore_eos": True}
+    requests = {
+        "chat": (chat, {**greedy, "messages": user, "logprobs": True, "extra_body": {"a": 1}}),
+        "several": (chat, {**greedy, "messages": user, "temperature": 1, "n": 2}),
+        "completion": ("/v1/completions", {**greedy, "prompt": "red", "echo": True}),
+        "too long": (chat, {**greedy, "messages": [{"role": "user", "content": "wool " * 5000}]}),
+        "nothing": (chat, greedy),
+        "elsewhere": ("/v1/embeddings", {**greedy, "input": "red"}),
+    }
+    lines = [{"custom_id": name, "method": "POST", "url": url, "body": body} for name, (url, body) in requests.items()]
+    (tmp_path / "in.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    merged = served.parent / "shop" / "merged"
+    config = load_config(str(served), ["name=batch", "infer.engine=serve", f"model.source={merged}"])
+    run_batch.run(config, str(tmp_path / "in.jsonl"), str(tmp_path / "out.jsonl"), served_model_names=["shop"])
+    outputs = [tmp_path / "out.jsonl", tmp_path / "out.jsonl.errors.jsonl"]
+    answers, errors = ({one["custom_id"]: one["response"]["body"] for one in read_lines(path)} for path in outputs)
+    assert answers.keys() == {"chat", "several", "completion"}
+    assert len(answers["chat"]["choices"][0]["logprobs"]["content"]) == 3
+    assert len(answers["several"]["choices"]) == 2
+    assert answers["completion"]["choices"][0]["text"].startswith("red")
+    codes = {name: error["error"]["code"] for name, error in errors.items()}
+    assert codes == {
+        "too long": "context_length_exceeded",
+        "nothing": "missing_required_parameter",
+        "elsewhere": "invalid_url",
+    }
+
+
+def read_lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
