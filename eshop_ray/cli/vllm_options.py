@@ -7,6 +7,8 @@ import json
 import logging
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -27,15 +29,20 @@ WITHOUT_EFFECT = {
     "--enable-log-outputs": 0,
     "--no-enable-log-outputs": 0,
 }
-"""Options of metrics, which Ray has its own of, and of logs that would quote customers -> their values."""
+"""Options of metrics, which Ray has its own of, and of logs that would quote customers -> how many values follow."""
 
+HELP = ("--help", "-h")
 SEVERAL_NAMES = "--served-model-name"
-"""Takes several values with vLLM, one with ours, which may be given again."""
+"""Takes several values with vLLM, one with us, where it may be given again."""
+FILES = ({"-i", "--input-file"}, {"-o", "--output-file"})
 
 SETTING = re.compile(r"(\w+\.[\w.]+|run_root|name|seed)=")
 """What ends a list of values; an adapter's `NAME=PATH` does not."""
 
 TARGET = "infer.engine_kwargs"
+
+OwnOptions = Mapping[str, int]
+"""Our options, and how many values each takes."""
 
 
 class BatchCommand(TyperCommand):
@@ -44,7 +51,7 @@ class BatchCommand(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Put vLLM's options in our own words, then read the command line as usual."""
         own = {
-            name: parameter.nargs if not getattr(parameter, "is_flag", False) else 0
+            name: 0 if getattr(parameter, "is_flag", False) else parameter.nargs
             for parameter in self.params
             for name in parameter.opts
         }
@@ -52,33 +59,56 @@ class BatchCommand(TyperCommand):
         return parsed
 
 
-def translate(words: Sequence[str], own: Mapping[str, int]) -> list[str]:
+def translate(words: Sequence[str], own: OwnOptions) -> list[str]:
     """Return the words of a command line with vLLM's options as settings.
 
-    Args:
-        words: As given.
-        own: Our options, and how many values each takes.
+    vLLM's own parser reads them, in a process of its own: who imports vLLM gets its logging and more.
 
     Raises:
         UserError: for an option that vLLM does not have either, or a value that it refuses.
     """
+    names = {_name(word) for word in words if word.startswith("-")}
+    for name in sorted(names & WITHOUT_EFFECT.keys()):
+        logger.warning("%s has no effect here; progress is in the log, and Ray has metrics of its own", name)
+    if names <= {*own, *WITHOUT_EFFECT, *HELP}:
+        return rewrite(words, own)
+    child = subprocess.run(
+        [sys.executable, "-m", __name__],
+        input=json.dumps([words, own]),
+        env={**os.environ, "VLLM_LOGGING_LEVEL": "ERROR"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    said = child.stdout.splitlines()
+    if child.returncode or not said:
+        raise UserError(f"options of vLLM cannot be read here: {child.stderr.strip()[-300:]}")
+    answer = json.loads(said[-1])
+    if "error" in answer:
+        raise UserError(answer["error"])
+    translated: list[str] = answer["words"]
+    return translated
+
+
+def rewrite(words: Sequence[str], own: OwnOptions) -> list[str]:
+    """Return what `translate` does; vLLM is imported for options of its own."""
+    takes_files_by_options = all(names & set(map(_name, words)) for names in FILES)
     left, foreign, index = list[str](), list[str](), 0
     while index < len(words):
         word = words[index]
-        name = _normalise(word)
+        name = _name(word)
         index += 1
         if not word.startswith("-") or word == "-":
             left.append(word)
-        elif name in own or name in ("--help", "-h"):
+        elif name in own or name in HELP:
             count = 0 if "=" in word else own.get(name, 0)
             values = list(words[index : index + count])
-            if name == SEVERAL_NAMES and count and {"-i", "-o"} <= set(map(_normalise, words)):
+            if name == SEVERAL_NAMES and count and takes_files_by_options:
                 values = _take_values(words, index)
             index += len(values)
             left += [piece for value in values for piece in (word, value)] if values else [word]
         elif name in WITHOUT_EFFECT:
             index += 0 if "=" in word else WITHOUT_EFFECT[name]
-            logger.warning("%s has no effect here; progress is in the log, and Ray has metrics of its own", name)
         else:
             values = [] if "=" in word else _take_foreign(words, index, name, own)
             index += len(values)
@@ -87,7 +117,7 @@ def translate(words: Sequence[str], own: Mapping[str, int]) -> list[str]:
     return left + [f"{TARGET}.{name}={json.dumps(value, default=asdict)}" for name, value in given.items()]
 
 
-def _normalise(word: str) -> str:
+def _name(word: str) -> str:
     name = word.partition("=")[0]
     return name.replace("_", "-") if name.startswith("--") else name
 
@@ -101,7 +131,7 @@ def _take_values(words: Sequence[str], start: int) -> list[str]:
     return values
 
 
-def _take_foreign(words: Sequence[str], start: int, name: str, own: Mapping[str, int]) -> list[str]:
+def _take_foreign(words: Sequence[str], start: int, name: str, own: OwnOptions) -> list[str]:
     """Return the values of an option of vLLM's."""
     actions = build_parser()._option_string_actions
     action = actions.get(name.partition(".")[0])
@@ -113,8 +143,9 @@ def _take_foreign(words: Sequence[str], start: int, name: str, own: Mapping[str,
         )
     if action.nargs == 0:
         return []
-    values = _take_values(words, start)
-    return values if action.nargs in ("*", "+") else values[:1]
+    if action.nargs in ("*", "+"):
+        return _take_values(words, start)
+    return list(words[start : start + 1])
 
 
 def read_options(words: Sequence[str]) -> dict[str, Any]:
@@ -139,18 +170,12 @@ def build_parser() -> Any:
     Raises:
         UserError: if vLLM is not installed.
     """
-    level = os.environ.get("VLLM_LOGGING_LEVEL")
     try:
-        os.environ["VLLM_LOGGING_LEVEL"] = "ERROR"  # vLLM is not at work here, only its words are read
         from vllm.engine.arg_utils import EngineArgs
         from vllm.entrypoints.launchers.cli_args import BaseFrontendArgs
         from vllm.utils.argparse_utils import FlexibleArgumentParser
     except ImportError as error:
         raise UserError(f"options of vLLM need vLLM itself, which cannot be imported here: {error}") from None
-    finally:
-        os.environ.pop("VLLM_LOGGING_LEVEL")
-        if level is not None:
-            os.environ["VLLM_LOGGING_LEVEL"] = level
 
     class Parser(FlexibleArgumentParser):  # type: ignore[misc]
         def error(self, message: str) -> None:
@@ -176,3 +201,19 @@ def _keep_plain(convert: Callable[[str], Any]) -> Callable[[str], Any]:
         return value
 
     return read
+
+
+def answer_parent() -> None:
+    """Rewrite the command line on the standard input, and print it, or what is wrong with it, as one line of JSON."""
+    words, own = json.load(sys.stdin)
+    answer: dict[str, Any]
+    try:
+        answer = {"words": rewrite(words, own)}
+    except UserError as error:
+        answer = {"error": str(error)}
+    print(json.dumps(answer), flush=True)
+    os._exit(0)  # nothing of vLLM is to end in order
+
+
+if __name__ == "__main__":
+    answer_parent()

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from eshop_ray.cli import vllm_options
-from eshop_ray.cli.vllm_options import translate
+from eshop_ray.cli.vllm_options import rewrite, translate
 from eshop_ray.errors import UserError
 
 OWN = {"-i": 1, "-o": 1, "--model": 1, "--served-model-name": 1, "--max-tokens": 1, "--retry-failed": 0}
@@ -46,14 +46,20 @@ def parser(monkeypatch):
     ],
 )
 def test_options_become_settings(parser, words, expected):  # noqa: ARG001
-    assert translate(words, OWN) == expected
+    assert rewrite(words, OWN) == expected
 
 
 def test_options_that_nobody_knows(parser):  # noqa: ARG001
     with pytest.raises(UserError, match=r"unknown option `--max-modle-len`.* did you mean `--max-model-len`\?"):
-        translate(["--max-modle-len", "9"], OWN)
+        rewrite(["--max-modle-len", "9"], OWN)
     with pytest.raises(UserError, match="vLLM refuses its options --dtype float7"):
-        translate(["in", "--dtype", "float7"], OWN)
+        rewrite(["in", "--dtype", "float7"], OWN)
+
+
+def test_options_without_effect_say_so(caplog):
+    assert translate(["--enable-metrics", "--port=80", "in", "out"], OWN) == ["in", "out"]
+    assert "--enable-metrics has no effect here" in caplog.text
+    assert "--port has no effect here" in caplog.text
 
 
 def test_values_are_checked_by_vllm_and_stay_plain():
@@ -75,3 +81,5 @@ def test_values_are_checked_by_vllm_and_stay_plain():
         "compilation_config": {"mode": 3},
         "default_chat_template_kwargs": {"a": True},
     }
+    with pytest.raises(UserError, match="vLLM refuses its options --dtype float7"):
+        translate(["in", "--dtype", "float7"], OWN)

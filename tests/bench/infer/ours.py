@@ -1,4 +1,4 @@
-"""Our side: rows -> prompts -> engine stage -> predictions on disk, as `batch_infer` puts it together."""
+"""Our side: rows -> prompts -> engine stage -> answers on disk as they come, as `batch_infer` puts it together."""
 
 import functools
 import tempfile
@@ -6,12 +6,12 @@ import time
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.dataset
 import ray.data
 
 from eshop_ray.cluster import start_ray
 from eshop_ray.config import InferSection, RaySection
-from eshop_ray.inference.batch import add_predictions
+from eshop_ray.inference.answer_parts import AnswerParts
+from eshop_ray.inference.batch import keep_answers
 from eshop_ray.inference.dispatch.stage import CALLS_PER_BLOCK
 from eshop_ray.inference.engines import vllm
 from eshop_ray.inference.engines.vllm import build_actor
@@ -28,6 +28,7 @@ class TimedEngine:
         self._path = path
         self.ask = engine.ask
         self.stop = engine.stop
+        self.measure_progress = engine.measure_progress
 
     async def start(self):
         await self._engine.start()
@@ -51,10 +52,13 @@ def run(job):
         prompts = ray.data.from_arrow(table).repartition(target_num_rows_per_block=CALLS_PER_BLOCK * config.batch_size)
         engine = vllm.build_vllm(config, Path(job["model_dir"]))
         with watch("answering", table.num_rows) as board:
-            add_predictions(engine(prompts), board).write_parquet(f"{folder}/predictions")
+            parts = AnswerParts(Path(folder, "predictions"), "bench")
+            parts.open()
+            for _ in keep_answers(engine(prompts), parts, board).iter_batches(batch_size=None):
+                pass
         ended = time.time()
         ready = float(Path(folder, "ready").read_text())
-        found = pyarrow.dataset.dataset(f"{folder}/predictions").to_table().to_pylist()
+        found = pa.concat_tables(parts.read()).to_pylist()
     ray.shutdown()
     return {
         "seconds": ended - ready,
