@@ -39,6 +39,8 @@ FILES = ({"-i", "--input-file"}, {"-o", "--output-file"})
 SETTING = re.compile(r"(\w+\.[\w.]+|run_root|name|seed)=")
 """What ends a list of values; an adapter's `NAME=PATH` does not."""
 
+_LEVEL = re.compile(r"-O=?(\w*)")
+
 TARGET = "infer.engine_kwargs"
 
 OwnOptions = Mapping[str, int]
@@ -67,6 +69,7 @@ def translate(words: Sequence[str], own: OwnOptions) -> list[str]:
     Raises:
         UserError: for an option that vLLM does not have either, or a value that it refuses.
     """
+    words = _split_short(words)
     names = {_name(word) for word in words if word.startswith("-")}
     for name in sorted(names & WITHOUT_EFFECT.keys()):
         logger.warning("%s has no effect here; progress is in the log, and Ray has metrics of its own", name)
@@ -114,7 +117,22 @@ def rewrite(words: Sequence[str], own: OwnOptions) -> list[str]:
             index += len(values)
             foreign += [word, *values]
     given = read_options(foreign)
-    return left + [f"{TARGET}.{name}={json.dumps(value, default=asdict)}" for name, value in given.items()]
+    settings = ((name, json.dumps(value, default=asdict, ensure_ascii=False)) for name, value in given.items())
+    return left + [f"{TARGET}.{name}={value}" for name, value in settings]
+
+
+def _split_short(words: Sequence[str]) -> list[str]:
+    """Return the words with values apart that stand with their option: `-iFILE`, and `-O3` by its long name."""
+    split: list[str] = []
+    for word in words:
+        level = _LEVEL.fullmatch(word)
+        if level:
+            split += ["--optimization-level", *([level[1]] if level[1] else [])]
+        elif word[:2] in ("-i", "-o") and len(word) > 2 and not word.startswith("--"):
+            split += [word[:2], word[2:].removeprefix("=")]
+        else:
+            split.append(word)
+    return split
 
 
 def _name(word: str) -> str:
@@ -145,6 +163,8 @@ def _take_foreign(words: Sequence[str], start: int, name: str, own: OwnOptions) 
         return []
     if action.nargs in ("*", "+"):
         return _take_values(words, start)
+    if action.nargs == "?":
+        return _take_values(words, start)[:1]
     return list(words[start : start + 1])
 
 
@@ -159,7 +179,8 @@ def read_options(words: Sequence[str]) -> dict[str, Any]:
     try:
         given: dict[str, Any] = vars(build_parser().parse_args(list(words)))
     except (SystemExit, ValueError, argparse.ArgumentError) as error:
-        raise UserError(f"vLLM refuses its options {' '.join(words)}: {error}") from None
+        names = " ".join(word.partition("=")[0] for word in words if word.startswith("--"))
+        raise UserError(f"vLLM refuses its options ({names}): {error}") from None
     return given
 
 

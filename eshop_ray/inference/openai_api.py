@@ -1,6 +1,7 @@
 """OpenAI's API, as far as every engine behind it has to know: addresses, old names, and refusals that quote nothing."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -23,6 +24,9 @@ TEXT_FIELDS = ("messages", "prompt", "input", "documents", "suffix", "query", "q
 """Fields of a request that hold a customer's words."""
 LABEL_FIELDS = ("role", "type", "name", "id", "tool_call_id")
 """Fields of a message that do not."""
+
+_BLANKS = re.compile(r"(?:\s|\\[nrt])+")
+"""As they are, or as Python writes them."""
 
 MIN_QUOTE = 12
 """Characters in a row in a reason and in a request alike that are a quotation, and no chance."""
@@ -60,15 +64,20 @@ def write_error(status: int, message: str, param: str | None = None, code: str |
 
 
 def quotes(message: str, body: Mapping[str, Any]) -> bool:
-    """Return whether a reason recites what a request says."""
-    pieces = {message[start : start + MIN_QUOTE] for start in range(len(message) - MIN_QUOTE + 1)}
-    for text in list_texts({name: body.get(name) for name in TEXT_FIELDS}):
+    """Return whether a reason recites what a request says, also with blanks and escapes of its own."""
+    said = _squeeze(message)
+    pieces = {said[start : start + MIN_QUOTE] for start in range(len(said) - MIN_QUOTE + 1)}
+    for text in map(_squeeze, list_texts({name: body.get(name) for name in TEXT_FIELDS})):
         if len(text) < MIN_QUOTE:
-            if len(text) >= MIN_WORD and text in message:
+            if len(text) >= MIN_WORD and text in said:
                 return True
         elif any(text[start : start + MIN_QUOTE] in pieces for start in range(len(text) - MIN_QUOTE + 1)):
             return True
     return False
+
+
+def _squeeze(text: str) -> str:
+    return _BLANKS.sub(" ", text).strip()
 
 
 def list_texts(value: Any) -> Iterator[str]:

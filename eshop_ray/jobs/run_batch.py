@@ -1,13 +1,9 @@
 """Answer an OpenAI batch file, like `vllm run-batch`."""
 
 import logging
-import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from shutil import rmtree
-from tempfile import mkdtemp
 
 from eshop_ray.artifacts import fingerprint
 from eshop_ray.config import Config
@@ -25,7 +21,7 @@ from eshop_ray.inference.openai_batch import (
     name_errors,
     open_batch,
 )
-from eshop_ray.inference.openai_batch.transfer import copy_input, deliver, keep_stdout, must_copy, must_deliver
+from eshop_ray.inference.openai_batch.transfer import borrow_input, deliver, keep_stdout, must_deliver
 
 WHOLE_CONTEXT = -1
 """vLLM's word for it, as `max_model_len`."""
@@ -57,8 +53,8 @@ def run(
             for a chat.
         max_failed_share: Share of failures above which the run ends as failed.
         retry_failed: Whether to ask again what failed in an earlier run, even if nothing changed.
-        output_tmp_dir: Where results are kept until they are sent to an `output` that cannot be added to; a rerun goes
-            on from there.
+        output_tmp_dir: Where results are kept until they are sent to an `output` that cannot be added to, in the run
+            directory unless named; a rerun goes on from there.
 
     Raises:
         UserError: if the requests cannot be read, are all for another model, or failed for the most part, or if
@@ -69,21 +65,22 @@ def run(
     config = answer_as_vllm(config)
     names = tuple(served_model_names) or (config.model.source,)
     rules = Rules((*names, *list_adapters(config)), max_tokens)
-    with keep_stdout(output) as stdout, open_workspace(config.run_dir) as folder:
-        if must_copy(source):
-            source = copy_input(source, folder)
-        if not must_deliver(output):
-            with BatchFiles(Path(output), errors or name_errors(Path(output))) as files:
-                counts = answer(config, source, files, rules, retry_failed)
-                codes = files.count_codes()
-            check_failures(counts, codes, max_failed_share, str(files.errors))
-            return
-        local = (output_tmp_dir or folder) / "output.jsonl"
-        with BatchFiles(local, errors or name_errors(local)) as files:
-            counts = answer(config, source, files, rules, retry_failed)
-            codes = files.count_codes()
-        deliver([local] if errors else [local, files.errors], output, stdout)
-        check_failures(counts, codes, max_failed_share, str(errors or show(output)))
+    is_delivered = must_deliver(output)
+    name = fingerprint([show(source), show(output)])[:16]
+    workspace = config.run_dir / "batch"
+    local = (output_tmp_dir or workspace) / f"{name}.jsonl" if is_delivered else Path(output)
+    named_errors = None if is_delivered else errors
+    with keep_stdout(output) as stdout, BatchFiles(local, named_errors or name_errors(local)) as files:
+        with borrow_input(source, workspace / name) as path:
+            counts = answer(config, path, files, rules, retry_failed)
+        codes, where = files.count_codes(), str(files.errors)
+        if is_delivered:
+            deliver([local] if errors else [local, files.errors], output, stdout)
+            if errors:
+                deliver([files.errors], str(errors), None)
+            files.remove()
+            where = str(errors or show(output))
+    check_failures(counts, codes, max_failed_share, where)
 
 
 def answer(config: Config, source: str, files: BatchFiles, rules: Rules, retry_failed: bool) -> Counter[str]:
@@ -100,18 +97,6 @@ def answer(config: Config, source: str, files: BatchFiles, rules: Rules, retry_f
     for name, count in counts.items():
         logger.info("%-32s %9d", name, count)
     return counts
-
-
-@contextmanager
-def open_workspace(run_dir: Path) -> Iterator[Path]:
-    """Yield a folder for this run alone, which goes with its success; after a failure there may be results in it."""
-    run_dir.mkdir(parents=True, exist_ok=True)
-    folder = Path(mkdtemp(prefix="batch-", dir=run_dir)).absolute()
-    try:
-        yield folder
-    finally:
-        if sys.exc_info()[0] is None or not (folder / "output.jsonl").exists():
-            rmtree(folder, ignore_errors=True)
 
 
 def list_adapters(config: Config) -> list[str]:

@@ -52,8 +52,12 @@ def test_options_become_settings(parser, words, expected):  # noqa: ARG001
 def test_options_that_nobody_knows(parser):  # noqa: ARG001
     with pytest.raises(UserError, match=r"unknown option `--max-modle-len`.* did you mean `--max-model-len`\?"):
         rewrite(["--max-modle-len", "9"], OWN)
-    with pytest.raises(UserError, match="vLLM refuses its options --dtype float7"):
+    with pytest.raises(UserError, match=r"vLLM refuses its options \(--dtype\): .*float7"):
         rewrite(["in", "--dtype", "float7"], OWN)
+
+
+def test_values_that_stand_with_their_option(parser):  # noqa: ARG001
+    assert translate(["-iin", "-o=out", "seed=1"], OWN) == ["-i", "in", "-o", "out", "seed=1"]
 
 
 def test_options_without_effect_say_so(caplog):
@@ -67,6 +71,7 @@ def test_values_are_checked_by_vllm_and_stay_plain():
     words = ["--max-model-len", "2k", "-tp", "2", "--structured-outputs-config", '{"backend": "xgrammar"}', "in", "out"]
     words += ["--tool-call-parser=hermes", "--no-enable-prefix-caching", "--compilation-config.mode=3"]
     words += ["--default-chat-template-kwargs", '{"a": true}', "--lora-modules", "a=/b", "c=/d", "seed=1"]
+    words += ["-O3", "--hf-token", "--chat-template", "\U0001f9e3"]
     files_and_settings = [word.removeprefix("infer.engine_kwargs.") for word in translate(words, OWN)]
     assert files_and_settings[:3] == ["in", "out", "seed=1"]
     settings = {name: json.loads(value) for name, _, value in (word.partition("=") for word in files_and_settings[3:])}
@@ -80,6 +85,9 @@ def test_values_are_checked_by_vllm_and_stay_plain():
         "enable_prefix_caching": False,
         "compilation_config": {"mode": 3},
         "default_chat_template_kwargs": {"a": True},
+        "optimization_level": 3,
+        "hf_token": True,
+        "chat_template": "\U0001f9e3",
     }
-    with pytest.raises(UserError, match="vLLM refuses its options --dtype float7"):
+    with pytest.raises(UserError, match=r"vLLM refuses its options \(--dtype\): .*float7"):
         translate(["in", "--dtype", "float7"], OWN)

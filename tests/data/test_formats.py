@@ -253,3 +253,12 @@ def test_large_xml_is_read_from_a_copy(monkeypatch, encoding):
     assert read_all(content, "p.xml") == expected
     monkeypatch.setattr("eshop_ray.data.formats.limits.MAX_MAPPED_BYTES", 5000)
     assert "larger than 5,000 bytes (MAX_MAPPED_BYTES)" in read_all(content, "p.xml")
+
+
+def test_an_element_beyond_the_limit_costs_itself(monkeypatch):
+    monkeypatch.setattr("eshop_ray.data.formats.xml_rows.MAX_RECORD_CHARACTERS", 1000)
+    row = "<item><id>p{}</id><title>{}</title></item>"
+    content = f"<rss>{row.format(0, 'Pan')}{row.format(1, 'x' * 2000)}{row.format(2, 'Pot')}</rss>"
+    first, second, third = read_all(content.encode(), "p.xml")
+    assert (first[1]["id"], third[1]["id"]) == ("p0", "p2")
+    assert second == (1, "an element of more than 1,000 bytes (MAX_RECORD_CHARACTERS)")

@@ -38,6 +38,12 @@ def test_reason_that_recites_a_prompt():
     assert not quotes("nothing of it", {"prompt": [1, 2, 3]})
 
 
+def test_reason_that_recites_with_other_blanks():
+    body = {"prompt": "Anna  Beil\nTel 01519\nAm Rain 4\nUlm"}
+    for reason in (f"cannot read {body['prompt']!r}", "cannot read Anna Beil Tel 01519", "not 'Tel 01519\tAm Rain 4'"):
+        assert quotes(reason, body), reason
+
+
 def test_constraints_have_new_names():
     assert rename_constraints({"guided_choice": ["a"], "n": 1}) == {"structured_outputs": {"choice": ["a"]}, "n": 1}
     both = {"guided_json": {}, "structured_outputs": {"disable_any_whitespace": True}}

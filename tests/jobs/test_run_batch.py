@@ -135,3 +135,22 @@ def test_complete_batch_starts_nothing(place, monkeypatch):
         run_job("run_batch", arguments(place))
     assert stopped.value.code == 0
     assert (place / "out.jsonl").read_bytes() == b""
+
+
+@pytest.mark.usefixtures("ray_session")
+@pytest.mark.parametrize("is_named", [False, True])
+def test_output_that_cannot_be_added_to_gets_all_at_the_end(place, capfd, is_named):
+    """Twice: nothing of the first time is in the way of the second."""
+    lines = [request("r0"), "{\n", request("r1")]
+    (place / "in.jsonl").write_text("".join(lines))
+    for _ in range(2):
+        more = ["--errors", f"{place}/errors.jsonl"] if is_named else []
+        with pytest.raises(SystemExit) as stopped:
+            run_job("run_batch", ["-o", "/dev/stdout", *arguments(place, *more)[:1], *arguments(place, *more)[2:]])
+        said = capfd.readouterr()
+        assert stopped.value.code == 0, said.err
+        results = [json.loads(line) for line in said.out.splitlines()]
+        assert {one["custom_id"] for one in results} == {"r0", "r1", *([] if is_named else [None])}
+        if is_named:
+            assert [one["line"] for one in read(place / "errors.jsonl")] == [2]
+        assert not list((place / "runs").glob("*/batch/*"))

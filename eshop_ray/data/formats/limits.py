@@ -1,7 +1,6 @@
 """What a file may not exceed: what is larger is a mistake or an attack, and either would take the machine down."""
 
 import mmap
-import shutil
 from tempfile import TemporaryFile
 from typing import IO
 
@@ -15,6 +14,7 @@ MAX_MAPPED_BYTES = 1 << 36
 """`MAX_MAPPED_BYTES`: a file that is read through a copy on the local disk may have this size, unpacked."""
 HELD_BYTES = 1 << 24
 """What is read through no copy."""
+BLOCK_BYTES = 1 << 20
 MAX_EXPANDED_NODES = 5_000_000
 """`MAX_EXPANDED_NODES`: values of a YAML document, each alias counted as often as it is used."""
 MAX_PACKED_RATIO = 200
@@ -48,11 +48,14 @@ def map_document(stream: IO[bytes], path: str) -> bytes | mmap.mmap:
     if len(content) <= HELD_BYTES:
         return content
     with TemporaryFile() as copy:
-        copy.write(content)
-        shutil.copyfileobj(stream, copy)
+        while content:
+            copy.write(content)
+            if copy.tell() > MAX_MAPPED_BYTES:
+                raise UserError(
+                    f"{path}: larger than {MAX_MAPPED_BYTES:,} bytes (MAX_MAPPED_BYTES); export it as several files"
+                )
+            content = stream.read(BLOCK_BYTES)
         copy.flush()
-        if copy.tell() > MAX_MAPPED_BYTES:
-            raise UserError(f"{path}: larger than {MAX_MAPPED_BYTES:,} bytes (MAX_MAPPED_BYTES); export several files")
         return mmap.mmap(copy.fileno(), 0, access=mmap.ACCESS_READ)
 
 

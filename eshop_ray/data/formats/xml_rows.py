@@ -4,7 +4,6 @@ A row's columns are its element's attributes and children, without their namespa
 list, a child with children of its own an object.
 """
 
-import io
 import mmap
 import re
 from collections.abc import Iterator
@@ -13,7 +12,14 @@ from typing import IO, Any
 from lxml import etree
 
 from eshop_ray.data.formats.encodings import decode_text
-from eshop_ray.data.formats.limits import HELD_BYTES, map_document, read_document, release
+from eshop_ray.data.formats.limits import (
+    BLOCK_BYTES,
+    HELD_BYTES,
+    MAX_DOCUMENT_BYTES,
+    MAX_RECORD_CHARACTERS,
+    map_document,
+    release,
+)
 from eshop_ray.errors import UserError
 from eshop_ray.schema import Malformed, Row
 
@@ -50,25 +56,31 @@ def read_xml(stream: IO[bytes], path: str, element: str | None = None) -> Iterat
     number, counted, released = 1, 0, 0
     start: re.Match[bytes] | None = first
     while start is not None:
-        number, counted = number + content[counted : start.start()].count(b"\n"), start.start()
+        number, counted = number + _count_lines(content, counted, start.start()), start.start()
         if counted - released > HELD_BYTES:
             release(content, counted)
             released = counted
         row, end = _read_element(content, start, head, rows)
         yield (number, row) if isinstance(row, dict) else Malformed(path, number, row)
         start = rows.search(content, end)
-    closing = content[end:]
-    if b"</" not in closing and head.num_open:
-        last = number + content[counted:].count(b"\n")
-        yield Malformed(path, last, "the document is not closed: the file may have been cut")
+    if content.find(b"</", end) < 0 and head.num_open:
+        yield Malformed(path, number, "the document is not closed behind this: the file may have been cut")
 
 
 def _as_bytes(content: Content, path: str) -> Content:
     """Return a document in an encoding in which every `<` is one byte: one in UTF-16 comes in UTF-8."""
     if not content[:2].startswith((b"\xff\xfe", b"\xfe\xff")):
         return content
-    text = decode_text(read_document(io.BytesIO(content), path))
+    if len(content) > MAX_DOCUMENT_BYTES:
+        raise UserError(f"{path}: in UTF-16 larger than {MAX_DOCUMENT_BYTES:,} bytes (MAX_DOCUMENT_BYTES); use UTF-8")
+    text = decode_text(content[:])
     return re.sub(r"^<\?xml[^>]*\?>", "", text, count=1).encode()
+
+
+def _count_lines(content: Content, start: int, end: int) -> int:
+    """Return how many lines end in a part, of which no more than a block is copied at a time."""
+    blocks = range(start, end, BLOCK_BYTES)
+    return sum(content[block : min(block + BLOCK_BYTES, end)].count(b"\n") for block in blocks)
 
 
 class _Head:
@@ -106,7 +118,10 @@ def _read_element(
         end = tag_end.end()
     else:
         end = _find_end(content, start.end(), closing)
-    row = _parse(head, content[start.start() : end])
+    if end - start.start() > MAX_RECORD_CHARACTERS:
+        row: Row | str = f"an element of more than {MAX_RECORD_CHARACTERS:,} bytes (MAX_RECORD_CHARACTERS)"
+    else:
+        row = _parse(head, content[start.start() : end])
     if isinstance(row, str) and end > next_start:
         end = next_start  # it took in the next one
     return row, end

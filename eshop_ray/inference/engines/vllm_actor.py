@@ -8,9 +8,9 @@ import queue
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 from eshop_ray.errors import UserError
 from eshop_ray.inference.engines.vllm_output import read_output
@@ -182,19 +182,36 @@ def load_engine(arguments: Mapping[str, Any], with_server: bool = False) -> Any:
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(COMPILED_DIR.expanduser()))
     if with_server:
         arguments, _ = split_arguments(arguments)
-    from vllm.config import StructuredOutputsConfig
     from vllm.engine.arg_utils import EngineArgs
     from vllm.usage.usage_lib import UsageContext
     from vllm.v1.engine.llm_engine import LLMEngine
     from vllm.v1.executor import Executor
 
     try:
-        constraints = StructuredOutputsConfig(**arguments.get("structured_outputs_config", {}))
-        stated = EngineArgs(**{**arguments, "structured_outputs_config": constraints})
-        config = stated.create_engine_config(UsageContext.LLM_CLASS)  # large batches
-    except (KeyError, TypeError, ValueError) as error:
+        config = EngineArgs(**build_configs(arguments)).create_engine_config(UsageContext.LLM_CLASS)  # large batches
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"vLLM refuses its arguments; mend `infer.engine_kwargs`: {error}") from error
     return LLMEngine(config, Executor.get_class(config), log_stats=False)
+
+
+def build_configs(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments with vLLM's own objects where it takes no JSON.
+
+    Raises:
+        UserError: if the engine is to be several, which the actors of the pipeline are.
+    """
+    from vllm.engine.arg_utils import EngineArgs
+
+    if arguments.get("data_parallel_size", 1) != 1:
+        raise UserError("infer.engine_kwargs.data_parallel_size: engines are started by `infer.concurrency`; set that")
+    types = get_type_hints(EngineArgs)
+    built = dict(arguments)
+    for name, value in arguments.items():
+        kinds = [kind for kind in (types.get(name), *get_args(types.get(name))) if kind]
+        configs = [kind for kind in kinds if is_dataclass(kind) and isinstance(kind, type)]
+        if isinstance(value, dict) and configs and not any(dict in (kind, get_origin(kind)) for kind in kinds):
+            built[name] = configs[0](**value)
+    return built
 
 
 def settle_compilation(arguments: Mapping[str, Any]) -> dict[str, Any]:

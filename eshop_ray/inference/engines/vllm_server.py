@@ -105,11 +105,15 @@ def add_request(engine: Any, name: str, prompt: Any, params: Any, options: Mappi
         if options.get(option) is not None
     }
     if of_reasoning:
+        from vllm.renderers.inputs.preprocess import extract_prompt_components
+
+        known_text = extract_prompt_components(engine.model_config, prompt).text
         prompt = engine.input_processor.process_inputs(
             name, prompt, params, supported_tasks=engine.get_supported_tasks(), **known
         )
         for option, value in of_reasoning.items():
             setattr(prompt, option, value)
+        known["prompt_text"] = known_text
     engine.add_request(name, prompt, params, **known)
 
 
@@ -298,6 +302,6 @@ def explain(error: Any, body: Mapping[str, Any]) -> ApiAnswer:
 def refuse(status: int, message: str, param: str | None, code: str | None, body: Mapping[str, Any]) -> ApiAnswer:
     """Return a refusal with its reason, unless that recites the request."""
     said = " ".join(message.split())[:MAX_REASON_CHARACTERS]
-    if quotes(f"{said} {param}", body):
+    if quotes(f"{message} {param}", body):
         return write_error(status, "refused by vLLM, for a reason that recites the request", None, code)
     return write_error(status, said, param, code)

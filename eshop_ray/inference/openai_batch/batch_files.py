@@ -124,6 +124,11 @@ class BatchFiles:
                 self.manifest, {**read_checksummed(self.manifest), "counts": dict(counts), "is_complete": True}
             )
 
+    def remove(self) -> None:
+        """Delete the files, which have gone to where they are wanted."""
+        for path in (self.output, self.errors, self.manifest):
+            path.unlink(missing_ok=True)
+
     def read(self) -> FinishedLines:
         """Return what is finished: 16 bytes for an answer, 8 for a failure.
 

@@ -76,8 +76,9 @@ def scan_source(path: str, lines_per_chunk: int) -> Source:
             key, body = look_at(line, number)
             keys += key
             model = body.get("model") if isinstance(body, dict) else None
+            model = model if isinstance(model, str) else None
             if body is not None and (model in models or len(models) < MAX_MODELS):
-                models[model if isinstance(model, str) else None] += 1
+                models[model] += 1
             num_bytes, checksum = num_bytes + len(line), zlib.crc32(line, checksum)
             if number - first + 1 == lines_per_chunk or num_bytes >= CHUNK_BYTES:
                 chunks.append(Chunk(start, num_bytes, first, number - first + 1, checksum))

@@ -2,15 +2,19 @@
 
 import logging
 import os
+import re
 import shutil
+import stat
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 import requests
+import urllib3
 
+from eshop_ray.config.loading import PRIVATE_DIR
 from eshop_ray.data.files import show
 from eshop_ray.errors import UserError
 
@@ -22,37 +26,78 @@ TIMEOUT_SECONDS = 60.0
 UPLOAD_TIMEOUT_SECONDS = 1000.0
 NUM_TRIES = 5
 PAUSE_SECONDS = 5.0
+TROUBLES = (OSError, requests.RequestException, urllib3.exceptions.HTTPError)
+"""What reading and writing raise; that of urllib3 comes where a response breaks off."""
+_DESCRIPTOR = re.compile(r"/dev/(?:std(?:in|out|err)|fd/\d+)|/proc/[^/]+/fd/\d+")
 STDOUT = ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 BLOCK_BYTES = 1 << 20
 
 
-def must_copy(source: str) -> bool:
-    """Return whether an input is on the web or comes through a pipe: it is read twice, by several processes."""
-    return source.startswith(WEB) or _is_stream(source)
-
-
 def must_deliver(output: str) -> bool:
-    """Return whether an output cannot be added to: an address of the web, a terminal, a pipe."""
+    """Return whether an output cannot be added to: an address of the web, a terminal, a pipe.
+
+    Raises:
+        UserError: if it is a folder.
+    """
+    if Path(output).is_dir():
+        raise UserError(f"{output}: is a folder; name a file in it")
     return output.startswith(WEB) or _is_stream(output)
 
 
 def _is_stream(path: str) -> bool:
-    return path.startswith(("/dev/", "/proc/")) or (Path(path).exists() and not Path(path).is_file())
+    if _DESCRIPTOR.fullmatch(path):
+        return True
+    try:
+        mode = Path(path).stat().st_mode
+    except OSError:
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode) or stat.S_ISSOCK(mode)
 
 
-def copy_input(source: str, folder: Path) -> str:
-    """Copy an input into a folder, and return where.
+@contextmanager
+def borrow_input(source: str, folder: Path) -> Iterator[str]:
+    """Yield where an input can be read in parts: where it is, or a copy in a folder that goes at the end.
 
     Raises:
         UserError: if it cannot be had.
     """
+    if not (source.startswith(WEB) or _is_stream(source)):
+        yield source
+        return
     path = folder / (Path(source.partition("?")[0]).name or "input.jsonl")
     try:
-        with path.open("wb") as target, _open_source(source) as stream:
-            shutil.copyfileobj(stream, target, BLOCK_BYTES)
-    except (OSError, requests.RequestException) as error:
-        raise UserError(f"{show(source)}: cannot be read: {describe(error)}; check the address") from None
-    return str(path)
+        try:
+            folder.mkdir(mode=PRIVATE_DIR, parents=True, exist_ok=True)
+            _try(lambda: _copy(source, path), source, NUM_TRIES if source.startswith(WEB) else 1)
+        except TROUBLES as error:
+            raise UserError(f"{show(source)}: cannot be read: {describe(error)}; check the address") from None
+        yield str(path)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _copy(source: str, path: Path) -> None:
+    with path.open("wb") as target, _open_source(source) as stream:
+        shutil.copyfileobj(stream, target, BLOCK_BYTES)
+
+
+def _try(action: Callable[[], None], address: str, num_tries: int) -> None:
+    """Do something that may fail for a while."""
+    for number in range(1, num_tries + 1):
+        try:
+            return action()
+        except TROUBLES as error:
+            if number == num_tries or _is_final(error):
+                raise
+            logger.warning("%s: %s; tried again in %g s", show(address), describe(error), PAUSE_SECONDS)
+            time.sleep(PAUSE_SECONDS)
+    return None
+
+
+def _is_final(error: Exception) -> bool:
+    """Return whether a server has said that it will never be otherwise."""
+    response = getattr(error, "response", None)
+    return response is not None and 400 <= response.status_code < 500 and response.status_code not in (408, 429)
 
 
 @contextmanager
@@ -91,27 +136,18 @@ def deliver(parts: Sequence[Path], output: str, stdout: int | None) -> None:
     places = " and ".join(map(str, parts))
     try:
         if output.startswith(WEB):
-            _upload(parts, output)
+            _try(lambda: _upload(parts, output), output, NUM_TRIES)
             return
         with os.fdopen(os.dup(stdout), "wb") if stdout is not None else Path(output).open("wb") as target:
             for part in parts:
                 with part.open("rb") as stream:
                     shutil.copyfileobj(stream, target, BLOCK_BYTES)
-    except (OSError, requests.RequestException) as error:
+    except TROUBLES as error:
         raise UserError(f"{show(output)}: cannot be written: {describe(error)}; all results are in {places}") from None
 
 
 def _upload(parts: Sequence[Path], address: str) -> None:
-    for number in range(1, NUM_TRIES + 1):
-        try:
-            requests.put(address, data=_Joined(parts), timeout=UPLOAD_TIMEOUT_SECONDS).raise_for_status()
-        except requests.RequestException as error:
-            if number == NUM_TRIES:
-                raise
-            logger.warning("%s: %s; tried again in %g s", show(address), describe(error), PAUSE_SECONDS)
-            time.sleep(PAUSE_SECONDS)
-        else:
-            return
+    requests.put(address, data=_Joined(parts), timeout=UPLOAD_TIMEOUT_SECONDS).raise_for_status()
 
 
 class _Joined:

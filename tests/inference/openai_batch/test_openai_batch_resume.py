@@ -239,6 +239,13 @@ def ask_for(place, *models):
     return scan_source(str(place / "in.jsonl"), 2)
 
 
+def test_models_of_no_form_are_no_models(place):
+    (place / "in.jsonl").write_text(
+        "\n".join(json.dumps({"custom_id": "a", "body": {"model": model}}) for model in (["x"], {"a": 1}, 5, None, "b"))
+    )
+    assert scan_source(str(place / "in.jsonl"), 9).models == {None: 4, "b": 1}
+
+
 def test_a_batch_for_other_models_is_refused_before_an_engine_starts(place):
     with pytest.raises(
         UserError, match=r"no request is for shop; their `model` is gpt-4o \(2\), b \(1\); name it with"

@@ -9,7 +9,7 @@ import pytest
 
 from eshop_ray.errors import UserError
 from eshop_ray.inference.openai_batch import transfer
-from eshop_ray.inference.openai_batch.transfer import copy_input, deliver, keep_stdout, must_copy, must_deliver
+from eshop_ray.inference.openai_batch.transfer import borrow_input, deliver, keep_stdout, must_deliver
 
 KEY = "X-Signature=c0ffee"
 
@@ -22,7 +22,8 @@ class Store(BaseHTTPRequestHandler):
         self.send_response(404 if content is None else 200)
         self.send_header("Content-Length", str(len(content or b"")))
         self.end_headers()
-        self.wfile.write(content or b"")
+        self.server.num_broken -= 1
+        self.wfile.write((content or b"")[: 10 if self.server.num_broken >= 0 else None])
 
     def do_PUT(self):
         content = self.rfile.read(int(self.headers["Content-Length"]))
@@ -41,7 +42,7 @@ class Store(BaseHTTPRequestHandler):
 def store(monkeypatch):
     monkeypatch.setattr(transfer, "PAUSE_SECONDS", 0.01)
     server = ThreadingHTTPServer(("127.0.0.1", 0), Store)
-    server.files, server.num_failures = {}, 0
+    server.files, server.num_failures, server.num_broken = {}, 0, 0
     server.address = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -58,41 +59,70 @@ def parts(tmp_path):
     return paths
 
 
-def test_what_is_copied_and_what_delivered(tmp_path):
+def test_what_is_delivered(tmp_path):
     (tmp_path / "file").touch()
     os.mkfifo(tmp_path / "pipe")
-    for place in ("https://a/b.jsonl", "http://a", str(tmp_path / "pipe"), "/dev/stdin", "/dev/fd/63"):
-        assert must_copy(place), place
-    for place in ("https://a/b.jsonl", str(tmp_path / "pipe"), "/dev/stdout", "/dev/null"):
+    for place in ("https://a/b.jsonl", str(tmp_path / "pipe"), "/dev/stdout", "/dev/fd/63", "/dev/null"):
         assert must_deliver(place), place
-    for place in (str(tmp_path / "file"), str(tmp_path / "none"), "s3://a/b", "in.jsonl"):
-        assert not must_copy(place), place
+    for place in (str(tmp_path / "file"), str(tmp_path / "none"), "s3://a/b", "out.jsonl", "/dev/shm/out.jsonl"):
         assert not must_deliver(place), place
+    with pytest.raises(UserError, match="is a folder; name a file in it"):
+        must_deliver(str(tmp_path))
+
+
+def borrow(source, folder):
+    """What stands in the copy, and its name; afterwards the copy is gone."""
+    with borrow_input(source, folder) as path:
+        found = Path(path).read_bytes(), Path(path).name
+    assert not folder.exists()
+    return found
 
 
 def test_input_from_the_web(store, tmp_path):
     store.files[f"/day/in.jsonl?{KEY}"] = b'{"a": 1}\n' * 1000
-    path = copy_input(f"{store.address}/day/in.jsonl?{KEY}", tmp_path)
-    assert Path(path).name == "in.jsonl"
-    assert Path(path).read_bytes() == store.files[f"/day/in.jsonl?{KEY}"]
+    content, name = borrow(f"{store.address}/day/in.jsonl?{KEY}", tmp_path / "copy")
+    assert (content, name) == (store.files[f"/day/in.jsonl?{KEY}"], "in.jsonl")
 
 
-def test_input_that_is_not_there(store, tmp_path):
+def test_input_that_breaks_off_is_fetched_again(store, tmp_path):
+    store.files["/in.jsonl"] = b"{}\n" * 100
+    store.num_broken = 2
+    assert borrow(f"{store.address}/in.jsonl", tmp_path / "copy")[0] == b"{}\n" * 100
+    store.num_broken = 99
+    with pytest.raises(UserError, match=r"in\.jsonl: cannot be read: "):
+        borrow(f"{store.address}/in.jsonl", tmp_path / "copy")
+    assert not (tmp_path / "copy").exists()
+
+
+def test_input_that_is_not_there(store, tmp_path, caplog):
     with pytest.raises(UserError, match=r"in\.jsonl: cannot be read: HTTP 404") as missing:
-        copy_input(f"{store.address}/in.jsonl?{KEY}", tmp_path)
+        borrow(f"{store.address}/in.jsonl?{KEY}", tmp_path / "copy")
+    assert not caplog.text, "a server that says so is asked once"
     with pytest.raises(UserError, match="cannot be read: ") as unreachable:
-        copy_input(f"http://127.0.0.1:1/in.jsonl?{KEY}", tmp_path)
-    assert KEY not in str(missing.value) + str(unreachable.value)
+        borrow(f"http://127.0.0.1:1/in.jsonl?{KEY}", tmp_path / "copy")
+    assert KEY not in str(missing.value) + str(unreachable.value) + caplog.text
 
 
 def test_input_from_a_pipe(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     writer = threading.Thread(target=(tmp_path / "pipe").write_bytes, args=(b"{}\n" * 10,))
     writer.start()
-    folder = tmp_path / "folder"
-    folder.mkdir()
-    assert Path(copy_input(str(tmp_path / "pipe"), folder)).read_bytes() == b"{}\n" * 10
+    assert borrow(str(tmp_path / "pipe"), tmp_path / "copy")[0] == b"{}\n" * 10
     writer.join()
+
+
+def test_input_that_can_be_read_in_parts_stays_where_it_is(tmp_path):
+    (tmp_path / "in.jsonl").touch()
+    for source in (str(tmp_path / "in.jsonl"), "s3://shop/in.jsonl", str(tmp_path / "none")):
+        with borrow_input(source, tmp_path / "copy") as path:
+            assert path == source
+    assert not (tmp_path / "copy").exists()
+
+
+def test_trouble_with_the_answers_is_not_the_inputs(store, tmp_path):
+    store.files["/in.jsonl"] = b"{}\n"
+    with pytest.raises(OSError, match="disk"), borrow_input(f"{store.address}/in.jsonl", tmp_path / "copy"):
+        raise OSError("disk")
 
 
 def test_output_is_put_in_one_piece_and_tried_again(store, parts):
