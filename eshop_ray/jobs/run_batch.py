@@ -21,7 +21,9 @@ from eshop_ray.inference.openai_batch import (
     name_errors,
     open_batch,
 )
+from eshop_ray.inference.openai_batch.source import Source
 from eshop_ray.inference.openai_batch.transfer import borrow_input, deliver, keep_stdout, must_deliver
+from eshop_ray.models import Model
 
 WHOLE_CONTEXT = -1
 """vLLM's word for it, as `max_model_len`."""
@@ -69,25 +71,27 @@ def run(
     name = fingerprint([show(source), show(output)])[:16]
     workspace = config.run_dir / "batch"
     local = (output_tmp_dir or workspace) / f"{name}.jsonl" if is_delivered else Path(output)
-    named_errors = None if is_delivered else errors
-    with keep_stdout(output) as stdout, BatchFiles(local, named_errors or name_errors(local)) as files:
-        with borrow_input(source, workspace / name) as path:
-            counts = answer(config, path, files, rules, retry_failed)
-        codes, where = files.count_codes(), str(files.errors)
-        if is_delivered:
-            deliver([local] if errors else [local, files.errors], output, stdout)
-            if errors:
-                deliver([files.errors], str(errors), None)
-            files.remove()
-            where = str(errors or show(output))
+    kept_errors = None if is_delivered else errors
+    with keep_stdout(output) as stdout, borrow_input(source, workspace, name) as path:
+        requests = look_through(path, config.infer)
+        check_models(requests, rules)
+        model = find_answering_model(config, "base", for_chat=False)
+        with BatchFiles(local, kept_errors or name_errors(local)) as files:
+            counts = answer(config, model, requests, files, rules, retry_failed)
+            codes, where = files.count_codes(), str(files.errors)
+            if is_delivered:
+                deliver([local] if errors else [local, files.errors], output, stdout)
+                if errors:
+                    deliver([files.errors], str(errors), None)
+                files.remove()
+                where = str(errors or show(output))
     check_failures(counts, codes, max_failed_share, where)
 
 
-def answer(config: Config, source: str, files: BatchFiles, rules: Rules, retry_failed: bool) -> Counter[str]:
+def answer(
+    config: Config, model: Model, requests: Source, files: BatchFiles, rules: Rules, retry_failed: bool
+) -> Counter[str]:
     """Answer what has no result in these files, and return `num_answered` and `num_failed` in all."""
-    requests = look_through(source, config.infer)
-    check_models(requests, rules)
-    model = find_answering_model(config, "base", for_chat=False)
     identity = {"model": model.digest, "engine": identify_batch(config), "max_tokens": rules.max_tokens}
     failures = fingerprint([config.infer.model_dump(mode="json"), config.serve.model_dump(mode="json"), rules])
     batch = open_batch(files, requests, config.infer, identity, failures, retry_failed)

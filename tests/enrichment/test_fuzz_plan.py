@@ -4,6 +4,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, Phase, event, example, given, settings
 from hypothesis import strategies as st
 
@@ -124,18 +125,37 @@ class Shop:
             self.enriched[row["product_id"], row["task"]] = {**kept, "has_prediction": has_prediction}
 
 
-@settings(
-    max_examples=150,
-    deadline=None,
-    derandomize=True,
-    phases=[Phase.explicit, Phase.generate, Phase.shrink],
-    suppress_health_check=list(HealthCheck),
-)
-@given(st.lists(st.tuples(catalogues(), review_files), min_size=1, max_size=3), st.booleans())
-@example([([("csv", b"\na\n" + b"x" * 200_000)], [])], False)  # two bad rows must not count as one
-@example([([], [b"[\n{}"])], False)  # nor two on one line
-@example([([("jsonl", b'[{"id": 1}, {"id": 1}, {"id": 1}, 3, {}]')], [])], False)
+def fuzz(num_nights):
+    """Return what makes a test of so many series of nights of a function."""
+
+    def decorate(test):
+        test = example([([("jsonl", b'[{"id": 1}, {"id": 1}, {"id": 1}, 3, {}]')], [])], False)(test)
+        test = example([([], [b"[\n{}"])], False)(test)  # nor two on one line
+        test = example([([("csv", b"\na\n" + b"x" * 200_000)], [])], False)(test)  # two bad rows must not count as one
+        test = given(st.lists(st.tuples(catalogues(), review_files), min_size=1, max_size=3), st.booleans())(test)
+        return settings(
+            max_examples=num_nights,
+            deadline=None,
+            derandomize=True,
+            phases=[Phase.explicit, Phase.generate, Phase.shrink],
+            suppress_health_check=list(HealthCheck),
+        )(test)
+
+    return decorate
+
+
+@fuzz(60)
 def test_every_row_of_every_night_has_one_outcome(nights, replay):
+    check_outcomes(nights, replay)
+
+
+@pytest.mark.slow
+@fuzz(400)
+def test_every_row_of_many_nights_has_one_outcome(nights, replay):
+    check_outcomes(nights, replay)
+
+
+def check_outcomes(nights, replay):
     with tempfile.TemporaryDirectory() as folder:
         shop = Shop(Path(folder))
         for catalog, reviews in nights:

@@ -8,9 +8,9 @@ import queue
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_origin
 
 from eshop_ray.errors import UserError
 from eshop_ray.inference.engines.vllm_output import read_output
@@ -204,7 +204,7 @@ def build_configs(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
     if arguments.get("data_parallel_size", 1) != 1:
         raise UserError("infer.engine_kwargs.data_parallel_size: engines are started by `infer.concurrency`; set that")
-    types = get_type_hints(EngineArgs)
+    types: dict[str, Any] = {one.name: one.type for one in fields(EngineArgs)}
     built = dict(arguments)
     for name, value in arguments.items():
         kinds = [kind for kind in (types.get(name), *get_args(types.get(name))) if kind]

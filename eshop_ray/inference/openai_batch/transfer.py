@@ -7,8 +7,9 @@ import shutil
 import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import IO
 
 import requests
@@ -55,8 +56,13 @@ def _is_stream(path: str) -> bool:
 
 
 @contextmanager
-def borrow_input(source: str, folder: Path) -> Iterator[str]:
-    """Yield where an input can be read in parts: where it is, or a copy in a folder that goes at the end.
+def borrow_input(source: str, workspace: Path, name: str) -> Iterator[str]:
+    """Yield where an input can be read in parts: where it is, or a copy that goes at the end.
+
+    Args:
+        source: The input.
+        workspace: Folder for the copy.
+        name: Of this batch.
 
     Raises:
         UserError: if it cannot be had.
@@ -64,16 +70,18 @@ def borrow_input(source: str, folder: Path) -> Iterator[str]:
     if not (source.startswith(WEB) or _is_stream(source)):
         yield source
         return
-    path = folder / (Path(source.partition("?")[0]).name or "input.jsonl")
     try:
-        try:
-            folder.mkdir(mode=PRIVATE_DIR, parents=True, exist_ok=True)
-            _try(lambda: _copy(source, path), source, NUM_TRIES if source.startswith(WEB) else 1)
-        except TROUBLES as error:
-            raise UserError(f"{show(source)}: cannot be read: {describe(error)}; check the address") from None
-        yield str(path)
+        workspace.mkdir(mode=PRIVATE_DIR, parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=f"{name}-", dir=workspace) as folder:
+            path = Path(folder, Path(source.partition("?")[0]).name or "input.jsonl")
+            try:
+                _try(lambda: _copy(source, path), source, NUM_TRIES if source.startswith(WEB) else 1)
+            except TROUBLES as error:
+                raise UserError(f"{show(source)}: cannot be read: {describe(error)}; check the address") from None
+            yield str(path)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):
+            workspace.rmdir()  # if nothing else is in it
 
 
 def _copy(source: str, path: Path) -> None:

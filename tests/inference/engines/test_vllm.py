@@ -157,3 +157,5 @@ def test_long_runs_are_compiled_where_a_compiler_is(monkeypatch):
 def test_misspelt_argument_is_the_users_to_mend(tiny_model_dir):
     with pytest.raises(UserError, match=r"infer.engine_kwargs.*max_modle_len"):
         load_engine({"model": str(tiny_model_dir), "max_modle_len": 1})
+    with pytest.raises(UserError, match=r"data_parallel_size: engines are started by `infer.concurrency`"):
+        load_engine({"model": str(tiny_model_dir), "data_parallel_size": 2})

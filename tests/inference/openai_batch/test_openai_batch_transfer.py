@@ -72,7 +72,7 @@ def test_what_is_delivered(tmp_path):
 
 def borrow(source, folder):
     """What stands in the copy, and its name; afterwards the copy is gone."""
-    with borrow_input(source, folder) as path:
+    with borrow_input(source, folder, "name") as path:
         found = Path(path).read_bytes(), Path(path).name
     assert not folder.exists()
     return found
@@ -114,14 +114,14 @@ def test_input_from_a_pipe(tmp_path):
 def test_input_that_can_be_read_in_parts_stays_where_it_is(tmp_path):
     (tmp_path / "in.jsonl").touch()
     for source in (str(tmp_path / "in.jsonl"), "s3://shop/in.jsonl", str(tmp_path / "none")):
-        with borrow_input(source, tmp_path / "copy") as path:
+        with borrow_input(source, tmp_path / "copy", "name") as path:
             assert path == source
     assert not (tmp_path / "copy").exists()
 
 
 def test_trouble_with_the_answers_is_not_the_inputs(store, tmp_path):
     store.files["/in.jsonl"] = b"{}\n"
-    with pytest.raises(OSError, match="disk"), borrow_input(f"{store.address}/in.jsonl", tmp_path / "copy"):
+    with pytest.raises(OSError, match="disk"), borrow_input(f"{store.address}/in.jsonl", tmp_path / "copy", "x"):
         raise OSError("disk")
 
 
