@@ -127,6 +127,7 @@ def test_task_without_rows_is_refused(make_config):
         train(config)
 
 
+@pytest.mark.slow  # a training of its own for one message
 def test_loss_that_is_no_number_stops_the_run_at_once_and_names_the_rows(make_config):
     """A rate beyond all reason: the first step is made, and leaves weights with which the second cannot be."""
     config = make_config(learning_rate=1e30, warmup_share=0.0, checkpoint_steps=1)

@@ -43,7 +43,7 @@ class Board:
 
 @pytest.fixture
 def measured_here(monkeypatch):
-    """Trials are run in this process. The pool of actors is tested in test_pool.py, and by two whole searches here."""
+    """Trials are run in this process. The pool of actors is tested in test_pool.py, and by the searches that are killed."""
 
     def run_here(build_worker, trials, num_workers):  # noqa: ARG001
         worker = build_worker()
@@ -77,7 +77,7 @@ def timeless(found):
     return json.loads(json.dumps({**found, "candidates": candidates, "seconds": 0}, allow_nan=False))
 
 
-@pytest.mark.usefixtures("ray_session")
+@pytest.mark.usefixtures("ray_session", "measured_here")
 def test_search_compares_every_candidate_with_each_tasks_own_adapter(make_config, search, adapters):
     found = search(make_config(search=GRID), mixed=adapters[2])
     assert json.loads(json.dumps(found, allow_nan=False)) == found
