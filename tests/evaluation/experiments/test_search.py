@@ -43,7 +43,7 @@ class Board:
 
 @pytest.fixture
 def measured_here(monkeypatch):
-    """Trials are run in this process. The pool of actors is tested in test_pool.py, and by the searches that are killed."""
+    """Trials are run in this process. The pool of actors is tested in test_pool.py, and by searches that are killed."""
 
     def run_here(build_worker, trials, num_workers):  # noqa: ARG001
         worker = build_worker()
