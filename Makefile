@@ -31,7 +31,7 @@ demo: $(INSTALLED) ## Sample shop -> tune, merge, answer, score: a table of base
 PYTEST := $(PY) -m pytest -q tests --ignore=tests/bench --durations=25 -n 2 --dist loadgroup --no-loadscope-reorder
 
 test test-all: export HF_HUB_OFFLINE := 1
-test: $(DEV_INSTALLED) ## Run the tests, 11 minutes on two cores (no GPU, no model hub).
+test: $(DEV_INSTALLED) ## Run the tests, ten minutes on two cores (no GPU, no model hub).
 	@$(PYTEST) -m "not slow"
 
 test-all: $(DEV_INSTALLED) ## Run all tests: those above, and what repeats them on a larger scale.
