@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from eshop_ray.inference.requests import ApiAnswer
@@ -20,7 +20,9 @@ OLD_CONSTRAINTS = {
 
 SERVER_ERROR = 500
 
-TEXT_FIELDS = ("messages", "prompt", "input", "documents", "suffix", "query", "queries", "text_1", "text_2")
+PROMPT_FIELDS = ("messages", "prompt", "input")
+"""Fields of a request that a model reads first."""
+TEXT_FIELDS = (*PROMPT_FIELDS, "documents", "suffix", "query", "queries", "text_1", "text_2")
 """Fields of a request that hold a customer's words."""
 LABEL_FIELDS = ("role", "type", "name", "id", "tool_call_id")
 """Fields of a message that do not."""
@@ -61,6 +63,16 @@ def write_error(status: int, message: str, param: str | None = None, code: str |
         "code": code or ("server_error" if is_ours else "invalid_value"),
     }
     return ApiAnswer(status, json.dumps({"error": error}))
+
+
+def refuse_url(url: str, served: Iterable[str]) -> ApiAnswer:
+    """Return the refusal of a request to an address that is not among the served ones."""
+    return write_error(400, f"{url} is not served; there are {', '.join(served)}", "url", "invalid_url")
+
+
+def refuse_stream() -> ApiAnswer:
+    """Return the refusal of a request whose answer is to come piece by piece."""
+    return write_error(400, "stream: not in a batch; leave it out", "stream")
 
 
 def quotes(message: str, body: Mapping[str, Any]) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from eshop_ray.inference.dispatch.blocks import BlockRow, set_columns
+from eshop_ray.inference.openai_api import PROMPT_FIELDS
 from eshop_ray.inference.requests import ApiAnswer, ApiRequest, Failure
 
 RESPONSE_FIELDS = (
@@ -19,9 +20,6 @@ RESPONSE_FIELDS = (
 )
 """What is added: HTTP's status, the body as JSON, the fields of the request that had no meaning; where nothing has
 answered, `error` says why."""
-
-SHARED_FIRST = ("messages", "prompt", "input")
-"""Fields with what requests have in common; engines are chosen by how their requests begin."""
 
 MAX_TOKENS_FIELDS = ("max_completion_tokens", "max_tokens")
 MAX_TOKENS = 1 << 31
@@ -47,8 +45,8 @@ class ApiForm:
 
 
 def build_request(url: str, body: Mapping[str, Any]) -> ApiRequest:
-    """Return a request."""
-    first = {name: body[name] for name in SHARED_FIRST if name in body}
+    """Return a request, its prompt first: engines are chosen by how their requests begin."""
+    first = {name: body[name] for name in PROMPT_FIELDS if name in body}
     seed = body.get("seed")
     limits = [body.get(name) for name in MAX_TOKENS_FIELDS]
     params = {

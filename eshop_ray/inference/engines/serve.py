@@ -18,7 +18,7 @@ from eshop_ray.inference.dispatch.supervisor import Limits
 from eshop_ray.inference.engine import Engine
 from eshop_ray.inference.engines.vllm import write_ids
 from eshop_ray.inference.engines.vllm_server import list_ignored, read_response, read_trouble
-from eshop_ray.inference.openai_api import CHAT_URL, COMPLETIONS_URL, rename_constraints, write_error
+from eshop_ray.inference.openai_api import CHAT_URL, COMPLETIONS_URL, refuse_stream, refuse_url, rename_constraints
 from eshop_ray.inference.reading import Reader
 from eshop_ray.inference.requests import Answer, ApiRequest, Busy, Failure, Reply, Request, find_too_long
 from eshop_ray.reporting.words import format_seconds
@@ -108,9 +108,7 @@ class ServeEngine:
 
         endpoints = {CHAT_URL: ("chat", ChatCompletionRequest), COMPLETIONS_URL: ("completions", CompletionRequest)}
         if request.url not in endpoints:
-            return write_error(
-                400, f"{request.url} is not served; there are {', '.join(endpoints)}", "url", "invalid_url"
-            )
+            return refuse_url(request.url, endpoints)
         method, body_type = endpoints[request.url]
         body = request.read_body()
         try:
@@ -118,7 +116,7 @@ class ServeEngine:
         except Exception as error:
             return read_trouble(error, body)
         if parsed.stream:
-            return write_error(400, "stream: not in a batch; leave it out", "stream")
+            return refuse_stream()
         try:
             response = await anext(getattr(self._handle, method).remote(parsed))
         except Exception as error:

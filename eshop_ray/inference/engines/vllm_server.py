@@ -13,7 +13,15 @@ from dataclasses import fields
 from typing import Any
 
 from eshop_ray.inference.engines.vllm_output import NO_ANSWER, is_impossible
-from eshop_ray.inference.openai_api import CHAT_URL, COMPLETIONS_URL, quotes, rename_constraints, write_error
+from eshop_ray.inference.openai_api import (
+    CHAT_URL,
+    COMPLETIONS_URL,
+    quotes,
+    refuse_stream,
+    refuse_url,
+    rename_constraints,
+    write_error,
+)
 from eshop_ray.inference.requests import ApiAnswer, ApiRequest
 
 Ask = Callable[[Callable[[Any, str], None]], Awaitable[Any]]
@@ -203,13 +211,13 @@ class ApiServer:
             f"/v1/{url.rpartition('/')[2]}" if url.endswith(VERSIONS) else ""
         )
         if endpoint is None:
-            return write_error(400, f"{url} is not served; there are {', '.join(ENDPOINTS)}", "url", "invalid_url")
+            return refuse_url(url, ENDPOINTS)
         handler = endpoint.find_handler(self._state)
         if handler is None:
             return write_error(400, f"{url}: this model has no answers to it", "url", "invalid_url")
         request = endpoint.read_body(rename_constraints(body))
         if getattr(request, "stream", None):
-            return write_error(400, "stream: not in a batch; leave it out", "stream")
+            return refuse_stream()
         response = await handler(request)
         return read_response(response, body, list_ignored(request))
 

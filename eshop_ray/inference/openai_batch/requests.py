@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from eshop_ray.inference.openai_api import PROMPT_FIELDS
 from eshop_ray.schema import is_text
 
 REQUEST_SCHEMA = pa.schema(
@@ -35,8 +36,6 @@ MAY_BE_EMPTY = frozenset(
     }
 )
 """Fields of a body for which empty is as good as left out. Clients send them so, and some the server refuses."""
-
-TEXT_FIELDS = ("messages", "prompt", "input")
 
 
 class RefusedError(Exception):
@@ -143,7 +142,7 @@ def _check_model(body: dict[str, Any], rules: Rules) -> None:
 def _check_texts(body: dict[str, Any]) -> None:
     if body.get("messages") is not None and not isinstance(body["messages"], list):
         raise RefusedError("invalid_value", "body.messages: a list is needed")
-    for name in TEXT_FIELDS:
+    for name in PROMPT_FIELDS:
         if not is_text(json.dumps(body.get(name), ensure_ascii=False)):
             raise RefusedError("invalid_value", f"body.{name}: not Unicode: half of a surrogate pair")
 
