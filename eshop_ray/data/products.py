@@ -46,7 +46,7 @@ def read_products(stream: IO[bytes], path: str, options: CatalogOptions) -> Iter
     if platform is not None:
         rows = _assemble(platform, rows, path, options)
     for row in rows:
-        yield row if isinstance(row, Malformed) else (row[0], _finish(row[1], options))
+        yield row if isinstance(row, Malformed) else (row[0], finish_row(row[1], options))
 
 
 def choose_file_options(path: str, options: CatalogOptions) -> FileOptions:
@@ -163,7 +163,8 @@ def _get(value: Any, name: str) -> Any:
     return value.get(name) if isinstance(value, Mapping) else None
 
 
-def _finish(row: Row, options: CatalogOptions) -> Row:
+def finish_row(row: Row, options: CatalogOptions) -> Row:
+    """Return a row of a file with our names of its columns, its texts without markup."""
     named = {name: look_up(row, column) for name, column in options.columns.items()}
     product = {**row, **named}
     for name, value in product.items():
@@ -173,11 +174,12 @@ def _finish(row: Row, options: CatalogOptions) -> Row:
             product[name] = [to_plain_text(one) for one in value]
     category = product.get("category")
     if isinstance(category, str) and options.category != "path":
-        product["category"] = _select_level(category, options.category)
+        product["category"] = select_level(category, options.category)
     return product
 
 
-def _select_level(category: str, level: str | int) -> str:
+def select_level(category: str, level: str | int) -> str:
+    """Return the part of a category that `options.category` asks for."""
     names = [name for name in _LEVELS.split(category) if name.strip()]
     if not names:
         return ""

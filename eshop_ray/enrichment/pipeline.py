@@ -1,15 +1,12 @@
 """A nightly run: catalogue, reviews and last night's table in; the table, current again, out.
 
-files --scan--> products and reviews }
-table --sort--> previous rows, keys  } in buckets --plan--> asked ----resolve--> shards --engine--> files --> commits
-                                                        +-> resolved: tombstones, trouble, known answers -->
+files --scan--> products, reviews } by product --plan--> asked ---resolve--> shards --engine--> files --> commits
+table --sort--> previous rows     }                 +--> resolved: tombstones, trouble, known answers -->
 """
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from shutil import rmtree
 
 import pyarrow as pa
 from ray.data import Dataset
@@ -17,20 +14,33 @@ from ray.data import Dataset
 from eshop_ray.artifacts import fingerprint
 from eshop_ray.data.cleaning import check_labels
 from eshop_ray.datasets import bound_stream, map_items
+from eshop_ray.enrichment.exchange import Exchange
 from eshop_ray.enrichment.map_tasks import map_tasks, read_reports, to_report
 from eshop_ray.enrichment.outcome import read_strictly
-from eshop_ray.enrichment.questions import PromptContext, get_form, list_columns
+from eshop_ray.enrichment.questions import PromptContext, get_form
 from eshop_ray.enrichment.result_writer import ResultWriter
-from eshop_ray.enrichment.run import BUCKET_ROWS, Run
+from eshop_ray.enrichment.run import MAX_BUCKETS, Run
 from eshop_ray.enrichment.scan import scan_catalog, scan_reviews
 from eshop_ray.enrichment.shards import load_shard
-from eshop_ray.enrichment.staging import divide_buckets, plan_actions, resolve_asked, sort_enriched, sort_quarantined
-from eshop_ray.enrichment.table import Writer
+from eshop_ray.enrichment.staging import (
+    Plan,
+    PlanInputs,
+    divide_buckets,
+    group_files,
+    plan_actions,
+    resolve_asked,
+    sort_enriched,
+    sort_keys,
+    sort_quarantined,
+)
 from eshop_ray.errors import UserError
 from eshop_ray.inference.answer_identity import identify_answers
 from eshop_ray.inference.build import build_engine
 from eshop_ray.schema import Row
 from eshop_ray.tasks.product import LABELS
+
+RESOLVED_ROWS = 10_000
+"""Questions that a task merges."""
 
 
 def enrich(run: Run) -> None:
@@ -42,84 +52,118 @@ def enrich(run: Run) -> None:
     """
     try:
         with run.timed("scan"):
-            context = scan(run)
+            inputs, context = scan(run)
         with run.timed("plan"):
-            asked, resolved = plan(run, context)
-            shards, copied = resolve(run, asked)
+            planned = plan(run, inputs, context)
+            shards = resolve(run, planned)
         with run.timed("infer"):
-            commit_resolved(run, sorted(resolved | copied))
+            commit_resolved(run, planned)
             infer(run, shards)
     finally:
-        rmtree(run.staging.folder, ignore_errors=True)
+        run.staging.clear()
 
 
-def scan(run: Run) -> PromptContext:
-    """Sort files and tables into buckets of products, and return the context of all questions."""
-    staging, config = run.staging, run.config
-    products, num_buckets = staging.shuffle("products"), staging.num_buckets
+def scan(run: Run) -> tuple[PlanInputs, PromptContext]:
+    """Exchange files and tables by product, and return what planning reads and the context of all questions."""
+    config, exchange = run.config, run.staging.exchange
+    inputs = PlanInputs(*(exchange(kind) for kind in ("products", "reviews", "previous", "quarantined")))
+    readers: dict[str, Callable[[Row], Row]] = {
+        "products": partial(scan_catalog, options=config.catalog, names=run.staging.columns, products=inputs.products),
+        "reviews": partial(scan_reviews, options=config.reviews, reviews=inputs.reviews, products=inputs.products),
+        "previous": partial(sort_enriched, table=run.enriched, previous=inputs.previous),
+        "quarantined": partial(sort_quarantined, table=run.quarantine, quarantined=inputs.quarantined),
+    }
+    items = [{**file, "kind": "products"} for file in run.catalog]
+    items += [{**file, "kind": "reviews"} for file in run.reviews]
+    items += [{**group, "kind": "previous"} for group in group_files(run.writer.snapshot.files)]
+    items += [{**group, "kind": "quarantined"} for group in group_files(run.bad_writer.snapshot.files)]
+    parts: dict[str, list[Row]] = {kind: [] for kind in readers}
     categories: set[str] = set()
-    read = partial(
-        scan_catalog,
-        options=config.catalog,
-        names=list_columns(config.enrich.tasks),
-        shuffle=products,
-        num_buckets=num_buckets,
-    )
-    for report in map_tasks(read, run.catalog):
-        run.counts.update(num_products=report["num_rows"], num_unreadable=report["num_unreadable"])
-        categories.update(report["categories"])
+    for report in map_tasks(partial(_read_input, readers=readers), sorted(items, key=_size, reverse=True)):
+        kind = report["kind"]
+        parts[kind] += report["parts"]
+        parts["products"] += report.get("bad_parts", [])
+        run.counts.update(num_unreadable=report.get("num_unreadable", 0))
+        if kind in ("products", "reviews"):
+            run.counts[f"num_{kind}"] += report["num_rows"]
+        categories.update(report.get("categories", ()))
     _check_catalog(run)
-    read = partial(
-        scan_reviews,
-        options=config.reviews,
-        shuffle=staging.shuffle("reviews"),
-        unreadable=products,
-        num_buckets=num_buckets,
-    )
-    for report in map_tasks(read, run.reviews):
-        run.counts.update(num_reviews=report["num_rows"], num_unreadable=report["num_unreadable"])
-    for sort, (table, writer) in zip((sort_enriched, sort_quarantined), run.tables, strict=True):
-        _sort(partial(sort, table=table, staging=staging), writer)
-    return _prompt_context(run, sorted(categories))
+    found = PlanInputs(*(getattr(inputs, kind).with_parts(parts[kind]) for kind in readers))
+    return found, _prompt_context(run, sorted(categories))
 
 
-def plan(run: Run, context: PromptContext) -> tuple[dict[int, int], set[int]]:
-    """Compare every bucket with last night's table.
+def _read_input(item: Row, readers: Mapping[str, Callable[[Row], Row]]) -> Row:
+    return {**readers[item["kind"]](item), "kind": item["kind"]}
 
-    Returns:
-        Rows to be asked per bucket of keys, and the numbers of the files that resolved rows copy from.
-    """
+
+def _size(item: Row) -> int:
+    """Return the bytes of an input: the largest are read first, so that none is waited for alone."""
+    return int(item["size"])
+
+
+def plan(run: Run, inputs: PlanInputs, context: PromptContext) -> Plan:
+    """Compare every bucket with last night's table."""
     folder = str(run.model.folder) if run.model.folder else None
-    compare = partial(plan_actions, staging=run.staging, context=context, tokenizer_dir=folder, replay=run.replay)
-    asked: Counter[int] = Counter()
-    resolved: set[int] = set()
+    asked = run.staging.exchange("asked", min(8 * run.staging.num_buckets, MAX_BUCKETS))
+    resolved = run.staging.exchange("resolved", len(run.writer.snapshot.files) + 1)
+    compare = partial(
+        plan_actions,
+        inputs=inputs,
+        asked=asked,
+        resolved=resolved,
+        context=context,
+        paths=[file["path"].partition("?")[0] for file in (*run.catalog, *run.reviews)],
+        tokenizer_dir=folder,
+        replay=run.replay,
+    )
+    planned = Plan(asked, resolved)
     for report in map_tasks(compare, range(run.staging.num_buckets)):
         run.counts.update(report["counts"])
-        asked.update({int(bucket): count for bucket, count in report["asked"].items()})
-        resolved.update(report["resolved"])
-    return dict(asked), resolved
+        planned.add(report)
+    return planned
 
 
-def resolve(run: Run, asked: dict[int, int]) -> tuple[list[Row], set[int]]:
-    """Merge equal questions, find those that the table answers, and return shards and the files to copy from."""
-    merge = partial(resolve_asked, staging=run.staging, rows_per_shard=run.config.table.rows_per_file)
+def resolve(run: Run, planned: Plan) -> list[Row]:
+    """Merge equal questions, find those that the table answers, and return shards."""
+    asked = planned.asked.with_parts(planned.asked_parts)
+    keys = _find_known(run, planned, asked.num_buckets)
+    merge = partial(
+        resolve_asked,
+        asked=asked,
+        keys=keys,
+        resolved=planned.resolved,
+        shards=run.staging.storage,
+        rows_per_shard=run.config.table.rows_per_file,
+    )
     shards: list[Row] = []
-    copied: set[int] = set()
-    for report in map_tasks(merge, list(divide_buckets(asked, BUCKET_ROWS))):
+    for report in map_tasks(merge, list(divide_buckets(planned.num_asked, RESOLVED_ROWS))):
         shards += report["shards"]
-        copied.update(report["resolved"])
-    return sorted(shards, key=lambda shard: (shard["task"], shard["shard"])), copied
+        planned.copied.update(report["resolved"])
+        planned.resolved_parts += report["resolved_parts"]
+    return sorted(shards, key=lambda shard: (shard["task"], shard["shard"]))
 
 
-def commit_resolved(run: Run, file_numbers: Sequence[int]) -> None:
+def _find_known(run: Run, planned: Plan, num_buckets: int) -> Exchange:
+    """Exchange by key what the table knows of the questions that are to be asked."""
+    keys = run.staging.exchange("keys", num_buckets)
+    if not planned.num_asked:
+        return keys
+    find = partial(sort_keys, table=run.enriched, keys=keys, asked=planned.key_beginnings)
+    parts: list[Row] = []
+    for report in map_tasks(find, group_files(run.writer.snapshot.files)):
+        parts += report["parts"]
+    return keys.with_parts(parts)
+
+
+def commit_resolved(run: Run, planned: Plan) -> None:
     """Write what needs no engine: tombstones, known answers, products without reviews, trouble."""
     write = partial(
         run.result_writer.write_resolved,
         files=run.writer.snapshot.files,
-        resolved=run.staging.shuffle("resolved"),
+        resolved=planned.resolved.with_parts(planned.resolved_parts),
         rows_per_file=run.config.table.rows_per_file,
     )
-    run.committer.consume(map_tasks(write, file_numbers))
+    run.committer.consume(map_tasks(write, sorted(planned.copied)))
 
 
 def infer(run: Run, shards: Sequence[Row]) -> None:
@@ -129,29 +173,25 @@ def infer(run: Run, shards: Sequence[Row]) -> None:
     config = run.config.infer
     num_asked = sum(shard["num_rows"] for shard in shards)
     engine = build_engine(config, run.model.folder or Path(), read_strictly, num_asked)
-    questions = _load_shards(shards, config.temperature, config.constrained)
+    load = partial(
+        load_shard, storage=run.staging.storage, temperature=config.temperature, constrained=config.constrained
+    )
+    questions = _load_shards(shards, load)
     finish = partial(_finish_batch, result_writer=run.result_writer)
     reports = bound_stream(engine(questions).map_batches(finish, batch_format="pyarrow", batch_size=None))
     run.committer.consume(read_reports(reports), num_asked)
 
 
-def _load_shards(shards: Sequence[Row], temperature: float, constrained: bool) -> Dataset:
-    def load(shard: Row) -> Iterator[pa.Table]:
-        yield load_shard(shard, temperature, constrained)
+def _load_shards(shards: Sequence[Row], load: Callable[[Row], pa.Table]) -> Dataset:
+    def load_one(shard: Row) -> Iterator[pa.Table]:
+        yield load(shard)
 
-    return map_items(load, shards)
+    return map_items(load_one, shards)
 
 
 def _finish_batch(batch: pa.Table, result_writer: ResultWriter) -> Iterator[pa.Table]:
     """Yield the one report: of a function that returns, Ray Data keeps an error's trace but not the error."""
     yield to_report(result_writer.write_answers(batch.to_pylist()))
-
-
-def _sort(sort: Callable[[Row], Row], writer: Writer) -> None:
-    """Shuffle the files of a table."""
-    numbered = [{"number": number, "file": file.to_row()} for number, file in enumerate(writer.snapshot.files)]
-    for _ in map_tasks(sort, numbered):
-        pass
 
 
 def _check_catalog(run: Run) -> None:

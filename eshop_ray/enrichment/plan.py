@@ -12,8 +12,17 @@ from typing import Any
 import pyarrow as pa
 
 from eshop_ray.enrichment.columns import identify_place
-from eshop_ray.enrichment.questions import ASK, DELETED, ENRICHED, QUARANTINED, PromptContext, Question, build_question
-from eshop_ray.schema import Row, content_id, decode, encode
+from eshop_ray.enrichment.questions import (
+    ASK,
+    DELETED,
+    EMPTY,
+    ENRICHED,
+    QUARANTINED,
+    PromptContext,
+    Question,
+    build_question,
+)
+from eshop_ray.schema import Row, content_id, encode
 
 PREVIOUS_ROWS = pa.schema(
     [
@@ -65,9 +74,9 @@ ACTIONS = pa.schema(
 )
 """What is to be done about a product's task.
 
-`status` is what its row will have, or `ask`; null where only the quarantine changes. `change` is `new`, `changed` or
-`deleted`. `old_*` is the row of the table that gives way, `copy_*` one whose prediction is taken over, `bad_*` the row
-of the quarantine that gives way.
+`status` is what its row will have, or `ask`; null where only the quarantine changes. `change` is `new`, `changed`,
+`deleted`, or `unchanged` where the row gets another key and nothing else. `old_*` is the row of the table
+that gives way, `copy_*` one whose prediction is taken over, `bad_*` the row of the quarantine that gives way.
 """
 
 RETRIED_REASONS = frozenset({"engine"})
@@ -90,6 +99,10 @@ class Bucket:
     """Rows with a product, by product and task."""
     was_unreadable: dict[str, Row] = field(default_factory=dict)
     """Rows without, by fingerprint."""
+    keys: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Product -> task -> key of what is to be decided."""
+    num_unchanged: Counter[str] = field(default_factory=Counter)
+    """By task: products that are not in `keys`."""
 
     def add_product(self, row: Row) -> None:
         """Take a row of the catalogue."""
@@ -129,38 +142,49 @@ def plan_bucket(
     bucket: Bucket, context: PromptContext, count_tokens: Callable[[str], int], replay: bool, counts: Counter[str]
 ) -> Iterator[Row]:
     """Yield rows of `ACTIONS`; what needs no work is counted as `TASK/unchanged` or `TASK/quarantined`."""
-    bucket.settle_repeats()
+    counts.update({f"{task}/unchanged": number for task, number in bucket.num_unchanged.items() if number})
     for product_id, product in bucket.products.items():
-        fields, reviews = decode(product["fields"]), bucket.reviews.get(product_id, [])
-        for task in context.tasks:
-            question = build_question(task, fields, reviews, context, count_tokens)
+        reviews = bucket.reviews.get(product_id, [])
+        for task, key in bucket.keys[product_id].items():
+            question = build_question(task, product["fields"], reviews, context, count_tokens)
             old, bad = bucket.previous.get((product_id, task)), bucket.quarantined.get((product_id, task))
-            yield from _compare(product, task, question, old, bad, replay, counts)
+            yield from _compare(product, task, key, question, old, bad, replay, counts)
     yield from _plan_deleted(bucket, context.tasks)
     yield from _plan_unreadable(bucket, counts)
 
 
 def _compare(
-    product: Row, task: str, question: Question, old: Row | None, bad: Row | None, replay: bool, counts: Counter[str]
+    product: Row,
+    task: str,
+    key: str,
+    question: Question,
+    old: Row | None,
+    bad: Row | None,
+    replay: bool,
+    counts: Counter[str],
 ) -> Iterator[Row]:
-    is_known = old is not None and old["key"] == question.key
+    is_known = old is not None and old["key"] in (key, question.former_key)
+    has_former_key = is_known and old is not None and old["key"] != key
     if is_known and old is not None and old["status"] != DELETED:
-        if old["status"] != QUARANTINED:
+        if old["status"] == QUARANTINED:
+            is_retried = question.status == ASK and (replay or bad is None or bad["reason"] in RETRIED_REASONS)
+            if not is_retried and bad is not None:
+                counts[f"{task}/quarantined"] += 1
+                counts[f"reason/{bad['reason']}"] += 1
+                return
+        elif not has_former_key:
             counts[f"{task}/unchanged"] += 1
             yield from _forget(bad)
             return
-        is_retried = question.status == ASK and (replay or bad is None or bad["reason"] in RETRIED_REASONS)
-        if not is_retried and bad is not None:
-            counts[f"{task}/quarantined"] += 1
-            counts[f"reason/{bad['reason']}"] += 1
-            return
     is_restored = is_known and old is not None and old["has_prediction"]
+    is_new = old is None or old["status"] == DELETED
+    is_same = has_former_key and old is not None and old["status"] in (ENRICHED, EMPTY)
     yield _action(
         product_id=product["product_id"],
         task=task,
-        key=question.key,
+        key=key,
         status=ENRICHED if is_restored else question.status,
-        change="new" if old is None or old["status"] == DELETED else "changed",
+        change="new" if is_new else "unchanged" if is_same else "changed",
         fields=encode(question.fields) if question.status == ASK and not is_restored else None,
         reason=question.reason,
         message=question.message,

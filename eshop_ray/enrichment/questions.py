@@ -32,8 +32,8 @@ class PromptContext:
 class Question:
     """One task for one product."""
 
-    key: str
-    """Digest of all that determines the answer: the fields that the prompt uses, the task, model, engine, sampling."""
+    former_key: str
+    """What a row of the table has as its key that was written before keys were made by columns."""
     status: str
     """`ask`, `empty` or `quarantined`."""
     fields: Mapping[str, Any]
@@ -60,12 +60,21 @@ def build_question(
     """
     form = get_form(task)
     try:
-        fields = form.build(_read_values(form, product, reviews, context, count_tokens))
+        values = _read_values(form, product, reviews, context, count_tokens)
+        fields = form.build(values) if all(values[name] for name in form.empty_without) else {}
     except UnaskableError as problem:
         reason, message = problem.args
         seen = {name: product.get(name) for name in (*form.columns, "problems")}
-        return Question(_key(task, {"reason": reason, **seen}, context), QUARANTINED, {}, reason, message)
-    return Question(_key(task, fields, context), ASK if fields else EMPTY, fields)
+        return Question(_former_key(task, {"reason": reason, **seen}, context), QUARANTINED, {}, reason, message)
+    return Question(_former_key(task, fields, context), ASK if fields else EMPTY, fields)
+
+
+def identify_question(task: str, context: PromptContext) -> str:
+    """Return the digest of what a task's answers depend on besides the product."""
+    form = get_form(task)
+    labels = context.labels if LABELS in form.fields else None
+    max_review_tokens = context.max_review_tokens if REVIEWS in form.fields else None
+    return fingerprint([identify_task(task), OUTPUT_VERSION, context.answers, form.columns, labels, max_review_tokens])
 
 
 def get_form(task: str) -> ProductForm:
@@ -119,7 +128,7 @@ def _beginning(text: str, max_tokens: int, count_tokens: Callable[[str], int]) -
     return " ".join(words[:low])
 
 
-def _key(task: str, fields: Mapping[str, Any], context: PromptContext) -> str:
+def _former_key(task: str, fields: Mapping[str, Any], context: PromptContext) -> str:
     return fingerprint([identify_task(task), OUTPUT_VERSION, context.answers, fields])
 
 

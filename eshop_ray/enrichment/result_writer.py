@@ -8,10 +8,10 @@ from typing import Any
 import pyarrow as pa
 
 from eshop_ray.enrichment.columns import ENRICHED_SCHEMA, QUARANTINE_SCHEMA
+from eshop_ray.enrichment.exchange import Exchange
 from eshop_ray.enrichment.histogram import Histogram
 from eshop_ray.enrichment.outcome import RunInfo, answered_rows, resolved_rows
 from eshop_ray.enrichment.questions import DELETED, QUARANTINED
-from eshop_ray.enrichment.shuffle import Shuffle
 from eshop_ray.enrichment.table import DataFile, Table
 from eshop_ray.schema import Row
 
@@ -45,10 +45,10 @@ class ResultWriter:
         return report.write(self.enriched, self.quarantine)
 
     def write_resolved(
-        self, file_number: int, files: Sequence[DataFile], resolved: Shuffle, rows_per_file: int
+        self, file_number: int, files: Sequence[DataFile], resolved: Exchange, rows_per_file: int
     ) -> Iterator[Row]:
         """Write the rows that need no engine, those that copy from one file together, and yield their reports."""
-        rows = list(resolved.read([file_number]))
+        rows = resolved.read(file_number + 1).to_pylist()
         for start in range(0, len(rows), rows_per_file):
             chunk = rows[start : start + rows_per_file]
             report = ShardReport(f"resolved-{file_number}-{start}")

@@ -22,9 +22,9 @@ from eshop_ray.errors import UserError
 from eshop_ray.inference.engines.oracle import refuse_oracle
 from eshop_ray.models import Model
 
-BUCKET_BYTES = 2 << 20
-"""Bytes of input per bucket: what a task holds, some times over, as Python values."""
-BUCKET_ROWS = 10_000
+BUCKET_BYTES = 6 << 20
+"""Bytes of input per bucket: what a task holds, some times over, by columns."""
+BUCKET_ROWS = 50_000
 """Rows of the table per bucket."""
 MAX_BUCKETS = 4096
 PACKED_FACTOR = 5
@@ -46,7 +46,7 @@ class Run:
             UserError: if an input is missing, the engine makes no sense here, or a table cannot be read or written.
         """
         refuse_oracle(config.infer, "a catalogue")
-        list_columns(config.enrich.tasks)  # refuses tasks that cannot be asked, before a table is touched
+        columns = list_columns(config.enrich.tasks)  # refuses tasks that cannot be asked, before a table is touched
         self.config = config
         self.model = model
         self.replay = replay
@@ -54,11 +54,13 @@ class Run:
         self.run_id = f"{self.started_at:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
         self.catalog = list_inputs(config, config.catalog.path, "catalog.path")
         self.reviews = list_inputs(config, config.reviews.path, "reviews.path") if config.reviews.path else []
+        for number, file in enumerate((*self.catalog, *self.reviews)):
+            file["number"] = number
         self.enriched = Table.open(config.table_uri, ENRICHED_SCHEMA)
         self.quarantine = Table.open(config.quarantine_uri, QUARANTINE_SCHEMA)
         self.writer = Writer(self.enriched, self.run_id)
         self.bad_writer = Writer(self.quarantine, self.run_id)
-        self.staging, self._held = open_staging(config.run_dir, self.run_id, self._num_buckets())
+        self.staging, self._held = open_staging(config.run_dir, self.run_id, self._num_buckets(), columns)
         self.committer = Committer(self.writer, self.bad_writer, config.table)
         self.result_writer = ResultWriter(self.enriched, self.quarantine, self.run_id, model.digest)
         self.counts: Counter[str] = Counter()
@@ -82,7 +84,7 @@ class Run:
         inputs = (*self.catalog, *self.reviews)
         num_bytes: int = sum(file["size"] * (PACKED_FACTOR if _is_packed(file["path"]) else 1) for file in inputs)
         wanted = max(num_bytes / BUCKET_BYTES, self.writer.snapshot.num_rows / BUCKET_ROWS, 1)
-        return int(min(math.ceil(wanted), MAX_BUCKETS))
+        return int(min(1 << math.ceil(math.log2(wanted)), MAX_BUCKETS))
 
 
 def list_inputs(config: Config, pattern: str | None, key: str) -> list[dict[str, Any]]:

@@ -5,7 +5,6 @@ once, however often a cluster in trouble runs it.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -13,6 +12,7 @@ import pyarrow.parquet as pq
 
 from eshop_ray.data.prompts import build_prompt
 from eshop_ray.enrichment.plan import ACTIONS
+from eshop_ray.enrichment.table.storage import Storage
 from eshop_ray.schema import MESSAGES, Row, decode, encode
 from eshop_ray.tasks import get_task
 
@@ -65,23 +65,29 @@ def group_shards(groups: Sequence[Sequence[Row]], rows_per_shard: int) -> Iterat
         yield shard
 
 
-def write_shards(folder: Path, part: str, shards: Iterable[Sequence[Row]]) -> list[Row]:
+def write_shards(storage: Storage, part: str, shards: Iterable[Sequence[Row]]) -> list[Row]:
     """Write each shard as a file and return what is needed to load it: `task`, `shard`, `path`, `num_rows`."""
-    folder.mkdir(parents=True, exist_ok=True)
     written = []
     for number, rows in enumerate(shards):
         name = f"{part}-{number:06d}"
-        staged = folder / f".{name}.partial"
-        pq.write_table(pa.Table.from_pylist(rows, schema=SHARD_ROWS), staged, compression="zstd")
-        path = staged.replace(folder / f"{name}.parquet")
-        written.append({"task": rows[0]["task"], "shard": name, "path": str(path), "num_rows": len(rows)})
+        sink = pa.BufferOutputStream()
+        pq.write_table(pa.Table.from_pylist(rows, schema=SHARD_ROWS), sink, compression="zstd")
+        path = f"shards/{name}.parquet"
+        storage.write(path, sink.getvalue().to_pybytes())
+        written.append({"task": rows[0]["task"], "shard": name, "path": path, "num_rows": len(rows)})
     return written
 
 
-def load_shard(shard: Mapping[str, Any], temperature: float, constrained: bool) -> pa.Table:
-    """Return a shard as prompts, rows of `QUESTION_ROWS`."""
+def load_shard(shard: Mapping[str, Any], storage: Storage, temperature: float, constrained: bool) -> pa.Table:
+    """Return a shard as prompts, rows of `QUESTION_ROWS`.
+
+    Raises:
+        StorageError: if it cannot be read.
+    """
+    with storage.open(shard["path"]) as source:
+        loaded = pq.read_table(source)
     rows = []
-    for row in pq.read_table(shard["path"]).to_pylist():
+    for row in loaded.to_pylist():
         record = {**dict.fromkeys(("group", "metric", "target")), "id": row["key"], **row}
         prompt = build_prompt(record, temperature, constrained)
         extra = {"shard": shard["shard"], "targets": row["targets"]}

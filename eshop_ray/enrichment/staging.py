@@ -5,27 +5,38 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from shutil import rmtree
 from typing import IO, Any
 
+import numpy as np
+import pyarrow as pa
+
 from eshop_ray.config.loading import PRIVATE_DIR
-from eshop_ray.enrichment.plan import (
-    ACTIONS,
-    PREVIOUS_ROWS,
-    QUARANTINE_ROWS,
-    Bucket,
-    group_equal_questions,
-    plan_bucket,
-)
+from eshop_ray.enrichment.compare import BucketTables, compare_bucket
+from eshop_ray.enrichment.exchange import Buckets, Exchange, PartWriter, place_values
+from eshop_ray.enrichment.plan import ACTIONS, PREVIOUS_ROWS, QUARANTINE_ROWS, group_equal_questions, plan_bucket
 from eshop_ray.enrichment.questions import ASK, PromptContext
 from eshop_ray.enrichment.result_writer import NO_FILE
+from eshop_ray.enrichment.scan import REVIEW_ROWS, product_rows
 from eshop_ray.enrichment.shards import group_shards, write_shards
-from eshop_ray.enrichment.shuffle import Shuffle
 from eshop_ray.enrichment.table import DataFile, Table
+from eshop_ray.enrichment.table.storage import Storage
 from eshop_ray.models import load_tokenizer
-from eshop_ray.schema import Row, bucket_of
+from eshop_ray.schema import Row
+
+KINDS = {
+    "reviews": REVIEW_ROWS,
+    "previous": PREVIOUS_ROWS,
+    "quarantined": QUARANTINE_ROWS,
+    "asked": ACTIONS,
+    "keys": PREVIOUS_ROWS,
+    "resolved": ACTIONS,
+}
+"""Exchanges of a run and their columns, besides `products`. `asked` and `keys` go by key, `resolved` by the file that
+is copied from, all others by product."""
 
 _PREFIX = ".staging-"
 _LOCK = ".lock"
@@ -36,17 +47,24 @@ _ABANDONED_SECONDS = 2 * 86_400
 
 @dataclass(frozen=True, slots=True)
 class Staging:
-    """Folders of one run; all nodes see them."""
+    """Where one run exchanges its rows; all nodes reach it."""
 
-    folder: str
+    storage: Storage
     num_buckets: int
+    columns: tuple[str, ...]
+    """Of the catalogue, as tasks read them."""
 
-    def shuffle(self, name: str) -> Shuffle:
-        """Return one of the run's shuffles: `products`, `reviews`, `previous`, `keys`, `asked`, `resolved`, ..."""
-        return Shuffle(str(Path(self.folder) / name))
+    def exchange(self, kind: str, num_buckets: int | None = None) -> Exchange:
+        """Return one of the run's exchanges, without anything to read yet: one of `KINDS`, or `products`."""
+        schema = product_rows(self.columns) if kind == "products" else KINDS[kind]
+        return Exchange(self.storage, kind, schema, num_buckets or self.num_buckets)
+
+    def clear(self) -> None:
+        """Delete all that the run exchanged."""
+        rmtree(str(self.storage.folder), ignore_errors=True)
 
 
-def open_staging(run_dir: Path, run_id: str, num_buckets: int) -> tuple[Staging, IO[str]]:
+def open_staging(run_dir: Path, run_id: str, num_buckets: int, columns: Sequence[str]) -> tuple[Staging, IO[str]]:
     """Return an empty workspace and what holds it, and clear away those of runs that were killed."""
     parent = run_dir / "enrichment"
     for folder in parent.glob(f"{_PREFIX}*"):
@@ -59,7 +77,7 @@ def open_staging(run_dir: Path, run_id: str, num_buckets: int) -> tuple[Staging,
     with suppress(OSError):
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     new.rename(folder)
-    return Staging(str(folder), num_buckets), lock
+    return Staging(Storage(str(folder)), num_buckets, tuple(columns)), lock
 
 
 def _is_held(folder: Path) -> bool:
@@ -75,79 +93,186 @@ def _is_held(folder: Path) -> bool:
         return False
 
 
-def sort_enriched(item: Row, table: Table, staging: Staging) -> Row:
-    """Shuffle one file of the enriched table twice: by product, to be compared, and by key, to be found."""
-    columns = ["product_id", "task", "key", "status", "inferred_at"]
-    number, num_rows = item["number"], 0
-    for part, batch in enumerate(table.iter_batches(DataFile.from_row(item["file"]), columns)):
-        rows = [_previous_row(number, row) for row in batch.to_pylist()]
-        num_rows += len(rows)
-        name = f"file-{number:06d}-{part:06d}"
-        by_product = ((bucket_of(row["product_id"], staging.num_buckets), row) for row in rows)
-        staging.shuffle("previous").write(name, by_product, PREVIOUS_ROWS)
-        by_key = ((bucket_of(row["key"], staging.num_buckets), row) for row in rows if row["has_prediction"])
-        staging.shuffle("keys").write(name, by_key, PREVIOUS_ROWS)
-    return {"num_rows": num_rows}
+def sort_enriched(item: Row, table: Table, previous: Exchange) -> Row:
+    """Exchange some files of the enriched table by product, to be compared; return `parts`."""
+    writer = PartWriter(previous, f"files-{item['number']:06d}", _by_column("product_id", previous.num_buckets))
+    for rows in _iter_previous(item, table):
+        writer.add(rows)
+    return {"parts": writer.close()}
 
 
-def _previous_row(number: int, row: Mapping[str, Any]) -> Row:
-    kept = {name: row[name] for name in ("product_id", "task", "key", "status", "position")}
-    return {**kept, "file": number, "has_prediction": row["inferred_at"] is not None}
+def sort_keys(item: Row, table: Table, keys: Exchange, asked: np.ndarray | None) -> Row:
+    """Exchange the answers of some files of the enriched table by key, to be found; return `parts`.
+
+    Args:
+        item: `files` and their numbers.
+        table: The enriched table.
+        keys: Where to.
+        asked: Sorted beginnings of the keys that are looked for, as `key_beginnings` returns them; None: all.
+    """
+    writer = PartWriter(keys, f"files-{item['number']:06d}", _by_column("key", keys.num_buckets))
+    for rows in _iter_previous(item, table):
+        found = rows.filter(rows["has_prediction"])
+        if asked is not None and len(found):
+            found = found.filter(np.isin(key_beginnings(found["key"]), asked, kind="sort"))
+        writer.add(found)
+    return {"parts": writer.close()}
 
 
-def sort_quarantined(item: Row, table: Table, staging: Staging) -> Row:
-    """Shuffle one file of the quarantine by product, or by fingerprint where the product is unknown."""
+def sort_quarantined(item: Row, table: Table, quarantined: Exchange) -> Row:
+    """Exchange some files of the quarantine by product, or by fingerprint where that is unknown; return `parts`."""
+
+    def place(rows: pa.Table) -> Buckets:
+        return place_values([rows["product_id"], rows["fingerprint"]], quarantined.num_buckets)
+
     columns = ["fingerprint", "product_id", "task", "reason", "attempts"]
-    number, num_rows = item["number"], 0
-    for part, batch in enumerate(table.iter_batches(DataFile.from_row(item["file"]), columns)):
-        rows = [{**row, "file": number} for row in batch.to_pylist()]
-        num_rows += len(rows)
-        placed = ((bucket_of(row["product_id"] or row["fingerprint"], staging.num_buckets), row) for row in rows)
-        staging.shuffle("quarantined").write(f"file-{number:06d}-{part:06d}", placed, QUARANTINE_ROWS)
-    return {"num_rows": num_rows}
+    writer = PartWriter(quarantined, f"files-{item['number']:06d}", place)
+    for number, file in enumerate(item["files"], item["first"]):
+        for batch in table.iter_batches(DataFile.from_row(file), columns):
+            writer.add(_with_file(batch, number).select(QUARANTINE_ROWS.names).cast(QUARANTINE_ROWS))
+    return {"parts": writer.close()}
 
 
-def plan_actions(bucket: int, staging: Staging, context: PromptContext, tokenizer_dir: str | None, replay: bool) -> Row:
-    """Compare one bucket with last night's table and shuffle what is to be done.
+def _iter_previous(item: Row, table: Table) -> Iterator[pa.Table]:
+    columns = ["product_id", "task", "key", "status", "inferred_at"]
+    for number, file in enumerate(item["files"], item["first"]):
+        for batch in table.iter_batches(DataFile.from_row(file), columns):
+            has_prediction = batch["inferred_at"].is_valid()
+            rows = _with_file(batch, number).append_column("has_prediction", has_prediction)
+            yield rows.select(PREVIOUS_ROWS.names).cast(PREVIOUS_ROWS)
+
+
+def _with_file(batch: pa.Table, number: int) -> pa.Table:
+    return batch.append_column("file", pa.repeat(pa.scalar(number, pa.int32()), len(batch)))
+
+
+def _by_column(name: str, num_buckets: int) -> Callable[[pa.Table], Buckets]:
+    return lambda rows: place_values([rows[name]], num_buckets)
+
+
+def key_beginnings(keys: pa.ChunkedArray) -> np.ndarray:
+    """Return the first 60 bits of each key, as a number."""
+    return np.array([int(text[:15], 16) for text in keys.to_pylist()], np.int64)
+
+
+FILE_GROUP_BYTES = 64 << 20
+FILE_GROUP_SIZE = 64
+"""Bytes and files of a table that one task reads."""
+
+
+def group_files(files: Sequence[DataFile]) -> list[Row]:
+    """Return `number`, `first` file's number, `files` and `size` in bytes of groups of a table's files."""
+    groups: list[Row] = []
+    for number, file in enumerate(files):
+        last = groups[-1] if groups else None
+        if last is None or len(last["files"]) >= FILE_GROUP_SIZE or last["size"] >= FILE_GROUP_BYTES:
+            last = {"number": len(groups), "first": number, "files": [], "size": 0}
+            groups.append(last)
+        last["files"].append(file.to_row())
+        last["size"] += file.size
+    return groups
+
+
+@dataclass(slots=True)
+class Plan:
+    """What is to be done, as the tasks report it."""
+
+    asked: Exchange
+    resolved: Exchange
+    asked_parts: list[Row] = field(default_factory=list)
+    resolved_parts: list[Row] = field(default_factory=list)
+    num_asked: Counter[int] = field(default_factory=Counter)
+    """By bucket of keys."""
+    copied: set[int] = field(default_factory=set)
+    """Files that resolved rows copy from, `NO_FILE` among them."""
+    beginnings: set[int] | None = field(default_factory=set)
+    """Of the keys that are asked; None: too many to tell."""
+
+    def add(self, report: Row) -> None:
+        """Take what `plan_actions` returned."""
+        self.num_asked.update({int(bucket): count for bucket, count in report["asked"].items()})
+        self.asked_parts += report["asked_parts"]
+        self.resolved_parts += report["resolved_parts"]
+        self.copied.update(report["resolved"])
+        if self.beginnings is not None:
+            self.beginnings.update(report["keys"])
+            if len(self.beginnings) > MAX_BEGINNINGS:
+                self.beginnings = None
+
+    @property
+    def key_beginnings(self) -> np.ndarray | None:
+        """Those of the keys that are asked, sorted; None: any may be."""
+        return None if self.beginnings is None else np.array(sorted(self.beginnings), np.int64)
+
+
+MAX_BEGINNINGS = 500_000
+"""With more questions than this, looking each key of the table up costs more than it saves."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlanInputs:
+    """What planning reads, by bucket of products."""
+
+    products: Exchange
+    reviews: Exchange
+    previous: Exchange
+    quarantined: Exchange
+
+    def read(self, bucket: int) -> BucketTables:
+        """Return one bucket."""
+        exchanges = (self.products, self.reviews, self.previous, self.quarantined)
+        return BucketTables(*(exchange.read(bucket) for exchange in exchanges))
+
+
+def plan_actions(
+    bucket: int,
+    inputs: PlanInputs,
+    asked: Exchange,
+    resolved: Exchange,
+    context: PromptContext,
+    paths: Sequence[str],
+    tokenizer_dir: str | None,
+    replay: bool,
+) -> Row:
+    """Compare one bucket with last night's table and exchange what is to be done.
 
     Returns:
-        `counts`, and `asked`: rows to be asked per bucket of keys.
+        `counts`; `asked_parts`, `asked`: rows to be asked per bucket of keys, and `keys`: the beginnings of theirs;
+        `resolved_parts`, `resolved`: numbers of the files that resolved rows copy from.
     """
     counts: Counter[str] = Counter()
-    known = _read_bucket(staging, bucket)
-    asked: Counter[int] = Counter()
-    ask_rows: list[tuple[int, Row]] = []
-    resolved: list[tuple[int, Row]] = []
-    for row in plan_bucket(known, context, _token_counter(tokenizer_dir), replay, counts):
-        if row["status"] == ASK:
-            place = bucket_of(row["key"], staging.num_buckets)
-            asked[place] += 1
-            ask_rows.append((place, row))
-        else:
-            resolved.append((_copied_file(row), row))
-    part = f"bucket-{bucket:06d}"
-    staging.shuffle("asked").write(part, ask_rows, ACTIONS)
-    staging.shuffle("resolved").write(part, resolved, ACTIONS)
+    known = compare_bucket(inputs.read(bucket), context, paths)
+    name = f"bucket-{bucket:06d}"
+    to_ask = PartWriter(asked, name, _by_column("key", asked.num_buckets))
+    to_resolve = PartWriter(resolved, name, _by_copied_file)
+    num_asked: Counter[int] = Counter()
+    copied: set[int] = set()
+    beginnings: list[int] = []
+    actions = plan_bucket(known, context, _token_counter(tokenizer_dir), replay, counts)
+    while chunk := list(islice(actions, ACTION_ROWS)):
+        rows = [row for row in chunk if row["status"] == ASK]
+        if rows:
+            table = pa.Table.from_pylist(rows, ACTIONS)
+            num_asked.update(place_values([table["key"]], asked.num_buckets).tolist())
+            beginnings += key_beginnings(table["key"]).tolist()
+            to_ask.add(table)
+        rows = [row for row in chunk if row["status"] != ASK]
+        copied.update(map(_copied_file, rows))
+        to_resolve.add(pa.Table.from_pylist(rows, ACTIONS))
     counts["num_duplicates"] += known.num_duplicates
     counts["num_superseded"] += known.num_superseded
     return {
         "counts": dict(counts),
-        "asked": {str(key): value for key, value in asked.items()},
-        "resolved": sorted({place for place, _ in resolved}),
+        "asked": {str(key): value for key, value in num_asked.items()},
+        "keys": sorted(set(beginnings)),
+        "asked_parts": to_ask.close(),
+        "resolved": sorted(copied),
+        "resolved_parts": to_resolve.close(),
     }
 
 
-def _read_bucket(staging: Staging, number: int) -> Bucket:
-    bucket = Bucket()
-    for row in staging.shuffle("products").read([number]):
-        bucket.add_product(row)
-    for row in staging.shuffle("reviews").read([number]):
-        bucket.reviews[row["product_id"]].append(row)
-    for row in staging.shuffle("previous").read([number]):
-        bucket.previous[row["product_id"], row["task"]] = row
-    for row in staging.shuffle("quarantined").read([number]):
-        bucket.add_quarantined(row)
-    return bucket
+ACTION_ROWS = 8_000
+"""Rows of `ACTIONS` that planning holds as Python values."""
 
 
 def _token_counter(tokenizer_dir: str | None) -> Callable[[str], int]:
@@ -162,24 +287,30 @@ def _copied_file(row: Mapping[str, Any]) -> int:
     return int(row["copy_file"]) if row["copy_file"] is not None else NO_FILE
 
 
-def resolve_asked(buckets: Sequence[int], staging: Staging, rows_per_shard: int) -> Row:
+def _by_copied_file(rows: pa.Table) -> Buckets:
+    """Return the bucket of resolved rows: 0 for those that copy nothing, else one more than the file's number."""
+    places: Buckets = rows["copy_file"].fill_null(NO_FILE).to_numpy() + 1
+    return places
+
+
+def resolve_asked(
+    buckets: Sequence[int], asked: Exchange, keys: Exchange, resolved: Exchange, shards: Storage, rows_per_shard: int
+) -> Row:
     """Find answers that the table has, merge equal questions, and write the rest as shards.
 
     Returns:
-        `shards`: what inference is to load, `resolved`: files whose rows are copied.
+        `shards`: what inference is to load, `resolved`: files whose rows are copied, and the `resolved_parts`.
     """
-    rows = list(staging.shuffle("asked").read(buckets))
-    keys = {row["key"] for row in rows}
-    known = {
-        row["key"]: (row["file"], row["position"])
-        for row in staging.shuffle("keys").read(buckets)
-        if row["key"] in keys
-    }
+    start, stop = buckets[0], buckets[-1] + 1
+    rows = asked.read(start, stop).to_pylist()
+    known = {row["key"]: (row["file"], row["position"]) for row in keys.read(start, stop).to_pylist()}
     copies, groups = group_equal_questions(rows, known)
     part = f"asked-{buckets[0]:06d}"
-    staging.shuffle("resolved").write(part, ((_copied_file(row), row) for row in copies), ACTIONS)
-    shards = write_shards(Path(staging.folder) / "shards", part, group_shards(groups, rows_per_shard))
-    return {"shards": shards, "resolved": sorted({_copied_file(row) for row in copies})}
+    writer = PartWriter(resolved, part, _by_copied_file)
+    writer.add(pa.Table.from_pylist(copies, ACTIONS))
+    written = write_shards(shards, part, group_shards(groups, rows_per_shard))
+    copied = sorted({_copied_file(row) for row in copies})
+    return {"shards": written, "resolved": copied, "resolved_parts": writer.close()}
 
 
 def divide_buckets(asked: Mapping[int, int], max_rows: int) -> Iterator[list[int]]:

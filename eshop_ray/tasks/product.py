@@ -35,10 +35,11 @@ class ProductForm:
     in `catalog.columns`. What is not named here has no influence on the answer."""
     optional: tuple[str, ...] = ()
     """Columns that are read where they are sound; trouble in them does not keep the product from being asked."""
+    empty_without: tuple[str, ...] = ()
+    """Names of `fields` without which there is nothing to ask, which is no one's fault: no reviews, no summary."""
     build: Callable[[Mapping[str, Any]], Mapping[str, Any]] = take_all
     """Values of `fields` and `optional` (text, empty where missing; lists for `reviews` and `labels`) -> fields of the
-    task's record. An empty mapping: there is nothing to ask. Raises `UnaskableError` where the product lacks something.
-    """
+    task's record. Raises `UnaskableError` where the product lacks something."""
 
     @property
     def columns(self) -> tuple[str, ...]:

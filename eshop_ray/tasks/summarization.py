@@ -20,9 +20,7 @@ def format_input(record: Record) -> str:
 
 
 def choose_reviews(product: Mapping[str, Any]) -> dict[str, Any]:
-    """Return title and reviews; nothing where there are no reviews, which is no one's fault."""
-    if not product[REVIEWS]:
-        return {}
+    """Return title and reviews."""
     return {"title": " ".join(product["name"].split())[:TITLE_CHARACTERS], "reviews": product[REVIEWS]}
 
 
@@ -37,7 +35,7 @@ TASK = Task(
     metric="rougel",
     max_tokens=128,
     output=free_text,
-    product=ProductForm((REVIEWS,), optional=("name",), build=choose_reviews),
+    product=ProductForm((REVIEWS,), optional=("name",), empty_without=(REVIEWS,), build=choose_reviews),
     column="text",
     examples=(
         {

@@ -4,11 +4,15 @@ import codecs
 import io
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import IO, Any
+
+import numpy as np
+import pyarrow as pa
 
 from eshop_ray.data.formats.encodings import as_buffered, decode_text, find_mark
 from eshop_ray.data.formats.limits import MAX_RECORD_CHARACTERS, read_document
+from eshop_ray.data.formats.text_blocks import BLOCK_BYTES, Blocks, TextBlock
 from eshop_ray.errors import UserError
 from eshop_ray.schema import Malformed, Row, is_text
 
@@ -50,7 +54,30 @@ def read_json(stream: IO[bytes], path: str, records: str | None = None) -> Itera
     Raises:
         UserError: if a document has no list of rows, or is too large to be read as a whole.
     """
-    buffered = as_buffered(stream)
+    lines = _find_lines(buffered := as_buffered(stream), path, records)
+    return _read_lines(buffered, path) if lines is None else lines
+
+
+def read_json_blocks(
+    stream: IO[bytes], path: str, records: str | None, texts: Sequence[str], scalars: Sequence[str]
+) -> Blocks:
+    """Yield what `read_json` does, by the block where one object stands on each line.
+
+    Args:
+        stream: As for `read_json`.
+        path: As for `read_json`.
+        records: As for `read_json`.
+        texts: Wanted columns that hold text.
+        scalars: Wanted columns that hold text or whole numbers.
+    """
+    lines = _find_lines(buffered := as_buffered(stream), path, records)
+    return _read_line_blocks(buffered, path, texts, scalars) if lines is None else lines
+
+
+def _find_lines(
+    buffered: io.BufferedReader, path: str, records: str | None
+) -> Iterator[tuple[int, Row] | Malformed] | None:
+    """Return the rows of an array or a document; None where one object stands on each line in UTF-8."""
     sample = buffered.peek(_PEEKED)[:_PEEKED]
     encoding = find_mark(sample) or "utf-8"
     head = codecs.getincrementaldecoder(encoding)("replace").decode(sample).encode("utf-8", "replace")
@@ -58,13 +85,12 @@ def read_json(stream: IO[bytes], path: str, records: str | None = None) -> Itera
         window = Window(buffered, path, encoding)
         while "[" not in window.text and window.grow(0) is not None:
             pass
-        yield from _read_array(window, window.text.index("[") + 1, path)
-    elif _OBJECT.match(head) and (records or not _is_lines(head)):
-        yield from _read_document(Window(buffered, path, encoding), path, records)
-    elif encoding.startswith("utf-8"):
-        yield from _read_lines(buffered, path)
-    else:
-        yield from _read_lines(io.BytesIO(decode_text(read_document(buffered, path)).encode()), path)
+        return _read_array(window, window.text.index("[") + 1, path)
+    if _OBJECT.match(head) and (records or not _is_lines(head)):
+        return _read_document(Window(buffered, path, encoding), path, records)
+    if encoding.startswith("utf-8"):
+        return None
+    return _read_lines(io.BytesIO(decode_text(read_document(buffered, path)).encode()), path)
 
 
 def read_lines(stream: IO[bytes], path: str) -> Iterator[tuple[int, str] | Malformed]:
@@ -89,11 +115,57 @@ def _is_lines(head: bytes) -> bool:
     return True
 
 
-def _read_lines(stream: IO[bytes], path: str) -> Iterator[tuple[int, Row] | Malformed]:
+def _read_line_blocks(stream: IO[bytes], path: str, texts: Sequence[str], scalars: Sequence[str]) -> Blocks:
+    """Yield lines by the block; those of a block that is not all objects with such columns, one by one."""
+    import msgspec
+
+    names = [*texts, *scalars]
+    kinds = [str | None] * len(texts) + [str | int | None] * len(scalars)
+    fields = [(f"_{place}", kind, None) for place, kind in enumerate(kinds)]
+    renamed = {field[0]: name for field, name in zip(fields, names, strict=True)}
+    decoder = msgspec.json.Decoder(msgspec.defstruct("Wanted", fields, rename=renamed))
+    number = 0
+    for content in _cut_blocks(stream):
+        num_lines = content.count(b"\n") + (not content.endswith(b"\n"))
+        try:
+            rows = decoder.decode_lines(content)
+        except (msgspec.DecodeError, ValueError, RecursionError):
+            rows = []
+        if len(rows) == num_lines:
+            columns = {name: _to_texts([getattr(row, field) for row in rows]) for field, name in renamed.items()}
+            yield TextBlock(columns, np.arange(number + 1, number + 1 + num_lines))
+        else:
+            yield from _read_lines(io.BytesIO(content), path, number)
+        number += num_lines
+
+
+def _to_texts(values: list[Any]) -> pa.Array:
+    try:
+        return pa.array(values, pa.string())
+    except pa.ArrowTypeError:  # whole numbers among them
+        return pa.array([value if value is None else str(value) for value in values], pa.string())
+
+
+def _cut_blocks(stream: IO[bytes]) -> Iterator[bytes]:
+    """Yield whole lines, many at a time; a line may be longer than any block."""
+    held: list[bytes] = []
+    while content := stream.read(BLOCK_BYTES):
+        cut = content.rfind(b"\n") + 1
+        if cut:
+            yield b"".join((*held, content[:cut]))
+            held = []
+        elif sum(map(len, held)) > MAX_RECORD_CHARACTERS:
+            continue  # a line of such a length is refused, however it ends
+        held.append(content[cut:])
+    if any(held):
+        yield b"".join(held)
+
+
+def _read_lines(stream: IO[bytes], path: str, number: int = 0) -> Iterator[tuple[int, Row] | Malformed]:
+    """Yield a line's object by the line, `number` lines being before the first."""
     import msgspec  # most processes read no JSON
 
     decode, readline = msgspec.json.Decoder(dict).decode, stream.readline
-    number = 0
     while line := readline(MAX_RECORD_CHARACTERS):
         number += 1
         try:

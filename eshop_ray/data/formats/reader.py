@@ -2,14 +2,15 @@
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import IO
 from urllib.parse import unquote
 
 from eshop_ray.config.files import FileOptions
-from eshop_ray.data.formats.delimited import read_table
+from eshop_ray.data.formats.delimited import read_table, read_table_blocks
 from eshop_ray.data.formats.encodings import as_buffered, detect_encoding
-from eshop_ray.data.formats.json_text import read_json
+from eshop_ray.data.formats.json_text import read_json, read_json_blocks
+from eshop_ray.data.formats.text_blocks import Blocks
 from eshop_ray.errors import UserError
 from eshop_ray.schema import Malformed, Row
 
@@ -63,6 +64,31 @@ def read_rows(
     partition = _read_partition(path)
     for row in rows:
         yield row if isinstance(row, Malformed) or not partition else (row[0], {**partition, **row[1]})
+
+
+def read_text_blocks(
+    stream: IO[bytes], path: str, options: FileOptions, texts: Sequence[str], scalars: Sequence[str]
+) -> Blocks:
+    """Yield what `read_rows` does, by the block where many rows on end are well-formed and their columns are text.
+
+    Args:
+        stream: As for `read_rows`.
+        path: As for `read_rows`.
+        options: As for `read_rows`.
+        texts: Wanted columns that hold text; others are in no block.
+        scalars: Wanted columns that hold text or whole numbers.
+    """
+    buffered = as_buffered(stream)
+    name = "" if _read_partition(path) else detect_format(buffered, path)
+    if name == "json":
+        return read_json_blocks(buffered, path, options.records, texts, scalars)
+    if name == "table":
+        return read_table_blocks(buffered, path, options, (*texts, *scalars))
+    if name == "parquet":
+        from eshop_ray.data.formats.columnar import read_parquet_blocks
+
+        return read_parquet_blocks(buffered, path, texts, scalars)
+    return read_rows(buffered, path, options)
 
 
 def detect_format(stream: io.BufferedReader, path: str) -> str:

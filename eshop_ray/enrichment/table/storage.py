@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
 
 import obstore
+import pyarrow as pa
 from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import AzureStore, GCSStore, LocalStore, ObjectStore, S3Store
 
@@ -104,6 +105,15 @@ class Storage:
                 return bytes(obstore.get(self._store, path).bytes())
             except FileNotFoundError:
                 return None
+
+    def read_range(self, path: str, start: int, num_bytes: int) -> pa.Buffer:
+        """Return a part of a file.
+
+        Raises:
+            StorageError: if the storage cannot be read, or there is no such file.
+        """
+        with self.explain("read"):
+            return pa.py_buffer(obstore.get_range(self._store, path, start=start, length=num_bytes))
 
     @contextmanager
     def open(self, path: str) -> Iterator[IO[bytes]]:

@@ -1,0 +1,171 @@
+"""One bucket of products against last night's table, by columns: what is unchanged is counted and left alone.
+
+Rows of Python are made of the rest only: of products whose key is another, of those that left, and of what is in
+trouble.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from eshop_ray.enrichment.database import connect, quote_name, quote_text
+from eshop_ray.enrichment.plan import Bucket
+from eshop_ray.enrichment.questions import DELETED, EMPTY, ENRICHED, PromptContext, get_form, identify_question
+from eshop_ray.enrichment.scan import FIELD_PREFIX
+from eshop_ray.schema import Row, decode
+from eshop_ray.tasks.product import REVIEWS
+
+KEY_CHARACTERS = 32
+"""Hexadecimal digits of a key: 128 bits of a SHA-256."""
+
+
+@dataclass(frozen=True, slots=True)
+class BucketTables:
+    """All that is known of the products of one bucket."""
+
+    products: pa.Table
+    """Rows of `product_rows`."""
+    reviews: pa.Table
+    """Rows of `REVIEW_ROWS`."""
+    previous: pa.Table
+    """Rows of `PREVIOUS_ROWS`."""
+    quarantined: pa.Table
+    """Rows of `QUARANTINE_ROWS`."""
+
+
+def compare_bucket(tables: BucketTables, context: PromptContext, paths: Sequence[str]) -> Bucket:
+    """Return what is to be decided about a bucket, and how many rows of each task are unchanged.
+
+    Args:
+        tables: What is known.
+        context: What answers depend on besides the product.
+        paths: Of the files, by number.
+    """
+    bucket = Bucket()
+    database = connect(
+        read_rows=tables.products,
+        reviews=tables.reviews,
+        previous=tables.previous,
+        quarantined=tables.quarantined,
+    )
+    with database:
+        _settle_repeats(database, bucket, paths)
+        for row in _select(database, "from read_rows where reason is not null"):
+            bucket.add_product(_with_path(row, paths))
+        for row in _select(database, "from quarantined"):
+            bucket.add_quarantined(row)
+        _compare_keys(database, bucket, context)
+        _take_changed(database, bucket, context, paths)
+    return bucket
+
+
+def build_key(task: str, context: PromptContext) -> str:
+    """Return the SQL of a product's key for a task: the digest of all that determines the answer.
+
+    That is the question's identity and, each with its length in bytes, so that no two products run together, the
+    columns that the task reads and the product's reviews in their order. What is wrong with a column is a part of it.
+    """
+    form = get_form(task)
+    parts = [quote_text(identify_question(task, context))]
+    for name in form.columns:
+        column = f"coalesce({quote_name(FIELD_PREFIX + name)}, '')"
+        problem = f"coalesce(json_extract_string(problems, {quote_text(f'$.{quote_name(name)}')}), '')"
+        parts += [problem, f"strlen({column})", "':'", column]
+    if REVIEWS in form.fields:
+        parts.append("coalesce(texts, '')")
+    columns = ["texts" if name == REVIEWS else quote_name(FIELD_PREFIX + name) for name in form.empty_without]
+    is_empty = " or ".join(f"coalesce({column}, '') = ''" for column in columns) or "false"
+    digest = f"case when {is_empty} then sha256({parts[0]}) else sha256(concat({', '.join(parts)})) end"
+    return f"left({digest}, {KEY_CHARACTERS})"
+
+
+def _settle_repeats(database: duckdb.DuckDBPyConnection, bucket: Bucket, paths: Sequence[str]) -> None:
+    """Make the table `products`, with one row for each id; which one counts is decided in Python."""
+    database.sql("""
+        create temp table repeated as
+        select product_id from read_rows where reason is null group by product_id having count(*) > 1
+    """)
+    once = "from read_rows anti join repeated using (product_id) where reason is null"
+    for row in _select(database, "from read_rows semi join repeated using (product_id) where reason is null"):
+        bucket.add_product(_with_path(row, paths))
+    bucket.settle_repeats()
+    kept = [{name: row[name] for name in ("file", "line", "element")} for row in bucket.products.values()]
+    bucket.products.clear()
+    if not kept:
+        database.sql(f"create temp view products as {once}")
+        return
+    places = pa.schema([("file", pa.int32()), ("line", pa.int64()), ("element", pa.int32())])
+    database.register("kept", pa.Table.from_pylist(kept, schema=places))
+    database.sql(f"""
+        create temp view products as ({once}) union all
+        (from read_rows semi join kept using (file, line, element) where reason is null)
+    """)
+
+
+def _compare_keys(database: duckdb.DuckDBPyConnection, bucket: Bucket, context: PromptContext) -> None:
+    """Make the tables `changed`, of products' tasks that are to be looked at, and `gone`, of rows without a product."""
+    has_reviews = any(REVIEWS in get_form(task).fields for task in context.tasks)
+    source = "products"
+    if has_reviews:
+        database.sql("""
+            create temp table review_texts as
+            select product_id, string_agg(strlen(text) || ':' || text, '' order by votes desc, text) as texts
+            from (select product_id, text, max(votes) as votes from reviews group by product_id, text)
+            group by product_id
+        """)
+        source = "products left join review_texts using (product_id)"
+    keys = " union all ".join(
+        f"select product_id, {quote_text(task)} as task, {build_key(task, context)} as key from {source}"
+        for task in context.tasks
+    )
+    database.sql(f"""
+        create temp table changed as
+        select now.product_id, now.task, now.key
+        from ({keys}) now
+        left join (from previous where status in ('{ENRICHED}', '{EMPTY}')) old using (product_id, task, key)
+        left join quarantined bad on bad.product_id = now.product_id and bad.task = now.task
+        where old.product_id is null or bad.fingerprint is not null
+    """)
+    (num_products,) = database.sql("select count(*) from products").fetchall()[0]
+    changed = dict(database.sql("select task, count(*) from changed group by task").fetchall())
+    for task in context.tasks:
+        bucket.num_unchanged[task] = num_products - changed.get(task, 0)
+
+
+def _take_changed(
+    database: duckdb.DuckDBPyConnection, bucket: Bucket, context: PromptContext, paths: Sequence[str]
+) -> None:
+    """Give the bucket rows of Python for what is to be decided."""
+    for row in _select(database, "from changed"):
+        bucket.keys.setdefault(row["product_id"], {})[row["task"]] = row["key"]
+    for row in _select(database, "from products semi join changed using (product_id)"):
+        bucket.add_product(_with_path(row, paths))
+    asked = [quote_text(task) for task in context.tasks if REVIEWS in get_form(task).fields]
+    if asked:
+        changed = f"(from changed where task in ({', '.join(asked)}))"
+        for row in _select(database, f"from reviews semi join {changed} using (product_id)"):
+            bucket.reviews[row["product_id"]].append(row)
+    rows = f"""
+        from previous semi join changed using (product_id, task)
+        union all from previous anti join products using (product_id) where status <> '{DELETED}'
+    """
+    for row in _select(database, f"select * {rows.strip()}"):
+        bucket.previous[row["product_id"], row["task"]] = row
+
+
+def _select(database: duckdb.DuckDBPyConnection, query: str) -> Iterable[Row]:
+    for batch in database.sql(query).to_arrow_reader():
+        yield from batch.to_pylist()
+
+
+def _with_path(row: Mapping[str, Any], paths: Sequence[str]) -> Row:
+    """Return a product with its file's path, and its columns as tasks read them."""
+    fields: Row = {
+        name.removeprefix(FIELD_PREFIX): value for name, value in row.items() if name.startswith(FIELD_PREFIX)
+    }
+    fields["problems"] = decode(row["problems"]) or {}
+    kept = {name: value for name, value in row.items() if not name.startswith(FIELD_PREFIX)}
+    return {**kept, "fields": fields, "path": paths[row["file"]]}

@@ -1,0 +1,32 @@
+"""DuckDB in a worker: one thread, since Ray has a worker per core, and memory that the node has for it."""
+
+import duckdb
+import pyarrow as pa
+
+MEMORY_LIMIT = "1GB"
+"""What one statement may hold before it uses the disk."""
+
+
+def connect(**tables: pa.Table) -> duckdb.DuckDBPyConnection:
+    """Return an empty database that sees some tables by their names."""
+    settings: dict[str, str | bool | int | float | list[str]] = {
+        "threads": 1,
+        "memory_limit": MEMORY_LIMIT,
+        "autoinstall_known_extensions": False,  # nothing is fetched from the internet
+        "autoload_known_extensions": False,
+        "python_enable_replacements": False,
+    }
+    database = duckdb.connect(":memory:", config=settings)
+    for name, table in tables.items():
+        database.register(name, table)
+    return database
+
+
+def quote_text(text: str) -> str:
+    """Return a text as SQL writes it."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def quote_name(name: str) -> str:
+    """Return a column's name as SQL writes it."""
+    return '"' + name.replace('"', '""') + '"'
