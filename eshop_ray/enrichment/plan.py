@@ -17,9 +17,11 @@ from eshop_ray.enrichment.questions import (
     DELETED,
     EMPTY,
     ENRICHED,
+    FORMER_KEY_CHARACTERS,
     QUARANTINED,
     PromptContext,
     Question,
+    build_former_key,
     build_question,
 )
 from eshop_ray.schema import Row, content_id, encode
@@ -148,7 +150,7 @@ def plan_bucket(
         for task, key in bucket.keys[product_id].items():
             question = build_question(task, product["fields"], reviews, context, count_tokens)
             old, bad = bucket.previous.get((product_id, task)), bucket.quarantined.get((product_id, task))
-            yield from _compare(product, task, key, question, old, bad, replay, counts)
+            yield from _compare(product, task, key, question, context, old, bad, replay, counts)
     yield from _plan_deleted(bucket, context.tasks)
     yield from _plan_unreadable(bucket, counts)
 
@@ -158,13 +160,14 @@ def _compare(
     task: str,
     key: str,
     question: Question,
+    context: PromptContext,
     old: Row | None,
     bad: Row | None,
     replay: bool,
     counts: Counter[str],
 ) -> Iterator[Row]:
-    is_known = old is not None and old["key"] in (key, question.former_key)
-    has_former_key = is_known and old is not None and old["key"] != key
+    has_former_key = old is not None and _is_former_key(old["key"], task, question, context)
+    is_known = old is not None and (has_former_key or old["key"] == key)
     if is_known and old is not None and old["status"] != DELETED:
         if old["status"] == QUARANTINED:
             is_retried = question.status == ASK and (replay or bad is None or bad["reason"] in RETRIED_REASONS)
@@ -196,6 +199,10 @@ def _compare(
         old=old,
         bad=bad,
     )
+
+
+def _is_former_key(key: str, task: str, question: Question, context: PromptContext) -> bool:
+    return len(key) == FORMER_KEY_CHARACTERS and key == build_former_key(task, question, context)
 
 
 def _plan_deleted(bucket: Bucket, tasks: Sequence[str]) -> Iterator[Row]:

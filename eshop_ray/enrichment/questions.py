@@ -32,14 +32,14 @@ class PromptContext:
 class Question:
     """One task for one product."""
 
-    former_key: str
-    """What a row of the table has as its key that was written before keys were made by columns."""
     status: str
     """`ask`, `empty` or `quarantined`."""
     fields: Mapping[str, Any]
     """The task's record fields; empty unless it is to be asked."""
     reason: str | None = None
     message: str | None = None
+    seen: Mapping[str, Any] | None = None
+    """What keys were made of before they were made by columns; None: `fields`."""
 
 
 def build_question(
@@ -65,8 +65,8 @@ def build_question(
     except UnaskableError as problem:
         reason, message = problem.args
         seen = {name: product.get(name) for name in (*form.columns, "problems")}
-        return Question(_former_key(task, {"reason": reason, **seen}, context), QUARANTINED, {}, reason, message)
-    return Question(_former_key(task, fields, context), ASK if fields else EMPTY, fields)
+        return Question(QUARANTINED, {}, reason, message, {"reason": reason, **seen})
+    return Question(ASK if fields else EMPTY, fields)
 
 
 def identify_question(task: str, context: PromptContext) -> str:
@@ -128,8 +128,13 @@ def _beginning(text: str, max_tokens: int, count_tokens: Callable[[str], int]) -
     return " ".join(words[:low])
 
 
-def _former_key(task: str, fields: Mapping[str, Any], context: PromptContext) -> str:
-    return fingerprint([identify_task(task), OUTPUT_VERSION, context.answers, fields])
+def build_former_key(task: str, question: Question, context: PromptContext) -> str:
+    """Return the key that a row of the table has which was written before keys were made by columns."""
+    seen = question.fields if question.seen is None else question.seen
+    return fingerprint([identify_task(task), OUTPUT_VERSION, context.answers, seen])
+
+
+FORMER_KEY_CHARACTERS = 64
 
 
 def _read_values(

@@ -1,6 +1,7 @@
 """One file per task, their scores in `metrics/`; `get_task` finds a task by its name, `list_tasks` lists the folder."""
 
 import difflib
+import functools
 import importlib
 import pkgutil
 
@@ -16,6 +17,7 @@ def list_tasks() -> list[str]:
     return sorted(modules - {"base", "product"})
 
 
+@functools.cache  # asked for every row, and listing the folder takes longer than the row
 def get_task(name: str) -> Task:
     """Return the task of that name.
 
