@@ -23,7 +23,7 @@ from eshop_ray.data.products import (
 
 _UNUSUAL_ID = rf"^ | $|^\d+\.0+$|^$|[^ -~]|.{{{MAX_ID_CHARACTERS + 1}}}"
 _MARKED = "[<&]"
-_SPACED = r"\s\s|[^\S ]|^ | $"
+_SPACED = r"  |^ | $|[^!-~\pL\pN ]"  # what is neither letter, digit nor ASCII may be a blank of another kind
 
 
 def read_product_blocks(
@@ -67,7 +67,7 @@ def _finish_block(block: TextBlock, own: dict[str, str], options: CatalogOptions
         level = options.category
         finished["category"] = map_distinct(finished["category"], lambda text: select_level(text, level))
     ids = named.get("id", pa.nulls(len(block.lines), pa.string()))
-    return TextBlock({"id": normalize_ids(ids), **finished}, block.lines)
+    return TextBlock({"id": normalize_ids(clean_column(ids)), **finished}, block.lines)
 
 
 def normalize_ids(values: pa.Array) -> pa.Array:

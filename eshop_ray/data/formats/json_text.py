@@ -120,23 +120,38 @@ def _read_line_blocks(stream: IO[bytes], path: str, texts: Sequence[str], scalar
     import msgspec
 
     names = [*texts, *scalars]
+    if any(mark in name for name in names for mark in '"\\'):  # no name that a decoder takes
+        yield from _read_lines(stream, path)
+        return
     kinds = [str | None] * len(texts) + [str | int | None] * len(scalars)
     fields = [(f"_{place}", kind, None) for place, kind in enumerate(kinds)]
     renamed = {field[0]: name for field, name in zip(fields, names, strict=True)}
     decoder = msgspec.json.Decoder(msgspec.defstruct("Wanted", fields, rename=renamed))
     number = 0
     for content in _cut_blocks(stream):
-        num_lines = content.count(b"\n") + (not content.endswith(b"\n"))
+        lines = content.removesuffix(b"\n").split(b"\n")
         try:
-            rows = decoder.decode_lines(content)
+            rows = _decode_block(content, lines, decoder)
         except (msgspec.DecodeError, ValueError, RecursionError):
-            rows = []
-        if len(rows) == num_lines:
-            columns = {name: _to_texts([getattr(row, field) for row in rows]) for field, name in renamed.items()}
-            yield TextBlock(columns, np.arange(number + 1, number + 1 + num_lines))
-        else:
             yield from _read_lines(io.BytesIO(content), path, number)
-        number += num_lines
+        else:
+            columns = {name: _to_texts([getattr(row, field) for row in rows]) for field, name in renamed.items()}
+            yield TextBlock(columns, np.arange(number + 1, number + 1 + len(lines)))
+        number += len(lines)
+
+
+def _decode_block(content: bytes, lines: Sequence[bytes], decoder: Any) -> list[Any]:
+    """Return the object of each line.
+
+    Raises:
+        ValueError: if a line is none, is too long, or not UTF-8, be it in a column that is not wanted.
+    """
+    if not content.isascii():
+        content.decode()
+    if max(map(len, lines)) >= MAX_RECORD_CHARACTERS:
+        raise ValueError("too long")
+    decode = decoder.decode
+    return [decode(line) for line in lines]
 
 
 def _to_texts(values: list[Any]) -> pa.Array:
