@@ -17,10 +17,10 @@ TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 export RAY_USAGE_STATS_ENABLED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint docs bench-train bench-infer bench-scale bench-read clean
+.PHONY: help setup demo test test-all lint docs bench-train bench-infer bench-scale bench-enrich bench-read clean
 
 help: ## Show the targets.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(INSTALLED) ## Create .venv from the CPU lock, with the command `eshop` (a few minutes, 3.6 GB).
 
@@ -56,6 +56,9 @@ bench-infer: $(INSTALLED) ## Inference against vLLM, an hour: BENCH_ARGS="data.r
 
 bench-scale: $(INSTALLED) ## Dispatch to 1 to 64 simulated GPUs.
 	@$(PY) -m tests.bench.scale $(BENCH_ARGS)
+
+bench-enrich: $(DEV_INSTALLED) ## Nights over 10^5 and 10^6 products against DuckDB and Polars, half an hour.
+	@$(PY) -m tests.bench.enrich $(BENCH_ARGS)
 
 bench-read: $(DEV_INSTALLED) ## Reading a million products against Polars.
 	@$(PY) -m tests.bench.read $(BENCH_ARGS)

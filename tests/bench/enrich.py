@@ -75,7 +75,8 @@ def measure_size(folder, size, num_repeats):
     table_bytes = measure_table(folder)
     write_shop(folder, size, changed_share=0.01)
     since = DeltaTable(folder / "night" / "enriched").version()
-    runs["changed"] = [{**run_night(folder), "written_bytes": measure_written(folder, since), "table_bytes": table_bytes}]
+    night = run_night(folder)
+    runs["changed"] = [{**night, "written_bytes": measure_written(folder, since), "table_bytes": table_bytes}]
     logger.info("%d products, 1 %% changed: %s", size, runs["changed"][0])
     return runs
 
@@ -173,6 +174,10 @@ def peer_files(folder, name):
     return folder / "products.jsonl", folder / "reviews.jsonl", folder / f"{name}.parquet"
 
 
+def peak_memory(nights):
+    return max(max(night["driver_mib"], night["worker_mib"]) for night in nights)
+
+
 def plan_seconds(night):
     return night["phases"]["scan"] + night["phases"]["plan"]
 
@@ -183,10 +188,7 @@ def summarize(runs):
     largest = runs[size]
     unchanged = median(map(plan_seconds, largest["unchanged"]))
     first, changed = largest["first"][0], largest["changed"][0]
-    peaks = {
-        f"peak_memory_1e{len(str(size)) - 1}": max(max(run["driver_mib"], run["worker_mib"]) for run in of_size["unchanged"])
-        for size, of_size in runs.items()
-    }
+    peaks = {f"peak_memory_1e{len(str(size)) - 1}": peak_memory(nights["unchanged"]) for size, nights in runs.items()}
     return {
         "products": size,
         "duckdb_seconds": median(largest["duckdb"]),

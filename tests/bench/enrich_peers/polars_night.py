@@ -39,7 +39,8 @@ def main(products, reviews, last_night):
     started = time.perf_counter()
     last = pl.scan_parquet(last_night).with_columns(is_known=True)
     joined = build_keys(products, reviews).join(last, on=["product_id", "task", "key"], how="left")
-    num_rows, num_changed = joined.select(pl.len(), pl.col("is_known").is_null().sum().alias("changed")).collect().row(0)
+    counted = joined.select(pl.len(), pl.col("is_known").is_null().sum().alias("changed"))
+    num_rows, num_changed = counted.collect().row(0)
     print(num_rows, num_changed, round(time.perf_counter() - started, 2))
 
 
