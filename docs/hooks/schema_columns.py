@@ -29,6 +29,7 @@ MEANINGS: Mapping[str, Columns] = {
         "text": "The answer, where it is text.",
         "entities": "The answer, where it is a list of spans with their types.",
         "key": "Digest of all that determines the answer.",
+        "prediction_key": "The `key` that the prediction answers. Another one where tonight's question is in trouble.",
         "task_version": "The task's version that asked.",
         "model_digest": "Digest of the model that answered.",
         "run_id": "The run that asked.",
@@ -36,6 +37,7 @@ MEANINGS: Mapping[str, Columns] = {
         "num_generated_tokens": "Tokens of the answer.",
         "inferred_at": "When the model answered.",
         "updated_at": "When the row was written.",
+        "bucket": "Which part of the products the row belongs to. A file holds rows of one part.",
     },
     "quarantine": {
         "fingerprint": "The trouble. The same over all runs.",
@@ -50,5 +52,6 @@ MEANINGS: Mapping[str, Columns] = {
         "line": "The line in that file.",
         "run_id": "The run that found it.",
         "updated_at": "When the row was written.",
+        "bucket": "Which part of the products the row belongs to. A file holds rows of one part.",
     },
 }

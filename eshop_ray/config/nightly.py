@@ -55,5 +55,12 @@ class EnrichSection(Section):
     """Which model answers."""
     max_quarantined_share: Share = 0.1
     """Share of quarantined rows above which the run fails, after committing the good ones."""
+    max_deleted_share: Share = 0.2
+    """Share of a task's products that may have left the catalogue since the last night. With more, the run ends before
+    it changes anything: the export may be cut. 1 lets everything through."""
+    max_changed_share: Share = 0.5
+    """Share of a task's products whose question may be another than last night, the model being the same. With more,
+    the run ends before it changes anything: a column may have another name, or the reviews may be missing. 1 lets
+    everything through."""
     gpu_hour_price: Annotated[float, Field(ge=0)] | None = None
     """Price of one engine hour, any currency: adds a line of cost to the report."""

@@ -15,6 +15,7 @@ ENRICHED_SCHEMA = pa.schema(
         ("text", pa.string()),
         ("entities", ENTITIES),
         ("key", pa.string()),
+        ("prediction_key", pa.string()),
         ("task_version", pa.int32()),
         ("model_digest", pa.string()),
         ("run_id", pa.string()),
@@ -22,14 +23,16 @@ ENRICHED_SCHEMA = pa.schema(
         ("num_generated_tokens", pa.int64()),
         ("inferred_at", pa.timestamp("us", tz="UTC")),
         ("updated_at", pa.timestamp("us", tz="UTC")),
+        ("bucket", pa.int32()),
     ]
 )
 """One row per product and task.
 
-`status` is `enriched`; `empty` where there is nothing to ask (no reviews); `quarantined`, without a prediction; or
-`deleted`, a tombstone that keeps its prediction in case the product returns. `prediction` is JSON text; `text` and
-`entities` are the same, typed. `key` is the digest of all that determines the prediction, `run_id` the run that
-inferred it.
+`status` is `enriched`; `empty` where there is nothing to ask (no reviews); `quarantined`, which keeps the last good
+prediction, if there was one; or `deleted`, a tombstone that keeps its prediction in case the product returns.
+`prediction` is JSON text; `text` and `entities` are the same, typed. `key` is the digest of all that determines the
+answer to tonight's question, `prediction_key` that of the question which the prediction answers, `run_id` the run that
+asked it. A file holds rows of one task and `bucket`, which is a part of the products.
 """
 
 QUARANTINE_SCHEMA = pa.schema(
@@ -46,6 +49,7 @@ QUARANTINE_SCHEMA = pa.schema(
         ("line", pa.int64()),
         ("run_id", pa.string()),
         ("updated_at", pa.timestamp("us", tz="UTC")),
+        ("bucket", pa.int32()),
     ]
 )
 """What could not be enriched, one row per trouble that still stands; a row that is mended leaves the table.

@@ -1,4 +1,4 @@
-"""Finished shards -> rolling commits of both tables, and the sums of what they report."""
+"""Finished shards -> merged buckets -> rolling commits of both tables, and the sums of what they report."""
 
 import contextlib
 import logging
@@ -6,11 +6,15 @@ import queue
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 from eshop_ray.config import TableSection
 from eshop_ray.enrichment.histogram import Histogram
+from eshop_ray.enrichment.map_tasks import run_beside
+from eshop_ray.enrichment.merge import Merge
 from eshop_ray.enrichment.result_writer import HISTOGRAMS
 from eshop_ray.enrichment.table import DataFile, Writer
 from eshop_ray.progress import LOG_SECONDS, describe
@@ -22,16 +26,22 @@ logger = logging.getLogger(__name__)
 EXAMPLES_PER_RUN = 10
 """Rows that the report shows."""
 MAX_POINTS = 500
+RunTasks = Callable[[Callable[[Any], Row], Sequence[Any]], Iterable[Row]]
+BUCKETS_PER_COMMIT = 256
+"""Files of one entry of the log: a few for each bucket and task."""
 
 
 class Committer:
-    """Takes reports of shards and commits them every few files or seconds.
+    """Takes reports of shards, and every few of them puts what they gave into both tables.
 
-    The quarantine is committed before the enriched table: a kill in between leaves an entry too many there, which the
-    next run puts right, and never a row whose trouble nothing explains.
+    Buckets are merged in which most rows of the finished shards belong; what these gave to others waits for theirs, or
+    for the end. The quarantine is committed before the enriched table: a kill in between leaves an entry too many
+    there, which the next run puts right, and never a row whose trouble nothing explains.
     """
 
-    def __init__(self, enriched: Writer, quarantine: Writer, config: TableSection) -> None:
+    def __init__(
+        self, enriched: Writer, quarantine: Writer, merge: Merge, config: TableSection, run: RunTasks = run_beside
+    ) -> None:
         self.enriched = enriched
         self.quarantine = quarantine
         self.config = config
@@ -41,16 +51,21 @@ class Committer:
         self.num_commits = 0
         self.num_files = 0
         self.throughput: list[tuple[float, int, int]] = []
+        self.merge, self._run = merge, run
         self._seen: set[str] = set()
-        self._pending: list[Row] = []
+        self._num_pending = 0
+        self._homes: set[int] = set()
+        self._parts = PendingParts()
+        self._bad_parts = PendingParts()
         self._started = self._committed = self._shown = time.monotonic()
 
-    def consume(self, reports: Iterable[Row], num_asked: int = 0) -> None:
+    def consume(self, reports: Iterable[Row], num_asked: int = 0, is_last: bool = True) -> None:
         """Take all reports of a pass; whatever ends it, what was finished is committed.
 
         Args:
             reports: What `ResultWriter` returns, as shards are finished.
             num_asked: Questions among them, for a person who watches.
+            is_last: Whether nothing follows; else what belongs to no finished shard's buckets may wait.
         """
         self._started = self._committed = self._shown = time.monotonic()
         try:
@@ -64,37 +79,72 @@ class Committer:
         except BaseException:
             self._flush_quietly()
             raise
-        self.flush()
+        if is_last:
+            self.flush(is_last=True)
 
     def add(self, report: Row) -> None:
-        """Take one report; a shard that was reported before is left out, its files with it."""
+        """Take one report; a shard that was reported before is left out, its rows with it."""
         if report["shard"] in self._seen:
             return
         self._seen.add(report["shard"])
-        self._pending.append(report)
+        self._num_pending += bool(report["homes"])
+        self._homes.update(report["homes"])
+        self._parts.add(report["parts"])
+        self._bad_parts.add(report["bad_parts"])
         self.counts.update(report["counts"])
         for name, counts in report["histograms"].items():
             self.histograms[name].merge(Histogram(counts=counts))
         self.examples = sorted([*self.examples, *report["examples"]], key=_is_less_telling)[:EXAMPLES_PER_RUN]
         self._note_throughput()
 
-    def flush(self) -> None:
-        """Commit what is pending, each table in one version."""
-        pending, self._pending = self._pending, []
+    def put(self, parts: Iterable[Row], bad_parts: Iterable[Row]) -> None:
+        """Put rows into both tables that no shard gave, and commit them."""
+        self._parts.add(parts)
+        self._bad_parts.add(bad_parts)
+        self.flush(is_last=True)
+
+    def flush(self, is_last: bool = False) -> None:
+        """Merge what is pending, and commit each table in one version."""
+        buckets = sorted(self._parts.buckets | self._bad_parts.buckets if is_last else self._homes)
+        self._num_pending = 0
+        self._homes = set()
         self._committed = time.monotonic()
-        if not pending:
-            return
-        for writer, column, old in ((self.quarantine, "quarantine", "old_bad"), (self.enriched, "enriched", "old")):
-            files = [DataFile.from_row(report[column]) for report in pending if report[column]]
-            deleted = _by_path(writer, (place for report in pending for place in report[old]))
-            if files or deleted:
-                writer.commit(files, deleted)
+        for start in range(0, len(buckets), BUCKETS_PER_COMMIT):
+            self._commit(buckets[start : start + BUCKETS_PER_COMMIT])
+
+    def _commit(self, buckets: Sequence[int]) -> None:
+        """Merge some buckets and commit both tables."""
+        items: list[Row] = [
+            {
+                "bucket": bucket,
+                "files": [file.to_row() for file in self.enriched.files_of(bucket)],
+                "bad_files": [file.to_row() for file in self.quarantine.files_of(bucket)],
+                "parts": self._parts.take(bucket),
+                "bad_parts": self._bad_parts.take(bucket),
+            }
+            for bucket in buckets
+        ]
+        parts = {name for item in items for name in item["parts"]}
+        bad_parts = {name for item in items for name in item["bad_parts"]}
+        merge = replace(
+            self.merge,
+            results=self.merge.results.with_parts(self._parts.rows(parts)),
+            bad=self.merge.bad.with_parts(self._bad_parts.rows(bad_parts)),
+        )
+        reports = list(self._run(merge.merge_bucket, items))
+        for writer, prefix in ((self.quarantine, "bad_"), (self.enriched, "")):
+            added, removed = (
+                [DataFile.from_row(row) for report in reports for row in report[f"{prefix}{name}"]]
+                for name in ("added", "removed")
+            )
+            if added or removed:
+                writer.commit(added, removed)
                 self.num_commits += 1
-                self.num_files += len(files)
+                self.num_files += len(added)
 
     def _is_due(self) -> bool:
         is_old = time.monotonic() - self._committed >= self.config.commit_seconds
-        return len(self._pending) >= self.config.commit_files or (bool(self._pending) and is_old)
+        return self._num_pending >= self.config.commit_files or (self._num_pending > 0 and is_old)
 
     def _show(self, num_asked: int) -> None:
         now = time.monotonic()
@@ -106,7 +156,7 @@ class Committer:
     def _flush_quietly(self) -> None:
         """Save what is finished while another error is on its way to the user."""
         try:
-            self.flush()
+            self.flush(is_last=True)
         except Exception as error:
             logger.warning("finished rows could not be committed either: %s", type(error).__name__)
 
@@ -122,11 +172,33 @@ def _is_less_telling(example: Row) -> bool:
     return bool(example["change"] != "changed")
 
 
-def _by_path(writer: Writer, places: Iterable[tuple[int, int]]) -> Mapping[str, list[int]]:
-    deleted: dict[str, list[int]] = {}
-    for number, position in places:
-        deleted.setdefault(writer.snapshot.files[number].path, []).append(position)
-    return deleted
+class PendingParts:
+    """Parts of an exchange of results whose rows are not all in a table yet."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, Row] = {}
+        self._names: dict[int, list[str]] = {}
+
+    @property
+    def buckets(self) -> set[int]:
+        """Those with rows that are waiting."""
+        return set(self._names)
+
+    def add(self, parts: Iterable[Row]) -> None:
+        """Take parts, as `Part.to_row` gives them."""
+        for part in parts:
+            self._rows[part["name"]] = part
+            for bucket, (start, end) in enumerate(pairwise(part["offsets"])):
+                if end > start:
+                    self._names.setdefault(bucket, []).append(part["name"])
+
+    def take(self, bucket: int) -> list[str]:
+        """Return the names of parts with rows of a bucket, which are waiting no more."""
+        return self._names.pop(bucket, [])
+
+    def rows(self, names: Iterable[str]) -> list[Row]:
+        """Return parts by name."""
+        return [self._rows[name] for name in names]
 
 
 _END = object()

@@ -11,9 +11,17 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from eshop_ray.enrichment.database import connect, quote_name, quote_text
+from eshop_ray.enrichment.database import connect, quote_text
 from eshop_ray.enrichment.plan import Bucket
-from eshop_ray.enrichment.questions import DELETED, EMPTY, ENRICHED, PromptContext, get_form, identify_question
+from eshop_ray.enrichment.questions import (
+    DELETED,
+    EMPTY,
+    ENRICHED,
+    PromptContext,
+    get_form,
+    identify_question,
+    list_columns,
+)
 from eshop_ray.enrichment.scan import FIELD_PREFIX
 from eshop_ray.schema import Row, decode
 from eshop_ray.tasks.product import REVIEWS
@@ -45,16 +53,17 @@ def compare_bucket(tables: BucketTables, context: PromptContext, paths: Sequence
         paths: Of the files, by number.
     """
     bucket = Bucket()
+    aliases = {FIELD_PREFIX + name: alias for name, alias in _name_columns(context).items()}
     database = connect(
-        read_rows=tables.products,
+        read_rows=tables.products.rename_columns([aliases.get(name, name) for name in tables.products.schema.names]),
         reviews=tables.reviews,
         previous=tables.previous,
         quarantined=tables.quarantined,
     )
     with database:
-        _settle_repeats(database, bucket, paths)
+        _settle_repeats(database, bucket, context, paths)
         for row in _select(database, "from read_rows where reason is not null"):
-            bucket.add_product(_with_path(row, paths))
+            bucket.add_product(_to_product(row, context, paths))
         for row in _select(database, "from quarantined"):
             bucket.add_quarantined(row)
         _compare_keys(database, bucket, context)
@@ -68,21 +77,29 @@ def build_key(task: str, context: PromptContext) -> str:
     That is the question's identity and, each with its length in bytes, so that no two products run together, the
     columns that the task reads and the product's reviews in their order. What is wrong with a column is a part of it.
     """
-    form = get_form(task)
+    form, aliases = get_form(task), _name_columns(context)
     parts = [quote_text(identify_question(task, context))]
     for name in form.columns:
-        column = f"coalesce({quote_name(FIELD_PREFIX + name)}, '')"
-        problem = f"coalesce(json_extract_string(problems, {quote_text(f'$.{quote_name(name)}')}), '')"
+        column = f"coalesce({aliases[name]}, '')"
+        pointer = "/" + name.replace("~", "~0").replace("/", "~1")
+        problem = f"coalesce(json_extract_string(problems, {quote_text(pointer)}), '')"
         parts += [problem, f"strlen({column})", "':'", column]
     if REVIEWS in form.fields:
         parts.append("coalesce(texts, '')")
-    columns = ["texts" if name == REVIEWS else quote_name(FIELD_PREFIX + name) for name in form.empty_without]
+    columns = ["texts" if name == REVIEWS else aliases[name] for name in form.empty_without]
     is_empty = " or ".join(f"coalesce({column}, '') = ''" for column in columns) or "false"
     digest = f"case when {is_empty} then sha256({parts[0]}) else sha256(concat({', '.join(parts)})) end"
     return f"left({digest}, {KEY_CHARACTERS})"
 
 
-def _settle_repeats(database: duckdb.DuckDBPyConnection, bucket: Bucket, paths: Sequence[str]) -> None:
+def _name_columns(context: PromptContext) -> dict[str, str]:
+    """Return what SQL calls the catalogue's columns: there, capitals make no difference, and quotes are trouble."""
+    return {name: f"{FIELD_PREFIX}{place}" for place, name in enumerate(list_columns(context.tasks))}
+
+
+def _settle_repeats(
+    database: duckdb.DuckDBPyConnection, bucket: Bucket, context: PromptContext, paths: Sequence[str]
+) -> None:
     """Make the table `products`, with one row for each id; which one counts is decided in Python."""
     database.sql("""
         create temp table repeated as
@@ -90,7 +107,7 @@ def _settle_repeats(database: duckdb.DuckDBPyConnection, bucket: Bucket, paths: 
     """)
     once = "from read_rows anti join repeated using (product_id) where reason is null"
     for row in _select(database, "from read_rows semi join repeated using (product_id) where reason is null"):
-        bucket.add_product(_with_path(row, paths))
+        bucket.add_product(_to_product(row, context, paths))
     bucket.settle_repeats()
     kept = [{name: row[name] for name in ("file", "line", "element")} for row in bucket.products.values()]
     bucket.products.clear()
@@ -142,16 +159,22 @@ def _take_changed(
     for row in _select(database, "from changed"):
         bucket.keys.setdefault(row["product_id"], {})[row["task"]] = row["key"]
     for row in _select(database, "from products semi join changed using (product_id)"):
-        bucket.add_product(_with_path(row, paths))
+        bucket.add_product(_to_product(row, context, paths))
     asked = [quote_text(task) for task in context.tasks if REVIEWS in get_form(task).fields]
     if asked:
         changed = f"(from changed where task in ({', '.join(asked)}))"
         for row in _select(database, f"from reviews semi join {changed} using (product_id)"):
             bucket.reviews[row["product_id"]].append(row)
+    tasks = ", ".join(map(quote_text, context.tasks))
     rows = f"""
         from previous semi join changed using (product_id, task)
         union all from previous anti join products using (product_id) where status <> '{DELETED}'
+        union all from previous semi join products using (product_id)
+            where status <> '{DELETED}' and task not in ({tasks})
     """
+    bucket.num_live.update(
+        dict(database.sql(f"select task, count(*) from previous where status <> '{DELETED}' group by task").fetchall())
+    )
     for row in _select(database, f"select * {rows.strip()}"):
         bucket.previous[row["product_id"], row["task"]] = row
 
@@ -161,11 +184,9 @@ def _select(database: duckdb.DuckDBPyConnection, query: str) -> Iterable[Row]:
         yield from batch.to_pylist()
 
 
-def _with_path(row: Mapping[str, Any], paths: Sequence[str]) -> Row:
+def _to_product(row: Mapping[str, Any], context: PromptContext, paths: Sequence[str]) -> Row:
     """Return a product with its file's path, and its columns as tasks read them."""
-    fields: Row = {
-        name.removeprefix(FIELD_PREFIX): value for name, value in row.items() if name.startswith(FIELD_PREFIX)
-    }
+    aliases = _name_columns(context)
+    fields: Row = {name: row[alias] for name, alias in aliases.items()}
     fields["problems"] = decode(row["problems"]) or {}
-    kept = {name: value for name, value in row.items() if not name.startswith(FIELD_PREFIX)}
-    return {**kept, "fields": fields, "path": paths[row["file"]]}
+    return {**row, "fields": fields, "path": paths[row["file"]]}

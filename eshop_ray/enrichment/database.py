@@ -1,5 +1,7 @@
 """DuckDB in a worker: one thread, since Ray has a worker per core, and memory that the node has for it."""
 
+import tempfile
+
 import duckdb
 import pyarrow as pa
 
@@ -12,6 +14,7 @@ def connect(**tables: pa.Table) -> duckdb.DuckDBPyConnection:
     settings: dict[str, str | bool | int | float | list[str]] = {
         "threads": 1,
         "memory_limit": MEMORY_LIMIT,
+        "temp_directory": tempfile.gettempdir(),
         "autoinstall_known_extensions": False,  # nothing is fetched from the internet
         "autoload_known_extensions": False,
         "python_enable_replacements": False,
@@ -25,8 +28,3 @@ def connect(**tables: pa.Table) -> duckdb.DuckDBPyConnection:
 def quote_text(text: str) -> str:
     """Return a text as SQL writes it."""
     return "'" + text.replace("'", "''") + "'"
-
-
-def quote_name(name: str) -> str:
-    """Return a column's name as SQL writes it."""
-    return '"' + name.replace('"', '""') + '"'

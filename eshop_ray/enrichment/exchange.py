@@ -14,7 +14,7 @@ from typing import Any, Self
 import numpy as np
 import pyarrow as pa
 
-from eshop_ray.enrichment.table.storage import Storage
+from eshop_ray.enrichment.table import Storage
 from eshop_ray.schema import Row
 
 PART_BYTES = 16 << 20
@@ -60,6 +60,11 @@ class Exchange:
         """Return the exchange with these parts to read, in the order of their names."""
         parts = sorted((Part.from_row(row) for row in rows), key=lambda part: part.name)
         return Exchange(self.storage, self.kind, self.schema, self.num_buckets, tuple(parts))
+
+    def choose_parts(self, names: Sequence[str]) -> "Exchange":
+        """Return the exchange with some of its parts only."""
+        chosen = tuple(part for part in self.parts if part.name in set(names))
+        return Exchange(self.storage, self.kind, self.schema, self.num_buckets, chosen)
 
     def write(self, name: str, rows: pa.Table, buckets: Buckets) -> Part:
         """Write one part.

@@ -2,24 +2,28 @@
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from eshop_ray.artifacts import fingerprint, write_json
 from eshop_ray.config import Config
 from eshop_ray.config.secrets import hide_in_text, hide_secrets
+from eshop_ray.enrichment.exchange import bucket_of
+from eshop_ray.enrichment.former import copy_rows, mark_copied, needs_copy
 from eshop_ray.enrichment.lineage import hash_log, write_run_record
 from eshop_ray.enrichment.map_tasks import map_tasks
+from eshop_ray.enrichment.merge import compact, divide
 from eshop_ray.enrichment.pipeline import enrich
 from eshop_ray.enrichment.report import get_quarantined_share, is_failed, write_report
 from eshop_ray.enrichment.run import Run
 from eshop_ray.enrichment.statistics import summarize
-from eshop_ray.enrichment.table import DataFile, Table
-from eshop_ray.enrichment.table.compaction import Group
-from eshop_ray.enrichment.table.maintenance import CompactAll, maintain
+from eshop_ray.enrichment.table import DataFile
+from eshop_ray.enrichment.tables import ENRICHED_OWNERS, QUARANTINE_OWNERS
 from eshop_ray.errors import UserError
 from eshop_ray.models import Model
 
@@ -56,14 +60,13 @@ def run_night(config: Config, model: Model, replay: bool = False) -> dict[str, A
     run = Run(config, model, replay)
     record = _record(run)
     write_run_record(config.run_dir, run.run_id, record)
+    prepare_tables(run)
     enrich(run)
     _find_before(run)
     with run.timed("maintain"):
-        maintenance = [
-            maintain(table, writer, compact_groups(table), config.table.retention_hours) for table, writer in run.tables
-        ]
+        num_compacted = maintain(run)
     stats = summarize(run, read_statistics(config.run_dir))
-    stats["num_compacted_files"] = sum(done.num_compacted_files for done in maintenance)
+    stats["num_compacted_files"] = num_compacted
     write_json(config.run_dir / STATISTICS, stats)
     logs = {hide_in_text(table.uri): hash_log(table, since=writer.snapshot.version - 1) for table, writer in run.tables}
     write_run_record(config.run_dir, run.run_id, {**record, "table_version": run.writer.version, "logs": logs})
@@ -84,29 +87,67 @@ def read_statistics(run_dir: Path) -> Mapping[str, Any] | None:
     return stats
 
 
-def compact_groups(table: Table) -> CompactAll:
-    """Return what merges groups of a table's files, each in a task of its own."""
+def prepare_tables(run: Run) -> None:
+    """Copy what tables of the first design hold, and divide tables anew that are not divided as this run needs them."""
+    results = run.committer.merge.results, run.committer.merge.bad
+    owners = ENRICHED_OWNERS, QUARANTINE_OWNERS
+    if any(needs_copy(table) for table, _ in run.tables):
+        parts = [
+            copy_rows(table, exchange, names)
+            for (table, _), exchange, names in zip(run.tables, results, owners, strict=True)
+        ]
+        run.committer.put(*parts)
+        for table, writer in run.tables:
+            mark_copied(table)
+            writer.refresh()
+    _divide_tables(run)
 
-    def merge(item: dict[str, Any]) -> dict[str, Any]:
-        merged = table.merge([DataFile.from_row(row) for row in item["files"]])
-        return {"number": item["number"], "file": merged.to_row()}
 
-    def compact_all(groups: Sequence[Group]) -> Iterator[DataFile]:
-        items = [{"number": number, "files": [file.to_row() for file in group]} for number, group in enumerate(groups)]
-        merged = {report["number"]: report["file"] for report in map_tasks(merge, items)}
-        for number in range(len(groups)):
-            yield DataFile.from_row(merged[number])
+def _divide_tables(run: Run) -> None:
+    """Divide tables anew, each by one commit."""
+    for (table, writer), owners in zip(run.tables, (ENRICHED_OWNERS, QUARANTINE_OWNERS), strict=True):
+        if writer.snapshot.num_buckets != run.num_buckets and writer.snapshot.files:
+            partitions = find_partitions(writer.files)
+            items = [{"files": [file.to_row() for file in group]} for group in partitions]
+            write = partial(divide, table=table, owners=owners, num_buckets=run.num_buckets, run_id=run.run_id)
+            added = [DataFile.from_row(row) for report in map_tasks(write, items) for row in report["added"]]
+            writer.commit(added, writer.files, is_change=False)
+            logger.info("%s: divided into %d buckets", hide_in_text(table.uri), run.num_buckets)
+            writer.refresh()
 
-    return compact_all
+
+def maintain(run: Run) -> int:
+    """Put small files together, delete what no version needs any more, and return how many files were put together."""
+    num_compacted = 0
+    for table, writer in run.tables:
+        groups = [group for group in find_partitions(writer.files) if len(group) > 1]
+        items = [{"files": [file.to_row() for file in group]} for group in groups]
+        for report in map_tasks(partial(compact, table=table, run_id=run.run_id), items):
+            removed = [DataFile.from_row(row) for row in report["files"]]
+            writer.commit([DataFile.from_row(report["file"])], removed, is_change=False)
+            num_compacted += len(removed)
+        writer.tidy(run.config.table.retention_hours)
+    return num_compacted
+
+
+def find_partitions(files: Iterable[DataFile]) -> list[list[DataFile]]:
+    """Return the files of each partition."""
+    partitions: dict[tuple[str, ...], list[DataFile]] = {}
+    for file in files:
+        partitions.setdefault(tuple(file.partition.values()), []).append(file)
+    return [group for _, group in sorted(partitions.items())]
 
 
 def _find_before(run: Run) -> None:
     """Fill in what the rows that are shown said last night, while their old files are sure to be there."""
     for example in run.committer.examples:
-        old, example["before"] = example.pop("old"), None
-        if old is not None:
-            file = run.writer.snapshot.files[old[0]]
-            example["before"] = run.enriched.take(file, [old[1]], ["prediction"])["prediction"][0].as_py()
+        bucket = bucket_of(example["product_id"], run.staging.num_buckets)
+        files = [file for file in run.writer.snapshot.files if (file.bucket, file.task) == (bucket, example["task"])]
+        example["before"] = None
+        for file in files if example["change"] == "changed" else ():
+            rows = run.enriched.read_file(file, ["product_id", "prediction"])
+            found = rows.filter(pc.equal(rows["product_id"], example["product_id"]))["prediction"].to_pylist()
+            example["before"] = found[0] if found else example["before"]
 
 
 def _record(run: Run) -> dict[str, Any]:

@@ -56,7 +56,7 @@ def split_error(error: str) -> tuple[str, str]:
 
 
 def enriched_row(target: Mapping[str, Any], task: str, key: str, run_info: RunInfo, **values: Any) -> Row:
-    """Return a row of `ENRICHED_SCHEMA` that no answer stands behind yet."""
+    """Return a row of `ENRICHED_RESULTS` that no answer stands behind yet."""
     return {
         "product_id": target["product_id"],
         "task": task,
@@ -65,6 +65,7 @@ def enriched_row(target: Mapping[str, Any], task: str, key: str, run_info: RunIn
         "model_digest": run_info.model_digest,
         "run_id": run_info.run_id,
         "updated_at": run_info.now,
+        "replaces": target["replaces"],
         **values,
     }
 
@@ -82,6 +83,7 @@ def answered_rows(row: Mapping[str, Any], run_info: RunInfo) -> tuple[list[Row],
         return enriched, bad
     values = {
         "status": ENRICHED,
+        "prediction_key": row["id"],
         "inferred_at": run_info.now,
         **type_prediction(row["task"], row["prediction"]),
         **tokens,
@@ -122,13 +124,15 @@ def resolved_rows(
     assert row["status"] in (ENRICHED, DELETED)
     assert copied is not None
     own = {name: row[name] for name in ("product_id", "task", "key", "status")}
-    return [{**copied, **own, "updated_at": run_info.now}], []
+    known = copied["prediction_key"] and row["key"] if row["status"] == ENRICHED else copied["prediction_key"]
+    made = {**copied, **own, "prediction_key": known, "updated_at": run_info.now, "replaces": row["replaces"]}
+    return [made], []
 
 
 def quarantine_row(
     target: Mapping[str, Any], task: str | None, key: str | None, reason: str, message: str | None, run_info: RunInfo
 ) -> Row:
-    """Return a row of `QUARANTINE_SCHEMA`."""
+    """Return a row of `BAD_RESULTS`."""
     return {
         **{name: target[name] for name in ("fingerprint", "product_id", "path", "line", "attempts")},
         "task": task,

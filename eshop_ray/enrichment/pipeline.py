@@ -1,9 +1,11 @@
 """A nightly run: catalogue, reviews and last night's table in; the table, current again, out.
 
-files --scan--> products, reviews } by product --plan--> asked ---resolve--> shards --engine--> files --> commits
-table --sort--> previous rows     }                 +--> resolved: tombstones, trouble, known answers -->
+files --scan--> products, reviews } by bucket --plan--> asked ---resolve--> shards --engine--> results } by bucket
+table --------> previous rows     }                +--> resolved: tombstones, trouble, known answers --> }    |
+                                                                          table, current again <--commit--merge
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -15,6 +17,7 @@ from eshop_ray.artifacts import fingerprint
 from eshop_ray.data.cleaning import check_labels
 from eshop_ray.datasets import bound_stream, map_items
 from eshop_ray.enrichment.exchange import Exchange
+from eshop_ray.enrichment.guards import check_limits
 from eshop_ray.enrichment.map_tasks import map_tasks, read_reports, to_report
 from eshop_ray.enrichment.outcome import read_strictly
 from eshop_ray.enrichment.questions import PromptContext, get_form
@@ -25,13 +28,14 @@ from eshop_ray.enrichment.shards import load_shard
 from eshop_ray.enrichment.staging import (
     Plan,
     PlanInputs,
+    bucket_items,
+    cut_shards,
     divide_buckets,
     group_files,
+    number_files,
     plan_actions,
     resolve_asked,
-    sort_enriched,
     sort_keys,
-    sort_quarantined,
 )
 from eshop_ray.errors import UserError
 from eshop_ray.inference.answer_identity import identify_answers
@@ -55,41 +59,40 @@ def enrich(run: Run) -> None:
             inputs, context = scan(run)
         with run.timed("plan"):
             planned = plan(run, inputs, context)
+            check_limits(run, planned)
             shards = resolve(run, planned)
         with run.timed("infer"):
-            commit_resolved(run, planned)
+            write_resolved(run, planned)
             infer(run, shards)
+            run.committer.flush(is_last=True)
     finally:
         run.staging.clear()
 
 
 def scan(run: Run) -> tuple[PlanInputs, PromptContext]:
-    """Exchange files and tables by product, and return what planning reads and the context of all questions."""
+    """Exchange the files' rows by product, and return what planning reads and the context of all questions."""
     config, exchange = run.config, run.staging.exchange
-    inputs = PlanInputs(*(exchange(kind) for kind in ("products", "reviews", "previous", "quarantined")))
+    products, reviews = exchange("products"), exchange("reviews")
     readers: dict[str, Callable[[Row], Row]] = {
-        "products": partial(scan_catalog, options=config.catalog, names=run.staging.columns, products=inputs.products),
-        "reviews": partial(scan_reviews, options=config.reviews, reviews=inputs.reviews, products=inputs.products),
-        "previous": partial(sort_enriched, table=run.enriched, previous=inputs.previous),
-        "quarantined": partial(sort_quarantined, table=run.quarantine, quarantined=inputs.quarantined),
+        "products": partial(scan_catalog, options=config.catalog, names=run.staging.columns, products=products),
+        "reviews": partial(scan_reviews, options=config.reviews, reviews=reviews, products=products),
     }
     items = [{**file, "kind": "products"} for file in run.catalog]
     items += [{**file, "kind": "reviews"} for file in run.reviews]
-    items += [{**group, "kind": "previous"} for group in group_files(run.writer.snapshot.files)]
-    items += [{**group, "kind": "quarantined"} for group in group_files(run.bad_writer.snapshot.files)]
     parts: dict[str, list[Row]] = {kind: [] for kind in readers}
     categories: set[str] = set()
     for report in map_tasks(partial(_read_input, readers=readers), sorted(items, key=_size, reverse=True)):
         kind = report["kind"]
         parts[kind] += report["parts"]
         parts["products"] += report.get("bad_parts", [])
-        run.counts.update(num_unreadable=report.get("num_unreadable", 0))
-        if kind in ("products", "reviews"):
-            run.counts[f"num_{kind}"] += report["num_rows"]
+        run.counts.update({f"num_{kind}": report["num_rows"], "num_unreadable": report["num_unreadable"]})
+        run.counts[f"num_unreadable_{kind}"] += report["num_unreadable"]
         categories.update(report.get("categories", ()))
     _check_catalog(run)
-    found = PlanInputs(*(getattr(inputs, kind).with_parts(parts[kind]) for kind in readers))
-    return found, _prompt_context(run, sorted(categories))
+    inputs = PlanInputs(
+        products.with_parts(parts["products"]), reviews.with_parts(parts["reviews"]), run.enriched, run.quarantine
+    )
+    return inputs, _prompt_context(run, sorted(categories))
 
 
 def _read_input(item: Row, readers: Mapping[str, Callable[[Row], Row]]) -> Row:
@@ -115,9 +118,11 @@ def plan(run: Run, inputs: PlanInputs, context: PromptContext) -> Plan:
         paths=[file["path"].partition("?")[0] for file in (*run.catalog, *run.reviews)],
         tokenizer_dir=folder,
         replay=run.replay,
+        holds_missing=run.counts["num_unreadable_products"] > 0,
     )
     planned = Plan(asked, resolved)
-    for report in map_tasks(compare, range(run.staging.num_buckets)):
+    items = bucket_items(run.staging.num_buckets, run.writer.snapshot.files, run.bad_writer.snapshot.files)
+    for report in map_tasks(compare, items):
         run.counts.update(report["counts"])
         planned.add(report)
     return planned
@@ -126,21 +131,26 @@ def plan(run: Run, inputs: PlanInputs, context: PromptContext) -> Plan:
 def resolve(run: Run, planned: Plan) -> list[Row]:
     """Merge equal questions, find those that the table answers, and return shards."""
     asked = planned.asked.with_parts(planned.asked_parts)
-    keys = _find_known(run, planned, asked.num_buckets)
+    questions = run.staging.exchange("questions")
     merge = partial(
         resolve_asked,
         asked=asked,
-        keys=keys,
+        keys=_find_known(run, planned, asked.num_buckets),
         resolved=planned.resolved,
-        shards=run.staging.storage,
-        rows_per_shard=run.config.table.rows_per_file,
+        questions=questions,
     )
-    shards: list[Row] = []
+    parts: list[Row] = []
+    num_questions: Counter[int] = Counter()
     for report in map_tasks(merge, list(divide_buckets(planned.num_asked, RESOLVED_ROWS))):
-        shards += report["shards"]
+        parts += report["question_parts"]
+        num_questions.update({int(bucket): number for bucket, number in report["questions"].items()})
         planned.copied.update(report["resolved"])
         planned.resolved_parts += report["resolved_parts"]
-    return sorted(shards, key=lambda shard: (shard["task"], shard["shard"]))
+    cut = partial(cut_shards, questions=questions.with_parts(parts), rows_per_shard=run.config.table.rows_per_file)
+    groups = list(divide_buckets(num_questions, RESOLVED_ROWS))
+    return sorted(
+        (shard for report in map_tasks(cut, groups) for shard in report["shards"]), key=lambda shard: shard["shard"]
+    )
 
 
 def _find_known(run: Run, planned: Plan, num_buckets: int) -> Exchange:
@@ -150,20 +160,21 @@ def _find_known(run: Run, planned: Plan, num_buckets: int) -> Exchange:
         return keys
     find = partial(sort_keys, table=run.enriched, keys=keys, asked=planned.key_beginnings)
     parts: list[Row] = []
-    for report in map_tasks(find, group_files(run.writer.snapshot.files)):
+    for report in map_tasks(find, group_files(number_files(run.writer.snapshot.files))):
         parts += report["parts"]
     return keys.with_parts(parts)
 
 
-def commit_resolved(run: Run, planned: Plan) -> None:
+def write_resolved(run: Run, planned: Plan) -> None:
     """Write what needs no engine: tombstones, known answers, products without reviews, trouble."""
     write = partial(
         run.result_writer.write_resolved,
+        enriched=run.enriched,
         files=run.writer.snapshot.files,
         resolved=planned.resolved.with_parts(planned.resolved_parts),
-        rows_per_file=run.config.table.rows_per_file,
+        rows_per_part=RESOLVED_ROWS,
     )
-    run.committer.consume(map_tasks(write, sorted(planned.copied)))
+    run.committer.consume(map_tasks(write, sorted(planned.copied)), is_last=False)
 
 
 def infer(run: Run, shards: Sequence[Row]) -> None:
@@ -218,4 +229,5 @@ def _prompt_context(run: Run, categories: Sequence[str]) -> PromptContext:
         labels=labels,
         answers=fingerprint(identify_answers(config.infer, config.serve, run.model.digest)),
         max_review_tokens=config.reviews.max_tokens,
+        model_digest=run.model.digest,
     )

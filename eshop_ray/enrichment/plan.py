@@ -1,7 +1,6 @@
 """One bucket of products against last night's table: what is unchanged, and what is to be done about the rest.
 
-Pure: rows in, decisions out. Positions of table rows are carried along, so that a row can be superseded where it
-stands without a search.
+Pure: rows in, decisions out.
 """
 
 from collections import Counter, defaultdict
@@ -31,13 +30,15 @@ PREVIOUS_ROWS = pa.schema(
         ("product_id", pa.string()),
         ("task", pa.string()),
         ("key", pa.string()),
+        ("prediction_key", pa.string()),
         ("status", pa.string()),
-        ("has_prediction", pa.bool_()),
+        ("model_digest", pa.string()),
         ("file", pa.int32()),
         ("position", pa.int64()),
     ]
 )
-"""A live row of the enriched table and where it stands: the file's number in the snapshot, the row in that file."""
+"""A row of the enriched table and where it stands: the file's number in the snapshot, the row in that file.
+`prediction_key` is null where it has no prediction."""
 
 QUARANTINE_ROWS = pa.schema(
     [
@@ -46,11 +47,9 @@ QUARANTINE_ROWS = pa.schema(
         ("task", pa.string()),
         ("reason", pa.string()),
         ("attempts", pa.int32()),
-        ("file", pa.int32()),
-        ("position", pa.int64()),
     ]
 )
-"""A row of the quarantine and where it stands."""
+"""A row of the quarantine."""
 
 ACTIONS = pa.schema(
     [
@@ -66,19 +65,18 @@ ACTIONS = pa.schema(
         ("path", pa.string()),
         ("line", pa.int64()),
         ("attempts", pa.int32()),
-        ("old_file", pa.int32()),
-        ("old_position", pa.int64()),
         ("copy_file", pa.int32()),
         ("copy_position", pa.int64()),
-        ("bad_file", pa.int32()),
-        ("bad_position", pa.int64()),
+        ("replaces", pa.bool_()),
+        ("clears", pa.bool_()),
     ]
 )
 """What is to be done about a product's task.
 
 `status` is what its row will have, or `ask`; null where only the quarantine changes. `change` is `new`, `changed`,
-`deleted`, or `unchanged` where the row gets another key and nothing else. `old_*` is the row of the table
-that gives way, `copy_*` one whose prediction is taken over, `bad_*` the row of the quarantine that gives way.
+`deleted`, or `unchanged` where the row gets another key and nothing else. `copy_*` is a row of the table whose
+prediction is taken over. `replaces`: the table has a row of this product's task; `clears`: the quarantine has one of
+this `fingerprint`.
 """
 
 RETRIED_REASONS = frozenset({"engine"})
@@ -105,6 +103,8 @@ class Bucket:
     """Product -> task -> key of what is to be decided."""
     num_unchanged: Counter[str] = field(default_factory=Counter)
     """By task: products that are not in `keys`."""
+    num_live: Counter[str] = field(default_factory=Counter)
+    """By task: rows of the table that are no tombstones."""
 
     def add_product(self, row: Row) -> None:
         """Take a row of the catalogue."""
@@ -141,9 +141,25 @@ class Bucket:
 
 
 def plan_bucket(
-    bucket: Bucket, context: PromptContext, count_tokens: Callable[[str], int], replay: bool, counts: Counter[str]
+    bucket: Bucket,
+    context: PromptContext,
+    count_tokens: Callable[[str], int],
+    replay: bool,
+    counts: Counter[str],
+    holds_missing: bool = False,
 ) -> Iterator[Row]:
-    """Yield rows of `ACTIONS`; what needs no work is counted as `TASK/unchanged` or `TASK/quarantined`."""
+    """Yield rows of `ACTIONS`.
+
+    Args:
+        bucket: What is to be decided.
+        context: What answers depend on besides the product.
+        count_tokens: Text -> number of tokens.
+        replay: Also ask again about what stands in quarantine.
+        counts: Takes what needs no work, as `TASK/unchanged`, `TASK/quarantined` and `num_held`, and what `guards`
+            looks at.
+        holds_missing: Whether products that are missing may be on lines that could not be read.
+    """
+    counts.update({f"live/{task}": number for task, number in bucket.num_live.items()})
     counts.update({f"{task}/unchanged": number for task, number in bucket.num_unchanged.items() if number})
     for product_id, product in bucket.products.items():
         reviews = bucket.reviews.get(product_id, [])
@@ -151,7 +167,7 @@ def plan_bucket(
             question = build_question(task, product["fields"], reviews, context, count_tokens)
             old, bad = bucket.previous.get((product_id, task)), bucket.quarantined.get((product_id, task))
             yield from _compare(product, task, key, question, context, old, bad, replay, counts)
-    yield from _plan_deleted(bucket, context.tasks)
+    yield from _plan_deleted(bucket, context.tasks, counts, holds_missing)
     yield from _plan_unreadable(bucket, counts)
 
 
@@ -172,6 +188,7 @@ def _compare(
         if old["status"] == QUARANTINED:
             is_retried = question.status == ASK and (replay or bad is None or bad["reason"] in RETRIED_REASONS)
             if not is_retried and bad is not None:
+                counts[f"trouble/{task}"] += question.status == QUARANTINED
                 counts[f"{task}/quarantined"] += 1
                 counts[f"reason/{bad['reason']}"] += 1
                 return
@@ -179,9 +196,12 @@ def _compare(
             counts[f"{task}/unchanged"] += 1
             yield from _forget(bad)
             return
-    is_restored = is_known and old is not None and old["has_prediction"]
+    is_restored = old is not None and _answers(old, key, has_former_key)
     is_new = old is None or old["status"] == DELETED
     is_same = has_former_key and old is not None and old["status"] in (ENRICHED, EMPTY)
+    if not is_new and not is_same and old is not None and old["model_digest"] in (None, context.model_digest):
+        counts[f"moved/{task}"] += 1
+    counts[f"trouble/{task}"] += question.status == QUARANTINED
     yield _action(
         product_id=product["product_id"],
         task=task,
@@ -201,19 +221,29 @@ def _compare(
     )
 
 
+def _answers(old: Row, key: str, has_former_key: bool) -> bool:
+    """Whether a row has the answer to a question, whatever has become of the row since."""
+    return old["prediction_key"] is not None and (old["prediction_key"] == key or has_former_key)
+
+
 def _is_former_key(key: str, task: str, question: Question, context: PromptContext) -> bool:
     return len(key) == FORMER_KEY_CHARACTERS and key == build_former_key(task, question, context)
 
 
-def _plan_deleted(bucket: Bucket, tasks: Sequence[str]) -> Iterator[Row]:
-    """Turn rows whose product left into tombstones, and clear the quarantine of what it no longer concerns."""
+def _plan_deleted(bucket: Bucket, tasks: Sequence[str], counts: Counter[str], holds_missing: bool) -> Iterator[Row]:
+    """Turn rows whose product left, or whose task is asked no more, into tombstones; clear the quarantine of them."""
     for (product_id, task), old in bucket.previous.items():
-        if product_id in bucket.products or task not in tasks or old["status"] == DELETED:
+        if old["status"] == DELETED or (product_id in bucket.keys and task in tasks):
             continue
+        if task in tasks and holds_missing:
+            counts["num_held"] += 1
+            continue
+        counts[f"left/{task}"] += task in tasks
         values = {"product_id": product_id, "task": task, "key": old["key"], "status": DELETED, "change": DELETED}
+        values["fingerprint"] = content_id("row", product_id, task)
         yield _action(**values, copy=old, old=old, bad=bucket.quarantined.get((product_id, task)))
     for (product_id, task), bad in bucket.quarantined.items():
-        is_open = product_id in bucket.products and task in tasks
+        is_open = task in tasks and (product_id in bucket.products or holds_missing)
         if not is_open and bucket.previous.get((product_id, task), {}).get("status") in (None, DELETED):
             yield from _forget(bad)
 
@@ -234,14 +264,13 @@ def _plan_unreadable(bucket: Bucket, counts: Counter[str]) -> Iterator[Row]:
 def _forget(bad: Row | None) -> Iterator[Row]:
     """Take a row out of the quarantine whose trouble is over."""
     if bad is not None:
-        yield _action(fingerprint=bad["fingerprint"], bad=bad)
+        yield _action(fingerprint=bad["fingerprint"], product_id=bad["product_id"], bad=bad)
 
 
 def _action(copy: Row | None = None, old: Row | None = None, bad: Row | None = None, **values: Any) -> Row:
-    row = {**dict.fromkeys(ACTIONS.names), **values}
-    for prefix, place in (("copy", copy), ("old", old), ("bad", bad)):
-        if place is not None:
-            row[f"{prefix}_file"], row[f"{prefix}_position"] = place["file"], place["position"]
+    row = {**dict.fromkeys(ACTIONS.names), **values, "replaces": old is not None, "clears": bad is not None}
+    if copy is not None:
+        row["copy_file"], row["copy_position"] = copy["file"], copy["position"]
     return row
 
 

@@ -28,11 +28,12 @@ def pick_rows(table: Table, num_rows: int, tasks: tuple[str, ...]) -> list[dict[
     found: Counter[str] = Counter()
     picked = []
     for file in table.snapshot().files:
-        for batch in table.iter_batches(file, _COLUMNS):
-            for row in batch.to_pylist():
-                if row["status"] == ENRICHED and row["task"] in tasks and found[row["task"]] < most:
-                    found[row["task"]] += 1
-                    picked.append(row)
+        if found[str(file.task)] == most:
+            continue
+        for row in table.read_file(file, _COLUMNS).to_pylist():
+            if row["status"] == ENRICHED and row["task"] in tasks and found[row["task"]] < most:
+                found[row["task"]] += 1
+                picked.append(row)
         if all(found[task] == most for task in tasks):
             break
     return sorted(picked, key=lambda row: str(row["task"]))[:num_rows]

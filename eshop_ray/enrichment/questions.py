@@ -26,6 +26,7 @@ class PromptContext:
     answers: str
     """Digest of model, engine and sampling; see `identify_answers`."""
     max_review_tokens: int
+    model_digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What a worker does with finished shards: write the files of both tables, and report what a commit needs."""
+"""What a worker does with finished shards: write what they give to both tables, and report what a commit needs."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -7,9 +7,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from eshop_ray.enrichment.columns import ENRICHED_SCHEMA, QUARANTINE_SCHEMA
-from eshop_ray.enrichment.exchange import Exchange
+from eshop_ray.enrichment.exchange import Exchange, bucket_of, place_values
 from eshop_ray.enrichment.histogram import Histogram
+from eshop_ray.enrichment.merge import ENRICHED_RESULTS
 from eshop_ray.enrichment.outcome import RunInfo, answered_rows, resolved_rows
 from eshop_ray.enrichment.questions import DELETED, QUARANTINED
 from eshop_ray.enrichment.table import DataFile, Table
@@ -23,11 +23,11 @@ EXAMPLES_PER_SHARD = 3
 
 
 class ResultWriter:
-    """Writes the files of finished shards; picklable, one for all workers of a run."""
+    """Writes what finished shards give to both tables; picklable, one for all workers of a run."""
 
-    def __init__(self, enriched: Table, quarantine: Table, run_id: str, model_digest: str) -> None:
-        self.enriched = enriched
-        self.quarantine = quarantine
+    def __init__(self, results: Exchange, bad: Exchange, run_id: str, model_digest: str) -> None:
+        self.results = results
+        self.bad = bad
         self.run_id = run_id
         self.model_digest = model_digest
 
@@ -38,33 +38,31 @@ class ResultWriter:
         for row in rows:
             enriched, bad = answered_rows(row, run_info)
             report.add_answer(row)
+            report.homes.add(bucket_of(row["targets"][0]["product_id"], self.results.num_buckets))
             for target, made in zip(row["targets"], enriched, strict=True):
                 report.add_target(target, row["task"], is_bad=bool(bad))
                 report.add_example(target, made)
             report.add_rows(enriched, bad)
-        return report.write(self.enriched, self.quarantine)
+        return report.write(self.results, self.bad)
 
     def write_resolved(
-        self, file_number: int, files: Sequence[DataFile], resolved: Exchange, rows_per_file: int
+        self, file_number: int, enriched: Table, files: Sequence[DataFile], resolved: Exchange, rows_per_part: int
     ) -> Iterator[Row]:
         """Write the rows that need no engine, those that copy from one file together, and yield their reports."""
         rows = resolved.read(file_number + 1).to_pylist()
-        for start in range(0, len(rows), rows_per_file):
-            chunk = rows[start : start + rows_per_file]
-            report = ShardReport(f"resolved-{file_number}-{start}")
-            copied = self._take(files[file_number], chunk) if file_number != NO_FILE else [None] * len(chunk)
+        source = None if file_number == NO_FILE else enriched.read_file(files[file_number], ENRICHED_RESULTS.names[:-1])
+        for start in range(0, len(rows), rows_per_part):
+            chunk = rows[start : start + rows_per_part]
+            report = ShardReport(f"resolved-{file_number + 1:06d}-{start:09d}")
+            places = [row["copy_position"] for row in chunk]
+            copied = [None] * len(chunk) if source is None else source.take(places).to_pylist()
             for row, old in zip(chunk, copied, strict=True):
-                enriched, bad = resolved_rows(row, old, self._run_info())
-                report.add_rows(enriched, bad)
+                enriched_made, bad = resolved_rows(row, old, self._run_info())
+                report.add_rows(enriched_made, bad)
                 report.add_resolved(row)
-                for made in enriched:
+                for made in enriched_made:
                     report.add_example(row, made)
-            yield report.write(self.enriched, self.quarantine)
-
-    def _take(self, file: DataFile, rows: Sequence[Row]) -> list[Row]:
-        positions = [row["copy_position"] for row in rows]
-        taken: list[Row] = self.enriched.take(file, positions, ENRICHED_SCHEMA.names).to_pylist()
-        return taken
+            yield report.write(self.results, self.bad)
 
     def _run_info(self) -> RunInfo:
         return RunInfo(self.run_id, self.model_digest, datetime.now(UTC))
@@ -79,8 +77,8 @@ class ShardReport:
         self.histograms = {name: Histogram() for name in HISTOGRAMS}
         self.enriched: list[Row] = []
         self.bad: list[Row] = []
-        self.old: list[list[int]] = []
-        self.old_bad: list[list[int]] = []
+        self.homes: set[int] = set()
+        """Buckets of the products that asked first: where most of its rows belong."""
         self.examples: list[Row] = []
 
     def add_answer(self, row: Mapping[str, Any]) -> None:
@@ -95,9 +93,9 @@ class ShardReport:
         self.histograms["prediction_characters"].add([len(row["generated_text"] or "")])
 
     def add_target(self, target: Mapping[str, Any], task: str, is_bad: bool) -> None:
-        """Count one product that an answer is for, and note the rows that give way."""
+        """Count one product that an answer is for; where it is good, the product's trouble is over."""
         self.counts[f"{task}/{QUARANTINED if is_bad else target['change']}"] += 1
-        self._add_old(target)
+        self._clear(target, is_bad)
 
     def add_resolved(self, row: Mapping[str, Any]) -> None:
         """Count one row that needed no engine."""
@@ -107,7 +105,7 @@ class ShardReport:
             self.counts[f"{row['task'] or ''}/{row['status']}_rows"] += 1
             if row["status"] != DELETED and row["copy_file"] is not None:
                 self.counts[f"{row['task']}/reused"] += 1
-        self._add_old(row)
+        self._clear(row, row["status"] == QUARANTINED)
 
     def add_rows(self, enriched: Sequence[Row], bad: Sequence[Row]) -> None:
         """Take rows for both tables."""
@@ -117,37 +115,36 @@ class ShardReport:
             self.counts[f"new_reason/{row['reason']}"] += 1
 
     def add_example(self, target: Mapping[str, Any], made: Row) -> None:
-        """Keep a few rows to be shown; `old` is where the row stands that gives way."""
+        """Keep a few rows to be shown."""
         if made.get("prediction") and len(self.examples) < EXAMPLES_PER_SHARD:
             shown = {name: made[name] for name in ("product_id", "task", "status")}
-            old = [target["old_file"], target["old_position"]] if target["old_file"] is not None else None
-            self.examples.append({**shown, "change": target["change"], "after": made["prediction"], "old": old})
+            self.examples.append({**shown, "change": target["change"], "after": made["prediction"]})
 
-    def write(self, enriched: Table, quarantine: Table) -> Row:
-        """Write both tables' files and return the report as plain values."""
+    def write(self, results: Exchange, bad: Exchange) -> Row:
+        """Write the rows for both tables into their exchanges and return the report as plain values."""
+        parts = _write(results, self.shard, self.enriched, ("product_id",))
+        bad_parts = _write(bad, self.shard, self.bad, ("product_id", "fingerprint"))
         return {
             "shard": self.shard,
-            "enriched": _write(enriched, self.enriched, ENRICHED_SCHEMA),
-            "quarantine": _write(quarantine, self.bad, QUARANTINE_SCHEMA),
-            "old": self.old,
-            "old_bad": self.old_bad,
+            "parts": parts,
+            "bad_parts": bad_parts,
+            "homes": sorted(self.homes),
             "counts": dict(self.counts),
             "histograms": {name: histogram.to_dict()["counts"] for name, histogram in self.histograms.items()},
             "examples": self.examples,
         }
 
-    def _add_old(self, row: Mapping[str, Any]) -> None:
-        if row["old_file"] is not None:
-            self.old.append([row["old_file"], row["old_position"]])
-        if row["bad_file"] is not None:
-            self.old_bad.append([row["bad_file"], row["bad_position"]])
+    def _clear(self, row: Mapping[str, Any], is_bad: bool) -> None:
+        if row["clears"] and not is_bad:
+            self.bad.append({name: row[name] for name in ("product_id", "fingerprint")})
 
 
 HISTOGRAMS = ("input_tokens", "generated_tokens", "prediction_characters")
 
 
-def _write(table: Table, rows: Sequence[Row], schema: pa.Schema) -> Row | None:
+def _write(exchange: Exchange, name: str, rows: Sequence[Row], owners: Sequence[str]) -> list[Row]:
+    """Write rows as one part, each in the bucket of the first of its `owners` that it has."""
     if not rows:
-        return None
-    file: Row = table.write_file(pa.Table.from_pylist(list(rows), schema=schema)).to_row()
-    return file
+        return []
+    table = pa.Table.from_pylist(list(rows), schema=exchange.schema)
+    return [exchange.write(name, table, place_values([table[one] for one in owners], exchange.num_buckets)).to_row()]

@@ -12,21 +12,22 @@ from typing import Any
 from eshop_ray.config import Config
 from eshop_ray.data import files
 from eshop_ray.data.formats.reader import PACKED_ENDINGS
-from eshop_ray.enrichment.columns import ENRICHED_SCHEMA, QUARANTINE_SCHEMA
 from eshop_ray.enrichment.commits import Committer
+from eshop_ray.enrichment.merge import Merge
 from eshop_ray.enrichment.questions import list_columns
 from eshop_ray.enrichment.result_writer import ResultWriter
 from eshop_ray.enrichment.staging import open_staging
 from eshop_ray.enrichment.table import Table, Writer
+from eshop_ray.enrichment.tables import enriched_table, quarantine_table
 from eshop_ray.errors import UserError
 from eshop_ray.inference.engines.oracle import refuse_oracle
 from eshop_ray.models import Model
 
 BUCKET_BYTES = 6 << 20
 """Bytes of input per bucket: what a task holds, some times over, by columns."""
-BUCKET_ROWS = 50_000
-"""Rows of the table per bucket."""
 MAX_BUCKETS = 4096
+MAX_GROWTH = 4
+"""Times that a bucket may grow before the tables are divided anew."""
 PACKED_FACTOR = 5
 """What compressed files grow by when they are read."""
 
@@ -56,13 +57,18 @@ class Run:
         self.reviews = list_inputs(config, config.reviews.path, "reviews.path") if config.reviews.path else []
         for number, file in enumerate((*self.catalog, *self.reviews)):
             file["number"] = number
-        self.enriched = Table.open(config.table_uri, ENRICHED_SCHEMA)
-        self.quarantine = Table.open(config.quarantine_uri, QUARANTINE_SCHEMA)
+        self.enriched = enriched_table(config.table_uri)
+        self.quarantine = quarantine_table(config.quarantine_uri)
+        for table in (self.enriched, self.quarantine):
+            table.create(self._num_buckets(), config.table.retention_hours)
         self.writer = Writer(self.enriched, self.run_id)
         self.bad_writer = Writer(self.quarantine, self.run_id)
-        self.staging, self._held = open_staging(config.run_dir, self.run_id, self._num_buckets(), columns)
-        self.committer = Committer(self.writer, self.bad_writer, config.table)
-        self.result_writer = ResultWriter(self.enriched, self.quarantine, self.run_id, model.digest)
+        self.num_buckets = self._choose_num_buckets()
+        self.staging, self._held = open_staging(config.run_dir, self.run_id, self.num_buckets, columns)
+        results, bad = self.staging.exchange("enriched"), self.staging.exchange("bad")
+        merge = Merge(self.enriched, self.quarantine, results, bad, self.run_id)
+        self.committer = Committer(self.writer, self.bad_writer, merge, config.table)
+        self.result_writer = ResultWriter(results, bad, self.run_id, model.digest)
         self.counts: Counter[str] = Counter()
         self.phases: dict[str, float] = {}
 
@@ -80,10 +86,16 @@ class Run:
         finally:
             self.phases[phase] = round(time.monotonic() - started, 2)
 
+    def _choose_num_buckets(self) -> int:
+        """Return how both tables are divided tonight: as they are, unless the shop has outgrown that."""
+        current = max(writer.snapshot.num_buckets for _, writer in self.tables)
+        wanted = self._num_buckets()
+        return wanted if wanted >= MAX_GROWTH * current else current
+
     def _num_buckets(self) -> int:
         inputs = (*self.catalog, *self.reviews)
         num_bytes: int = sum(file["size"] * (PACKED_FACTOR if _is_packed(file["path"]) else 1) for file in inputs)
-        wanted = max(num_bytes / BUCKET_BYTES, self.writer.snapshot.num_rows / BUCKET_ROWS, 1)
+        wanted = max(num_bytes / BUCKET_BYTES, 1)
         return int(min(1 << math.ceil(math.log2(wanted)), MAX_BUCKETS))
 
 

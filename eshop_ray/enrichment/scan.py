@@ -208,10 +208,11 @@ def to_review_columns(block: TextBlock, path: str, names: Mapping[str, str], sch
     columns |= {"line": pa.array(block.lines, pa.int64()), "element": np.zeros(num_rows, np.int32)}
     filled = {field.name: columns.get(field.name, pa.nulls(num_rows, field.type)) for field in schema}
     rows = pa.table(filled, schema=schema)
-    rows = _replace_bad(rows, pc.or_(*is_long), lambda line: _bad_review(path, line, "too_long"))
-    rows = _replace_bad(rows, pc.is_null(ids), lambda line: _bad_review(path, line, "missing_id"))
-    is_good = pc.is_null(rows["reason"]).combine_chunks()
-    return _replace_bad(rows, pc.and_(empty, is_good), lambda line: _bad_review(path, line, "missing_text"))
+    told = pc.case_when(
+        pc.make_struct(pc.is_null(ids), pc.or_(*is_long), empty), "missing_id", "too_long", "missing_text", ""
+    )
+    reasons = dict(zip(block.lines.tolist(), told.to_pylist(), strict=True))
+    return _replace_bad(rows, pc.not_equal(told, ""), lambda line: _bad_review(path, line, reasons[line]))
 
 
 def to_review(path: str, line: int, row: Mapping[str, Any], columns: Mapping[str, str]) -> Row:

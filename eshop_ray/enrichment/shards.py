@@ -1,7 +1,7 @@
 """Shards of inference: rows of one task that are answered, written and committed together.
 
-A shard is one file before the engine and one file of the table after it. Its name goes along, so that a shard counts
-once, however often a cluster in trouble runs it.
+A shard is one file before the engine, and a part of the exchange of results after it. Its name goes along, so that a
+shard counts once, however often a cluster in trouble runs it.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,22 +12,28 @@ import pyarrow.parquet as pq
 
 from eshop_ray.data.prompts import build_prompt
 from eshop_ray.enrichment.plan import ACTIONS
-from eshop_ray.enrichment.table.storage import Storage
+from eshop_ray.enrichment.table import Storage
 from eshop_ray.schema import MESSAGES, Row, decode, encode
 from eshop_ray.tasks import get_task
 
 MAX_TARGETS = 10_000
 """Products that one answer serves; with more of equal text the question is asked once more."""
 
-_TARGET_NAMES = (
-    *("product_id", "change", "fingerprint", "path", "line", "attempts"),
-    *("old_file", "old_position", "bad_file", "bad_position"),
-)
+_TARGET_NAMES = ("product_id", "change", "fingerprint", "path", "line", "attempts", "replaces", "clears")
 
 TARGETS = pa.list_(pa.struct([ACTIONS.field(name) for name in _TARGET_NAMES]))
 """The products that an answer is for; the columns of `ACTIONS`."""
 
-SHARD_ROWS = pa.schema([("key", pa.string()), ("task", pa.string()), ("fields", pa.string()), ("targets", TARGETS)])
+SHARD_ROWS = pa.schema(
+    [
+        ("key", pa.string()),
+        ("task", pa.string()),
+        ("fields", pa.string()),
+        ("targets", TARGETS),
+        ("first_product", pa.string()),
+    ]
+)
+"""Equal questions; they are asked with those of other products of the first one's bucket."""
 
 QUESTION_ROWS = pa.schema(
     [
@@ -47,20 +53,27 @@ RETRY_MIN_TOKENS = 8
 """A free text that came back empty is asked again for at least so many tokens."""
 
 
-def group_shards(groups: Sequence[Sequence[Row]], rows_per_shard: int) -> Iterator[list[Row]]:
-    """Yield shards of at most `rows_per_shard` rows of `SHARD_ROWS`, never of two tasks, for `MAX_TARGETS` products."""
-    shard: list[Row] = []
-    num_targets = 0
+def merge_groups(groups: Iterable[Sequence[Row]]) -> Iterator[Row]:
+    """Yield a row of `SHARD_ROWS` for each group of equal questions, or several, for `MAX_TARGETS` products each."""
     for group in groups:
         for start in range(0, len(group), MAX_TARGETS):
             first = group[start]
             targets = [{name: row[name] for name in _TARGET_NAMES} for row in group[start : start + MAX_TARGETS]]
-            is_full = len(shard) >= rows_per_shard or num_targets + len(targets) > MAX_TARGETS
-            if shard and (is_full or shard[0]["task"] != first["task"]):
-                yield shard
-                shard, num_targets = [], 0
-            shard.append({**{name: first[name] for name in ("key", "task", "fields")}, "targets": targets})
-            num_targets += len(targets)
+            asked = {name: first[name] for name in ("key", "task", "fields")}
+            yield {**asked, "targets": targets, "first_product": first["product_id"]}
+
+
+def group_shards(rows: Iterable[Row], rows_per_shard: int) -> Iterator[list[Row]]:
+    """Yield shards of at most `rows_per_shard` rows of `SHARD_ROWS`, never of two tasks, for `MAX_TARGETS` products."""
+    shard: list[Row] = []
+    num_targets = 0
+    for row in rows:
+        is_full = len(shard) >= rows_per_shard or num_targets + len(row["targets"]) > MAX_TARGETS
+        if shard and (is_full or shard[0]["task"] != row["task"]):
+            yield shard
+            shard, num_targets = [], 0
+        shard.append(row)
+        num_targets += len(row["targets"])
     if shard:
         yield shard
 

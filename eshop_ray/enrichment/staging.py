@@ -2,8 +2,8 @@
 
 import fcntl
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
@@ -16,24 +16,25 @@ import pyarrow as pa
 
 from eshop_ray.config.loading import PRIVATE_DIR
 from eshop_ray.enrichment.compare import BucketTables, compare_bucket
-from eshop_ray.enrichment.exchange import Buckets, Exchange, PartWriter, place_values
+from eshop_ray.enrichment.exchange import Buckets, Exchange, PartWriter, bucket_of, place_values
+from eshop_ray.enrichment.merge import BAD_RESULTS, ENRICHED_RESULTS
 from eshop_ray.enrichment.plan import ACTIONS, PREVIOUS_ROWS, QUARANTINE_ROWS, group_equal_questions, plan_bucket
-from eshop_ray.enrichment.questions import ASK, PromptContext
+from eshop_ray.enrichment.questions import ASK, DELETED, PromptContext
 from eshop_ray.enrichment.result_writer import NO_FILE
 from eshop_ray.enrichment.scan import REVIEW_ROWS, product_rows
-from eshop_ray.enrichment.shards import group_shards, write_shards
-from eshop_ray.enrichment.table import DataFile, Table
-from eshop_ray.enrichment.table.storage import Storage
+from eshop_ray.enrichment.shards import SHARD_ROWS, group_shards, merge_groups, write_shards
+from eshop_ray.enrichment.table import DataFile, Storage, Table
 from eshop_ray.models import load_tokenizer
 from eshop_ray.schema import Row
 
 KINDS = {
     "reviews": REVIEW_ROWS,
-    "previous": PREVIOUS_ROWS,
-    "quarantined": QUARANTINE_ROWS,
     "asked": ACTIONS,
     "keys": PREVIOUS_ROWS,
     "resolved": ACTIONS,
+    "questions": SHARD_ROWS,
+    "enriched": ENRICHED_RESULTS,
+    "bad": BAD_RESULTS,
 }
 """Exchanges of a run and their columns, besides `products`. `asked` and `keys` go by key, `resolved` by the file that
 is copied from, all others by product."""
@@ -93,14 +94,6 @@ def _is_held(folder: Path) -> bool:
         return False
 
 
-def sort_enriched(item: Row, table: Table, previous: Exchange) -> Row:
-    """Exchange some files of the enriched table by product, to be compared; return `parts`."""
-    writer = PartWriter(previous, f"files-{item['number']:06d}", _by_column("product_id", previous.num_buckets))
-    for rows in _iter_previous(item, table):
-        writer.add(rows)
-    return {"parts": writer.close()}
-
-
 def sort_keys(item: Row, table: Table, keys: Exchange, asked: np.ndarray | None) -> Row:
     """Exchange the answers of some files of the enriched table by key, to be found; return `parts`.
 
@@ -110,40 +103,21 @@ def sort_keys(item: Row, table: Table, keys: Exchange, asked: np.ndarray | None)
         keys: Where to.
         asked: Sorted beginnings of the keys that are looked for, as `key_beginnings` returns them; None: all.
     """
-    writer = PartWriter(keys, f"files-{item['number']:06d}", _by_column("key", keys.num_buckets))
-    for rows in _iter_previous(item, table):
-        found = rows.filter(rows["has_prediction"])
+    writer = PartWriter(keys, f"files-{item['number']:06d}", _by_column("prediction_key", keys.num_buckets))
+    for rows in _read_previous(item["files"], table):
+        found = rows.filter(rows["prediction_key"].is_valid())
         if asked is not None and len(found):
-            found = found.filter(np.isin(key_beginnings(found["key"]), asked, kind="sort"))
+            found = found.filter(np.isin(key_beginnings(found["prediction_key"]), asked, kind="sort"))
         writer.add(found)
     return {"parts": writer.close()}
 
 
-def sort_quarantined(item: Row, table: Table, quarantined: Exchange) -> Row:
-    """Exchange some files of the quarantine by product, or by fingerprint where that is unknown; return `parts`."""
-
-    def place(rows: pa.Table) -> Buckets:
-        return place_values([rows["product_id"], rows["fingerprint"]], quarantined.num_buckets)
-
-    columns = ["fingerprint", "product_id", "task", "reason", "attempts"]
-    writer = PartWriter(quarantined, f"files-{item['number']:06d}", place)
-    for number, file in enumerate(item["files"], item["first"]):
-        for batch in table.iter_batches(DataFile.from_row(file), columns):
-            writer.add(_with_file(batch, number).select(QUARANTINE_ROWS.names).cast(QUARANTINE_ROWS))
-    return {"parts": writer.close()}
-
-
-def _iter_previous(item: Row, table: Table) -> Iterator[pa.Table]:
-    columns = ["product_id", "task", "key", "status", "inferred_at"]
-    for number, file in enumerate(item["files"], item["first"]):
-        for batch in table.iter_batches(DataFile.from_row(file), columns):
-            has_prediction = batch["inferred_at"].is_valid()
-            rows = _with_file(batch, number).append_column("has_prediction", has_prediction)
-            yield rows.select(PREVIOUS_ROWS.names).cast(PREVIOUS_ROWS)
-
-
-def _with_file(batch: pa.Table, number: int) -> pa.Table:
-    return batch.append_column("file", pa.repeat(pa.scalar(number, pa.int32()), len(batch)))
+def _read_previous(files: Sequence[Row], table: Table) -> Iterator[pa.Table]:
+    """Yield last night's rows, file by file, with the columns of `PREVIOUS_ROWS`."""
+    for row in files:
+        rows = table.read_file(DataFile.from_row(row["file"]), _STORED_PREVIOUS)
+        rows = rows.append_column("file", pa.repeat(pa.scalar(row["number"], pa.int32()), len(rows)))
+        yield rows.select(PREVIOUS_ROWS.names).cast(PREVIOUS_ROWS)
 
 
 def _by_column(name: str, num_buckets: int) -> Callable[[pa.Table], Buckets]:
@@ -155,21 +129,27 @@ def key_beginnings(keys: pa.ChunkedArray) -> np.ndarray:
     return np.array([int(text[:15], 16) for text in keys.to_pylist()], np.int64)
 
 
+_STORED_PREVIOUS = [name for name in PREVIOUS_ROWS.names if name not in ("file", "position")]
 FILE_GROUP_BYTES = 64 << 20
 FILE_GROUP_SIZE = 64
 """Bytes and files of a table that one task reads."""
 
 
-def group_files(files: Sequence[DataFile]) -> list[Row]:
-    """Return `number`, `first` file's number, `files` and `size` in bytes of groups of a table's files."""
+def number_files(files: Iterable[DataFile]) -> list[Row]:
+    """Return `number` and `file` of a table's files."""
+    return [{"number": number, "file": file.to_row()} for number, file in enumerate(files)]
+
+
+def group_files(files: Sequence[Row]) -> list[Row]:
+    """Return `number` and `files` of groups of what `number_files` returned."""
     groups: list[Row] = []
-    for number, file in enumerate(files):
-        last = groups[-1] if groups else None
-        if last is None or len(last["files"]) >= FILE_GROUP_SIZE or last["size"] >= FILE_GROUP_BYTES:
-            last = {"number": len(groups), "first": number, "files": [], "size": 0}
-            groups.append(last)
-        last["files"].append(file.to_row())
-        last["size"] += file.size
+    size = 0
+    for row in files:
+        if not groups or len(groups[-1]["files"]) >= FILE_GROUP_SIZE or size >= FILE_GROUP_BYTES:
+            groups.append({"number": len(groups), "files": []})
+            size = 0
+        groups[-1]["files"].append(row)
+        size += row["file"]["size"]
     return groups
 
 
@@ -185,6 +165,8 @@ class Plan:
     """By bucket of keys."""
     copied: set[int] = field(default_factory=set)
     """Files that resolved rows copy from, `NO_FILE` among them."""
+    samples: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    """Some products that are deleted or changed."""
     beginnings: set[int] | None = field(default_factory=set)
     """Of the keys that are asked; None: too many to tell."""
 
@@ -194,6 +176,8 @@ class Plan:
         self.asked_parts += report["asked_parts"]
         self.resolved_parts += report["resolved_parts"]
         self.copied.update(report["resolved"])
+        for change, products in report["samples"].items():
+            self.samples[change] = set(sorted(self.samples[change].union(products))[:NUM_SAMPLES])
         if self.beginnings is not None:
             self.beginnings.update(report["keys"])
             if len(self.beginnings) > MAX_BEGINNINGS:
@@ -211,21 +195,41 @@ MAX_BEGINNINGS = 500_000
 
 @dataclass(frozen=True, slots=True)
 class PlanInputs:
-    """What planning reads, by bucket of products."""
+    """What planning reads."""
 
     products: Exchange
     reviews: Exchange
-    previous: Exchange
-    quarantined: Exchange
+    enriched: Table
+    quarantine: Table
 
-    def read(self, bucket: int) -> BucketTables:
-        """Return one bucket."""
-        exchanges = (self.products, self.reviews, self.previous, self.quarantined)
-        return BucketTables(*(exchange.read(bucket) for exchange in exchanges))
+    def read(self, item: Row) -> BucketTables:
+        """Return one bucket: its number, and its `files` and `bad_files` as `number_files` gives them."""
+        bucket = item["bucket"]
+        bad = [
+            self.quarantine.read_file(DataFile.from_row(row["file"]), QUARANTINE_ROWS.names)
+            for row in item["bad_files"]
+        ]
+        return BucketTables(
+            products=self.products.read(bucket),
+            reviews=self.reviews.read(bucket),
+            previous=pa.concat_tables([PREVIOUS_ROWS.empty_table(), *_read_previous(item["files"], self.enriched)]),
+            quarantined=pa.concat_tables(
+                [QUARANTINE_ROWS.empty_table(), *(rows.select(QUARANTINE_ROWS.names) for rows in bad)]
+            ),
+        )
+
+
+def bucket_items(num_buckets: int, files: Iterable[DataFile], bad_files: Iterable[DataFile]) -> list[Row]:
+    """Return what planning is given, bucket by bucket."""
+    items: list[Row] = [{"bucket": bucket, "files": [], "bad_files": []} for bucket in range(num_buckets)]
+    for name, found in (("files", files), ("bad_files", bad_files)):
+        for row in number_files(found):
+            items[DataFile.from_row(row["file"]).bucket][name].append(row)
+    return items
 
 
 def plan_actions(
-    bucket: int,
+    item: Row,
     inputs: PlanInputs,
     asked: Exchange,
     resolved: Exchange,
@@ -233,6 +237,7 @@ def plan_actions(
     paths: Sequence[str],
     tokenizer_dir: str | None,
     replay: bool,
+    holds_missing: bool,
 ) -> Row:
     """Compare one bucket with last night's table and exchange what is to be done.
 
@@ -241,15 +246,19 @@ def plan_actions(
         `resolved_parts`, `resolved`: numbers of the files that resolved rows copy from.
     """
     counts: Counter[str] = Counter()
-    known = compare_bucket(inputs.read(bucket), context, paths)
-    name = f"bucket-{bucket:06d}"
+    known = compare_bucket(inputs.read(item), context, paths)
+    name = f"bucket-{item['bucket']:06d}"
     to_ask = PartWriter(asked, name, _by_column("key", asked.num_buckets))
     to_resolve = PartWriter(resolved, name, _by_copied_file)
     num_asked: Counter[int] = Counter()
     copied: set[int] = set()
     beginnings: list[int] = []
-    actions = plan_bucket(known, context, _token_counter(tokenizer_dir), replay, counts)
+    samples: dict[str, list[str]] = {DELETED: [], "changed": []}
+    actions = plan_bucket(known, context, _token_counter(tokenizer_dir), replay, counts, holds_missing)
     while chunk := list(islice(actions, ACTION_ROWS)):
+        for row in chunk:
+            if row["change"] in samples and len(samples[row["change"]]) < NUM_SAMPLES:
+                samples[row["change"]].append(row["product_id"])
         rows = [row for row in chunk if row["status"] == ASK]
         if rows:
             table = pa.Table.from_pylist(rows, ACTIONS)
@@ -268,9 +277,12 @@ def plan_actions(
         "asked_parts": to_ask.close(),
         "resolved": sorted(copied),
         "resolved_parts": to_resolve.close(),
+        "samples": samples,
     }
 
 
+NUM_SAMPLES = 3
+"""Products that a message shows."""
 ACTION_ROWS = 8_000
 """Rows of `ACTIONS` that planning holds as Python values."""
 
@@ -294,23 +306,39 @@ def _by_copied_file(rows: pa.Table) -> Buckets:
 
 
 def resolve_asked(
-    buckets: Sequence[int], asked: Exchange, keys: Exchange, resolved: Exchange, shards: Storage, rows_per_shard: int
+    buckets: Sequence[int], asked: Exchange, keys: Exchange, resolved: Exchange, questions: Exchange
 ) -> Row:
-    """Find answers that the table has, merge equal questions, and write the rest as shards.
+    """Find answers that the table has, and merge equal questions.
 
     Returns:
-        `shards`: what inference is to load, `resolved`: files whose rows are copied, and the `resolved_parts`.
+        `questions`: how many there are per bucket of the first product that asks, and the `question_parts`; `resolved`:
+        files whose rows are copied, and the `resolved_parts`.
     """
     start, stop = buckets[0], buckets[-1] + 1
     rows = asked.read(start, stop).to_pylist()
-    known = {row["key"]: (row["file"], row["position"]) for row in keys.read(start, stop).to_pylist()}
+    known = {row["prediction_key"]: (row["file"], row["position"]) for row in keys.read(start, stop).to_pylist()}
     copies, groups = group_equal_questions(rows, known)
-    part = f"asked-{buckets[0]:06d}"
-    writer = PartWriter(resolved, part, _by_copied_file)
-    writer.add(pa.Table.from_pylist(copies, ACTIONS))
-    written = write_shards(shards, part, group_shards(groups, rows_per_shard))
-    copied = sorted({_copied_file(row) for row in copies})
-    return {"shards": written, "resolved": copied, "resolved_parts": writer.close()}
+    part = f"asked-{start:06d}"
+    to_resolve = PartWriter(resolved, part, _by_copied_file)
+    to_resolve.add(pa.Table.from_pylist(copies, ACTIONS))
+    to_ask = PartWriter(questions, part, _by_column("first_product", questions.num_buckets))
+    merged = pa.Table.from_pylist(list(merge_groups(groups)), SHARD_ROWS)
+    to_ask.add(merged)
+    counted = Counter(place_values([merged["first_product"]], questions.num_buckets).tolist())
+    return {
+        "questions": {str(bucket): number for bucket, number in counted.items()},
+        "question_parts": to_ask.close(),
+        "resolved": sorted({_copied_file(row) for row in copies}),
+        "resolved_parts": to_resolve.close(),
+    }
+
+
+def cut_shards(buckets: Sequence[int], questions: Exchange, rows_per_shard: int) -> Row:
+    """Write the questions of some buckets as shards, task by task, and return `shards`: what inference is to load."""
+    rows = questions.read(buckets[0], buckets[-1] + 1).to_pylist()
+    rows.sort(key=lambda row: (row["task"], bucket_of(row["first_product"], questions.num_buckets), row["key"]))
+    shards = group_shards(rows, rows_per_shard)
+    return {"shards": write_shards(questions.storage, f"questions-{buckets[0]:06d}", shards)}
 
 
 def divide_buckets(asked: Mapping[int, int], max_rows: int) -> Iterator[list[int]]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from eshop_ray.config.secrets import hide_in_text
-from eshop_ray.enrichment.questions import EMPTY, QUARANTINED
+from eshop_ray.enrichment.questions import DELETED, EMPTY, QUARANTINED
 from eshop_ray.enrichment.run import Run
 
 _PER_TASK = ("new", "changed", "unchanged", "deleted", "quarantined", "inferred", "reused")
@@ -24,12 +24,14 @@ def summarize(run: Run, previous: Mapping[str, Any] | None) -> dict[str, Any]:
         AssertionError: if they do not add up: a defect of this program.
     """
     counts = run.counts + run.committer.counts
+    ended = {name.partition("/")[0] for name in counts if name.endswith(f"/{DELETED}")} - {""}
+    names = [*run.config.enrich.tasks, *sorted(ended.difference(run.config.enrich.tasks))]
     tasks: dict[str, dict[str, int]] = {
-        task: {name: counts[f"{task}/{name}"] for name in (*_PER_TASK, *_TOKENS)} for task in run.config.enrich.tasks
+        task: {name: counts[f"{task}/{name}"] for name in (*_PER_TASK, *_TOKENS)} for task in names
     }
     return {
         **_describe(run),
-        **_add_up(counts, tasks),
+        **_add_up(counts, tasks, len(run.config.enrich.tasks)),
         "tasks": tasks,
         "quarantine": _by_reason(counts, "reason/", "new_reason/"),
         "quarantine_new": _by_reason(counts, "new_reason/"),
@@ -61,14 +63,14 @@ def _describe(run: Run) -> dict[str, Any]:
     }
 
 
-_READ = ("num_products", "num_unreadable", "num_reviews", "num_duplicates", "num_superseded")
+_READ = ("num_products", "num_unreadable", "num_reviews", "num_duplicates", "num_superseded", "num_held")
 
 
-def _add_up(counts: Counter[str], tasks: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
+def _add_up(counts: Counter[str], tasks: Mapping[str, Mapping[str, int]], num_asked_tasks: int) -> dict[str, int]:
     """Return the sums over all tasks, which have to agree with what was read."""
     totals = {name: sum(task[name] for task in tasks.values()) for name in (*_PER_TASK, *_TOKENS)}
     num_quarantined = totals["quarantined"] + counts[f"/{QUARANTINED}"]
-    num_rows = _num_input_rows(counts, len(tasks)) + totals["deleted"]
+    num_rows = _num_input_rows(counts, num_asked_tasks) + totals["deleted"]
     outcomes = totals["new"] + totals["changed"] + totals["unchanged"] + totals["deleted"] + num_quarantined
     assert outcomes == num_rows, f"{outcomes} outcomes of {num_rows} input rows: {dict(counts)}"
     return {

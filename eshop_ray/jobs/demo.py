@@ -10,10 +10,9 @@ from pathlib import Path
 
 from eshop_ray.artifacts import write_json
 from eshop_ray.config import Config
-from eshop_ray.enrichment.columns import ENRICHED_SCHEMA
 from eshop_ray.enrichment.nightly import read_statistics
 from eshop_ray.enrichment.preview import print_rows
-from eshop_ray.enrichment.table import Table
+from eshop_ray.enrichment.tables import enriched_table
 from eshop_ray.errors import UserError
 from eshop_ray.evaluation.wins import find_wins
 from eshop_ray.jobs import (
@@ -108,7 +107,7 @@ def _enrich_again(config: Config) -> None:
     first = read_statistics(config.run_dir) or {}
     enrich_catalog.run(_change_shop(config))
     second = read_statistics(config.run_dir) or {}
-    print_rows(Table.open(config.table_uri, ENRICHED_SCHEMA), num_rows=10, tasks=config.enrich.tasks)
+    print_rows(enriched_table(config.table_uri), num_rows=10, tasks=config.enrich.tasks)
     for name in ("num_inferred", "num_generated_tokens", "seconds"):
         logger.info("%-32s first night %9.6g, second night %9.6g", name, first[name], second[name])
 

@@ -1,102 +1,195 @@
 """Rolling commits: when, in which order, and what is counted once."""
 
 import threading
+from datetime import UTC, datetime
 
 import pytest
 
 from eshop_ray.config import TableSection
 from eshop_ray.enrichment.commits import Committer
-from eshop_ray.enrichment.histogram import Histogram
-from eshop_ray.enrichment.result_writer import HISTOGRAMS
-from eshop_ray.enrichment.table import DataFile
+from eshop_ray.enrichment.exchange import Exchange, bucket_of
+from eshop_ray.enrichment.merge import BAD_RESULTS, ENRICHED_RESULTS, Merge
+from eshop_ray.enrichment.outcome import RunInfo
+from eshop_ray.enrichment.result_writer import ShardReport
+from eshop_ray.enrichment.table import Storage, Writer
+from eshop_ray.enrichment.tables import enriched_table, quarantine_table
+from eshop_ray.errors import UserError
 from tests.waiting import wait_until
 
-FILE = DataFile("part.parquet", 1, 1, 0, "{}", {})
+NUM_BUCKETS = 4
+INFO = RunInfo("run", "digest", datetime(2026, 11, 27, tzinfo=UTC))
 
 
-class Writer:
-    """Notes what is committed."""
+class Night:
+    """Both tables, what goes into them, and a note of each commit."""
 
-    def __init__(self, name, log, fails=False):
-        self.name, self.log, self.fails = name, log, fails
-        self.snapshot = type("Snapshot", (), {"files": (FILE, FILE)})
+    def __init__(self, folder, **settings):
+        self.enriched = enriched_table(str(folder / "enriched"))
+        self.quarantine = quarantine_table(str(folder / "bad"))
+        for table in (self.enriched, self.quarantine):
+            table.create(NUM_BUCKETS)
+        self.log = []
+        self.writers = [Noting(table, name, self.log) for table, name in self._tables()]
+        (folder / "staging").mkdir(exist_ok=True)
+        storage = Storage(str(folder / "staging"))
+        self.results = Exchange(storage, "enriched", ENRICHED_RESULTS, NUM_BUCKETS)
+        self.bad = Exchange(storage, "bad", BAD_RESULTS, NUM_BUCKETS)
+        merge = Merge(self.enriched, self.quarantine, self.results, self.bad, "run")
+        self.committer = Committer(*self.writers, merge, TableSection(**settings), run=map)
 
-    def commit(self, files, deleted):
-        if self.fails:
-            raise OSError("full")
-        self.log.append((self.name, len(files), deleted))
+    def _tables(self):
+        return (self.enriched, "enriched"), (self.quarantine, "quarantine")
 
+    def report(self, shard, products, home=None, bad=(), cleared=(), replaces=False):
+        """A finished shard: `products` got the answer `shard`, those of `bad` none."""
+        report = ShardReport(shard)
+        for product in products:
+            row = {"product_id": product, "task": "ner_tagging", "status": "enriched", "prediction": f'"{shard}"'}
+            report.add_rows([{**row, "key": product, "replaces": replaces}], [])
+        for product in bad:
+            row = {"fingerprint": f"mark-{product}", "product_id": product, "task": "ner_tagging", "reason": "engine"}
+            report.add_rows([], [row])
+        for product in cleared:
+            report.bad.append({"fingerprint": f"mark-{product}", "product_id": product})
+        report.homes = {bucket_of(home or next(iter(products), "p0"), NUM_BUCKETS)}
+        report.counts.update({"t/inferred": 2, "t/generated_tokens": 10})
+        return report.write(self.results, self.bad)
 
-def report(shard, bad=False, old=(), inferred=2):
-    histograms = {name: Histogram().to_dict()["counts"] for name in HISTOGRAMS}
-    counts = {"t/inferred": inferred, "t/generated_tokens": 10}
-    file = FILE.to_row()
-    return {
-        "shard": shard,
-        "enriched": file,
-        "quarantine": file if bad else None,
-        "old": list(old),
-        "old_bad": [],
-        "counts": counts,
-        "histograms": histograms,
-        "examples": [],
-    }
+    def rows(self):
+        files = self.enriched.snapshot().files
+        found = [row for file in files for row in self.enriched.read_file(file).to_pylist()]
+        assert len({row["product_id"] for row in found}) == len(found)
+        assert all(bucket_of(row["product_id"], NUM_BUCKETS) == row["bucket"] - NUM_BUCKETS for row in found)
+        return {row["product_id"]: row["prediction"] for row in found}
 
-
-def committer(log, fails=False, **settings):
-    return Committer(Writer("enriched", log, fails), Writer("quarantine", log), TableSection(**settings))
-
-
-def test_every_few_files_make_a_commit_and_the_rest_the_last():
-    log = []
-    committer(log, commit_files=2).consume(report(str(number)) for number in range(5))
-    assert [entry[:2] for entry in log] == [("enriched", 2), ("enriched", 2), ("enriched", 1)]
-
-
-def test_quarantine_is_committed_first_and_superseded_rows_go_along():
-    log = []
-    committer(log).consume([report("a", bad=True, old=[(1, 7), (1, 9)])])
-    assert log == [("quarantine", 1, {}), ("enriched", 1, {"part.parquet": [7, 9]})]
-
-
-def test_unit_that_comes_twice_counts_once():
-    log = []
-    taken = committer(log)
-    taken.consume([report("a"), report("a"), report("b")])
-    assert [entry[1] for entry in log] == [2]
-    assert taken.counts["t/inferred"] == 4
-    assert taken.throughput[-1][1:] == (4, 20)
+    def marks(self):
+        files = self.quarantine.snapshot().files
+        return sorted(
+            row["fingerprint"] for file in files for row in self.quarantine.read_file(file, ["fingerprint"]).to_pylist()
+        )
 
 
-def test_finished_file_is_committed_while_the_next_is_awaited():
-    log, go_on = [], threading.Event()
+class Noting(Writer):
+    def __init__(self, table, name, log):
+        super().__init__(table, "run")
+        self._name, self._log = name, log
+
+    def commit(self, added, removed, is_change=True):
+        self._log.append((self._name, len(added), len(removed)))
+        return super().commit(added, removed, is_change)
+
+
+def same_bucket(number):
+    """Products of one bucket."""
+    found = (f"p{index}" for index in range(1000))
+    return [name for name in found if bucket_of(name, NUM_BUCKETS) == 1][:number]
+
+
+def test_every_few_shards_make_a_commit_and_the_rest_the_last(tmp_path):
+    night = Night(tmp_path, commit_files=2)
+    night.committer.consume(night.report(f"s{number}", [f"p{number}"]) for number in range(5))
+    assert [name for name, _, _ in night.log] == ["enriched"] * 3
+    assert night.rows() == {f"p{number}": f'"s{number}"' for number in range(5)}
+
+
+def test_rows_give_way_to_those_that_replace_them_and_others_stay(tmp_path):
+    one, two, three = same_bucket(3)
+    night = Night(tmp_path)
+    night.committer.consume([night.report("first", [one, two])])
+    night.committer.consume([night.report("second", [two], replaces=True), night.report("third", [three])])
+    assert night.rows() == {one: '"first"', two: '"second"', three: '"third"'}
+    assert night.log[-1] == ("enriched", 1, 1), "the bucket stands in one file"
+
+
+def test_new_rows_rewrite_nothing(tmp_path):
+    one, two = same_bucket(2)
+    night = Night(tmp_path)
+    night.committer.consume([night.report("first", [one])])
+    night.committer.consume([night.report("second", [two])])
+    assert night.log == [("enriched", 1, 0)] * 2
+
+
+def test_partition_of_many_files_becomes_one(tmp_path):
+    night = Night(tmp_path, commit_files=1)
+    names = same_bucket(12)
+    night.committer.consume(night.report(f"s-{name}", [name]) for name in names)
+    assert len(night.enriched.snapshot().files) <= 8
+    assert set(night.rows()) == set(names)
+
+
+def test_quarantine_is_committed_first_and_is_left_by_what_is_well(tmp_path):
+    one, two = same_bucket(2)
+    night = Night(tmp_path)
+    night.committer.consume([night.report("a", [one], bad=[one, two])])
+    assert [name for name, _, _ in night.log] == ["quarantine", "enriched"]
+    assert night.marks() == sorted([f"mark-{one}", f"mark-{two}"])
+    night.committer.consume([night.report("b", [], home=one, cleared=[one])])
+    assert night.marks() == [f"mark-{two}"]
+    night.committer.consume([night.report("c", [], home=one, cleared=[two])])
+    assert night.marks() == []
+    assert night.quarantine.snapshot().files == ()
+
+
+def test_rows_of_other_buckets_wait_for_theirs_or_the_end(tmp_path):
+    here = same_bucket(1)
+    elsewhere = next(f"q{index}" for index in range(100) if bucket_of(f"q{index}", NUM_BUCKETS) == 2)
+    night = Night(tmp_path, commit_files=1)
+    night.committer.consume([night.report("a", [*here, elsewhere], home=here[0])], is_last=False)
+    assert set(night.rows()) == set(here)
+    night.committer.flush(is_last=True)
+    assert set(night.rows()) == {*here, elsewhere}
+
+
+def test_shard_that_comes_twice_counts_once(tmp_path):
+    night = Night(tmp_path)
+    night.committer.consume([night.report("a", ["p1"]), night.report("a", ["p1"]), night.report("b", ["p2"])])
+    assert night.committer.counts["t/inferred"] == 4
+    assert night.committer.throughput[-1][1:] == (4, 20)
+    assert set(night.rows()) == {"p1", "p2"}
+
+
+def test_finished_shard_is_committed_while_the_next_is_awaited(tmp_path):
+    night, go_on = Night(tmp_path, commit_seconds=0.05), threading.Event()
 
     def slow():
-        yield report("a")
+        yield night.report("a", ["p1"])
         go_on.wait(10)
-        yield report("b")
+        yield night.report("b", ["p2"])
 
-    taken = committer(log, commit_seconds=0.05)
-    thread = threading.Thread(target=taken.consume, args=(slow(),))
+    thread = threading.Thread(target=night.committer.consume, args=(slow(),))
     thread.start()
-    wait_until(lambda: log, "the first commit", timeout_s=5)
-    assert [entry[1] for entry in log] == [1]
+    wait_until(lambda: night.log, "the first commit", timeout_s=5)
     go_on.set()
     thread.join(5)
-    assert [entry[1] for entry in log] == [1, 1]
+    assert set(night.rows()) == {"p1", "p2"}
+    assert len(night.log) == 2
 
 
-def test_trouble_of_the_pass_reaches_the_user_after_the_finished_files_are_committed():
+def test_trouble_of_the_pass_reaches_the_user_after_the_finished_shards_are_committed(tmp_path):
+    night = Night(tmp_path)
+
     def broken():
-        yield report("a")
+        yield night.report("a", ["p1"])
         raise ValueError("engine gone")
 
-    log = []
     with pytest.raises(ValueError, match="engine gone"):
-        committer(log).consume(broken())
-    assert [entry[1] for entry in log] == [1]
+        night.committer.consume(broken())
+    assert set(night.rows()) == {"p1"}
 
 
-def test_trouble_of_the_table_is_what_the_user_sees():
-    with pytest.raises(OSError, match="full"):
-        committer([], fails=True).consume([report("a")])
+def test_trouble_of_the_table_is_what_the_user_sees(tmp_path):
+    night = Night(tmp_path)
+    Writer(night.enriched, "another")
+    with pytest.raises(UserError, match="took over the table"):
+        night.committer.consume([night.report("a", ["p1"])])
+
+
+def test_damaged_file_is_named_and_nothing_is_committed(tmp_path):
+    one, two = same_bucket(2)
+    night = Night(tmp_path)
+    night.committer.consume([night.report("a", [one, two])])
+    (file,) = night.enriched.snapshot().files
+    (tmp_path / "enriched" / file.path).write_bytes(b"junk")
+    with pytest.raises(UserError, match="is damaged"):
+        night.committer.consume([night.report("b", [one], replaces=True)])
+    assert night.enriched.snapshot().files == (file,)

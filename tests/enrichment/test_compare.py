@@ -13,7 +13,7 @@ from eshop_ray.enrichment.compare import BucketTables, compare_bucket
 from eshop_ray.enrichment.plan import PREVIOUS_ROWS, QUARANTINE_ROWS
 from eshop_ray.enrichment.questions import PromptContext, build_question, identify_question, list_columns
 from eshop_ray.enrichment.scan import FIELD_PREFIX, REVIEW_ROWS, product_rows
-from eshop_ray.schema import encode
+from eshop_ray.schema import content_id, encode
 from eshop_ray.tasks.product import ProductForm
 
 TASKS = ("ner_tagging", "classification", "summarization")
@@ -36,14 +36,15 @@ def review_row(text, votes=0.0, product_id="p1"):
     return {"product_id": product_id, "text": text, "votes": votes}
 
 
-def previous_row(key, status="enriched", product_id="p1", task="classification", has_prediction=True):
-    place = {"file": 3, "position": 7, "has_prediction": has_prediction}
-    return {"product_id": product_id, "task": task, "key": key, "status": status, **place}
+def previous_row(key, status="enriched", product_id="p1", task="classification", prediction_key="", **kept):
+    """A row of the table; it has the answer to its own question unless another is named, or None."""
+    place = {"file": 3, "position": 7, "prediction_key": key if prediction_key == "" else prediction_key}
+    return {"product_id": product_id, "task": task, "key": key, "status": status, **place, **kept}
 
 
-def quarantined_row(reason="truncated", product_id="p1", task="classification", mark="mark", attempts=2):
-    known = {"fingerprint": mark, "product_id": product_id, "task": task, "reason": reason}
-    return {**known, "attempts": attempts, "file": 1, "position": 5}
+def quarantined_row(reason="truncated", product_id="p1", task="classification", mark=None, attempts=2):
+    mark = mark or content_id("row", product_id, task)
+    return {"fingerprint": mark, "product_id": product_id, "task": task, "reason": reason, "attempts": attempts}
 
 
 def find_changes(products=(), previous=(), quarantined=(), reviews=(), context=TERMS):
@@ -250,6 +251,22 @@ def test_rows_of_products_that_left_are_given_but_for_tombstones():
     left = [previous_row("k", "deleted"), previous_row("k", "quarantined", task="summarization")]
     bucket = find_changes([product_row("p2")], [*left, previous_row("k", task="no_longer_asked")])
     assert bucket.previous.keys() == {("p1", "summarization"), ("p1", "no_longer_asked")}
+
+
+def test_rows_of_tasks_that_are_asked_no_longer_are_given_but_for_tombstones():
+    rows = [previous_row("k", task="former"), previous_row("k", "deleted", task="older")]
+    key = keys_of(product_row())["classification"]
+    bucket = find_changes([product_row()], [*rows, previous_row(key)])
+    assert bucket.previous.keys() == {("p1", "former")}
+    assert bucket.num_unchanged["classification"] == 1
+
+
+def test_rows_of_the_table_are_counted_but_for_tombstones():
+    rows = [previous_row("k"), previous_row("k", "quarantined", "p2"), previous_row("k", "deleted", "p3")]
+    assert find_changes([product_row()], [*rows, previous_row("k", task="former")]).num_live == {
+        "classification": 2,
+        "former": 1,
+    }
 
 
 def test_changed_product_has_its_columns_its_place_and_what_is_wrong_with_it():

@@ -7,12 +7,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from eshop_ray.enrichment.exchange import Exchange, PartWriter, bucket_of, place_values
-from eshop_ray.enrichment.table import StorageError
-from eshop_ray.enrichment.table.storage import Storage
+from eshop_ray.enrichment.table import Storage, StorageError
 
 SCHEMA = pa.schema([("number", pa.int64()), ("text", pa.string())])
 NUM_BUCKETS = 3
@@ -131,6 +130,7 @@ def test_writer_of_no_rows_writes_nothing(exchange):
 values = st.one_of(st.none(), st.text(st.characters(codec="utf-8"), max_size=12))
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(values, values), max_size=20), st.sampled_from([1, 2, 3, 7, 64, 4096, 20_001]))
 @example([(None, "fingerprint"), ("", "fingerprint"), (None, None), ("a\x00b", None), ("Ⅳ 漢 é", None)], 4096)
 def test_whole_columns_are_placed_as_each_value_is(pairs, num_buckets):

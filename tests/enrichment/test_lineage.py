@@ -4,6 +4,7 @@ import shutil
 from datetime import UTC, datetime
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from eshop_ray.artifacts import MANIFEST, digest_dir, find_manifest, is_intact, write_manifest, write_run_manifest
@@ -11,7 +12,8 @@ from eshop_ray.config import Config
 from eshop_ray.enrichment.columns import ENRICHED_SCHEMA, QUARANTINE_SCHEMA
 from eshop_ray.enrichment.lineage import hash_log, verify, write_run_record
 from eshop_ray.enrichment.lineage.ancestry import find_run_record
-from eshop_ray.enrichment.table import Table, Writer
+from eshop_ray.enrichment.table import Writer
+from eshop_ray.enrichment.tables import enriched_table, quarantine_table
 from eshop_ray.errors import UserError
 from eshop_ray.jobs.verify import run as run_job
 
@@ -38,12 +40,18 @@ def make_rows(model_digest, run_id=RUN_ID, status="enriched", product_ids=("p1",
 
 
 def add_rows(config, rows, run_id=RUN_ID):
-    table = Table(config.table_uri, ENRICHED_SCHEMA)
-    Writer(table, run_id).commit([table.write_file(rows)], {})
+    table = enriched_table(config.table_uri)
+    writer = Writer(table, run_id)
+    tasks = sorted(set(rows["task"].to_pylist()))
+    files = [
+        table.write_rows(rows.filter(pc.equal(rows["task"], task)), {"task": task, "bucket": "1"}, run_id)
+        for task in tasks
+    ]
+    writer.commit(files, [])
 
 
 def make_record(config, model_dir, digest, run_id=RUN_ID):
-    tables = Table(config.table_uri, ENRICHED_SCHEMA), Table(config.quarantine_uri, QUARANTINE_SCHEMA)
+    tables = enriched_table(config.table_uri), quarantine_table(config.quarantine_uri)
     record = {
         "run_id": run_id,
         "started_at": "2026-11-22T02:00:00+00:00",
@@ -67,11 +75,13 @@ def config(tmp_path):
     parents = {"base": base, "adapter": adapter}
     merged = make_artifact(tuned / "merged", "model", {"model.safetensors": "sum", "config.json": "{}"}, parents)
     write_run_manifest(tuned)
-    Table.open(config.table_uri, ENRICHED_SCHEMA)
-    quarantine = Table.open(config.quarantine_uri, QUARANTINE_SCHEMA)
+    quarantine = quarantine_table(config.quarantine_uri)
+    for table in (enriched_table(config.table_uri), quarantine):
+        table.create(num_buckets=1)
     add_rows(config, make_rows(merged))
     bad = pa.Table.from_pylist([dict.fromkeys(QUARANTINE_SCHEMA.names)], schema=QUARANTINE_SCHEMA)
-    Writer(quarantine, RUN_ID).commit([quarantine.write_file(bad)], {})
+    writer = Writer(quarantine, RUN_ID)
+    writer.commit([quarantine.write_rows(bad, {"bucket": "1"}, RUN_ID)], [])
     make_record(config, tuned / "merged", merged)
     return config
 
@@ -90,7 +100,7 @@ def find_file(tmp_path, pattern):
 def test_untouched_is_sound(config, tmp_path):
     report = verify(config)
     assert report.findings == ()
-    assert (report.num_data_files, report.num_runs, report.num_artifacts) == (1, 1, 4)
+    assert (report.num_data_files, report.num_runs, report.num_artifacts) == (2, 1, 4)
     tuned = tmp_path / "runs" / "tuned"
     names = [line.strip().partition(" ")[0] for line in report.lineage_paths]
     ancestors = ["run", "model", "base", "adapter", "base", "records"]
@@ -103,8 +113,8 @@ def test_untouched_is_sound(config, tmp_path):
 @pytest.mark.parametrize(
     "pattern",
     [
-        "runs/night/enriched/*.parquet",
-        "runs/night/enriched_quarantine/*.parquet",
+        "runs/night/enriched/task=ner_tagging/*/*.parquet",
+        "runs/night/enriched_quarantine/*/*.parquet",
         f"runs/night/enrichment/{RUN_ID}.json",
         "runs/tuned/merged/model.safetensors",
         "runs/tuned/adapter/adapter_model.safetensors",
@@ -201,7 +211,7 @@ def test_model_combined_of_adapters_that_lie_elsewhere(config, experiment, tmp_p
 
 
 def test_missing_files_are_named(config, tmp_path):
-    data = find_file(tmp_path, "runs/night/enriched/*.parquet")
+    data = find_file(tmp_path, "runs/night/enriched/task=ner_tagging/*/*.parquet")
     weights = tmp_path / "runs" / "tuned" / "merged" / "model.safetensors"
     weights.unlink()
     assert verify(config).findings == (f"{weights}: missing",)

@@ -1,7 +1,15 @@
 """Whole nights on real Ray and a real Delta table; the engine is simulated, its faults included."""
 
-import pytest
+import json
 
+import daft
+import duckdb
+import pyarrow as pa
+import pytest
+from deltalake import DeltaTable
+from duckdb_extensions import import_extension
+
+from eshop_ray.enrichment import run
 from eshop_ray.enrichment.nightly import run_night
 from eshop_ray.errors import UserError
 from eshop_ray.models import Model
@@ -136,3 +144,119 @@ def test_missing_catalogue_is_said_before_the_table_is_touched(shop):
     with pytest.raises(UserError, match="no such file"):
         run_night(shop.config(catalog={"path": "elsewhere.jsonl"}), Model(None, "model"))
     assert not (shop.folder / "runs" / "shop" / "enriched").exists()
+
+
+def test_a_shop_that_has_outgrown_its_table_divides_it_anew(enriched_shop, monkeypatch):
+    shop = enriched_shop
+    before = shop.rows()
+    monkeypatch.setattr(run, "BUCKET_BYTES", 1_000)
+    night = shop.night()
+    assert (night["num_inferred"], night["num_unchanged"]) == (0, 120)
+    after = shop.rows()
+    assert len({row["bucket"] for row in after.values()}) > 4 * len({row["bucket"] for row in before.values()})
+    assert {key: {**row, "bucket": 0} for key, row in after.items()} == {
+        key: {**row, "bucket": 0} for key, row in before.items()
+    }
+    shop.products[1] = {**shop.products[1], "name": "yellow scarf"}
+    assert shop.night()["num_inferred"] == 2
+
+
+def test_row_in_trouble_keeps_its_last_answer_and_mending_the_text_costs_nothing(enriched_shop):
+    shop = enriched_shop
+    before = shop.rows()["p1", "ner_tagging"]
+    shop.products[1] = {**shop.products[1], "name": 5}
+    assert shop.night()["num_inferred"] == 0
+    row = shop.rows()["p1", "ner_tagging"]
+    assert (row["status"], row["prediction"], row["prediction_key"]) == (
+        "quarantined",
+        before["prediction"],
+        before["key"],
+    )
+    shop.products[1] = {**shop.products[1], "name": "red scarf 1"}
+    night = shop.night()
+    assert (night["num_inferred"], night["num_quarantined"], shop.quarantine()) == (0, 0, [])
+    assert shop.rows()["p1", "ner_tagging"]["status"] == "enriched"
+
+
+@pytest.mark.parametrize(
+    ("breakage", "message"),
+    [
+        ("cut", r"20 of 40 products have left .* \(e\.g\. p20, p21, p22\), more than enrich\.max_deleted_share=0\.2"),
+        ("prefixed", r"40 of 40 products have left"),
+        ("renamed", r"ner_tagging: the question about 40 of 40 products is another than last night"),
+        ("no reviews", r"summarization: the question about 20 of 40 products .*enrich\.max_changed_share=0\.4"),
+        ("other categories", r"classification: the question about 40 of 40 products"),
+        ("typed", r"24 of 120 rows of the input cannot be asked about.*enrich\.max_quarantined_share=0\.1"),
+    ],
+)
+def test_broken_export_changes_nothing_and_says_what_it_broke(enriched_shop, breakage, message):
+    shop = enriched_shop
+    before = shop.rows()
+    broken = {
+        "cut": lambda: shop.products[:20],
+        "prefixed": lambda: [{**row, "id": f"x{row['id']}"} for row in shop.products],
+        "renamed": lambda: [{**row, "name": row["description"]} for row in shop.products],
+        "no reviews": lambda: shop.products,
+        "other categories": lambda: [{**row, "category": row["category"].upper()} for row in shop.products],
+        "typed": lambda: [{**row, "name": 5} if number < 12 else row for number, row in enumerate(shop.products)],
+    }
+    shop.products = broken[breakage]()
+    if breakage == "no reviews":
+        shop.reviews = []
+    with pytest.raises(UserError, match=message) as caught:
+        shop.night(enrich={"max_changed_share": 0.4})
+    assert "nothing was changed" in str(caught.value)
+    assert shop.rows() == before
+    assert shop.quarantine() == []
+
+
+def test_limit_that_is_raised_lets_it_through(enriched_shop):
+    shop = enriched_shop
+    shop.products = shop.products[:20]
+    night = shop.night(enrich={"max_deleted_share": 1.0})
+    assert (night["num_deleted"], night["num_unchanged"]) == (60, 60)
+
+
+def test_product_on_a_line_that_cannot_be_read_did_not_leave(enriched_shop):
+    shop = enriched_shop
+    before = shop.rows()
+    shop.products, lost = shop.products[:-1], shop.products[-1]
+    shop.raw = json.dumps(lost)[:-20].encode() + b"\n"
+    night = shop.night()
+    assert (night["num_deleted"], night["num_held"], night["num_inferred"]) == (0, 3, 0)
+    assert shop.rows() == before
+    shop.raw = b""
+    assert shop.night()["num_deleted"] == 3
+
+
+def test_rows_of_a_task_that_is_asked_no_more_end_and_come_back_for_nothing(enriched_shop):
+    shop = enriched_shop
+    night = shop.night(enrich={"tasks": ["ner_tagging", "summarization"]})
+    assert (night["num_deleted"], night["num_inferred"]) == (40, 0)
+    assert {row["status"] for (_, task), row in shop.rows().items() if task == "classification"} == {"deleted"}
+    night = shop.night()
+    assert (night["num_new"], night["num_inferred"]) == (40, 0)
+
+
+def test_every_engine_reads_the_table_after_three_nights(enriched_shop):
+    shop = enriched_shop
+    shop.products[5] = product(5, name="green hat")
+    shop.night()
+    del shop.products[6]
+    shop.night()
+    expected = sorted((product_id, task, row["status"]) for (product_id, task), row in shop.rows().items())
+    uri = shop.config().table_uri
+    names = ["product_id", "task", "status"]
+    with duckdb.connect() as database:
+        import_extension("delta", con=database)
+        scanned = database.execute(f"select {', '.join(names)} from delta_scan(?)", [uri]).fetchall()
+    tables = {
+        "deltalake": DeltaTable(uri).to_pyarrow_table(),
+        "pandas": pa.Table.from_pandas(DeltaTable(uri).to_pandas()[names]),
+        "daft": daft.read_deltalake(uri).to_arrow(),
+    }
+    read = {
+        name: sorted(zip(*(table[one].to_pylist() for one in names), strict=True)) for name, table in tables.items()
+    }
+    for name, rows in {**read, "duckdb": sorted(scanned)}.items():
+        assert rows == expected, name

@@ -1,8 +1,16 @@
 """What is asked about a product, and which reviews a summariser sees."""
 
+from dataclasses import replace
+
 import pytest
 
-from eshop_ray.enrichment.questions import PromptContext, build_question, list_columns, select_reviews
+from eshop_ray.enrichment.questions import (
+    PromptContext,
+    build_question,
+    identify_question,
+    list_columns,
+    select_reviews,
+)
 from eshop_ray.errors import UserError
 
 TERMS = PromptContext(("ner_tagging",), ("A",), "answers", 12)
@@ -40,16 +48,38 @@ def test_what_cannot_be_asked_says_why(task, product, reason):
     assert question.message
 
 
-def test_key_follows_what_the_prompt_uses_and_nothing_else():
-    key = ask("ner_tagging", name="red scarf").key
-    assert ask("ner_tagging", name="red  scarf", description="new").key == key
-    assert ask("ner_tagging", name="red hat").key != key
+def test_product_without_reviews_has_nothing_to_summarise_whatever_is_wrong_with_its_name():
+    for product in ({}, {"name": "scarf"}, {"problems": {"name": "too_long"}}):
+        question = ask("summarization", **product)
+        assert (question.status, question.fields, question.reason) == ("empty", {}, None)
 
 
-def test_summary_key_ignores_reviews_that_the_budget_leaves_out():
-    shown = [review("good scarf keeps me warm all the long winter", 5)]
-    key = ask("summarization", shown).key
-    assert ask("summarization", [*shown, review("meh, it is a scarf and no more than that", 1)]).key == key
+def test_summary_does_without_a_name():
+    fields = {"title": "", "reviews": ["warm"]}
+    assert ask("summarization", [review("warm")], problems={"name": "too_long"}).fields == fields
+    assert ask("summarization", [review("warm")], name="a  b " + 300 * "c").fields["title"] == "a b " + 196 * "c"
+
+
+@pytest.mark.parametrize(
+    ("context", "changed"),
+    [
+        (replace(TERMS, answers="of another model"), {"ner_tagging", "classification", "summarization"}),
+        (replace(TERMS, labels=("A", "B")), {"classification"}),
+        (replace(TERMS, max_review_tokens=13), {"summarization"}),
+        (replace(TERMS, tasks=("ner_tagging", "classification")), set()),
+    ],
+)
+def test_question_depends_on_what_its_task_is_given(context, changed):
+    tasks = ("ner_tagging", "classification", "summarization")
+    assert len({identify_question(task, TERMS) for task in tasks}) == 3
+    assert {task for task in tasks if identify_question(task, context) != identify_question(task, TERMS)} == changed
+
+
+@pytest.mark.parametrize("task", ["ner_tagging", "classification", "summarization"])
+def test_question_depends_on_its_prompt(monkeypatch, task):
+    before = identify_question(task, TERMS)
+    monkeypatch.setattr("eshop_ray.enrichment.questions.identify_task", "another prompt of {}".format)
+    assert identify_question(task, TERMS) != before
 
 
 def test_most_helpful_reviews_come_first_within_the_budget():

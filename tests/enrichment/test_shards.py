@@ -1,10 +1,8 @@
 """Shards: grouping, what an engine is given, and what a second try asks."""
 
-import pyarrow as pa
-
 from eshop_ray.enrichment.outcome import read_strictly, split_error, type_prediction
-from eshop_ray.enrichment.shards import TARGETS, group_shards, load_shard, write_shards
-from eshop_ray.enrichment.shuffle import Shuffle
+from eshop_ray.enrichment.shards import TARGETS, group_shards, load_shard, merge_groups, write_shards
+from eshop_ray.enrichment.table import Storage
 from eshop_ray.inference.reading import Reading
 from eshop_ray.schema import decode, encode
 
@@ -22,17 +20,28 @@ def work(task, key, product_id="p", fields=None):
     }
 
 
+def shards_of(groups, rows_per_shard):
+    return list(group_shards(merge_groups(groups), rows_per_shard))
+
+
 def test_shards_hold_one_task_and_few_rows():
     groups = [[work("a", str(number))] for number in range(5)] + [[work("b", "x"), work("b", "x", "q")]]
-    shards = list(group_shards(groups, 2))
+    shards = shards_of(groups, 2)
     assert [[row["key"] for row in shard] for shard in shards] == [["0", "1"], ["2", "3"], ["4"], ["x"]]
     assert [target["product_id"] for target in shards[-1][0]["targets"]] == ["p", "q"]
+    assert shards[-1][0]["first_product"] == "p"
 
 
 def test_question_that_very_many_products_share_is_asked_again_for_each_ten_thousand():
     group = [work("a", "k", str(number)) for number in range(20_001)]
-    shards = list(group_shards([group], 512))
+    shards = shards_of([group], 512)
     assert [len(row["targets"]) for shard in shards for row in shard] == [10_000, 10_000, 1]
+    assert [row["first_product"] for shard in shards for row in shard] == ["0", "10000", "20000"]
+
+
+def test_shard_is_for_no_more_products_than_one_question_may_be():
+    groups = [[work("a", str(key), str(number)) for number in range(6_000)] for key in range(3)]
+    assert [len(shard) for shard in shards_of(groups, 512)] == [1, 1, 1]
 
 
 def test_loaded_shard_is_what_engines_take(tmp_path):
@@ -40,12 +49,25 @@ def test_loaded_shard_is_what_engines_take(tmp_path):
         [work("classification", "k1", fields={"text": "x", "labels": ["A", "B"]})],
         [work("classification", "k2")],
     ]
-    (shard,) = write_shards(tmp_path, "part", group_shards(groups, 8))
-    good, bad = load_shard(shard, 0.0, False).to_pylist()
+    storage = Storage(str(tmp_path))
+    (shard,) = write_shards(storage, "part", shards_of(groups, 8))
+    assert (shard["task"], shard["num_rows"]) == ("classification", 2)
+    good, bad = load_shard(shard, storage, 0.0, False).to_pylist()
     assert (good["id"], good["shard"], good["error"]) == ("k1", shard["shard"], None)
+    assert good["targets"] == [{**TARGET, "product_id": "p", "change": "new"}]
     assert "structured_outputs" not in decode(good["sampling_params"])
     assert decode(good["retry_params"])["structured_outputs"] == {"choice": ["A", "B"]}
     assert bad["error"].startswith("prompt: KeyError")
+
+
+def test_shards_that_a_repeated_task_writes_again_are_the_same(tmp_path):
+    storage = Storage(str(tmp_path))
+    groups = [[work(task, "k")] for task in "ab"]
+    written = write_shards(storage, "part", shards_of(groups, 8))
+    assert len({shard["shard"] for shard in written}) == 2
+    before = [(tmp_path / shard["path"]).read_bytes() for shard in written]
+    assert write_shards(storage, "part", shards_of(groups, 8)) == written
+    assert [(tmp_path / shard["path"]).read_bytes() for shard in written] == before
 
 
 def answer(text, reason="stop", task="classification", **values):
@@ -72,12 +94,3 @@ def test_prediction_is_typed_as_its_task_says():
     spans = type_prediction("ner_tagging", '[["red", "color"], ["a", "O"]]')
     assert spans["entities"] == [{"text": "red", "type": "color"}]
     assert type_prediction("ranking", "[1, 2]") == {"prediction": "[1, 2]"}
-
-
-def test_spilled_rows_come_back_by_bucket_and_a_part_written_twice_counts_once(tmp_path):
-    shuffle, schema = Shuffle(str(tmp_path / "s")), pa.schema([("n", pa.int64())])
-    for part in ("a", "b", "a"):
-        shuffle.write(part, [(number % 3, {"n": number}) for number in range(9)], schema)
-    assert sorted(row["n"] for row in shuffle.read([1])) == [1, 1, 4, 4, 7, 7]
-    assert sorted(row["n"] for row in shuffle.read([0, 2, 5])) == sorted([0, 3, 6, 2, 5, 8] * 2)
-    assert list(Shuffle(str(tmp_path / "none")).read([0])) == []

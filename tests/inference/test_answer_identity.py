@@ -4,7 +4,7 @@ import pytest
 
 from eshop_ray.artifacts import fingerprint
 from eshop_ray.config import InferSection, ServeSection
-from eshop_ray.enrichment.questions import PromptContext, build_question
+from eshop_ray.enrichment.questions import PromptContext, identify_question
 from eshop_ray.inference.answer_identity import DECIDING, NOT_DECIDING, identify_answers
 from eshop_ray.inference.engines.vllm_arguments import ANSWER_DEFAULTS, build_arguments
 
@@ -32,12 +32,12 @@ def test_every_setting_is_known_to_decide_or_not():
 
 @pytest.mark.parametrize(("name", "value"), DECIDING_ARGUMENTS.items())
 def test_argument_that_changes_answers_asks_again_in_batch_and_in_the_nightly_table(name, value):
-    def key(**infer):
+    def question(**infer):
         context = PromptContext(("ner_tagging",), (), fingerprint(identify(**infer)), 100)
-        return build_question("ner_tagging", {"name": "red scarf", "problems": {}}, (), context, len).key
+        return identify_question("ner_tagging", context)
 
     assert identify(engine_kwargs={name: value}) != identify()
-    assert key(engine_kwargs={name: value}) != key()
+    assert question(engine_kwargs={name: value}) != question()
 
 
 def test_speed_alone_keeps_answers():

@@ -16,10 +16,9 @@ import pyarrow.compute as pc
 from eshop_ray.artifacts import write_checksummed
 from eshop_ray.config import Config
 from eshop_ray.config.secrets import hide_in_text
-from eshop_ray.enrichment.columns import ENRICHED_SCHEMA, QUARANTINE_SCHEMA
 from eshop_ray.enrichment.lineage.ancestry import RECORDS, Ancestry, Origin, read_run_record
-from eshop_ray.enrichment.table import DataFile, Table
-from eshop_ray.enrichment.table.log import LOG_FOLDER
+from eshop_ray.enrichment.table import LOG_FOLDER, DataFile, Table
+from eshop_ray.enrichment.tables import enriched_table, quarantine_table
 from eshop_ray.errors import UserError
 
 _CHUNK_BYTES = 1 << 20
@@ -75,8 +74,8 @@ def verify(config: Config) -> Verification:
     Raises:
         UserError: if there is no table.
     """
-    enriched = Table(config.table_uri, ENRICHED_SCHEMA)
-    quarantine = Table(config.quarantine_uri, QUARANTINE_SCHEMA)
+    enriched = enriched_table(config.table_uri)
+    quarantine = quarantine_table(config.quarantine_uri)
     findings: list[str] = []
     sound = _check_table(config, enriched, findings)
     _check_table(config, quarantine, findings)
@@ -109,19 +108,8 @@ def _check_table(config: Config, table: Table, findings: list[str]) -> list[Data
 
 def _find_damaged(table: Table, files: Sequence[DataFile]) -> dict[str, str]:
     """Return path -> finding of the data files whose bytes are not those that were committed."""
-    stored = {file.path: file.size for file in table.storage.list()}
-    troubles = ((file, _find_trouble(table, file, stored.get(file.name))) for file in files)
+    troubles = ((file, table.check_file(file)) for file in files)
     return {file.path: f"{table.storage.shown}/{file.name}: {trouble}" for file, trouble in troubles if trouble}
-
-
-def _find_trouble(table: Table, file: DataFile, size: int | None) -> str | None:
-    if size is None:
-        return "missing"
-    if file.sha256 is None:
-        return "its bytes cannot be checked: another program wrote it, without a digest"
-    if size != file.size or _hash_stored(table, file.name) != file.sha256:
-        return "changed since it was written"
-    return None
 
 
 def _hash_stored(table: Table, path: str) -> str:
@@ -133,18 +121,18 @@ def _hash_stored(table: Table, path: str) -> str:
 
 
 def _collect_origins(table: Table, files: Sequence[DataFile]) -> list[Origin]:
-    """Return the distinct origins of the enriched rows; one batch of rows is in memory at a time.
+    """Return the distinct origins of the enriched rows; one file's rows are in memory at a time.
 
     Tombstones and quarantined rows need none: they may name a model that has been replaced since.
     """
     keys = ["task", "run_id", "model_digest"]
     origins: dict[tuple[str, ...], Origin] = {}
     for file in files:
-        for batch in table.iter_batches(file, ["product_id", "status", *keys]):
-            rows = batch.filter(pc.equal(batch["status"], "enriched"))
-            for group in rows.group_by(keys).aggregate([("product_id", "min")]).to_pylist():
-                product_id = group.pop("product_id_min")
-                origins.setdefault(tuple(group.values()), Origin(**group, product_id=product_id))
+        batch = table.read_file(file, ["product_id", "status", *keys])
+        rows = batch.filter(pc.equal(batch["status"], "enriched"))
+        for group in rows.group_by(keys).aggregate([("product_id", "min")]).to_pylist():
+            product_id = group.pop("product_id_min")
+            origins.setdefault(tuple(group.values()), Origin(**group, product_id=product_id))
     return [origins[key] for key in sorted(origins)]
 
 

@@ -1,11 +1,21 @@
-"""A Delta table whose every version holds one row per key: `Table` reads and writes files, `Writer` commits them."""
+"""The enriched table and the quarantine as Delta tables."""
 
-from eshop_ray.enrichment.table.datafile import DataFile
-from eshop_ray.enrichment.table.maintenance import Maintenance, maintain
-from eshop_ray.enrichment.table.snapshot import Snapshot
-from eshop_ray.enrichment.table.storage import StorageError
-from eshop_ray.enrichment.table.table import Table
-from eshop_ray.enrichment.table.writer import Writer
-from eshop_ray.enrichment.table.writer_epoch import TableSupersededError
+from eshop_ray.enrichment.table.datafile import DataFile, partition_of
+from eshop_ray.enrichment.table.staged import RUN_FOLDER
+from eshop_ray.enrichment.table.storage import Storage, StorageError
+from eshop_ray.enrichment.table.table import LOG_FOLDER, POSITION, Snapshot, Table
+from eshop_ray.enrichment.table.writer import TableSupersededError, Writer
 
-__all__ = ["DataFile", "Maintenance", "Snapshot", "StorageError", "Table", "TableSupersededError", "Writer", "maintain"]
+__all__ = [
+    "LOG_FOLDER",
+    "POSITION",
+    "RUN_FOLDER",
+    "DataFile",
+    "Snapshot",
+    "Storage",
+    "StorageError",
+    "Table",
+    "TableSupersededError",
+    "Writer",
+    "partition_of",
+]

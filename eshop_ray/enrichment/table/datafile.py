@@ -1,132 +1,79 @@
-"""One Parquet file of a Delta table as the log describes it."""
+"""Data files of a table: content-addressed Parquet files, each of one partition."""
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, Self
 from urllib.parse import unquote
 
-from eshop_ray.enrichment.table.deletion import DeletionVector
+from eshop_ray.schema import Row
 
-SHA256 = "sha256"
-"""The tag of an `add` action that holds the digest of the file's bytes."""
+DIGEST_CHARACTERS = 32
+"""Hexadecimal digits of a file's SHA-256 that its name states."""
+
+Partition = Mapping[str, str]
+"""Partition column -> value, as a table's log writes it."""
 
 
 @dataclass(frozen=True, slots=True)
 class DataFile:
-    """A data file, immutable once written; what is removed from it stands in its deletion vector."""
+    """One file of a table."""
 
     path: str
-    """Relative to the table, verbatim from the log (URL-encoded)."""
+    """Relative to the table, as its log states it."""
     size: int
+    """Bytes."""
     num_rows: int
-    """Physical rows, deleted ones included."""
     modified_ms: int
-    stats: str
-    """Delta's statistics, JSON text, verbatim."""
-    tags: Mapping[str, str | None] = field(hash=False)
-    deletion_vector: DeletionVector | None = None
+    partition: Partition
 
     @property
     def name(self) -> str:
-        """The file's path in the storage."""
+        """Where the file stands: the log escapes what a URI must not hold."""
         return unquote(self.path)
 
     @property
-    def sha256(self) -> str | None:
-        """Digest of the file's bytes; None for a file that another program wrote."""
-        return self.tags.get(SHA256)
+    def num_buckets(self) -> int:
+        """Among how many buckets rows were divided when it was written: see `partition_of`."""
+        return 1 << (int(self.partition["bucket"]).bit_length() - 1)
 
     @property
-    def num_deleted(self) -> int:
-        """Rows that the deletion vector removes."""
-        return 0 if self.deletion_vector is None else self.deletion_vector.cardinality
+    def bucket(self) -> int:
+        """Of its rows."""
+        return int(self.partition["bucket"]) - self.num_buckets
 
     @property
-    def num_live(self) -> int:
-        """Rows that a reader sees."""
-        return self.num_rows - self.num_deleted
+    def task(self) -> str | None:
+        """Of its rows, where the table is divided by task."""
+        return self.partition.get("task")
+
+    @property
+    def digest(self) -> str | None:
+        """The beginning of its SHA-256, by its name; None: another program wrote it."""
+        stem = self.path.rpartition("/")[2].removesuffix(".parquet").removeprefix("part-")
+        is_digest = len(stem) == DIGEST_CHARACTERS and all(one in "0123456789abcdef" for one in stem)
+        return stem if is_digest else None
+
+    def to_row(self) -> Row:
+        """Return it as plain values."""
+        return {**asdict(self), "partition": dict(self.partition)}
 
     @classmethod
-    def from_action(cls, action: Mapping[str, Any]) -> "DataFile":
-        """Read an `add` action.
+    def from_row(cls, row: Mapping[str, Any]) -> Self:
+        """Read what `to_row` made."""
+        return cls(**row)
 
-        Raises:
-            ValueError: if the file was written without a row count.
-        """
-        stats = action.get("stats") or "{}"
-        num_rows = json.loads(stats).get("numRecords")
-        if num_rows is None:
-            raise ValueError(f"{action['path']} has no `numRecords` among its statistics")
-        vector = action.get("deletionVector")
-        return cls(
-            path=action["path"],
-            size=action["size"],
-            num_rows=num_rows,
-            modified_ms=action["modificationTime"],
-            stats=stats,
-            tags=dict(action.get("tags") or {}),
-            deletion_vector=None if vector is None else DeletionVector.from_action(vector),
-        )
 
-    def to_add(self, is_change: bool = True) -> dict[str, Any]:
-        """Return the action that puts the file into the table; `is_change` is false when no row's content changes."""
-        stats = json.loads(self.stats)
-        stats["tightBounds"] = self.deletion_vector is None
-        return {
-            "add": {
-                "path": self.path,
-                "partitionValues": {},
-                "size": self.size,
-                "modificationTime": self.modified_ms,
-                "dataChange": is_change,
-                "stats": json.dumps(stats),
-                "tags": dict(self.tags),
-                **self._vector_action(),
-            }
-        }
+def partition_of(bucket: int, num_buckets: int, task: str | None = None) -> dict[str, str]:
+    """Return the partition of a bucket's rows.
 
-    def to_remove(self, timestamp_ms: int, is_change: bool = True) -> dict[str, Any]:
-        """Return the action that takes the file, with the vector that it has now, out of the table."""
-        return {
-            "remove": {
-                "path": self.path,
-                "deletionTimestamp": timestamp_ms,
-                "dataChange": is_change,
-                "extendedFileMetadata": True,
-                "partitionValues": {},
-                "size": self.size,
-                "tags": dict(self.tags),
-                **self._vector_action(),
-            }
-        }
+    The table's column `bucket` is the bucket's number plus the number of buckets, a power of two: it tells both, so
+    that a table is divided anew by one commit.
+    """
+    named = {} if task is None else {"task": task}
+    return {**named, "bucket": str(num_buckets + bucket)}
 
-    def to_row(self) -> dict[str, str | int | None]:
-        """Return the file as a flat row, to travel in a Ray Data block; `from_row` reads it."""
-        vector = self.deletion_vector
-        return {
-            "path": self.path,
-            "size": self.size,
-            "num_rows": self.num_rows,
-            "modified_ms": self.modified_ms,
-            "stats": self.stats,
-            "tags": json.dumps(dict(self.tags)),
-            "deletion_vector": None if vector is None else json.dumps(vector.to_action()),
-        }
 
-    @classmethod
-    def from_row(cls, row: Mapping[str, Any]) -> "DataFile":
-        """Read a row that `to_row` made; further columns are ignored."""
-        vector = row["deletion_vector"]
-        return cls(
-            path=row["path"],
-            size=row["size"],
-            num_rows=row["num_rows"],
-            modified_ms=row["modified_ms"],
-            stats=row["stats"],
-            tags=json.loads(row["tags"]),
-            deletion_vector=None if vector is None else DeletionVector.from_action(json.loads(vector)),
-        )
-
-    def _vector_action(self) -> dict[str, Any]:
-        return {} if self.deletion_vector is None else {"deletionVector": self.deletion_vector.to_action()}
+def name_file(partition: Partition, digest: str) -> str:
+    """Return the path of a file with these bytes."""
+    folders = "".join(f"{name}={value}/" for name, value in partition.items())
+    return f"{folders}part-{digest[:DIGEST_CHARACTERS]}.parquet"

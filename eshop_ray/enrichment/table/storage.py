@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -12,11 +12,11 @@ from typing import IO, TYPE_CHECKING, cast
 
 import obstore
 import pyarrow as pa
-from obstore.exceptions import AlreadyExistsError, BaseError
+from obstore.exceptions import BaseError
 from obstore.store import AzureStore, GCSStore, LocalStore, ObjectStore, S3Store
 
 from eshop_ray.data.files import show
-from eshop_ray.enrichment.table.streams import RandomReader, Sink
+from eshop_ray.enrichment.table.streams import RandomReader
 from eshop_ray.errors import UserError
 
 if TYPE_CHECKING:  # stubs only
@@ -27,14 +27,14 @@ RETRY_TIMEOUT = timedelta(seconds=60)
 """Passing trouble of an object store (5xx, lost connections) is retried this often and this long."""
 
 _READ_AHEAD = 1 << 20
-_PART_BYTES = 5 << 20
-_NUM_PARTS_IN_FLIGHT = 2
 _STAYS = "what was committed stays; mend the storage and run it again: it goes on from there"
 _REASONS = (
     re.compile(r"([A-Z][\w ]+) \(os error \d+\)"),
-    re.compile(r"non-2xx status code: (\d+ [\w ]+)"),
+    re.compile(r"non-2xx status code\W+(\d+ [A-Z][a-z]+(?: [A-Z][a-z]+)*)"),
     re.compile(r"HTTP error: ([\w ]+)"),
 )
+_COLOR = re.compile(r"\x1b\[\d+m")
+_SCHEMES = ("file", "s3", "s3a", "gs", "az", "abfs", "abfss")
 _S3_CODE = re.compile(r"<Code>(\w+)</Code>")
 
 
@@ -60,7 +60,17 @@ class Storage:
     """
 
     def __init__(self, uri: str) -> None:
+        """Name a place; nothing is looked up yet.
+
+        Raises:
+            UserError: if no such storage is known.
+        """
         self.uri = uri if "://" in uri else str(Path(uri).expanduser().absolute())
+        scheme = self.uri.partition("://")[0] if "://" in self.uri else "file"
+        if scheme not in _SCHEMES:
+            raise UserError(
+                f"{self.shown}: no storage is known as `{scheme}`; use a local folder, `s3://`, `gs://` or `az://`"
+            )
 
     def __reduce__(self) -> tuple[Callable[[str], "Storage"], tuple[str]]:
         return Storage, (self.uri,)
@@ -80,7 +90,10 @@ class Storage:
     @property
     def options(self) -> dict[str, str]:
         """What `deltalake` must be told besides the environment."""
-        return {"AWS_ALLOW_HTTP": "true"} if self._is_plain_http else {}
+        if self.folder is not None:
+            return {}
+        retry = {"max_retries": f"{MAX_RETRIES}", "retry_timeout": f"{RETRY_TIMEOUT.seconds}s"}
+        return {**retry, "AWS_ALLOW_HTTP": "true"} if self._is_plain_http else retry
 
     def make_folder(self) -> None:
         """Create the local folder where it is missing.
@@ -135,40 +148,8 @@ class Storage:
         with self.explain("written"):
             obstore.put(self._store, path, data)
 
-    @contextmanager
-    def open_sink(self, path: str) -> Iterator[Sink]:
-        """Write a file bit by bit; it is there once the block has ended.
-
-        Raises:
-            StorageError: if the storage refuses, also while it is written.
-        """
-        with self.explain("written"):
-            writer = obstore.open_writer(
-                self._store, path, buffer_size=_PART_BYTES, max_concurrency=_NUM_PARTS_IN_FLIGHT
-            )
-            try:
-                yield Sink(writer)
-            except BaseException:
-                with suppress(BaseError, OSError):  # an orphan for the vacuum, not parts that nobody sees
-                    writer.close()
-                raise
-            writer.close()
-
-    def create(self, path: str, data: bytes) -> bool:
-        """Write a whole file if there is none of that name; return whether this call wrote it.
-
-        Raises:
-            StorageError: if the storage refuses or does not answer; the file may then be there nevertheless.
-        """
-        with self.explain("written"):
-            try:
-                obstore.put(self._store, path, data, mode="create", use_multipart=False)
-            except AlreadyExistsError:
-                return False
-        return True
-
-    def list(self, prefix: str | None = None, offset: str | None = None) -> Iterator[StoredFile]:
-        """Yield the files below a folder, those with names after `offset` only.
+    def list(self, prefix: str | None = None) -> Iterator[StoredFile]:
+        """Yield the files below a folder.
 
         Raises:
             StorageError: if the storage cannot be listed.
@@ -176,7 +157,7 @@ class Storage:
         if self._is_absent:
             return
         with self.explain("read"):
-            for chunk in obstore.list(self._store, prefix, offset=offset, chunk_size=1000):
+            for chunk in obstore.list(self._store, prefix, chunk_size=1000):
                 yield from (StoredFile(meta["path"], meta["size"], meta["last_modified"]) for meta in chunk)
 
     def delete(self, path: str) -> None:
@@ -191,20 +172,23 @@ class Storage:
             except FileNotFoundError:
                 return
 
-    def delete_partial(self, before: datetime) -> int:
-        """Delete what killed processes had half written before a time, and return how many files that were.
+    def delete_partial(self, path: str) -> None:
+        """Delete what a killed process had half written of a file.
 
-        Only local folders show them: as `NAME#1`, which `list` leaves out.
+        Only local folders show that: as `NAME#1`, which `list` leaves out.
 
         Raises:
             StorageError: if the storage refuses.
         """
-        partial = [] if self.folder is None else self.folder.rglob("*#[0-9]*")
+        if self.folder is None:
+            return
         with self.explain("written"):
-            old = [path for path in partial if path.stat().st_mtime < before.timestamp()]
-            for path in old:
-                path.unlink(missing_ok=True)
-        return len(old)
+            for partial in (self.folder / path).parent.glob(f"{Path(path).name}#[0-9]*"):
+                partial.unlink(missing_ok=True)
+
+    def trouble(self, verb: str, error: Exception) -> "StorageError":
+        """Return what the storage says in one line that names the place, the reason and the remedy."""
+        return StorageError(f"{self.shown} cannot be {verb}: {_reason(error)}; {_STAYS}")
 
     @contextmanager
     def explain(self, verb: str) -> Iterator[None]:
@@ -212,7 +196,7 @@ class Storage:
         try:
             yield
         except (BaseError, OSError) as error:
-            raise StorageError(f"{self.shown} cannot be {verb}: {_reason(error)}; {_STAYS}") from error
+            raise self.trouble(verb, error) from error
 
     @property
     def _is_absent(self) -> bool:
@@ -231,16 +215,12 @@ class Storage:
         if scheme in {"s3", "s3a"}:
             client: ClientConfig = {"allow_http": True} if self._is_plain_http else {}
             return S3Store.from_url(self.uri, retry_config=retry, client_options=client)
-        if scheme in {"gs", "az", "abfs", "abfss"}:
-            return (GCSStore if scheme == "gs" else AzureStore).from_url(self.uri, retry_config=retry)
-        raise UserError(
-            f"{self.shown}: no storage is known as `{scheme}`; use a local folder, `s3://`, `gs://` or `az://`"
-        )
+        return (GCSStore if scheme == "gs" else AzureStore).from_url(self.uri, retry_config=retry)
 
 
 def _reason(error: Exception) -> str:
     """The cause in a few words, never the whole message: object stores put key ids and signatures into it."""
-    text = str(error)
+    text = " ".join(_COLOR.sub("", str(error)).split())
     found = next((match[1] for pattern in _REASONS if (match := pattern.search(text))), None)
     code = _S3_CODE.search(text)
     words: Iterable[str | None] = (found or getattr(error, "strerror", None) or type(error).__name__, code and code[1])

@@ -1,37 +1,10 @@
-"""What the storage reads and writes, as the file objects that PyArrow wants."""
+"""What the storage reads, as the file object that PyArrow wants."""
 
-import hashlib
 import io
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # stubs only
-    from obstore import ReadableFile, WritableFile
-
-
-class Sink(io.RawIOBase):
-    """A file in the making: knows the size and digest of what was written."""
-
-    def __init__(self, writer: "WritableFile") -> None:
-        self._writer = writer
-        self._digest = hashlib.sha256()
-        self.size = 0
-
-    @property
-    def sha256(self) -> str:
-        """Digest of the bytes written so far."""
-        return self._digest.hexdigest()
-
-    def writable(self) -> bool:
-        """Always."""
-        return True
-
-    def write(self, data: Any) -> int:
-        """Pass bytes on and return how many they are."""
-        view = memoryview(data)
-        self._digest.update(view)
-        self._writer.write(view)
-        self.size += len(view)
-        return len(view)
+    from obstore import ReadableFile
 
 
 class RandomReader(io.RawIOBase):

@@ -1,36 +1,50 @@
-"""The Delta table that the nightly run keeps: the checkpoint of the work and what other engines read.
+"""The Delta tables that the nightly run keeps: the checkpoint of the work and what other engines read.
 
-Every version holds one row per key. Workers write data files; they count only once the driver's `Writer` commits
-them.
+Their rows are divided into buckets by product, a file holding rows of one bucket (and task): a bucket's rows are read
+together and rewritten together. The log is `deltalake`'s own. Workers write data files; they count only once the
+driver's `Writer` commits them.
 """
 
+import hashlib
 import json
-import logging
+import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import IO, Any, cast
-from uuid import uuid4
 
-import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from deltalake import DeltaTable, Schema
-from deltalake.exceptions import DeltaError
-from pyroaring import BitMap64
+from deltalake.exceptions import DeltaError, TableNotFoundError
 
-from eshop_ray.enrichment.table import snapshot
-from eshop_ray.enrichment.table.datafile import SHA256, DataFile
-from eshop_ray.enrichment.table.deletion import DeletionVector, VectorWriter, decode
-from eshop_ray.enrichment.table.log import Log
-from eshop_ray.enrichment.table.parquet import POSITION, ParquetBuilder, iter_rows, take_rows
-from eshop_ray.enrichment.table.protocol import Protocol
-from eshop_ray.enrichment.table.snapshot import Snapshot
+from eshop_ray.enrichment.table.datafile import DataFile, Partition, name_file
+from eshop_ray.enrichment.table.staged import RUN_FOLDER, note_staged
 from eshop_ray.enrichment.table.storage import Storage
 from eshop_ray.errors import UserError
 
-logger = logging.getLogger(__name__)
+BUCKETS_PROPERTY = "eshop_ray.buckets"
+"""Table property with the number of buckets at the start; later on its files tell it."""
+LOG_FOLDER = "_delta_log"
+_MONTH = 30 * 24
+ROW_GROUP_ROWS = 65_536
+POSITION = "position"
+"""Column with the number of a row in its file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What a table holds at one version."""
+
+    version: int
+    files: tuple[DataFile, ...]
+    num_buckets: int
+
+    @property
+    def num_rows(self) -> int:
+        """Rows that a reader sees."""
+        return sum(file.num_rows for file in self.files)
 
 
 @dataclass(frozen=True)
@@ -39,186 +53,214 @@ class Table:
 
     uri: str
     schema: pa.Schema
+    """All columns; those of `partition_by` stand in no file."""
+    partition_by: tuple[str, ...]
 
-    @classmethod
-    def open(cls, uri: str, schema: pa.Schema) -> "Table":
-        """Return the table at a local folder or URI, created empty where there is none.
+    def create(self, num_buckets: int, retention_hours: float = 0) -> None:
+        """Create the table, empty, where there is none.
+
+        Args:
+            num_buckets: How its rows are divided, a power of two.
+            retention_hours: How long a version can be read; the log remembers for a month longer which files have gone,
+                so that they are deleted even if no run comes for so long.
 
         Raises:
-            UserError: if the place cannot be written, or what stands there has other columns.
+            UserError: if the place holds other things or cannot be written, or what stands there is another table.
         """
-        table = cls(uri, schema)
-        table.storage.make_folder()
-        current = snapshot.load(table.storage)
-        if current is None:
-            Log(table.storage).create(0, _first_entry(schema))
-            current = table.snapshot()
-        _check(table, current)
-        return table
+        self.storage.make_folder()
+        if self._find() is None:
+            self._refuse_foreign_files()
+            try:
+                DeltaTable.create(
+                    self.storage.uri,
+                    self.schema,
+                    mode="ignore",  # another run may have been faster
+                    partition_by=list(self.partition_by),
+                    configuration={
+                        BUCKETS_PROPERTY: str(num_buckets),
+                        "delta.deletedFileRetentionDuration": f"interval {math.ceil(retention_hours) + _MONTH} hours",
+                        "delta.logRetentionDuration": f"interval {math.ceil(retention_hours) + _MONTH} hours",
+                    },
+                    storage_options=self.storage.options,
+                    raise_if_key_not_exists=False,
+                )
+            except (DeltaError, OSError) as error:
+                raise self.storage.trouble("written", error) from error
+        self._check(self.load())
+
+    def load(self) -> DeltaTable:
+        """Return the table at its newest version, as `deltalake` sees it.
+
+        Raises:
+            UserError: if there is none, or its log cannot be read.
+        """
+        found = self._find()
+        if found is None:
+            raise UserError(f"{self.storage.shown}: no Delta table; run `eshop enrich-catalog` first")
+        return found
+
+    def snapshot(self) -> Snapshot:
+        """Return the state at the newest version.
+
+        Raises:
+            UserError: if there is no table, or its log cannot be read.
+        """
+        return read_snapshot(self, self.load())
+
+    def write_rows(self, rows: pa.Table, partition: Partition, run_id: str) -> DataFile:
+        """Write rows of one partition as a new data file, which is no part of the table before it is committed.
+
+        Args:
+            rows: All columns but those of `partition_by`; others are left out.
+            partition: Their values.
+            run_id: Whose file it is until then.
+
+        Raises:
+            StorageError: if the storage refuses.
+        """
+        sink = pa.BufferOutputStream()
+        pq.write_table(
+            rows.select(self._stored.names).cast(self._stored),
+            sink,
+            compression="zstd",
+            row_group_size=ROW_GROUP_ROWS,
+            write_page_checksum=True,
+        )
+        content = sink.getvalue().to_pybytes()
+        path = name_file(partition, hashlib.sha256(content).hexdigest())
+        note_staged(self.storage, run_id, path)
+        self.storage.write(path, content)
+        return DataFile(path, len(content), len(rows), int(time.time() * 1000), dict(partition))
+
+    def read_file(self, file: DataFile, columns: Sequence[str] | None = None) -> pa.Table:
+        """Return the rows of a file with the columns chosen, those that it is partitioned by too, and `position`.
+
+        Raises:
+            UserError: if the file is missing or damaged.
+        """
+        names = self.schema.names if columns is None else list(columns)
+        stored = [name for name in names if name not in self.partition_by]
+        with self._open(file) as source:
+            rows = source.read(stored)
+        for name in names:
+            if name in self.partition_by:
+                value = pa.scalar(file.partition[name]).cast(self.schema.field(name).type)
+                rows = rows.append_column(name, pa.repeat(value, file.num_rows))
+        schema = pa.schema([self.schema.field(name) for name in names])
+        return rows.select(names).cast(schema).append_column(POSITION, pa.array(range(len(rows)), pa.int64()))
+
+    def check_file(self, file: DataFile) -> str | None:
+        """Return what is wrong with the bytes of a file, None where they are those that were written."""
+        content = self.storage.read(file.name)
+        if content is None:
+            return "missing"
+        if file.digest is None:
+            return "its bytes cannot be checked: another program wrote it, without a digest"
+        is_same = len(content) == file.size and hashlib.sha256(content).hexdigest().startswith(file.digest)
+        return None if is_same else "changed since it was written"
 
     @cached_property
     def storage(self) -> Storage:
         """Where the table's files stand."""
         return Storage(self.uri)
 
-    def snapshot(self, version: int | None = None) -> Snapshot:
-        """Return the state at a version, by default the newest.
-
-        Raises:
-            UserError: if there is no table, or its log cannot be read.
-        """
-        found = snapshot.load(self.storage, version)
-        if found is None:
-            raise UserError(f"{self.storage.shown}: no Delta table; run `eshop enrich-catalog` first")
-        return found
-
-    def write_file(self, rows: pa.Table) -> DataFile:
-        """Write rows as a new data file, which is no part of the table before it is committed.
-
-        Raises:
-            StorageError: if the storage refuses.
-        """
-        return self.write_batches([rows])
-
-    def write_batches(self, batches: Iterable[pa.Table]) -> DataFile:
-        """Write a stream of rows as one new data file; a row group is in memory.
-
-        Raises:
-            StorageError: if the storage refuses.
-            ValueError: if there are no rows.
-        """
-        path = f"part-{uuid4()}.parquet"
-        with self.storage.open_sink(path) as sink, ParquetBuilder(self.schema, cast(IO[bytes], sink)) as builder:
-            for batch in batches:
-                builder.append(batch)
-            if builder.num_rows == 0:
-                raise ValueError("a data file needs rows")
-            stats = builder.finish()
-        return DataFile(path, sink.size, builder.num_rows, int(time.time() * 1000), stats, {SHA256: sink.sha256})
-
-    def iter_batches(self, file: DataFile, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
-        """Yield a file's live rows in batches, with the columns chosen and the physical row number, `position`.
-
-        Raises:
-            UserError: if the file is missing or damaged.
-        """
-        yield from self._iter_batches(file, self.deleted(file), columns)
-
-    def read_file(self, file: DataFile, columns: Sequence[str] | None = None) -> pa.Table:
-        """Return all live rows of a file, as `iter_batches` yields them."""
-        empty = self._select(columns).append(pa.field(POSITION, pa.int64())).empty_table()
-        return pa.concat_tables([empty, *self.iter_batches(file, columns)])
-
-    def take(self, file: DataFile, positions: Sequence[int], columns: Sequence[str] | None = None) -> pa.Table:
-        """Return chosen physical rows of a file, deleted or not, in the order of `positions`.
-
-        Raises:
-            UserError: if the file is missing or damaged.
-            IndexError: if the file has no such row.
-        """
-        with self._open(file) as source:
-            return take_rows(source, np.asarray(positions, np.int64), self._select(columns))
-
-    def merge(self, files: Iterable[DataFile]) -> DataFile:
-        """Write the live rows of some files as one new file, batch by batch."""
-        return self.write_batches(batch for file in files for batch in self.iter_batches(file))
-
-    def rewrite(self, file: DataFile, deleted: BitMap64) -> DataFile:
-        """Write a file's rows but these as a new file."""
-        return self.write_batches(self._iter_batches(file, deleted, columns=None))
-
-    def write_vectors(self, deleted: Iterable[BitMap64]) -> list[DeletionVector]:
-        """Return the deletion vectors of these physical row numbers; big ones are written to a file.
-
-        Raises:
-            StorageError: if the storage refuses.
-        """
-        writer = VectorWriter()
-        vectors = [writer.encode(positions) for positions in deleted]
-        if writer.file is not None:
-            self.storage.write(*writer.file)
-        return vectors
-
-    def checkpoint(self, version: int) -> None:
-        """Sum up the log to a version in one file; where that fails, readers only have more to read."""
-        try:
-            DeltaTable(self.storage.uri, version, storage_options=self.storage.options).create_checkpoint()
-        except (DeltaError, OSError, ValueError) as error:
-            logger.warning("%s: no checkpoint of version %d: %s", self.storage.shown, version, type(error).__name__)
-
-    def deleted(self, file: DataFile) -> BitMap64:
-        """Return the physical row numbers that a file's deletion vector removes.
-
-        Raises:
-            UserError: if the vector is missing or damaged.
-        """
-        if file.deletion_vector is None:
-            return BitMap64()
-        try:
-            return decode(file.deletion_vector, self._read_whole)
-        except ValueError as error:
-            raise UserError(f"{self.storage.shown}: {file.name} cannot be read: {error}") from error
-
-    def _iter_batches(self, file: DataFile, deleted: BitMap64, columns: Sequence[str] | None) -> Iterator[pa.Table]:
-        positions = np.array(deleted.to_array(), dtype=np.int64)
-        with self._open(file) as source:
-            yield from iter_rows(source, self._select(columns), positions)
-
-    def _read_whole(self, path: str) -> bytes:
-        data = self.storage.read(path)
-        if data is None:
-            raise ValueError(f"{path} is missing")
-        return data
+    @cached_property
+    def _stored(self) -> pa.Schema:
+        return pa.schema([field for field in self.schema if field.name not in self.partition_by])
 
     @contextmanager
-    def _open(self, file: DataFile) -> Iterator[IO[bytes]]:
+    def _open(self, file: DataFile) -> Iterator[pq.ParquetFile]:
+        with (
+            self.storage.open(file.name) as source,
+            self._explain_damage(file),
+            pq.ParquetFile(source, page_checksum_verification=True) as parquet,
+        ):
+            yield parquet
+
+    @contextmanager
+    def _explain_damage(self, file: DataFile) -> Iterator[None]:
+        """Tell bytes that are not Parquet, or not those that were written, from a storage that cannot be read."""
         try:
-            with self.storage.open(file.name) as source:
-                yield source
-        except pa.ArrowInvalid as error:
-            raise UserError(f"{self.storage.shown}: {file.name} is damaged; restore it or rebuild the table") from error
+            yield
+        except (pa.ArrowException, OSError) as error:
+            if isinstance(error, OSError) and "CRC checksum" not in str(error) and "Corrupt" not in str(error):
+                raise
+            raise UserError(
+                f"{self.storage.shown}/{file.name} is damaged: `eshop verify` names all such files; restore them from "
+                "a copy, or take them out of the table: their rows are then asked again"
+            ) from error
 
-    def _select(self, columns: Sequence[str] | None) -> pa.Schema:
-        return self.schema if columns is None else pa.schema([self.schema.field(name) for name in columns])
+    def _find(self) -> DeltaTable | None:
+        try:
+            return DeltaTable(self.storage.uri, storage_options=self.storage.options)
+        except TableNotFoundError:
+            return None
+        except (DeltaError, OSError, ValueError) as error:
+            raise self.storage.trouble("read", error) from error
+
+    def _refuse_foreign_files(self) -> None:
+        """Refuse a place that holds anything: what is not this table's is nobody's to tidy away."""
+        found = next((file.path for file in self.storage.list() if not file.path.startswith(RUN_FOLDER)), None)
+        if found is not None:
+            raise UserError(
+                f"{self.storage.shown} is no Delta table and is not empty (it holds {found}); set `table.uri` to an "
+                "empty or a new place"
+            )
+
+    def _check(self, found: DeltaTable) -> None:
+        """Refuse a table of another shape: rewriting its files would lose what is not known here."""
+        expected = _types(Schema.from_arrow(self.schema).to_json())
+        stated = _types(found.schema().to_json())
+        wrong = [
+            f"`{name}` is {stated.get(name, 'missing')} instead of {expected.get(name, 'absent')}"
+            for name in [*expected, *(name for name in stated if name not in expected)]
+            if stated.get(name) != expected.get(name)
+        ]
+        partitioned = tuple(found.metadata().partition_columns)
+        if partitioned != self.partition_by:
+            wrong.append(f"it is partitioned by {', '.join(partitioned) or 'nothing'}")
+        if BUCKETS_PROPERTY not in found.metadata().configuration:
+            wrong.append(f"it has no property `{BUCKETS_PROPERTY}`")
+        if found.metadata().configuration.get("delta.appendOnly") == "true":
+            wrong.append("`delta.appendOnly` is set")
+        if wrong:
+            raise UserError(
+                f"{self.storage.shown} is a table of another shape: {', '.join(wrong)}; set another `table.uri`"
+            )
 
 
-def _first_entry(schema: pa.Schema) -> list[dict[str, Any]]:
-    now = int(time.time() * 1000)
-    metadata = {
-        "id": str(uuid4()),
-        "format": {"provider": "parquet", "options": {}},
-        "schemaString": Schema.from_arrow(schema).to_json(),
-        "partitionColumns": [],
-        "configuration": {},
-        "createdTime": now,
-    }
-    info = {"timestamp": now, "operation": "CREATE TABLE", "operationParameters": {}, "engineInfo": "eshop_ray"}
-    return [{"commitInfo": info}, Protocol().to_action(), {"metaData": metadata}]
+def read_snapshot(table: Table, found: DeltaTable) -> Snapshot:
+    """Return what `deltalake` read.
+
+    Raises:
+        UserError: if its log names files that another program wrote.
+    """
+    actions = pa.table(found.get_add_actions(flatten=True)).to_pylist()
+    names = {name: f"partition.{name}" for name in table.partition_by}
+    files = []
+    for action in actions:
+        if action["num_records"] is None or any(action[column] is None for column in names.values()):
+            raise UserError(
+                f"{table.storage.shown} holds a file whose bucket or number of rows is not stated: {action['path']}; "
+                "another program wrote it: take it out there"
+            )
+        partition = {name: str(action[column]) for name, column in names.items()}
+        size, modified = action["size_bytes"], action["modification_time"]
+        modified_ms = modified if isinstance(modified, int) else int(modified.timestamp() * 1000)
+        files.append(DataFile(action["path"], size, action["num_records"], modified_ms, partition))
+    divided = {file.num_buckets for file in files}
+    if len(divided) > 1:
+        raise UserError(f"{table.storage.shown} is divided in several ways at once: another program wrote to it")
+    num_buckets = divided.pop() if divided else int(found.metadata().configuration[BUCKETS_PROPERTY])
+    return Snapshot(found.version(), tuple(sorted(files, key=lambda file: (file.bucket, file.path))), num_buckets)
 
 
-def _check(table: Table, current: Snapshot) -> None:
-    """Refuse a table of another shape: rewriting its files would lose what is not known here."""
-    expected, found = _types(Schema.from_arrow(table.schema).to_json()), _types(current.metadata["schemaString"])
-    wrong = [
-        f"`{name}` is {found.get(name, 'missing')} instead of {expected.get(name, 'absent')}"
-        for name in [*expected, *(name for name in found if name not in expected)]
-        if found.get(name) != expected.get(name)
-    ]
-    wrong += [f"it is partitioned by `{name}`" for name in current.metadata["partitionColumns"]]
-    if current.metadata["configuration"].get("delta.appendOnly") == "true":
-        wrong.append("`delta.appendOnly` is set")
-    if wrong:
-        raise UserError(
-            f"{table.storage.shown} is a table of another shape: {', '.join(wrong)}; set another `table.uri`"
-        )
-
-
-def _types(schema: str) -> dict[str, str]:
+def _types(schema: str) -> Mapping[str, str]:
     """Column -> its Delta type, without nullability and comments."""
     return {field["name"]: json.dumps(_plain(field["type"])) for field in json.loads(schema)["fields"]}
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     if isinstance(value, dict):
         return {
             name: _plain(part) for name, part in value.items() if name not in {"nullable", "containsNull", "metadata"}

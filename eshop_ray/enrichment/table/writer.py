@@ -1,101 +1,105 @@
-"""The one that commits: each version adds files and removes the rows that they supersede, in one log entry."""
+"""The one that commits: each version adds and removes files in one entry of the log.
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+The right to write is an epoch: a Delta transaction number that every entry of a run repeats. Nothing has to be
+released: a killed run's right ends when the next run begins an epoch.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
+from uuid import uuid4
 
-from pyroaring import BitMap64
+from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction
+from deltalake.exceptions import CommitFailedError, DeltaError
+from deltalake.transaction import AddAction, RemoveAction
 
 from eshop_ray.enrichment.table.datafile import DataFile
-from eshop_ray.enrichment.table.log import Action
-from eshop_ray.enrichment.table.protocol import Protocol
-from eshop_ray.enrichment.table.table import Table
-from eshop_ray.enrichment.table.writer_epoch import Entry, EpochLog, find_info, now_ms
+from eshop_ray.enrichment.table.staged import delete_staged, forget_staged
+from eshop_ray.enrichment.table.table import Table, read_snapshot
 from eshop_ray.errors import UserError
 
-REWRITE_BYTES = 8 << 20
-"""Where the files that lose rows have at most this size together, they are rewritten without them: a small shop's
-table needs no deletion vectors and stays readable by everything, and no commit copies more than this."""
+APP_ID = "eshop_ray"
+"""Application whose transaction number is the epoch."""
+
+CHECKPOINT_INTERVAL = 10
+"""Versions between checkpoints: readers replay fewer entries than this."""
+
+_MAX_ATTEMPTS = 100
+_NUM_LOOKED_AT = 20
+"""Entries among which a commit is looked for whose answer got lost."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Tracked:
-    """A file that callers know, immutable, and what stands for it in the table now."""
-
-    original: DataFile
-    current: DataFile | None
-    """The original, perhaps with a deletion vector; a file with its remaining rows; or None: no row remains."""
-    deleted: BitMap64 | None = field(default=None, compare=False)
-    """Removed rows, by their numbers in the original; None: those that its own vector removes."""
+class TableSupersededError(UserError):
+    """Another run writes this table now; this one has to end."""
 
 
 class Writer:
-    """A run's right to commit, until another run takes it.
+    """A run's right to commit, until another run takes it."""
 
-    Rows to remove are named by their physical numbers in the files of `snapshot`, or in those that this run added,
-    however often these have been rewritten since.
-    """
-
-    def __init__(self, table: Table, run_id: str, rewrite_bytes: int = REWRITE_BYTES) -> None:
-        """Take the table.
+    def __init__(self, table: Table, run_id: str) -> None:
+        """Take the table, and tidy away what runs before staged and did not commit.
 
         Raises:
             UserError: if there is no table or its storage refuses.
         """
-        self._table, self._rewrite_bytes = table, rewrite_bytes
-        self._log = EpochLog(table, run_id)
-        self.snapshot = self._log.snapshot
+        self._table, self._run_id = table, run_id
+        self._delta = self._begin_epoch()
+        self.snapshot = read_snapshot(table, self._delta)
         """The state at the start."""
-        self._protocol, self._metadata = self.snapshot.protocol, self.snapshot.metadata
-        self._tracked = {file.path: _Tracked(file, file) for file in self.snapshot.files}
+        self._files = {file.path: file for file in self.snapshot.files}
+        delete_staged(table.storage, self._files.values())
+
+    def refresh(self) -> None:
+        """Let `snapshot` be the state now."""
+        self.snapshot = read_snapshot(self._table, self._delta)
 
     @property
     def version(self) -> int:
         """The newest version that this run knows."""
-        return self._log.version
+        return self._delta.version()
 
     @property
-    def files(self) -> tuple[DataFile, ...]:
+    def files(self) -> Sequence[DataFile]:
         """The files of that version."""
-        return tuple(entry.current for entry in self._tracked.values() if entry.current is not None)
+        return tuple(self._files.values())
 
-    def commit(self, added: Sequence[DataFile], deleted: Mapping[str, Iterable[int]]) -> int:
-        """Add files and remove rows, all at once, and return the version that holds it.
+    def files_of(self, bucket: int) -> list[DataFile]:
+        """Return those of a bucket."""
+        return [file for file in self._files.values() if file.bucket == bucket]
+
+    def commit(self, added: Sequence[DataFile], removed: Sequence[DataFile], is_change: bool = True) -> int:
+        """Add and remove files, all at once, and return the version that holds it.
 
         Args:
-            added: What `Table.write_file` returned.
-            deleted: Path of a file -> physical numbers of rows in it; rows that are gone already are no trouble.
+            added: What `Table.write_rows` returned.
+            removed: Some of `files`.
+            is_change: Whether rows change; False: they only stand in other files.
 
         Raises:
             TableSupersededError: if another run has started.
             UserError: if another program changed the table, or its storage refuses; the table is then as before.
         """
-        changed = self._shrink(deleted)
-        actions = [action for entry in changed for action in self._swap(entry)]
-        actions += [file.to_add() for file in added]
-        protocol, metadata = self._demands(changed)
-        if protocol != self._protocol:
-            actions = [protocol.to_action(), {"metaData": dict(metadata)}, *actions]
+        now = int(time.time() * 1000)
+        actions: list[AddAction | RemoveAction] = [
+            RemoveAction(
+                path=file.path,
+                data_change=is_change,
+                deletion_timestamp=now,
+                partition_values=dict(file.partition),
+                size=file.size,
+            )
+            for file in removed
+        ]
+        actions += [_to_add(file, is_change) for file in added]
         if actions:
-            self._log.append("ENRICH", actions, self._review)
-        self._protocol, self._metadata = protocol, metadata
-        self._tracked |= {entry.original.path: entry for entry in changed}
-        self._tracked |= {file.path: _Tracked(file, file) for file in added}
-        return self.version
-
-    def replace(self, old: Sequence[DataFile], new: DataFile) -> int:
-        """Put one file with the same rows in the place of some of `files`; their paths are not known any more.
-
-        Raises:
-            TableSupersededError, UserError: as `commit` does.
-        """
-        removes = [file.to_remove(now_ms(), is_change=False) for file in old]
-        self._log.append("OPTIMIZE", [*removes, new.to_add(is_change=False)], self._review)
-        gone = {file.path for file in old}
-        self._tracked = {
-            path: entry for path, entry in self._tracked.items() if entry.current and entry.current.path not in gone
-        }
-        self._tracked[new.path] = _Tracked(new, new)
+            self._catch_up()
+            gone = {file.path for file in removed}
+            expected = {path: file for path, file in self._files.items() if path not in gone}
+            expected |= {file.path: file for file in added}
+            self._append(actions, "ENRICH" if is_change else "COMPACT")
+            forget_staged(self._table.storage, self._run_id, added)
+            self._files = self._review(expected)
         return self.version
 
     def check_epoch(self) -> None:
@@ -103,58 +107,129 @@ class Writer:
 
         Raises:
             TableSupersededError: if there is one.
-            UserError: if another program changed the table.
         """
-        self._log.catch_up(self._review)
+        self._check_epoch(self._table.load())
 
-    def _shrink(self, deleted: Mapping[str, Iterable[int]]) -> list[_Tracked]:
-        """Return the files that lose rows, as they will stand in the table."""
-        grown: list[tuple[DataFile, BitMap64]] = []
-        for path, positions in deleted.items():
-            entry = self._tracked[path]
-            before = self._table.deleted(entry.original) if entry.deleted is None else entry.deleted
-            after = before | BitMap64(positions)
-            if len(after) and after.max() >= entry.original.num_rows:
-                raise ValueError(f"{path} has no row {after.max()}")
-            if len(after) > len(before):
-                grown.append((entry.original, after))
-        return self._remainders(grown)
+    def tidy(self, retention_hours: float) -> None:
+        """Delete files that no version of the last hours needs, and entries of the log that no reader needs.
 
-    def _remainders(self, grown: Sequence[tuple[DataFile, BitMap64]]) -> list[_Tracked]:
-        """Rewrite files without their deleted rows where that is little work; else mark the rows."""
-        partial = [(original, deleted) for original, deleted in grown if len(deleted) < original.num_rows]
-        if sum(original.size for original, _ in partial) <= self._rewrite_bytes:
-            files = [self._table.rewrite(original, deleted) for original, deleted in partial]
-        else:
-            vectors = self._table.write_vectors(deleted for _, deleted in partial)
-            files = [replace(file, deletion_vector=vector) for (file, _), vector in zip(partial, vectors, strict=True)]
-        remainders = {original.path: file for (original, _), file in zip(partial, files, strict=True)}
-        return [_Tracked(original, remainders.get(original.path), deleted) for original, deleted in grown]
+        Only what the table's own log names is deleted.
 
-    def _swap(self, entry: _Tracked) -> list[Action]:
-        """Return the actions that put a file's new state in the place of its present one."""
-        before = self._tracked[entry.original.path].current
-        actions = [] if before is None else [before.to_remove(now_ms())]
-        return actions if entry.current is None else [*actions, entry.current.to_add()]
+        Raises:
+            UserError: if another run has started, or the storage refuses.
+        """
+        self.check_epoch()
+        delete_staged(self._table.storage, self.files, self._run_id)
+        try:
+            self._delta.vacuum(int(retention_hours), dry_run=False, enforce_retention_duration=False)
+            self._delta.update_incremental()
+            self._delta.cleanup_metadata()
+        except (DeltaError, OSError) as error:
+            raise self._table.storage.trouble("written", error) from error
 
-    def _demands(self, changed: Sequence[_Tracked]) -> tuple[Protocol, Mapping[str, Any]]:
-        """Return the table's protocol and metadata, raised where these files have its first deletion vectors."""
-        has_vector = any(entry.current is not None and entry.current.deletion_vector for entry in changed)
-        if not has_vector or self._protocol.has_deletion_vectors:
-            return self._protocol, self._metadata
-        configuration = {**self._metadata["configuration"], "delta.enableDeletionVectors": "true"}
-        return self._protocol.with_deletion_vectors(), {**self._metadata, "configuration": configuration}
+    def _begin_epoch(self) -> DeltaTable:
+        for _ in range(_MAX_ATTEMPTS):
+            delta = self._table.load()
+            self._number = (delta.transaction_version(APP_ID) or 0) + 1
+            commit_id = uuid4().hex
+            try:
+                self._put(delta, [], "START", commit_id)
+            except CommitFailedError:
+                continue
+            except (DeltaError, OSError) as error:
+                raise self._table.storage.trouble("written", error) from error
+            delta = self._table.load()
+            if delta.transaction_version(APP_ID) == self._number and _find_commit(delta, commit_id):
+                return delta
+        raise UserError(f"table {self._table.storage.shown} is written by others without a pause; run it again later")
 
-    def _review(self, entry: Entry) -> None:
-        """Take note of files that another program appended; refuse an entry that touches what this run relies on."""
-        current = {file.path for file in self.files}
-        is_removed = any(action["remove"]["path"] in current for action in entry if "remove" in action)
-        if is_removed or any("protocol" in action or "metaData" in action for action in entry):
-            raise UserError(
-                f"table {self._table.storage.shown} was changed by {find_info(entry).get('operation', 'others')} "
-                "while this run wrote; nothing is lost: run it again"
-            )
-        for action in entry:
-            if "add" in action:
-                file = DataFile.from_action(action["add"])
-                self._tracked[file.path] = _Tracked(file, file)
+    def _append(self, actions: Sequence[AddAction | RemoveAction], operation: str) -> None:
+        """Write the next entry; where the answer of the storage got lost, the log itself says whether it is there."""
+        commit_id = uuid4().hex
+        trouble: Exception | None = None
+        try:
+            self._put(self._delta, actions, operation, commit_id)
+        except (DeltaError, OSError) as error:
+            trouble = error
+        found = self._table.load()
+        if trouble is not None and not _find_commit(found, commit_id):
+            self._check_epoch(found)
+            if isinstance(trouble, CommitFailedError):
+                raise self._changed_by_others() from trouble
+            raise self._table.storage.trouble("written", trouble) from trouble
+        self._check_epoch(found)
+        self._delta = found
+        if self.version % CHECKPOINT_INTERVAL == 0:
+            self._checkpoint()
+
+    def _catch_up(self) -> None:
+        """See what others have done since the last commit: the log takes the removal of a file that is gone already.
+
+        Raises:
+            TableSupersededError: if another run has started.
+            UserError: if others have removed files that this run relies on.
+        """
+        found = self._table.load()
+        self._check_epoch(found)
+        self._delta = found
+        self._files = self._review(self._files)
+
+    def _review(self, expected: Mapping[str, DataFile]) -> dict[str, DataFile]:
+        """Return the table's files, among them those that another program appended.
+
+        Raises:
+            UserError: if others have removed files that this run relies on.
+        """
+        found = {file.path: file for file in read_snapshot(self._table, self._delta).files}
+        if not expected.keys() <= found.keys():
+            raise self._changed_by_others()
+        return found
+
+    def _changed_by_others(self) -> UserError:
+        return UserError(
+            f"table {self._table.storage.shown} was changed by another program while this run wrote; nothing is lost: "
+            "run it again"
+        )
+
+    def _put(
+        self, delta: DeltaTable, actions: Sequence[AddAction | RemoveAction], operation: str, commit_id: str
+    ) -> None:
+        delta.create_write_transaction(
+            list(actions),
+            "append",
+            delta.schema(),
+            partition_by=list(self._table.partition_by),
+            commit_properties=CommitProperties(
+                custom_metadata={"runId": self._run_id, "commitId": commit_id, "eshopRay": operation},
+                app_transactions=[Transaction(APP_ID, self._number)],
+            ),
+            post_commithook_properties=PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False),
+        )
+
+    def _check_epoch(self, found: DeltaTable) -> None:
+        number = found.transaction_version(APP_ID)
+        if number == self._number:
+            return
+        infos = [info for info in found.history(_NUM_LOOKED_AT) if info.get("eshopRay") == "START"]
+        info: Mapping[str, Any] = infos[0] if infos else {}
+        at = datetime.fromtimestamp(info.get("timestamp", 0) / 1000, UTC).isoformat(" ", "seconds")
+        raise TableSupersededError(
+            f"another run ({info.get('runId', 'unknown')}) took over the table {self._table.storage.shown} at "
+            f"{at}; what this run committed stays: start it again when that one has ended"
+        )
+
+    def _checkpoint(self) -> None:
+        """Sum up the log in one file; where that fails, readers only have more to read."""
+        try:
+            self._delta.create_checkpoint()
+        except (DeltaError, OSError, ValueError):
+            return
+
+
+def _find_commit(delta: DeltaTable, commit_id: str) -> bool:
+    return any(info.get("commitId") == commit_id for info in delta.history(_NUM_LOOKED_AT))
+
+
+def _to_add(file: DataFile, is_change: bool) -> AddAction:
+    stats = f'{{"numRecords":{file.num_rows}}}'
+    return AddAction(file.path, file.size, dict(file.partition), file.modified_ms, is_change, stats)

@@ -2,10 +2,9 @@
 
 import pytest
 
-from eshop_ray.enrichment.table import Table
-from tests.enrichment.table.readers import SCHEMA
+from tests.enrichment.table.readers import open_table
 
 
 @pytest.fixture
 def table(tmp_path):
-    return Table.open(str(tmp_path / "enriched"), SCHEMA)
+    return open_table(str(tmp_path / "enriched"))

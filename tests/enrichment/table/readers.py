@@ -2,14 +2,14 @@
 
 from collections.abc import Callable
 
+import daft
 import duckdb
 import polars as pl
 import pyarrow as pa
-from deltalake import DeltaTable, QueryBuilder
+from deltalake import DeltaTable
 from duckdb_extensions import import_extension
 
-from eshop_ray.enrichment.table import Table
-from eshop_ray.enrichment.table.storage import Storage
+from eshop_ray.enrichment.table import DataFile, Storage, Table, Writer, partition_of
 
 SCHEMA = pa.schema(
     [
@@ -18,8 +18,10 @@ SCHEMA = pa.schema(
         ("value", pa.int64()),
         ("entities", pa.list_(pa.struct([("text", pa.string()), ("type", pa.string())]))),
         ("at", pa.timestamp("us", tz="UTC")),
+        ("bucket", pa.int32()),
     ]
 )
+PARTITION = partition_of(3, 4, "ner_tagging")
 Row = tuple[str, int]
 """Product id and value."""
 
@@ -32,13 +34,31 @@ def make_rows(values: dict[str, int]) -> pa.Table:
             "value": list(values.values()),
             "entities": [[{"text": f"red {name}", "type": "color"}] for name in values],
             "at": [1_790_000_000_000_000 + value for value in values.values()],
+            "bucket": [7] * len(values),
         },
         schema=SCHEMA,
     )
 
 
+def open_table(uri: str) -> Table:
+    table = Table(uri, SCHEMA, ("task", "bucket"))
+    table.create(num_buckets=4)
+    return table
+
+
+def write_file(table: Table, run_id: str = "run", **values: int) -> DataFile:
+    return table.write_rows(make_rows(values), PARTITION, run_id)
+
+
+def replace_all(table: Table, writer: Writer, **values: int) -> DataFile:
+    """Write rows in the place of all that the table has."""
+    file = write_file(table, **values)
+    writer.commit([file], writer.files)
+    return file
+
+
 def read_own(uri: str) -> list[Row]:
-    table = Table(uri, SCHEMA)
+    table = Table(uri, SCHEMA, ("task", "bucket"))
     return sorted(row for file in table.snapshot().files for row in to_rows(table.read_file(file)))
 
 
@@ -53,14 +73,15 @@ def read_duckdb(uri: str) -> list[Row]:
 
 
 def read_deltalake(uri: str) -> list[Row]:
-    table = DeltaTable(uri, storage_options=Storage(uri).options)
-    query = QueryBuilder().register("enriched", table).execute("select product_id, value from enriched")
-    return to_rows(pa.table(query.read_all()))
+    return to_rows(DeltaTable(uri, storage_options=Storage(uri).options).to_pyarrow_table())
 
 
 def read_pandas(uri: str) -> list[Row]:
-    """Through deltalake's own reader, which refuses tables with deletion vectors."""
     return to_rows(pa.Table.from_pandas(DeltaTable(uri).to_pandas()))
+
+
+def read_daft(uri: str) -> list[Row]:
+    return to_rows(daft.read_deltalake(uri).select("product_id", "value").to_arrow())
 
 
 def to_rows(table: pa.Table) -> list[Row]:
@@ -72,4 +93,6 @@ ENGINES: dict[str, Callable[[str], list[Row]]] = {
     "polars": read_polars,
     "duckdb": read_duckdb,
     "deltalake": read_deltalake,
+    "pandas": read_pandas,
+    "daft": read_daft,
 }

@@ -1,199 +1,206 @@
+"""Who may commit, what a commit does, and what is tidied away."""
+
 import os
-import random
-import signal
-import subprocess
-import sys
-import threading
-import time
-from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
-from deltalake import DeltaTable
+from deltalake import DeltaTable, write_deltalake
+from deltalake.exceptions import CommitFailedError
 
-from eshop_ray.enrichment.table import Table, Writer, deletion, maintain
-from tests.enrichment.table.readers import (
-    ENGINES,
-    SCHEMA,
-    make_rows,
-    read_duckdb,
-    read_own,
-    read_pandas,
-    read_polars,
-    to_rows,
-)
-from tests.waiting import PATIENCE_S
-
-REWRITE, VECTORS = 1 << 40, 0
-MIXED = 6000
-"""Between the size of the smallest and of the biggest files below."""
+from eshop_ray.enrichment.table import StorageError, TableSupersededError, Writer
+from eshop_ray.errors import UserError
+from tests.enrichment.table.readers import ENGINES, make_rows, read_deltalake, read_own, replace_all, write_file
 
 
-class Night:
-    """A run that keeps a table equal to a dictionary, at random."""
-
-    def __init__(self, table, seed, rewrite_bytes):
-        self.table, self.random, self.rewrite_bytes = table, random.Random(seed), rewrite_bytes
-        self.values, self.history = {}, {}
-        self.begin()
-
-    def begin(self):
-        """Start a run: rows are known by their places in its snapshot."""
-        self.writer = Writer(self.table, f"run{self.random.random()}", self.rewrite_bytes)
-        self.places = {}
-        for file in self.writer.snapshot.files:
-            rows = self.table.read_file(file, ["product_id"])
-            for name, position in zip(*rows.to_pydict().values(), strict=True):
-                self.places[name] = file.path, position
-
-    def commit(self, num_rows):
-        """Write new and superseding rows in some files, remove some others, all at once."""
-        names = self.random.sample(range(600), num_rows)
-        fresh = {f"p{name}": self.random.randrange(10**6) for name in names}
-        gone = [name for name in self.places if name in fresh or self.random.random() < 0.02]
-        deleted = {}
-        for name in gone:
-            path, position = self.places.pop(name)
-            deleted.setdefault(path, []).append(position)
-            del self.values[name]
-        added, items = [], list(fresh.items())
-        while items:
-            part, items = dict(items[:100]), items[100:]
-            added.append(self.table.write_file(make_rows(part)))
-            self.places |= {name: (added[-1].path, position) for position, name in enumerate(part)}
-        self.values |= fresh
-        self.history[self.writer.commit(added, deleted)] = sorted(self.values.items())
-
-    def maintain(self):
-        maintain(self.table, self.writer, lambda groups: map(self.table.merge, groups), retention_hours=1)
-        self.begin()
+def write(table, writer, name, removed=()):
+    file = write_file(table, **{name: 1})
+    writer.commit([file], removed)
+    return file
 
 
-@pytest.mark.parametrize("rewrite_bytes", [REWRITE, VECTORS, MIXED])
-@pytest.mark.parametrize("seed", range(2))
-def test_random_nights_read_alike_in_every_engine(table, monkeypatch, seed, rewrite_bytes):
-    monkeypatch.setattr(deletion, "INLINE_BYTES", 60)  # both kinds of vectors
-    night = Night(table, seed, rewrite_bytes)
-    for step in range(24):
-        night.commit(night.random.choice([0, 1, 5, 100, 300]))
-        if step % 8 == 3:
-            night.begin()
-        if step % 8 == 7:
-            night.maintain()
-        assert read_own(table.uri) == sorted(night.values.items())
-    expected = sorted(night.values.items())
-    assert {name: read(table.uri) == expected for name, read in ENGINES.items()} == dict.fromkeys(ENGINES, True)
-    for version, rows in night.history.items():
-        files = table.snapshot(version).files
-        assert sorted(row for file in files for row in to_rows(table.read_file(file))) == rows
-    assert table.snapshot().protocol.has_deletion_vectors == (rewrite_bytes != REWRITE)
-    if rewrite_bytes == REWRITE:
-        assert read_pandas(table.uri) == expected
+def has(table, file):
+    return (Path(table.uri) / file.path).exists()
 
 
-def test_rows_removed_twice_are_removed_once(table):
+def test_newest_run_wins_and_the_other_is_told(table):
+    first = Writer(table, "monday")
+    write(table, first, "a")
+    second = Writer(table, "tuesday")
+    for act in (lambda: write(table, first, "b"), first.check_epoch):
+        with pytest.raises(
+            TableSupersededError, match=r"another run \(tuesday\) took over the table .*enriched at 20\d\d-"
+        ):
+            act()
+    write(table, second, "c")
+    assert read_own(table.uri) == [("a", 1), ("c", 1)]
+
+
+def test_epoch_goes_up_with_every_run(table):
+    for number in (1, 2, 3):
+        Writer(table, "run")
+        assert DeltaTable(table.uri).transaction_version("eshop_ray") == number
+
+
+def interrupt(monkeypatch, act, times=1):
+    """Do something between a look at the table and the entry that follows it."""
+    commit = DeltaTable.create_write_transaction
+    left = [times]
+
+    def interrupted(self, *args, **kwargs):
+        if left[0]:
+            left[0] -= 1
+            act()
+        return commit(self, *args, **kwargs)
+
+    monkeypatch.setattr(DeltaTable, "create_write_transaction", interrupted)
+
+
+def test_of_runs_that_start_at_once_one_goes_on(table, monkeypatch):
+    others = []
+    interrupt(monkeypatch, lambda: others.append(Writer(table, "other")))
     writer = Writer(table, "run")
-    file = table.write_file(make_rows({"a": 1, "b": 2, "c": 3}))
-    writer.commit([file], {})
-    writer.commit([], {file.path: [1]})
-    version = writer.version
-    assert writer.commit([], {file.path: [1]}) == writer.commit([], {}) == version
-    writer.commit([], {file.path: [0, 1, 2]})
-    assert (read_own(table.uri), writer.files) == ([], ())
-    assert writer.commit([], {file.path: range(3)}) == writer.version
-    with pytest.raises(ValueError, match="no row 3"):
-        writer.commit([], {file.path: [3]})
+    assert DeltaTable(table.uri).transaction_version("eshop_ray") == 2
+    write(table, writer, "a")
+    with pytest.raises(TableSupersededError):
+        write(table, others[0], "b")
+    assert read_own(table.uri) == [("a", 1)]
 
 
-def test_small_files_are_rewritten_and_big_ones_marked(table):
-    writer = Writer(table, "run", rewrite_bytes=20_000)
-    big = table.write_file(make_rows({f"p{number}": number for number in range(5000)}))
-    small = table.write_file(make_rows({"a": 1, "b": 2}))
-    writer.commit([big, small], {})
-    writer.commit([], {small.path: [0]})
-    assert not any(file.num_deleted for file in writer.files)
-    assert not table.snapshot().protocol.has_deletion_vectors
-    writer.commit([], {big.path: [0]})
-    assert {(file.path == big.path, file.num_deleted) for file in writer.files} == {(True, 1), (False, 0)}
-    assert table.snapshot().protocol.has_deletion_vectors
+def test_run_that_is_overtaken_in_the_act_commits_nothing(table, monkeypatch):
+    writer = Writer(table, "run")
+    file = write(table, writer, "a")
+    interrupt(monkeypatch, lambda: Writer(table, "other"))
+    with pytest.raises(TableSupersededError):
+        write(table, writer, "b", [file])
+    assert read_own(table.uri) == [("a", 1)]
 
 
-def test_versions_tell_the_run_that_made_them(table):
-    Writer(table, "run-7").commit([table.write_file(make_rows({"a": 1}))], {})
-    newest, start, _ = DeltaTable(table.uri).history()
-    assert (newest["operation"], newest["runId"]) == ("ENRICH", "run-7")
-    assert (start["operation"], start["runId"]) == ("ENRICH START", "run-7")
+def test_rows_that_others_append_stay(table):
+    writer = Writer(table, "run")
+    file = write(table, writer, "a")
+    DeltaTable(table.uri).vacuum(dry_run=False)
+    write_deltalake(table.uri, make_rows({"foreign": 2}), mode="append")
+    write(table, writer, "b", [file])
+    assert read_own(table.uri) == read_deltalake(table.uri) == [("b", 1), ("foreign", 2)]
+    assert len(writer.files) == 2
 
 
-READERS = (read_polars, read_duckdb, read_own)
-NUM_READS = 10
+@pytest.mark.parametrize("operation", ["DELETE", "OPTIMIZE"])
+def test_changes_under_our_hands_stop_the_run(table, operation):
+    writer = Writer(table, "run")
+    files = [write(table, writer, "a"), write(table, writer, "b")]
+    other = DeltaTable(table.uri)
+    other.delete("product_id = 'a'") if operation == "DELETE" else other.optimize.compact()
+    before = read_own(table.uri)
+    with pytest.raises(UserError, match="was changed by another program while this run wrote; nothing is lost"):
+        write(table, writer, "c", files)
+    assert read_own(table.uri) == before
+    write(table, Writer(table, "next"), "c")
+    assert read_own(table.uri) == sorted([*before, ("c", 1)])
 
 
-@pytest.mark.parametrize("rewrite_bytes", [REWRITE, VECTORS])
-def test_readers_in_the_middle_of_a_run_see_every_key_once(table, rewrite_bytes):
-    names = [f"p{number}" for number in range(300)]
-    writer = Writer(table, "run", rewrite_bytes)
-    file = table.write_file(make_rows(dict.fromkeys(names, 0)))
-    writer.commit([file], {})
-    places = {name: (file.path, position) for position, name in enumerate(names)}
-    is_over, seen = threading.Event(), Counter()
+def lose_answer(monkeypatch, is_written, answer):
+    """Let the log take the next entry, or not, and say something else."""
+    commit = DeltaTable.create_write_transaction
 
-    def watch(read):
-        while not is_over.is_set():
-            rows = read(table.uri)
-            assert [name for name, _ in rows] == sorted(names)
-            seen[read.__name__] += 1
+    def unsure(self, *args, **kwargs):
+        monkeypatch.setattr(DeltaTable, "create_write_transaction", commit)
+        if is_written:
+            commit(self, *args, **kwargs)
+        raise answer
 
-    with ThreadPoolExecutor() as threads:
-        watchers = [threads.submit(watch, read) for read in READERS]
-        deadline, value = time.monotonic() + PATIENCE_S, 0
-        while value <= NUM_READS or min(seen[read.__name__] for read in READERS) < NUM_READS:
-            if any(each.done() for each in watchers):
-                break
-            assert time.monotonic() < deadline, f"waited in vain for {NUM_READS} reads of each reader: {seen}"
-            value += 1
-            changed = random.Random(value).sample(names, 40)
-            file, deleted = table.write_file(make_rows(dict.fromkeys(changed, value))), {}
-            for position, name in enumerate(changed):
-                deleted.setdefault(places[name][0], []).append(places[name][1])
-                places[name] = file.path, position
-            writer.commit([file], deleted)
-        is_over.set()
-        for watcher in watchers:
-            watcher.result()
+    monkeypatch.setattr(DeltaTable, "create_write_transaction", unsure)
 
 
-KILLED = """
-import sys
-from eshop_ray.enrichment.table import Table, Writer
-from tests.enrichment.table.readers import SCHEMA, make_rows
-table = Table.open(sys.argv[1], SCHEMA)
-writer = Writer(table, "killed", rewrite_bytes=int(sys.argv[2]))
-previous = None
-for value in range(10**6):
-    file = table.write_file(make_rows({f"p{number}": value for number in range(50)}))
-    old = [file.path for file in writer.snapshot.files] if previous is None else [previous]
-    writer.commit([file], {path: range(50) for path in old})
-    if previous is None:
-        print("ready", flush=True)
-    previous = file.path
-"""
+@pytest.mark.parametrize("answer", [OSError("timed out"), CommitFailedError("there is such an entry")])
+def test_entry_whose_answer_got_lost_is_committed_once(table, monkeypatch, answer):
+    writer = Writer(table, "run")
+    file = write(table, writer, "a")
+    lose_answer(monkeypatch, is_written=True, answer=answer)
+    write(table, writer, "b", [file])
+    write(table, writer, "c")
+    assert read_own(table.uri) == [("b", 1), ("c", 1)]
+    assert table.snapshot().version == writer.version == 4
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_kill_leaves_a_whole_version(tmp_path, seed):
-    uri = str(tmp_path / "enriched")
-    for attempt in range(2):
-        command = [sys.executable, "-c", KILLED, uri, str(seed % 2 * REWRITE)]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert process.stdout.readline() == "ready\n"
-        time.sleep(random.Random(seed * 2 + attempt).uniform(0.1, 0.6))
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-        rows = read_own(uri)
-        assert [name for name, _ in rows] == sorted(f"p{number}" for number in range(50))
-        assert len({value for _, value in rows}) == 1
-        assert read_duckdb(uri) == rows
-    table = Table.open(uri, SCHEMA)
-    maintain(table, Writer(table, "next"), lambda groups: map(table.merge, groups), retention_hours=0)
-    assert read_polars(uri) == rows
+def test_refused_entry_changes_nothing(table, monkeypatch):
+    writer = Writer(table, "run")
+    file = write(table, writer, "a")
+    rows = write_file(table, b=1, c=2)
+    lose_answer(monkeypatch, is_written=False, answer=OSError("disk full"))
+    with pytest.raises(StorageError, match="enriched cannot be written"):
+        writer.commit([rows], [file])
+    assert read_own(table.uri) == [("a", 1)]
+    writer.commit([rows], [file])
+    assert read_own(table.uri) == [("b", 1), ("c", 2)]
+
+
+def test_checkpoints_are_written(table):
+    writer = Writer(table, "run")
+    for value in range(25):
+        replace_all(table, writer, a=value)
+    log = Path(table.uri) / "_delta_log"
+    assert len(list(log.glob("*.checkpoint.parquet"))) == 2
+    for path in log.glob("0000000000000000000?.json"):
+        path.unlink()
+    assert read_own(table.uri) == [("a", 24)]
+    write(table, Writer(table, "next"), "b")
+    assert DeltaTable(table.uri).transaction_version("eshop_ray") == 2
+
+
+def test_what_no_version_needs_is_deleted(table):
+    writer = Writer(table, "run")
+    files = [replace_all(table, writer, a=value) for value in range(5)]
+    staged = write_file(table, x=1)
+    writer.tidy(retention_hours=0)
+    assert [has(table, file) for file in [*files, staged]] == [False] * 4 + [True, False]
+    assert {name: read(table.uri) for name, read in ENGINES.items()} == {name: [("a", 4)] for name in ENGINES}
+
+
+def test_versions_within_the_retention_can_be_read(table):
+    writer = Writer(table, "run")
+    for value in range(5):
+        replace_all(table, writer, a=value)
+    writer.tidy(retention_hours=1)
+    for version, value in ((2, 0), (4, 2), (6, 4)):
+        assert DeltaTable(table.uri, version).to_pandas()["value"].to_list() == [value]
+
+
+def test_what_others_keep_in_the_folder_is_never_touched(table, tmp_path):
+    folder, outside = Path(table.uri), tmp_path / "outside"
+    outside.mkdir()
+    kept = [folder / "notes.txt", folder / "task=ner_tagging" / "mine.parquet", folder / "x.bin", outside / "y.parquet"]
+    writer = Writer(table, "run")
+    replace_all(table, writer, a=1)
+    for path in kept:
+        path.write_text("x")
+        os.utime(path, (0, 0))
+    (folder / "link").symlink_to(outside)
+    replace_all(table, writer, a=2)
+    writer.tidy(retention_hours=0)
+    Writer(table, "next").tidy(retention_hours=0)
+    assert all(path.exists() for path in kept)
+
+
+def test_files_of_a_killed_run_go_and_committed_ones_stay(table):
+    killed = Writer(table, "killed")
+    committed, lost = write_file(table, "killed", a=1), write_file(table, "killed", b=1)
+    killed.commit([committed], [])
+    unnoted = write_file(table, "killed", c=1)
+    killed._table.storage.write(f"_eshop_ray/staged/killed/{committed.path.replace('/', '~')}", b"")  # died before this
+    half = Path(table.uri) / f"{lost.path}#1"
+    half.write_text("x")
+    Writer(table, "next")
+    assert [has(table, file) for file in (committed, lost, unnoted)] == [True, False, False]
+    assert not half.exists()
+    assert list(table.storage.list("_eshop_ray")) == []
+    assert read_own(table.uri) == [("a", 1)]
+
+
+def test_run_that_lost_the_table_deletes_nothing(table):
+    writer = Writer(table, "run")
+    files = [replace_all(table, writer, a=value) for value in range(3)]
+    Writer(table, "other")
+    with pytest.raises(TableSupersededError):
+        writer.tidy(retention_hours=0)
+    assert all(has(table, file) for file in files)
