@@ -44,8 +44,10 @@ def build_command(job: Job) -> Command:
     special = {
         "autotune": _build_autotune,
         "demo": _build_demo,
+        "erase": _build_erase,
         "inspect": _build_inspect,
         "quantize": _build_quantize,
+        "rollback": _build_rollback,
         "run_batch": _build_batch,
     }
     return special.get(job.name, _build_usual)(job)
@@ -111,6 +113,33 @@ def _build_autotune(job: Job) -> Command:
                 "of your own and name that, or add `autotune.write=false`"
             )
         return partial(execute, job, path, overrides or [], path=path)
+
+    return command
+
+
+def _build_rollback(job: Job) -> Command:
+    def command(
+        config: ConfigArgument,
+        to: Annotated[
+            str, typer.Option(metavar="RUN", help="Id of the night, as its report and the table's `run_id` name it.")
+        ],
+        overrides: Overrides = None,
+    ) -> Action:
+        return partial(execute, job, find_config(config), overrides or [], to=to)
+
+    return command
+
+
+def _build_erase(job: Job) -> Command:
+    def command(
+        config: ConfigArgument,
+        product: Annotated[
+            list[str],
+            typer.Option(metavar="ID", help="Id of a product, as the catalogue writes it; may be given again."),
+        ],
+        overrides: Overrides = None,
+    ) -> Action:
+        return partial(execute, job, find_config(config), overrides or [], products=product)
 
     return command
 

@@ -12,6 +12,7 @@ from typing import Any
 from eshop_ray.config import Config
 from eshop_ray.data import files
 from eshop_ray.data.formats.reader import PACKED_ENDINGS
+from eshop_ray.enrichment.budget import Budget
 from eshop_ray.enrichment.commits import Committer
 from eshop_ray.enrichment.merge import Merge
 from eshop_ray.enrichment.questions import list_columns
@@ -47,12 +48,13 @@ class Run:
             UserError: if an input is missing, the engine makes no sense here, or a table cannot be read or written.
         """
         refuse_oracle(config.infer, "a catalogue")
+        Budget.from_config(config.enrich, config.infer.concurrency)  # refuses a limit that cannot be counted
         columns = list_columns(config.enrich.tasks)  # refuses tasks that cannot be asked, before a table is touched
         self.config = config
         self.model = model
         self.replay = replay
         self.started_at = datetime.now(UTC)
-        self.run_id = f"{self.started_at:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
+        self.run_id = name_run()
         self.catalog = list_inputs(config, config.catalog.path, "catalog.path")
         self.reviews = list_inputs(config, config.reviews.path, "reviews.path") if config.reviews.path else []
         for number, file in enumerate((*self.catalog, *self.reviews)):
@@ -71,6 +73,8 @@ class Run:
         self.result_writer = ResultWriter(results, bad, self.run_id, model.digest)
         self.counts: Counter[str] = Counter()
         self.phases: dict[str, float] = {}
+        self.stopped: str | None = None
+        """Which limit of the budget ended the night early."""
 
     @property
     def tables(self) -> tuple[tuple[Table, Writer], ...]:
@@ -97,6 +101,12 @@ class Run:
         num_bytes: int = sum(file["size"] * (PACKED_FACTOR if _is_packed(file["path"]) else 1) for file in inputs)
         wanted = max(num_bytes / BUCKET_BYTES, 1)
         return int(min(1 << math.ceil(math.log2(wanted)), MAX_BUCKETS))
+
+
+def name_run(kind: str = "") -> str:
+    """Return a name for a run that begins now, which no other has."""
+    prefix = f"{kind}-" if kind else ""
+    return f"{prefix}{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
 
 
 def list_inputs(config: Config, pattern: str | None, key: str) -> list[dict[str, Any]]:

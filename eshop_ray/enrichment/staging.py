@@ -67,10 +67,8 @@ class Staging:
 
 def open_staging(run_dir: Path, run_id: str, num_buckets: int, columns: Sequence[str]) -> tuple[Staging, IO[str]]:
     """Return an empty workspace and what holds it, and clear away those of runs that were killed."""
+    clear_abandoned(run_dir)
     parent = run_dir / "enrichment"
-    for folder in parent.glob(f"{_PREFIX}*"):
-        if not _is_held(folder):
-            rmtree(folder, ignore_errors=True)
     folder = parent / f"{_PREFIX}{run_id}"
     new = parent / f".new{folder.name}"  # nobody looks at it before it is held
     new.mkdir(mode=PRIVATE_DIR, parents=True)
@@ -79,6 +77,14 @@ def open_staging(run_dir: Path, run_id: str, num_buckets: int, columns: Sequence
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     new.rename(folder)
     return Staging(Storage(str(folder)), num_buckets, tuple(columns)), lock
+
+
+def clear_abandoned(run_dir: Path) -> int:
+    """Delete the workspaces of runs that were killed, and return how many they were."""
+    abandoned = [folder for folder in (run_dir / "enrichment").glob(f"{_PREFIX}*") if not _is_held(folder)]
+    for folder in abandoned:
+        rmtree(folder, ignore_errors=True)
+    return len(abandoned)
 
 
 def _is_held(folder: Path) -> bool:

@@ -26,6 +26,7 @@ CHECKPOINT_INTERVAL = 10
 """Versions between checkpoints: readers replay fewer entries than this."""
 
 _MAX_ATTEMPTS = 100
+_NUM_SHOWN = 5
 _NUM_LOOKED_AT = 20
 """Entries among which a commit is looked for whose answer got lost."""
 
@@ -109,6 +110,49 @@ class Writer:
             TableSupersededError: if there is one.
         """
         self._check_epoch(self._table.load())
+
+    def find_version(self, run_id: str) -> int:
+        """Return the version that a run left.
+
+        Raises:
+            UserError: if the log knows no such run.
+        """
+        known = {info["runId"]: info["version"] for info in reversed(self._delta.history()) if "runId" in info}
+        known.pop(self._run_id, None)
+        if run_id not in known:
+            recent = ", ".join(list(known)[-_NUM_SHOWN:]) or "none"
+            raise UserError(
+                f"{self._table.storage.shown}: no run {run_id} in its log; the last ones are {recent}. Each row of the "
+                "table names the run that made it"
+            )
+        return int(known[run_id])
+
+    def restore(self, run_id: str) -> int:
+        """Bring the table back to how a run left it, and return the version that was.
+
+        Raises:
+            UserError: if the log knows no such run, or files of that version are gone.
+        """
+        version = self.find_version(run_id)
+        try:
+            self._delta.restore(
+                version,
+                commit_properties=CommitProperties(
+                    custom_metadata={"runId": self._run_id, "eshopRay": "ROLLBACK"},
+                    app_transactions=[Transaction(APP_ID, self._number)],
+                ),
+            )
+        except DeltaError as error:
+            raise UserError(
+                f"{self._table.storage.shown}: version {version}, which run {run_id} left, cannot be restored: its "
+                "files have been deleted after `table.retention_hours`"
+            ) from error
+        except OSError as error:
+            raise self._table.storage.trouble("written", error) from error
+        self._delta = self._table.load()
+        self.refresh()
+        self._files = {file.path: file for file in self.snapshot.files}
+        return version
 
     def tidy(self, retention_hours: float) -> None:
         """Delete files that no version of the last hours needs, and entries of the log that no reader needs.
