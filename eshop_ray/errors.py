@@ -1,5 +1,7 @@
-"""The one exception that jobs turn into a message and exit status 2."""
+"""The one exception that jobs turn into a message and an exit status."""
 
 
 class UserError(Exception):
     """What the user can mend: the message names the thing, where it stands, and the remedy."""
+
+    exit_status = 2

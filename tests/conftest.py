@@ -17,6 +17,7 @@ pytest_plugins = ["tests.starting", "tests.fresh_ray"]
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.pop("RAY_ADDRESS", None)
 os.environ |= {
+    "DAFT_RUNNER": "native",  # in a process that is in a Ray, it would take that
     "OMP_NUM_THREADS": "1",  # for tiny products a second thread costs more than it brings
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_AUTO_CONNECT": "0",  # Ray starts where a test says so, not by the first call of a function of its

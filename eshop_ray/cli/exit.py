@@ -1,6 +1,6 @@
 """How a command ends before its work is done: one line on stderr, and an exit status that tells why.
 
-2 for what the user can mend, 130 after Ctrl-C, 143 after SIGTERM.
+2 for what the user can mend, 3 for a night that stopped at its budget, 130 after Ctrl-C, 143 after SIGTERM.
 """
 
 import logging
@@ -72,7 +72,7 @@ def _handle_sigterm() -> Handler:
 def _fail(error: UserError) -> NoReturn:
     logging.disable()  # Ray complains, at length, of being shut down under a pipeline that still runs
     print(f"error: {error}", file=sys.stderr)
-    sys.exit(2)
+    sys.exit(error.exit_status)
 
 
 def _stop(word: str, status: int, is_program: bool) -> NoReturn:

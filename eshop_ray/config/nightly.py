@@ -64,3 +64,8 @@ class EnrichSection(Section):
     everything through."""
     gpu_hour_price: Annotated[float, Field(ge=0)] | None = None
     """Price of one engine hour, any currency: adds a line of cost to the report."""
+    max_generated_tokens: PositiveInt | None = None
+    """Tokens of answers after which a night stops, exit status 3. What was answered is committed; the next night goes
+    on. Answers on their way are let go, so that a little more is spent."""
+    max_cost: Annotated[float, Field(gt=0)] | None = None
+    """Cost of the engines, at `gpu_hour_price`, after which a night stops likewise."""

@@ -6,7 +6,7 @@ import queue
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -96,6 +96,11 @@ class Committer:
             self.histograms[name].merge(Histogram(counts=counts))
         self.examples = sorted([*self.examples, *report["examples"]], key=_is_less_telling)[:EXAMPLES_PER_RUN]
         self._note_throughput()
+
+    @property
+    def finished(self) -> Set[str]:
+        """Names of the shards that were reported."""
+        return self._seen
 
     def put(self, parts: Iterable[Row], bad_parts: Iterable[Row]) -> None:
         """Put rows into both tables that no shard gave, and commit them."""

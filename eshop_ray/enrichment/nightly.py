@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from eshop_ray.artifacts import fingerprint, write_json
 from eshop_ray.config import Config
 from eshop_ray.config.secrets import hide_in_text, hide_secrets
+from eshop_ray.enrichment.budget import BudgetSpentError
 from eshop_ray.enrichment.exchange import bucket_of
 from eshop_ray.enrichment.former import copy_rows, mark_copied, needs_copy
 from eshop_ray.enrichment.lineage import hash_log, write_run_record
@@ -53,6 +54,7 @@ def run_night(config: Config, model: Model, replay: bool = False) -> dict[str, A
         The statistics.
 
     Raises:
+        BudgetSpentError: if it stopped at its budget.
         UserError: if the run could not be finished, or more rows are in quarantine than the config allows: the good
             rows are committed and the report is written all the same.
     """
@@ -75,6 +77,11 @@ def run_night(config: Config, model: Model, replay: bool = False) -> dict[str, A
         logger.info("%-32s %9d", name, stats[name])
     logger.info("report: %s", report)
     _check_share(stats, config)
+    if run.stopped:
+        raise BudgetSpentError(
+            f"the night stopped at its budget ({run.stopped}): {stats['num_postponed']} rows are left for the next "
+            "night; all that was answered is committed"
+        )
     return stats
 
 

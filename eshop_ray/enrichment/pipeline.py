@@ -16,6 +16,7 @@ from ray.data import Dataset
 from eshop_ray.artifacts import fingerprint
 from eshop_ray.data.cleaning import check_labels
 from eshop_ray.datasets import bound_stream, map_items
+from eshop_ray.enrichment.budget import Budget, count_postponed
 from eshop_ray.enrichment.exchange import Exchange
 from eshop_ray.enrichment.guards import check_limits
 from eshop_ray.enrichment.map_tasks import map_tasks, read_reports, to_report
@@ -190,7 +191,12 @@ def infer(run: Run, shards: Sequence[Row]) -> None:
     questions = _load_shards(shards, load)
     finish = partial(_finish_batch, result_writer=run.result_writer)
     reports = bound_stream(engine(questions).map_batches(finish, batch_format="pyarrow", batch_size=None))
-    run.committer.consume(read_reports(reports), num_asked)
+    budget = Budget.from_config(run.config.enrich, config.concurrency)
+    run.committer.consume(budget.take(read_reports(reports)), num_asked)
+    run.stopped = budget.reached
+    if run.stopped:
+        for task, number in count_postponed(shards, run.committer.finished).items():
+            run.counts[f"{task}/postponed"] += number
 
 
 def _load_shards(shards: Sequence[Row], load: Callable[[Row], pa.Table]) -> Dataset:

@@ -79,7 +79,7 @@ def group_shards(rows: Iterable[Row], rows_per_shard: int) -> Iterator[list[Row]
 
 
 def write_shards(storage: Storage, part: str, shards: Iterable[Sequence[Row]]) -> list[Row]:
-    """Write each shard as a file and return what is needed to load it: `task`, `shard`, `path`, `num_rows`."""
+    """Write each shard as a file and return `task`, `shard`, `path`, `num_rows` and, of products, `num_targets`."""
     written = []
     for number, rows in enumerate(shards):
         name = f"{part}-{number:06d}"
@@ -87,7 +87,10 @@ def write_shards(storage: Storage, part: str, shards: Iterable[Sequence[Row]]) -
         pq.write_table(pa.Table.from_pylist(rows, schema=SHARD_ROWS), sink, compression="zstd")
         path = f"shards/{name}.parquet"
         storage.write(path, sink.getvalue().to_pybytes())
-        written.append({"task": rows[0]["task"], "shard": name, "path": path, "num_rows": len(rows)})
+        num_targets = sum(len(row["targets"]) for row in rows)
+        written.append(
+            {"task": rows[0]["task"], "shard": name, "path": path, "num_rows": len(rows), "num_targets": num_targets}
+        )
     return written
 
 

@@ -9,7 +9,7 @@ from eshop_ray.config.secrets import hide_in_text
 from eshop_ray.enrichment.questions import DELETED, EMPTY, QUARANTINED
 from eshop_ray.enrichment.run import Run
 
-_PER_TASK = ("new", "changed", "unchanged", "deleted", "quarantined", "inferred", "reused")
+_PER_TASK = ("new", "changed", "unchanged", "deleted", "quarantined", "postponed", "inferred", "reused")
 _TOKENS = ("input_tokens", "generated_tokens")
 _NOT_KEPT = ("previous", "examples", "throughput")
 
@@ -18,7 +18,8 @@ def summarize(run: Run, previous: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return the run's statistics; `num_rows` counts rows of the input, task by task.
 
     A readable product counts once for each task; an input row that cannot be read, once; a product's task that became
-    a tombstone, once. Every one of them is new, changed, unchanged, deleted or quarantined.
+    a tombstone, once. Every one is new, changed, unchanged, deleted, quarantined or, where the budget was spent,
+    postponed.
 
     Raises:
         AssertionError: if they do not add up: a defect of this program.
@@ -53,6 +54,7 @@ def _describe(run: Run) -> dict[str, Any]:
         "table_uri": hide_in_text(run.config.table_uri),
         "table_version": run.writer.version,
         "max_quarantined_share": run.config.enrich.max_quarantined_share,
+        "stopped": run.stopped,
         "gpu_hour_price": run.config.enrich.gpu_hour_price,
         "phases": run.phases,
         "throughput": committer.throughput,
@@ -71,11 +73,11 @@ def _add_up(counts: Counter[str], tasks: Mapping[str, Mapping[str, int]], num_as
     totals = {name: sum(task[name] for task in tasks.values()) for name in (*_PER_TASK, *_TOKENS)}
     num_quarantined = totals["quarantined"] + counts[f"/{QUARANTINED}"]
     num_rows = _num_input_rows(counts, num_asked_tasks) + totals["deleted"]
-    outcomes = totals["new"] + totals["changed"] + totals["unchanged"] + totals["deleted"] + num_quarantined
+    outcomes = sum(totals[name] for name in ("new", "changed", "unchanged", "deleted", "postponed")) + num_quarantined
     assert outcomes == num_rows, f"{outcomes} outcomes of {num_rows} input rows: {dict(counts)}"
     return {
         "num_rows": num_rows,
-        **{f"num_{name}": totals[name] for name in ("new", "changed", "unchanged", "deleted", "inferred")},
+        **{f"num_{name}": totals[name] for name in ("new", "changed", "unchanged", "deleted", "postponed", "inferred")},
         "num_duplicates_reused": totals["reused"],
         "num_quarantined": num_quarantined,
         "num_empty": sum(counts[f"{task}/{EMPTY}_rows"] for task in tasks),

@@ -10,7 +10,7 @@ from eshop_ray.enrichment.nightly import run_night
 from eshop_ray.inference.engines.simulated.engine import digest_simulated
 from eshop_ray.models import Model
 
-COUNTED = ("num_new", "num_changed", "num_unchanged", "num_deleted", "num_quarantined")
+COUNTED = ("num_new", "num_changed", "num_unchanged", "num_deleted", "num_quarantined", "num_postponed")
 NOT_COMPARED = ("run_id", "inferred_at", "updated_at")
 
 

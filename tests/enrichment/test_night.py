@@ -5,12 +5,16 @@ import json
 import daft
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 from duckdb_extensions import import_extension
 
 from eshop_ray.enrichment import run
+from eshop_ray.enrichment.budget import BudgetSpentError
+from eshop_ray.enrichment.erase import erase_product
 from eshop_ray.enrichment.nightly import run_night
+from eshop_ray.enrichment.rollback import roll_back
 from eshop_ray.errors import UserError
 from eshop_ray.models import Model
 from tests.enrichment.shop import COUNTED, product, review
@@ -35,6 +39,7 @@ def test_second_night_costs_what_changed(enriched, enriched_shop):
         "num_unchanged": 114,
         "num_deleted": 3,
         "num_quarantined": 0,
+        "num_postponed": 0,
     }
     assert second["num_inferred"] == 5  # p3: name and category; p4: reviews; p100: name and category
     after = shop.rows()
@@ -260,3 +265,63 @@ def test_every_engine_reads_the_table_after_three_nights(enriched_shop):
     }
     for name, rows in {**read, "duckdb": sorted(scanned)}.items():
         assert rows == expected, name
+
+
+def test_rollback_brings_both_tables_back_and_costs_nothing(enriched_shop):
+    shop = enriched_shop
+    first, before = shop.statistics()["run_id"], shop.rows()
+    shop.products[1] = product(1, name="green hat")
+    shop.products[2] = {"id": "p2", "name": 5}
+    shop.night(model="another")
+    assert shop.quarantine()
+    roll_back(shop.config(), first)
+    assert shop.rows() == before
+    assert shop.quarantine() == []
+    shop.products[1], shop.products[2] = product(1), product(2)
+    assert shop.night()["num_inferred"] == 0
+    with pytest.raises(UserError, match=r"no run yesterday in its log; the last ones are .*rollback"):
+        roll_back(shop.config(), "yesterday")
+
+
+def test_erased_product_is_in_no_file_any_more(enriched_shop):
+    shop = enriched_shop
+    shop.products[1] = {"id": "p1", "name": "secret hat", "category": "Garden", "description": 7}
+    shop.products[2] = product(2, name="blue hat")
+    shop.night()
+    others = {key: row for key, row in shop.rows().items() if key[0] != "p1"}
+    folder = shop.folder / "runs" / "shop"
+    foreign = folder / "enriched" / "task=ner_tagging" / "notes.parquet"
+    foreign.write_text("p1")
+    erased = erase_product(shop.config(), "p1")
+    assert (erased.num_rows, erased.num_quarantined) == (3, 1)
+    assert erased.num_old_files > 0
+    assert shop.rows() == others
+    assert shop.quarantine() == []
+    files = [path for path in folder.rglob("part-*.parquet") if "enriched" in str(path)]
+    assert not any("p1" in pq.read_table(path, partitioning=None)["product_id"].to_pylist() for path in files)
+    assert all("secret" not in path.read_text() for path in folder.glob("enrichment.*"))
+    assert foreign.exists()
+    del shop.products[1]
+    assert shop.night()["num_inferred"] == 0
+    assert erase_product(shop.config(), "p1").num_rows == 0
+
+
+def test_night_stops_at_its_budget_and_the_next_one_goes_on(shop):
+    enrich = {"max_quarantined_share": 1.0, "max_generated_tokens": 60}
+    shop.table = {"rows_per_file": 4, "commit_files": 1}
+    shop.faults = {"rows_per_second": 40}
+    with pytest.raises(BudgetSpentError, match=r"`enrich.max_generated_tokens` is 60\): \d+ rows are left") as caught:
+        shop.night(enrich=enrich)
+    assert caught.value.exit_status == 3
+    first = shop.statistics()
+    assert first["num_generated_tokens"] >= 60
+    assert first["num_new"] + first["num_postponed"] == 120
+    assert len(shop.rows()) == first["num_new"] < 120
+    second = shop.night()
+    assert (second["num_unchanged"], second["num_new"]) == (first["num_new"], 120 - first["num_new"])
+
+
+def test_a_limit_that_cannot_be_counted_is_refused_before_the_table_is_touched(shop):
+    with pytest.raises(UserError, match=r"`enrich\.max_cost` needs `enrich\.gpu_hour_price`"):
+        shop.night(enrich={"max_cost": 1.0})
+    assert shop.version() == -1

@@ -61,7 +61,7 @@ def test_killed_worker_goes_on_from_the_last_checkpoint(make_config, uninterrupt
     ("damaged", "steps_made"),
     [
         pytest.param(0, STEPS_MADE, id="whole", marks=pytest.mark.slow),
-        pytest.param(1, "1" * 7 + "2" * 9, id="damaged"),
+        pytest.param(1, "1" * 7 + "2" * 9, id="damaged", marks=pytest.mark.slow),
     ],
 )
 def test_rerun_goes_on_where_a_dead_run_stopped(make_config, uninterrupted, monkeypatch, tmp_path, damaged, steps_made):

@@ -56,6 +56,12 @@ def _word_reason(counts: Mapping[str, int]) -> str:
 
 
 def _find_concerns(stats: Mapping[str, Any]) -> Iterator[str]:
+    if stats.get("stopped"):
+        left = count(stats["num_postponed"], "row")
+        yield f"it stopped at its budget ({stats['stopped']}) and left {left} to the next"
+    if stats.get("num_held"):
+        kept = f"{count(stats['num_held'], 'row')} of missing products were kept"
+        yield f"{kept}, for lines of the catalogue could not be read (`catalog.path`)"
     previous = stats["previous"] or {}
     for name, place in (("products", "catalog.path"), ("reviews", "reviews.path")):
         now, before = stats[f"num_{name}"], previous.get(f"num_{name}", 0)
