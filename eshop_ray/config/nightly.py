@@ -53,6 +53,8 @@ class EnrichSection(Section):
     its name, what its reviews say, its category."""
     model: Literal["base", "merged", "quantized"] = "merged"
     """Which model answers."""
+    dry_run: bool = False
+    """Say what the night would ask and cost, task by task, and do nothing."""
     max_quarantined_share: Share = 0.1
     """Share of quarantined rows above which the run fails, after committing the good ones."""
     max_deleted_share: Share = 0.2

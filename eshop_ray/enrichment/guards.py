@@ -3,14 +3,14 @@
 from collections.abc import Iterable
 
 from eshop_ray.enrichment.questions import DELETED
-from eshop_ray.enrichment.run import Run
+from eshop_ray.enrichment.run import Night
 from eshop_ray.enrichment.staging import Plan
 from eshop_ray.errors import UserError
 
 _NOTHING = "nothing was changed"
 
 
-def check_limits(run: Run, planned: Plan) -> None:
+def check_limits(run: Night, planned: Plan) -> None:
     """Refuse a night that would delete, ask anew or lose more than the config allows.
 
     A table without rows has nothing to lose.
@@ -40,7 +40,7 @@ def check_limits(run: Run, planned: Plan) -> None:
         _check_trouble(run)
 
 
-def _check_trouble(run: Run) -> None:
+def _check_trouble(run: Night) -> None:
     """Refuse an input most of which cannot be asked about."""
     num_rows = run.counts["num_products"] * len(run.config.enrich.tasks) + run.counts["num_unreadable"]
     num_bad = run.counts["num_unreadable"] + sum(run.counts[f"trouble/{task}"] for task in run.config.enrich.tasks)

@@ -23,7 +23,7 @@ from eshop_ray.enrichment.map_tasks import map_tasks, read_reports, to_report
 from eshop_ray.enrichment.outcome import read_strictly
 from eshop_ray.enrichment.questions import PromptContext, get_form
 from eshop_ray.enrichment.result_writer import ResultWriter
-from eshop_ray.enrichment.run import MAX_BUCKETS, Run
+from eshop_ray.enrichment.run import MAX_BUCKETS, Night, Run
 from eshop_ray.enrichment.scan import scan_catalog, scan_reviews
 from eshop_ray.enrichment.shards import load_shard
 from eshop_ray.enrichment.staging import (
@@ -70,7 +70,7 @@ def enrich(run: Run) -> None:
         run.staging.clear()
 
 
-def scan(run: Run) -> tuple[PlanInputs, PromptContext]:
+def scan(run: Night) -> tuple[PlanInputs, PromptContext]:
     """Exchange the files' rows by product, and return what planning reads and the context of all questions."""
     config, exchange = run.config, run.staging.exchange
     products, reviews = exchange("products"), exchange("reviews")
@@ -105,11 +105,11 @@ def _size(item: Row) -> int:
     return int(item["size"])
 
 
-def plan(run: Run, inputs: PlanInputs, context: PromptContext) -> Plan:
+def plan(run: Night, inputs: PlanInputs, context: PromptContext) -> Plan:
     """Compare every bucket with last night's table."""
     folder = str(run.model.folder) if run.model.folder else None
     asked = run.staging.exchange("asked", min(8 * run.staging.num_buckets, MAX_BUCKETS))
-    resolved = run.staging.exchange("resolved", len(run.writer.snapshot.files) + 1)
+    resolved = run.staging.exchange("resolved", len(run.snapshots[0].files) + 1)
     compare = partial(
         plan_actions,
         inputs=inputs,
@@ -122,14 +122,14 @@ def plan(run: Run, inputs: PlanInputs, context: PromptContext) -> Plan:
         holds_missing=run.counts["num_unreadable_products"] > 0,
     )
     planned = Plan(asked, resolved)
-    items = bucket_items(run.staging.num_buckets, run.writer.snapshot.files, run.bad_writer.snapshot.files)
+    items = bucket_items(run.staging.num_buckets, run.snapshots[0].files, run.snapshots[1].files)
     for report in map_tasks(compare, items):
         run.counts.update(report["counts"])
         planned.add(report)
     return planned
 
 
-def resolve(run: Run, planned: Plan) -> list[Row]:
+def resolve(run: Night, planned: Plan) -> list[Row]:
     """Merge equal questions, find those that the table answers, and return shards."""
     asked = planned.asked.with_parts(planned.asked_parts)
     questions = run.staging.exchange("questions")
@@ -154,14 +154,14 @@ def resolve(run: Run, planned: Plan) -> list[Row]:
     )
 
 
-def _find_known(run: Run, planned: Plan, num_buckets: int) -> Exchange:
+def _find_known(run: Night, planned: Plan, num_buckets: int) -> Exchange:
     """Exchange by key what the table knows of the questions that are to be asked."""
     keys = run.staging.exchange("keys", num_buckets)
     if not planned.num_asked:
         return keys
     find = partial(sort_keys, table=run.enriched, keys=keys, asked=planned.key_beginnings)
     parts: list[Row] = []
-    for report in map_tasks(find, group_files(number_files(run.writer.snapshot.files))):
+    for report in map_tasks(find, group_files(number_files(run.snapshots[0].files))):
         parts += report["parts"]
     return keys.with_parts(parts)
 
@@ -171,7 +171,7 @@ def write_resolved(run: Run, planned: Plan) -> None:
     write = partial(
         run.result_writer.write_resolved,
         enriched=run.enriched,
-        files=run.writer.snapshot.files,
+        files=run.snapshots[0].files,
         resolved=planned.resolved.with_parts(planned.resolved_parts),
         rows_per_part=RESOLVED_ROWS,
     )
@@ -211,21 +211,21 @@ def _finish_batch(batch: pa.Table, result_writer: ResultWriter) -> Iterator[pa.T
     yield to_report(result_writer.write_answers(batch.to_pylist()))
 
 
-def _check_catalog(run: Run) -> None:
+def _check_catalog(run: Night) -> None:
     """Refuse to turn a whole table into tombstones because an export came out empty.
 
     Raises:
         UserError: if no product can be read, and the table has rows.
     """
-    if run.counts["num_products"] == 0 and run.writer.snapshot.num_rows > 0:
+    if run.counts["num_products"] == 0 and run.snapshots[0].num_rows > 0:
         paths = ", ".join(file["path"] for file in run.catalog[:3])
         raise UserError(
-            f"{paths}: no product can be read, but the table has {run.writer.snapshot.num_rows} rows; nothing was "
+            f"{paths}: no product can be read, but the table has {run.snapshots[0].num_rows} rows; nothing was "
             "changed. Mend the export, or start a new table with another `table.uri`"
         )
 
 
-def _prompt_context(run: Run, categories: Sequence[str]) -> PromptContext:
+def _prompt_context(run: Night, categories: Sequence[str]) -> PromptContext:
     config = run.config
     labels = tuple(config.catalog.labels) or tuple(categories)
     if any(LABELS in get_form(task).fields for task in config.enrich.tasks):

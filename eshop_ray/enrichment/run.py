@@ -1,4 +1,4 @@
-"""One run over one catalogue: its inputs, its tables, its folder, and what has been counted."""
+"""One night over one catalogue: its inputs, its tables, its staging, and what has been counted."""
 
 import math
 import time
@@ -18,7 +18,7 @@ from eshop_ray.enrichment.merge import Merge
 from eshop_ray.enrichment.questions import list_columns
 from eshop_ray.enrichment.result_writer import ResultWriter
 from eshop_ray.enrichment.staging import open_staging
-from eshop_ray.enrichment.table import Table, Writer
+from eshop_ray.enrichment.table import Snapshot, Table, Writer
 from eshop_ray.enrichment.tables import enriched_table, quarantine_table
 from eshop_ray.errors import UserError
 from eshop_ray.inference.engines.oracle import refuse_oracle
@@ -33,11 +33,11 @@ PACKED_FACTOR = 5
 """What compressed files grow by when they are read."""
 
 
-class Run:
-    """What the steps of a run share."""
+class Night:
+    """What a night is planned from; nothing is written but into its staging."""
 
     def __init__(self, config: Config, model: Model, replay: bool) -> None:
-        """Open a run, which takes both tables over from any run that is still at work.
+        """Look at the inputs and the tables.
 
         Args:
             config: `catalog`, `reviews`, `table`, `enrich` and `infer`.
@@ -61,25 +61,24 @@ class Run:
             file["number"] = number
         self.enriched = enriched_table(config.table_uri)
         self.quarantine = quarantine_table(config.quarantine_uri)
-        for table in (self.enriched, self.quarantine):
-            table.create(self._num_buckets(), config.table.retention_hours)
-        self.writer = Writer(self.enriched, self.run_id)
-        self.bad_writer = Writer(self.quarantine, self.run_id)
+        self._open_tables()
         self.num_buckets = self._choose_num_buckets()
         self.staging, self._held = open_staging(config.run_dir, self.run_id, self.num_buckets, columns)
-        results, bad = self.staging.exchange("enriched"), self.staging.exchange("bad")
-        merge = Merge(self.enriched, self.quarantine, results, bad, self.run_id)
-        self.committer = Committer(self.writer, self.bad_writer, merge, config.table)
-        self.result_writer = ResultWriter(results, bad, self.run_id, model.digest)
         self.counts: Counter[str] = Counter()
         self.phases: dict[str, float] = {}
-        self.stopped: str | None = None
-        """Which limit of the budget ended the night early."""
 
     @property
-    def tables(self) -> tuple[tuple[Table, Writer], ...]:
-        """The enriched table and the quarantine, each with its writer."""
-        return (self.enriched, self.writer), (self.quarantine, self.bad_writer)
+    def snapshots(self) -> tuple[Snapshot, Snapshot]:
+        """The enriched table and the quarantine as they are before this night."""
+        return self._snapshots
+
+    def _open_tables(self) -> None:
+        num_buckets = self._count_buckets()
+        self._snapshots = self.enriched.peek(num_buckets), self.quarantine.peek(num_buckets)
+
+    def _choose_num_buckets(self) -> int:
+        """Return how both tables are divided tonight."""
+        return self.snapshots[0].num_buckets
 
     @contextmanager
     def timed(self, phase: str) -> Iterator[None]:
@@ -90,17 +89,57 @@ class Run:
         finally:
             self.phases[phase] = round(time.monotonic() - started, 2)
 
-    def _choose_num_buckets(self) -> int:
-        """Return how both tables are divided tonight: as they are, unless the shop has outgrown that."""
-        current = max(writer.snapshot.num_buckets for _, writer in self.tables)
-        wanted = self._num_buckets()
-        return wanted if wanted >= MAX_GROWTH * current else current
-
-    def _num_buckets(self) -> int:
+    def _count_buckets(self) -> int:
+        """Return how many buckets the inputs fill."""
         inputs = (*self.catalog, *self.reviews)
         num_bytes: int = sum(file["size"] * (PACKED_FACTOR if _is_packed(file["path"]) else 1) for file in inputs)
         wanted = max(num_bytes / BUCKET_BYTES, 1)
         return int(min(1 << math.ceil(math.log2(wanted)), MAX_BUCKETS))
+
+
+class Run(Night):
+    """A night that writes, until another one begins."""
+
+    def __init__(self, config: Config, model: Model, replay: bool) -> None:
+        """Open a run, which takes both tables over from any run that is still at work.
+
+        Args:
+            config: As for `Night`.
+            model: As for `Night`.
+            replay: As for `Night`.
+
+        Raises:
+            UserError: as for `Night`, or if a table cannot be written.
+        """
+        super().__init__(config, model, replay)
+        results, bad = self.staging.exchange("enriched"), self.staging.exchange("bad")
+        merge = Merge(self.enriched, self.quarantine, results, bad, self.run_id)
+        self.committer = Committer(self.writer, self.bad_writer, merge, config.table)
+        self.result_writer = ResultWriter(results, bad, self.run_id, model.digest)
+        self.stopped: str | None = None
+        """Which limit of the budget ended the night early."""
+
+    @property
+    def snapshots(self) -> tuple[Snapshot, Snapshot]:
+        """Both tables as they were when the run began, or when they had been made ready for it."""
+        return self.writer.snapshot, self.bad_writer.snapshot
+
+    @property
+    def tables(self) -> tuple[tuple[Table, Writer], ...]:
+        """The enriched table and the quarantine, each with its writer."""
+        return (self.enriched, self.writer), (self.quarantine, self.bad_writer)
+
+    def _open_tables(self) -> None:
+        for table in (self.enriched, self.quarantine):
+            table.create(self._count_buckets(), self.config.table.retention_hours)
+        self.writer = Writer(self.enriched, self.run_id)
+        self.bad_writer = Writer(self.quarantine, self.run_id)
+
+    def _choose_num_buckets(self) -> int:
+        """Return how both tables are divided tonight: as they are, unless the shop has outgrown that."""
+        current = max(snapshot.num_buckets for snapshot in self.snapshots)
+        wanted = self._count_buckets()
+        return wanted if wanted >= MAX_GROWTH * current else current
 
 
 def name_run(kind: str = "") -> str:

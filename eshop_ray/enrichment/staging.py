@@ -171,6 +171,8 @@ class Plan:
     """By bucket of keys."""
     copied: set[int] = field(default_factory=set)
     """Files that resolved rows copy from, `NO_FILE` among them."""
+    changes: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """(task, change) -> rows."""
     samples: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     """Some products that are deleted or changed."""
     beginnings: set[int] | None = field(default_factory=set)
@@ -182,6 +184,7 @@ class Plan:
         self.asked_parts += report["asked_parts"]
         self.resolved_parts += report["resolved_parts"]
         self.copied.update(report["resolved"])
+        self.changes.update({(task, change): number for task, change, number in report["changes"]})
         for change, products in report["samples"].items():
             self.samples[change] = set(sorted(self.samples[change].union(products))[:NUM_SAMPLES])
         if self.beginnings is not None:
@@ -259,10 +262,12 @@ def plan_actions(
     num_asked: Counter[int] = Counter()
     copied: set[int] = set()
     beginnings: list[int] = []
+    changes: Counter[tuple[str, str]] = Counter()
     samples: dict[str, list[str]] = {DELETED: [], "changed": []}
     actions = plan_bucket(known, context, _token_counter(tokenizer_dir), replay, counts, holds_missing)
     while chunk := list(islice(actions, ACTION_ROWS)):
         for row in chunk:
+            changes[row["task"], row["change"]] += row["task"] is not None
             if row["change"] in samples and len(samples[row["change"]]) < NUM_SAMPLES:
                 samples[row["change"]].append(row["product_id"])
         rows = [row for row in chunk if row["status"] == ASK]
@@ -284,6 +289,7 @@ def plan_actions(
         "resolved": sorted(copied),
         "resolved_parts": to_resolve.close(),
         "samples": samples,
+        "changes": [[task, change, number] for (task, change), number in changes.items() if number],
     }
 
 

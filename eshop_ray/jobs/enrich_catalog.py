@@ -1,6 +1,8 @@
 """Bring the table of answers about all products up to date."""
 
+from eshop_ray.cluster import start_ray
 from eshop_ray.config import Config
+from eshop_ray.enrichment.estimate import estimate_night
 from eshop_ray.enrichment.nightly import run_night
 from eshop_ray.inference.build import find_answering_model, start_engine
 
@@ -8,5 +10,9 @@ from eshop_ray.inference.build import find_answering_model, start_engine
 def run(config: Config, replay: bool = False) -> None:
     """Ask about what changed since the last run, and commit the answers as they come."""
     model = find_answering_model(config, config.enrich.model)
+    if config.enrich.dry_run:
+        start_ray(config.ray, num_cpus=1)
+        estimate_night(config, model, replay)
+        return
     start_engine(config, model)
     run_night(config, model, replay)

@@ -13,6 +13,7 @@ from duckdb_extensions import import_extension
 from eshop_ray.enrichment import run
 from eshop_ray.enrichment.budget import BudgetSpentError
 from eshop_ray.enrichment.erase import erase_product
+from eshop_ray.enrichment.estimate import estimate_night
 from eshop_ray.enrichment.nightly import run_night
 from eshop_ray.enrichment.rollback import roll_back
 from eshop_ray.errors import UserError
@@ -325,3 +326,33 @@ def test_a_limit_that_cannot_be_counted_is_refused_before_the_table_is_touched(s
     with pytest.raises(UserError, match=r"`enrich\.max_cost` needs `enrich\.gpu_hour_price`"):
         shop.night(enrich={"max_cost": 1.0})
     assert shop.version() == -1
+
+
+def test_dry_run_foretells_the_night_and_changes_nothing(enriched_shop):
+    shop = enriched_shop
+    shop.products[1] = product(1, name="green hat with a long brim")
+    del shop.products[7]
+    shop.products += [product(number) for number in (100, 101)]
+    shop.write()
+    before, version = shop.rows(), shop.version()
+    foretold = estimate_night(shop.config(), Model(None, "model"))
+    assert (shop.rows(), shop.version()) == (before, version)
+    night = shop.night()
+    assert foretold["questions"] == night["num_inferred"] == 6
+    assert foretold["new"] == night["num_new"]
+    assert foretold["changed"] == night["num_changed"]
+    assert foretold["deleted"] == night["num_deleted"]
+    assert foretold["input_tokens"] == pytest.approx(night["num_input_tokens"], rel=0.05)
+    assert foretold["generated_tokens"] == pytest.approx(night["num_generated_tokens"], rel=0.5)
+    assert foretold["refused"] is None
+
+
+def test_dry_run_of_a_first_and_of_a_broken_night(shop, enriched_shop):
+    shop.write()
+    foretold = estimate_night(shop.config(enrich={"gpu_hour_price": 2.0}), Model(None, "model"))
+    assert (foretold["questions"], foretold["new"], foretold["seconds"], foretold["cost"]) == (100, 120, None, None)
+    assert shop.version() == -1
+    shop = enriched_shop
+    shop.products = shop.products[:10]
+    shop.write()
+    assert "more than enrich.max_deleted_share" in estimate_night(shop.config(), Model(None, "model"))["refused"]

@@ -107,6 +107,18 @@ class Table:
         """
         return read_snapshot(self, self.load())
 
+    def peek(self, num_buckets: int) -> Snapshot:
+        """Return the state at the newest version, that of an empty table where there is none; nothing is written.
+
+        Raises:
+            UserError: if what stands there is another table, or its log cannot be read.
+        """
+        found = self._find()
+        if found is None:
+            return Snapshot(-1, (), num_buckets)
+        self._check(found)
+        return read_snapshot(self, found)
+
     def write_rows(self, rows: pa.Table, partition: Partition, run_id: str) -> DataFile:
         """Write rows of one partition as a new data file, which is no part of the table before it is committed.
 
