@@ -5,17 +5,21 @@ reader fetches these bytes and no others. Where they stand is told by the `Part`
 task left behind that did not end is never read. Parts are written whole, under names that a repeated task gives again.
 """
 
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import md5
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pyarrow as pa
 
 from eshop_ray.enrichment.table import Storage
 from eshop_ray.schema import Row
+
+if TYPE_CHECKING:
+    import duckdb
 
 PART_BYTES = 16 << 20
 """Bytes of columns that a task holds before it writes a part."""
@@ -155,14 +159,21 @@ def bucket_of(value: str, num_buckets: int) -> int:
     return int.from_bytes(md5(value.encode(), usedforsecurity=False).digest()[:8], "little") % num_buckets
 
 
-def place_values(values: Sequence[pa.ChunkedArray], num_buckets: int) -> Buckets:
-    """Return the bucket of each row: `bucket_of` the first of several columns that is not null."""
+@functools.cache  # a database takes longer to open than a part's ids to hash
+def _hasher() -> "duckdb.DuckDBPyConnection":
     # Imported now: the library is for workers of a night, and few processes are.
     from eshop_ray.enrichment.database import connect
 
+    return connect()
+
+
+def place_values(values: Sequence[pa.ChunkedArray], num_buckets: int) -> Buckets:
+    """Return the bucket of each row: `bucket_of` the first of several columns that is not null."""
     columns = {f"value_{number}": column for number, column in enumerate(values)}
-    database = connect(rows=pa.table(columns))
+    database = _hasher()
+    database.register("rows", pa.table(columns))
     hashed = f"md5_number_upper(coalesce({', '.join(columns)}, '')) % {num_buckets}"
     placed: pa.Table = database.sql(f"select ({hashed})::bigint as bucket from rows").to_arrow_table()
+    database.unregister("rows")
     buckets: Buckets = placed["bucket"].to_numpy()
     return buckets

@@ -1,5 +1,6 @@
 """Answers -> rows of the two tables, and which answers deserve a second try."""
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -39,14 +40,19 @@ def read_strictly(row: Mapping[str, Any]) -> Reading:
 
     A truncated answer gets twice the room; one that cannot be read is asked for with `retry_params`.
     """
-    params: Row = decode(row["sampling_params"])
     if row["finish_reason"] == "length":
+        params: Row = decode(row["sampling_params"])
         error = f"truncated: cut off after {row['num_generated_tokens']} tokens, in two tries"
         return Reading(None, error, {**params, "max_tokens": 2 * params["max_tokens"]})
     reading = read_prediction(row)
-    if reading.error is None and reading.prediction == encode(get_task(row["task"]).unparsed):
+    if reading.error is None and reading.prediction == _write_unparsed(row["task"]):
         reading = Reading(None, "unparseable: no answer could be read, in two tries")
     return replace(reading, retry_params=decode(row["retry_params"])) if reading.error else reading
+
+
+@functools.cache
+def _write_unparsed(task: str) -> str:
+    return encode(get_task(task).unparsed)
 
 
 def split_error(error: str) -> tuple[str, str]:

@@ -44,7 +44,7 @@ from eshop_ray.inference.build import build_engine
 from eshop_ray.schema import Row
 from eshop_ray.tasks.product import LABELS
 
-RESOLVED_ROWS = 10_000
+RESOLVED_ROWS = 25_000
 """Questions that a task merges."""
 
 
@@ -108,7 +108,7 @@ def _size(item: Row) -> int:
 def plan(run: Night, inputs: PlanInputs, context: PromptContext) -> Plan:
     """Compare every bucket with last night's table."""
     folder = str(run.model.folder) if run.model.folder else None
-    asked = run.staging.exchange("asked", min(8 * run.staging.num_buckets, MAX_BUCKETS))
+    asked = run.staging.exchange("asked", min(4 * run.staging.num_buckets, MAX_BUCKETS))
     resolved = run.staging.exchange("resolved", len(run.snapshots[0].files) + 1)
     compare = partial(
         plan_actions,

@@ -74,7 +74,7 @@ class ShardReport:
     def __init__(self, shard: str) -> None:
         self.shard = shard
         self.counts: Counter[str] = Counter()
-        self.histograms = {name: Histogram() for name in HISTOGRAMS}
+        self.lengths: dict[str, list[int]] = {name: [] for name in HISTOGRAMS}
         self.enriched: list[Row] = []
         self.bad: list[Row] = []
         self.homes: set[int] = set()
@@ -89,8 +89,8 @@ class ShardReport:
         self.counts[f"{task}/input_tokens"] += row["num_input_tokens"]
         self.counts[f"{task}/generated_tokens"] += row["num_generated_tokens"]
         for name in ("input_tokens", "generated_tokens"):
-            self.histograms[name].add([row[f"num_{name}"]])
-        self.histograms["prediction_characters"].add([len(row["generated_text"] or "")])
+            self.lengths[name].append(row[f"num_{name}"])
+        self.lengths["prediction_characters"].append(len(row["generated_text"] or ""))
 
     def add_target(self, target: Mapping[str, Any], task: str, is_bad: bool) -> None:
         """Count one product that an answer is for; where it is good, the product's trouble is over."""
@@ -130,7 +130,7 @@ class ShardReport:
             "bad_parts": bad_parts,
             "homes": sorted(self.homes),
             "counts": dict(self.counts),
-            "histograms": {name: histogram.to_dict()["counts"] for name, histogram in self.histograms.items()},
+            "histograms": {name: _count_lengths(lengths) for name, lengths in self.lengths.items()},
             "examples": self.examples,
         }
 
@@ -140,6 +140,12 @@ class ShardReport:
 
 
 HISTOGRAMS = ("input_tokens", "generated_tokens", "prediction_characters")
+
+
+def _count_lengths(lengths: Sequence[int]) -> list[int]:
+    histogram = Histogram()
+    histogram.add(lengths)
+    return histogram.counts
 
 
 def _write(exchange: Exchange, name: str, rows: Sequence[Row], owners: Sequence[str]) -> list[Row]:

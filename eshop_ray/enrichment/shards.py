@@ -116,6 +116,9 @@ def _stricter(prompt: Mapping[str, Any], fields: str) -> str | None:
     """Hold a second try to the task's output, or, where the task has none, to a minimum of tokens."""
     if prompt.get("error"):
         return None
+    params: str = prompt["sampling_params"]
+    if '"structured_outputs"' in params:
+        return params  # it was held to it the first time
     output = get_task(prompt["task"]).output(decode(fields))
     held = {"structured_outputs": output} if output else {"min_tokens": RETRY_MIN_TOKENS}
-    return encode({**decode(prompt["sampling_params"]), **held})
+    return encode({**decode(params), **held})

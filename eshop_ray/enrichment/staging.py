@@ -13,6 +13,7 @@ from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from eshop_ray.config.loading import PRIVATE_DIR
 from eshop_ray.enrichment.compare import BucketTables, compare_bucket
@@ -131,8 +132,14 @@ def _by_column(name: str, num_buckets: int) -> Callable[[pa.Table], Buckets]:
 
 
 def key_beginnings(keys: pa.ChunkedArray) -> np.ndarray:
-    """Return the first 60 bits of each key, as a number."""
-    return np.array([int(text[:15], 16) for text in keys.to_pylist()], np.int64)
+    """Return the first characters of each key, as a number: enough to leave most others aside."""
+    cut = pc.binary_slice(pc.utf8_rpad(keys, _BEGINNING, "0").cast(pa.binary()), 0, _BEGINNING)
+    fixed = pa.chunked_array(cut).cast(pa.binary(_BEGINNING)).combine_chunks()
+    numbers: np.ndarray = np.frombuffer(fixed.buffers()[1], np.int64, len(fixed), 8 * fixed.offset)
+    return numbers
+
+
+_BEGINNING = np.dtype(np.int64).itemsize
 
 
 _STORED_PREVIOUS = [name for name in PREVIOUS_ROWS.names if name not in ("file", "position")]

@@ -347,11 +347,14 @@ def test_dry_run_foretells_the_night_and_changes_nothing(enriched_shop):
     assert foretold["refused"] is None
 
 
-def test_dry_run_of_a_first_and_of_a_broken_night(shop, enriched_shop):
+def test_dry_run_of_a_first_night_makes_no_table(shop):
     shop.write()
     foretold = estimate_night(shop.config(enrich={"gpu_hour_price": 2.0}), Model(None, "model"))
     assert (foretold["questions"], foretold["new"], foretold["seconds"], foretold["cost"]) == (100, 120, None, None)
     assert shop.version() == -1
+
+
+def test_dry_run_of_a_broken_night_says_that_it_would_end(enriched_shop):
     shop = enriched_shop
     shop.products = shop.products[:10]
     shop.write()

@@ -10,7 +10,7 @@ from eshop_ray.enrichment.plan import group_equal_questions, plan_bucket
 from eshop_ray.enrichment.questions import OUTPUT_VERSION, PromptContext
 from eshop_ray.inference.answer_identity import identify_task
 from eshop_ray.schema import content_id, decode
-from tests.enrichment.test_compare import find_changes, previous_row, product_row, quarantined_row, review_row
+from tests.enrichment.test_compare_bucket import find_changes, previous_row, product_row, quarantined_row, review_row
 
 TERMS = PromptContext(("classification", "summarization"), ("A", "B"), "answers", 100)
 
