@@ -310,7 +310,7 @@ def test_erased_product_is_in_no_file_any_more(enriched_shop):
 def test_night_stops_at_its_budget_and_the_next_one_goes_on(shop):
     enrich = {"max_quarantined_share": 1.0, "max_generated_tokens": 60}
     shop.table = {"rows_per_file": 4, "commit_files": 1}
-    shop.faults = {"rows_per_second": 40}
+    shop.faults = {"rows_per_second": 200}
     with pytest.raises(BudgetSpentError, match=r"`enrich.max_generated_tokens` is 60\): \d+ rows are left") as caught:
         shop.night(enrich=enrich)
     assert caught.value.exit_status == 3

@@ -76,7 +76,7 @@ def run_here(chains, num_parallel, environment):  # noqa: ARG001
     return []
 
 
-@pytest.fixture(params=["here", pytest.param("children", marks=pytest.mark.slow)])
+@pytest.fixture(params=[pytest.param(place, marks=pytest.mark.slow) for place in ("here", "children")])
 def place_of_runs(request, monkeypatch):
     """Runs are child processes, which take most of the time; test_launch.py has some whatever this one does."""
     if request.param == "here":

@@ -19,6 +19,7 @@ from eshop_ray.inference.reading import Reading
 from eshop_ray.inference.requests import Answer, Failure
 from eshop_ray.schema import MESSAGES, encode
 from eshop_ray.tasks import get_task, list_tasks
+from tests.waiting import wait_until
 
 EXTRA = pa.list_(pa.struct([("sku", pa.int32()), ("tags", pa.map_(pa.string(), pa.binary()))]))
 SCHEMA = pa.schema(
@@ -65,12 +66,16 @@ def answer(tables, on_block=None, reader=None, **config):
     return sorted(blocks, key=lambda block: int(block["id"][0].as_py()))
 
 
-def signal_actors(class_name, with_signal):
-    """Send a signal to all processes of an actor class, and return how many there were."""
+def signal_actors(class_name, with_signal, number):
+    """Send a signal to all processes of an actor class once there are so many, and return how many there were."""
     from ray._private import state
 
-    actors = state.actors().values()
-    pids = [one["Pid"] for one in actors if class_name in one["ActorClassName"] and one["State"] == "ALIVE"]
+    def find():
+        actors = state.actors().values()
+        return [one["Pid"] for one in actors if class_name in one["ActorClassName"] and one["State"] == "ALIVE"]
+
+    wait_until(lambda: len(find()) >= number, f"{number} processes of {class_name}")
+    pids = find()
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, with_signal)
@@ -102,9 +107,9 @@ def test_blocks_keep_rows_order_and_columns(ray_session):  # noqa: ARG001
 def test_killed_and_frozen_processes_change_nothing(ray_session, concurrency):  # noqa: ARG001
     tables = cut([row(index) for index in range(400)], 40)
     blows = {
-        1: ("SimulatedEngine", signal.SIGKILL),
-        3: ("AnswerStage", signal.SIGKILL),
-        6: ("SimulatedEngine", signal.SIGSTOP),
+        1: ("SimulatedEngine", signal.SIGKILL, concurrency),
+        3: ("AnswerStage", signal.SIGKILL, 1),
+        6: ("SimulatedEngine", signal.SIGSTOP, concurrency),
     }
     struck = []
 
