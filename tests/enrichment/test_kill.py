@@ -13,7 +13,7 @@ from tests.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
-NUM_COMMITS = 17
+NUM_COMMITS = 11
 """About as many as an undisturbed night makes."""
 
 

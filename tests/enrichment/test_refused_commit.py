@@ -25,7 +25,7 @@ def test_local_folder_that_goes_away_loses_nothing(changed_shop, undisturbed):
     enriched, away = (shop.folder / "runs" / "shop" / name for name in ("enriched", "away"))
 
     def take_away():
-        wait_until(lambda: shop.version() >= started + 10, "ten commits")
+        wait_until(lambda: shop.version() >= started + 4, "four commits")
         enriched.rename(away)
         enriched.write_text("in the way")
 
@@ -46,7 +46,7 @@ def test_local_folder_that_goes_away_loses_nothing(changed_shop, undisturbed):
     assert shop.quarantine() == []
 
 
-@pytest.mark.slow  # table/test_table_storage.py has a store refuse a table's commits, without a night around them
+@pytest.mark.slow  # table/test_storage.py has a store refuse a table's commits, without a night around them
 def test_object_store_that_refuses_midway_loses_nothing(old_shop, tmp_path, ray_address, s3):
     """The bucket's owner takes the right to write away, and gives it back."""
     shop = old_shop.copy(tmp_path)
