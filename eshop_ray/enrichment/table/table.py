@@ -68,7 +68,7 @@ class Table:
             UserError: if the place holds other things or cannot be written, or what stands there is another table.
         """
         self.storage.make_folder()
-        if self._find() is None:
+        if self.find() is None:
             self._refuse_foreign_files()
             try:
                 DeltaTable.create(
@@ -94,7 +94,7 @@ class Table:
         Raises:
             UserError: if there is none, or its log cannot be read.
         """
-        found = self._find()
+        found = self.find()
         if found is None:
             raise UserError(f"{self.storage.shown}: no Delta table; run `eshop enrich-catalog` first")
         return found
@@ -113,7 +113,7 @@ class Table:
         Raises:
             UserError: if what stands there is another table, or its log cannot be read.
         """
-        found = self._find()
+        found = self.find()
         if found is None:
             return Snapshot(-1, (), num_buckets)
         self._check(found)
@@ -202,7 +202,12 @@ class Table:
                 "a copy, or take them out of the table: their rows are then asked again"
             ) from error
 
-    def _find(self) -> DeltaTable | None:
+    def find(self) -> DeltaTable | None:
+        """Return the table at its newest version, None where there is none.
+
+        Raises:
+            UserError: if its log cannot be read.
+        """
         try:
             return DeltaTable(self.storage.uri, storage_options=self.storage.options)
         except TableNotFoundError:

@@ -4,6 +4,8 @@ The right to write is an epoch: a Delta transaction number that every entry of a
 released: a killed run's right ends when the next run begins an epoch.
 """
 
+import errno
+import os
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -109,7 +111,7 @@ class Writer:
         Raises:
             TableSupersededError: if there is one.
         """
-        self._check_epoch(self._table.load())
+        self._check_epoch(self._reload())
 
     def find_version(self, run_id: str) -> int:
         """Return the version that a run left.
@@ -149,7 +151,7 @@ class Writer:
             ) from error
         except OSError as error:
             raise self._table.storage.trouble("written", error) from error
-        self._delta = self._table.load()
+        self._delta = self._reload()
         self.refresh()
         self._files = {file.path: file for file in self.snapshot.files}
         return version
@@ -187,6 +189,14 @@ class Writer:
                 return delta
         raise UserError(f"table {self._table.storage.shown} is written by others without a pause; run it again later")
 
+    def _reload(self) -> DeltaTable:
+        """Return the table at its newest version; one that is gone by now is trouble of the storage."""
+        found = self._table.find()
+        if found is None:
+            gone = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+            raise self._table.storage.trouble("read", gone)
+        return found
+
     def _append(self, actions: Sequence[AddAction | RemoveAction], operation: str) -> None:
         """Write the next entry; where the answer of the storage got lost, the log itself says whether it is there."""
         commit_id = uuid4().hex
@@ -195,7 +205,7 @@ class Writer:
             self._put(self._delta, actions, operation, commit_id)
         except (DeltaError, OSError) as error:
             trouble = error
-        found = self._table.load()
+        found = self._reload()
         if trouble is not None and not _find_commit(found, commit_id):
             self._check_epoch(found)
             if isinstance(trouble, CommitFailedError):
@@ -213,7 +223,7 @@ class Writer:
             TableSupersededError: if another run has started.
             UserError: if others have removed files that this run relies on.
         """
-        found = self._table.load()
+        found = self._reload()
         self._check_epoch(found)
         self._delta = found
         self._files = self._review(self._files)

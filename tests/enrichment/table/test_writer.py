@@ -204,3 +204,12 @@ def test_run_that_lost_the_table_deletes_nothing(table):
     with pytest.raises(TableSupersededError):
         writer.tidy(retention_hours=0)
     assert all(has(table, file) for file in files)
+
+
+def test_table_that_is_gone_is_trouble_of_the_storage(table):
+    writer = Writer(table, "run")
+    file = write_file(table, a=1)
+    Path(table.uri).rename(f"{table.uri}-away")
+    for act in (lambda: writer.commit([file], []), writer.check_epoch):
+        with pytest.raises(StorageError, match="enriched cannot be read: No such file or directory; what"):
+            act()
