@@ -1,7 +1,7 @@
 """Products by columns: what `read_products` gives row by row, a block at a time where the file allows it."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +23,7 @@ from eshop_ray.data.products import (
 
 _UNUSUAL_ID = rf"^ | $|^\d+\.0+$|^$|[^ -~]|.{{{MAX_ID_CHARACTERS + 1}}}"
 _MARKED = "[<&]"
+_TEXT = pa.string()
 _SPACED = r"  |^ | $|[^!-~\pL\pN ]"  # what is neither letter, digit nor ASCII may be a blank of another kind
 
 
@@ -95,8 +96,8 @@ def map_matching(values: pa.Array, pattern: str, function: Callable[[str], str |
     return pc.replace_with_mask(values, is_matching, made)
 
 
-def map_distinct(values: pa.Array, function: Callable[[str], str]) -> pa.Array:
+def map_distinct(values: pa.Array, function: Callable[[str], Any], kind: pa.DataType = _TEXT) -> pa.Array:
     """Return a column of what a function makes of its texts, each distinct one once."""
     encoded = values.dictionary_encode()
-    made = pa.array([None if text is None else function(text) for text in encoded.dictionary.to_pylist()], pa.string())
+    made = pa.array([None if text is None else function(text) for text in encoded.dictionary.to_pylist()], kind)
     return made.take(encoded.indices)

@@ -53,7 +53,8 @@ def compare_bucket(tables: BucketTables, context: PromptContext, paths: Sequence
         paths: Of the files, by number.
     """
     bucket = Bucket()
-    aliases = {FIELD_PREFIX + name: alias for name, alias in _name_columns(context).items()}
+    names = _name_columns(context.tasks)
+    aliases = {FIELD_PREFIX + name: alias for name, alias in names.items()}
     database = connect(
         read_rows=tables.products.rename_columns([aliases.get(name, name) for name in tables.products.schema.names]),
         reviews=tables.reviews,
@@ -61,9 +62,9 @@ def compare_bucket(tables: BucketTables, context: PromptContext, paths: Sequence
         quarantined=tables.quarantined,
     )
     with database:
-        _settle_repeats(database, bucket, context, paths)
+        _settle_repeats(database, bucket, names, paths)
         for row in _select(database, "from read_rows where reason is not null"):
-            bucket.add_product(_to_product(row, context, paths))
+            bucket.add_product(_to_product(row, names, paths))
         for row in _select(database, "from quarantined"):
             bucket.add_quarantined(row)
         _compare_keys(database, bucket, context)
@@ -77,7 +78,7 @@ def build_key(task: str, context: PromptContext) -> str:
     That is the question's identity and, each with its length in bytes, so that no two products run together, the
     columns that the task reads and the product's reviews in their order. What is wrong with a column is a part of it.
     """
-    form, aliases = get_form(task), _name_columns(context)
+    form, aliases = get_form(task), _name_columns(context.tasks)
     parts = [quote_text(identify_question(task, context))]
     for name in form.columns:
         column = f"coalesce({aliases[name]}, '')"
@@ -92,13 +93,13 @@ def build_key(task: str, context: PromptContext) -> str:
     return f"left({digest}, {KEY_CHARACTERS})"
 
 
-def _name_columns(context: PromptContext) -> dict[str, str]:
+def _name_columns(tasks: Sequence[str]) -> Mapping[str, str]:
     """Return what SQL calls the catalogue's columns: there, capitals make no difference, and quotes are trouble."""
-    return {name: f"{FIELD_PREFIX}{place}" for place, name in enumerate(list_columns(context.tasks))}
+    return {name: f"{FIELD_PREFIX}{place}" for place, name in enumerate(list_columns(tasks))}
 
 
 def _settle_repeats(
-    database: duckdb.DuckDBPyConnection, bucket: Bucket, context: PromptContext, paths: Sequence[str]
+    database: duckdb.DuckDBPyConnection, bucket: Bucket, names: Mapping[str, str], paths: Sequence[str]
 ) -> None:
     """Make the table `products`, with one row for each id; which one counts is decided in Python."""
     database.sql("""
@@ -107,7 +108,7 @@ def _settle_repeats(
     """)
     once = "from read_rows anti join repeated using (product_id) where reason is null"
     for row in _select(database, "from read_rows semi join repeated using (product_id) where reason is null"):
-        bucket.add_product(_to_product(row, context, paths))
+        bucket.add_product(_to_product(row, names, paths))
     bucket.settle_repeats()
     kept = [{name: row[name] for name in ("file", "line", "element")} for row in bucket.products.values()]
     bucket.products.clear()
@@ -123,7 +124,7 @@ def _settle_repeats(
 
 
 def _compare_keys(database: duckdb.DuckDBPyConnection, bucket: Bucket, context: PromptContext) -> None:
-    """Make the tables `changed`, of products' tasks that are to be looked at, and `gone`, of rows without a product."""
+    """Make the table `changed`, of products' tasks that are to be looked at, and count the others."""
     has_reviews = any(REVIEWS in get_form(task).fields for task in context.tasks)
     source = "products"
     if has_reviews:
@@ -156,10 +157,11 @@ def _take_changed(
     database: duckdb.DuckDBPyConnection, bucket: Bucket, context: PromptContext, paths: Sequence[str]
 ) -> None:
     """Give the bucket rows of Python for what is to be decided."""
+    names = _name_columns(context.tasks)
     for row in _select(database, "from changed"):
         bucket.keys.setdefault(row["product_id"], {})[row["task"]] = row["key"]
     for row in _select(database, "from products semi join changed using (product_id)"):
-        bucket.add_product(_to_product(row, context, paths))
+        bucket.add_product(_to_product(row, names, paths))
     asked = [quote_text(task) for task in context.tasks if REVIEWS in get_form(task).fields]
     if asked:
         changed = f"(from changed where task in ({', '.join(asked)}))"
@@ -175,7 +177,7 @@ def _take_changed(
     bucket.num_live.update(
         dict(database.sql(f"select task, count(*) from previous where status <> '{DELETED}' group by task").fetchall())
     )
-    for row in _select(database, f"select * {rows.strip()}"):
+    for row in _select(database, rows):
         bucket.previous[row["product_id"], row["task"]] = row
 
 
@@ -184,9 +186,8 @@ def _select(database: duckdb.DuckDBPyConnection, query: str) -> Iterable[Row]:
         yield from batch.to_pylist()
 
 
-def _to_product(row: Mapping[str, Any], context: PromptContext, paths: Sequence[str]) -> Row:
-    """Return a product with its file's path, and its columns as tasks read them."""
-    aliases = _name_columns(context)
-    fields: Row = {name: row[alias] for name, alias in aliases.items()}
+def _to_product(row: Mapping[str, Any], names: Mapping[str, str], paths: Sequence[str]) -> Row:
+    """Return a product with its file's path, and its columns as tasks read them; `names` is of `_name_columns`."""
+    fields: Row = {name: row[alias] for name, alias in names.items()}
     fields["problems"] = decode(row["problems"]) or {}
     return {**row, "fields": fields, "path": paths[row["file"]]}

@@ -1,6 +1,5 @@
 """One product out of all that a night keeps: rows, trouble, old versions, reports, what killed runs left behind."""
 
-import json
 import logging
 import re
 from dataclasses import dataclass, field
@@ -97,8 +96,8 @@ def _delete_old(table: Table, writer: Writer, product_id: str) -> int:
         if match is None or stored.path in live:
             continue
         file = DataFile(stored.path, stored.size, 0, 0, {"bucket": match[1]})
-        is_ours = table.check_file(file) is None  # by its digest: nothing of others is deleted
-        if is_ours and bucket_of(product_id, file.num_buckets) == file.bucket:
+        is_of_product = bucket_of(product_id, file.num_buckets) == file.bucket
+        if is_of_product and table.check_file(file) is None:  # by its digest: nothing of others is deleted
             table.storage.delete(stored.path)
             num_deleted += 1
     return num_deleted
@@ -111,7 +110,7 @@ def _erase_examples(run_dir: Path, product_id: str) -> int:
         return 0
     kept = [example for example in stats["examples"] if example["product_id"] != product_id]
     if len(kept) < len(stats["examples"]):
-        changed = {**json.loads(json.dumps(stats)), "examples": kept}
+        changed = {**stats, "examples": kept}
         write_json(run_dir / STATISTICS, changed)
         write_report(run_dir, changed)
     return len(stats["examples"]) - len(kept)

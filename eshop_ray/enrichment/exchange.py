@@ -167,6 +167,11 @@ def _hasher() -> "duckdb.DuckDBPyConnection":
     return connect()
 
 
+def place_by(names: Sequence[str], num_buckets: int) -> Callable[[pa.Table], Buckets]:
+    """Return what places rows by the first of some columns that is not null."""
+    return lambda rows: place_values([rows[name] for name in names], num_buckets)
+
+
 def place_values(values: Sequence[pa.ChunkedArray], num_buckets: int) -> Buckets:
     """Return the bucket of each row: `bucket_of` the first of several columns that is not null."""
     columns = {f"value_{number}": column for number, column in enumerate(values)}

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from deltalake import DeltaTable, QueryBuilder
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
-from eshop_ray.enrichment.exchange import Exchange, PartWriter, place_values
+from eshop_ray.enrichment.exchange import Exchange, PartWriter, place_by
 from eshop_ray.enrichment.table import RUN_FOLDER, Storage, Table
 from eshop_ray.schema import Row
 
@@ -55,7 +55,7 @@ def copy_rows(table: Table, results: Exchange, owners: tuple[str, ...]) -> list[
     writer = PartWriter(
         results,
         "former",
-        lambda rows: place_values([rows[name] for name in owners], results.num_buckets),
+        place_by(owners, results.num_buckets),
     )
     for rows in _read_former(former, table.schema):
         has_answers = "prediction" in rows.schema.names

@@ -14,11 +14,11 @@ from eshop_ray.config.nightly import ReviewsSection
 from eshop_ray.data.files import open_bytes
 from eshop_ray.data.formats.reader import read_rows, read_text_blocks
 from eshop_ray.data.formats.text_blocks import Blocks, TextBlock
-from eshop_ray.data.product_blocks import clean_column, normalize_ids, read_product_blocks, squeeze_column
+from eshop_ray.data.product_blocks import clean_column, map_distinct, normalize_ids, read_product_blocks, squeeze_column
 from eshop_ray.data.products import join_texts, look_up, read_id, read_version
 from eshop_ray.data.sources.reviews import clean_text
 from eshop_ray.enrichment.columns import clean_message, identify_place
-from eshop_ray.enrichment.exchange import Buckets, Exchange, PartWriter, place_values
+from eshop_ray.enrichment.exchange import Exchange, PartWriter, place_by
 from eshop_ray.schema import Malformed, Row, encode, is_text
 
 FIELD_PREFIX = "field_"
@@ -81,7 +81,9 @@ def scan_catalog(file: Mapping[str, Any], options: CatalogOptions, names: Sequen
     """
     path = file["path"].partition("?")[0]
     id_column = str(options.columns.get("id", "id"))
-    writer = PartWriter(products, f"catalog-{file['number']:06d}", _place_in(products))
+    writer = PartWriter(
+        products, f"catalog-{file['number']:06d}", place_by(("product_id", "fingerprint"), products.num_buckets)
+    )
     categories: set[str] = set()
     counts = {"num_rows": 0, "num_unreadable": 0}
 
@@ -116,8 +118,8 @@ def scan_reviews(file: Mapping[str, Any], options: ReviewsSection, reviews: Exch
     """
     path = file["path"].partition("?")[0]
     name = f"reviews-{file['number']:06d}"
-    writer = PartWriter(reviews, name, lambda rows: place_values([rows["product_id"]], reviews.num_buckets))
-    bad_writer = PartWriter(products, name, _place_in(products))
+    writer = PartWriter(reviews, name, place_by(("product_id",), reviews.num_buckets))
+    bad_writer = PartWriter(products, name, place_by(("product_id", "fingerprint"), products.num_buckets))
     num_rows = num_unreadable = 0
     names = {ours: options.columns.get(ours, ours) for ours in ("parent_asin", "text", "title", "helpful_vote")}
     schema = pa.schema([*REVIEW_ROWS, *products.schema.remove(0)])
@@ -235,9 +237,7 @@ def to_review(path: str, line: int, row: Mapping[str, Any], columns: Mapping[str
 
 def map_votes(values: pa.Array) -> pa.Array:
     """Return numbers of votes that are written as text."""
-    encoded = values.dictionary_encode()
-    made = pa.array([read_votes(text) for text in encoded.dictionary.to_pylist()], pa.float64())
-    return pc.fill_null(made.take(encoded.indices), 0.0)
+    return pc.fill_null(map_distinct(values, read_votes, pa.float64()), 0.0)
 
 
 def read_votes(value: Any) -> float:
@@ -332,8 +332,3 @@ def _number(rows: pa.Table, file: Mapping[str, Any]) -> pa.Table:
     """Return rows with the number of their file."""
     place = rows.schema.get_field_index("file")
     return rows.set_column(place, rows.schema.field(place), pa.repeat(pa.scalar(file["number"], pa.int32()), len(rows)))
-
-
-def _place_in(products: Exchange) -> Callable[[pa.Table], Buckets]:
-    """Return what places products by id, and what cannot be read by itself."""
-    return lambda rows: place_values([rows["product_id"], rows["fingerprint"]], products.num_buckets)

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from eshop_ray.config.loading import PRIVATE_DIR
 from eshop_ray.enrichment.compare import BucketTables, compare_bucket
-from eshop_ray.enrichment.exchange import Buckets, Exchange, PartWriter, bucket_of, place_values
+from eshop_ray.enrichment.exchange import Buckets, Exchange, PartWriter, bucket_of, place_by, place_values
 from eshop_ray.enrichment.merge import BAD_RESULTS, ENRICHED_RESULTS
 from eshop_ray.enrichment.plan import ACTIONS, PREVIOUS_ROWS, QUARANTINE_ROWS, group_equal_questions, plan_bucket
 from eshop_ray.enrichment.questions import ASK, DELETED, PromptContext
@@ -110,7 +110,7 @@ def sort_keys(item: Row, table: Table, keys: Exchange, asked: np.ndarray | None)
         keys: Where to.
         asked: Sorted beginnings of the keys that are looked for, as `key_beginnings` returns them; None: all.
     """
-    writer = PartWriter(keys, f"files-{item['number']:06d}", _by_column("prediction_key", keys.num_buckets))
+    writer = PartWriter(keys, f"files-{item['number']:06d}", place_by(("prediction_key",), keys.num_buckets))
     for rows in _read_previous(item["files"], table):
         found = rows.filter(rows["prediction_key"].is_valid())
         if asked is not None and len(found):
@@ -125,10 +125,6 @@ def _read_previous(files: Sequence[Row], table: Table) -> Iterator[pa.Table]:
         rows = table.read_file(DataFile.from_row(row["file"]), _STORED_PREVIOUS)
         rows = rows.append_column("file", pa.repeat(pa.scalar(row["number"], pa.int32()), len(rows)))
         yield rows.select(PREVIOUS_ROWS.names).cast(PREVIOUS_ROWS)
-
-
-def _by_column(name: str, num_buckets: int) -> Callable[[pa.Table], Buckets]:
-    return lambda rows: place_values([rows[name]], num_buckets)
 
 
 def key_beginnings(keys: pa.ChunkedArray) -> np.ndarray:
@@ -264,7 +260,7 @@ def plan_actions(
     counts: Counter[str] = Counter()
     known = compare_bucket(inputs.read(item), context, paths)
     name = f"bucket-{item['bucket']:06d}"
-    to_ask = PartWriter(asked, name, _by_column("key", asked.num_buckets))
+    to_ask = PartWriter(asked, name, place_by(("key",), asked.num_buckets))
     to_resolve = PartWriter(resolved, name, _by_copied_file)
     num_asked: Counter[int] = Counter()
     copied: set[int] = set()
@@ -340,7 +336,7 @@ def resolve_asked(
     part = f"asked-{start:06d}"
     to_resolve = PartWriter(resolved, part, _by_copied_file)
     to_resolve.add(pa.Table.from_pylist(copies, ACTIONS))
-    to_ask = PartWriter(questions, part, _by_column("first_product", questions.num_buckets))
+    to_ask = PartWriter(questions, part, place_by(("first_product",), questions.num_buckets))
     merged = pa.Table.from_pylist(list(merge_groups(groups)), SHARD_ROWS)
     to_ask.add(merged)
     counted = Counter(place_values([merged["first_product"]], questions.num_buckets).tolist())

@@ -319,7 +319,7 @@ def read_both(read, content, name, num_bytes, **options):
             patch.setattr("eshop_ray.enrichment.scan.MAX_CHARACTERS", MAX_CHARACTERS)
             # The number of a bucket costs more than all else here.
             patch.setattr(
-                "eshop_ray.enrichment.scan.place_values", lambda values, _: np.zeros(len(values[0]), np.int64)
+                "eshop_ray.enrichment.exchange.place_values", lambda values, _: np.zeros(len(values[0]), np.int64)
             )
             odd_files.blocks_of(patch, num_bytes)
             if road == "rows":
