@@ -51,18 +51,15 @@ def estimate_night(config: Config, model: Model, replay: bool = False) -> dict[s
     Raises:
         UserError: if an input or a table cannot be read, or the table is of the first design and not copied yet.
     """
-    night = Night(config, model, replay)
-    if any(needs_copy(table) for table in (night.enriched, night.quarantine)):
-        raise UserError(
-            f"{night.enriched.storage.shown} is made by the next night; run it before you ask what it costs"
-        )
-    try:
+    with Night(config, model, replay) as night:
+        if any(needs_copy(table) for table in (night.enriched, night.quarantine)):
+            raise UserError(
+                f"{night.enriched.storage.shown} is made by the next night; run it before you ask what it costs"
+            )
         inputs, context = scan(night)
         planned = plan(night, inputs, context)
         refused = _find_refusal(night, planned)
         asked = _count_questions(night, resolve(night, planned))
-    finally:
-        night.staging.clear()
     lengths = _average_lengths(night)
     tasks = {task: _estimate_task(task, planned.changes, asked, lengths) for task in config.enrich.tasks}
     totals = {name: sum(task[name] for task in tasks.values()) for name in _COLUMNS}

@@ -59,16 +59,15 @@ def run_night(config: Config, model: Model, replay: bool = False) -> dict[str, A
             rows are committed and the report is written all the same.
     """
     pa.set_memory_pool(pa.system_memory_pool())  # others keep what a rewritten file took for the rest of the night
-    run = Run(config, model, replay)
-    record = _record(run)
-    write_run_record(config.run_dir, run.run_id, record)
-    prepare_tables(run)
-    enrich(run)
-    _find_before(run)
-    with run.timed("maintain"):
-        num_compacted = maintain(run)
-    stats = summarize(run, read_statistics(config.run_dir))
-    stats["num_compacted_files"] = num_compacted
+    with Run(config, model, replay) as run:
+        record = _record(run)
+        write_run_record(config.run_dir, run.run_id, record)
+        prepare_tables(run)
+        enrich(run)
+        _find_before(run)
+        with run.timed("maintain"):
+            num_compacted = maintain(run)
+    stats = {**summarize(run, read_statistics(config.run_dir)), "num_compacted_files": num_compacted}
     write_json(config.run_dir / STATISTICS, stats)
     logs = {hide_in_text(table.uri): hash_log(table, since=writer.snapshot.version - 1) for table, writer in run.tables}
     write_run_record(config.run_dir, run.run_id, {**record, "table_version": run.writer.version, "logs": logs})

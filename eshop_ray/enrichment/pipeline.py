@@ -55,19 +55,16 @@ def enrich(run: Run) -> None:
         UserError: if an input cannot be read as a whole, the table cannot be written, or another run took it over.
             What was committed before stays, and a rerun goes on from there.
     """
-    try:
-        with run.timed("scan"):
-            inputs, context = scan(run)
-        with run.timed("plan"):
-            planned = plan(run, inputs, context)
-            check_limits(run, planned)
-            shards = resolve(run, planned)
-        with run.timed("infer"):
-            write_resolved(run, planned)
-            infer(run, shards)
-            run.committer.flush(is_last=True)
-    finally:
-        run.staging.clear()
+    with run.timed("scan"):
+        inputs, context = scan(run)
+    with run.timed("plan"):
+        planned = plan(run, inputs, context)
+        check_limits(run, planned)
+        shards = resolve(run, planned)
+    with run.timed("infer"):
+        write_resolved(run, planned)
+        infer(run, shards)
+        run.committer.flush(is_last=True)
 
 
 def scan(run: Night) -> tuple[PlanInputs, PromptContext]:

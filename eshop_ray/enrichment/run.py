@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Self
 
 from eshop_ray.config import Config
 from eshop_ray.data import files
@@ -66,6 +66,14 @@ class Night:
         self.staging, self._held = open_staging(config.run_dir, self.run_id, self.num_buckets, columns)
         self.counts: Counter[str] = Counter()
         self.phases: dict[str, float] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Clear the staging away, whatever became of the night."""
+        self.staging.clear()
+        self._held.close()
 
     @property
     def snapshots(self) -> tuple[Snapshot, Snapshot]:

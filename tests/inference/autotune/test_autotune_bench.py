@@ -28,11 +28,18 @@ def test_no_round_repeats_a_prompt():
         assert all(request.prompt.startswith(f"{number}. scarf ") for request in one)
 
 
+@pytest.fixture
 def find_engines():
+    """The engines of one test: another's Ray may have some too."""
+    others = set(list_engines())
+    return lambda: set(list_engines()) - others
+
+
+def list_engines():
     return find_processes(os.getpid(), "ray::SimulatedEngine")
 
 
-def wait_for_none():
+def wait_for_none(find_engines):
     wait_until(lambda: not find_engines(), "the end of the engine", timeout_s=10)
 
 
@@ -41,7 +48,7 @@ def simulated(batch_size=8, **options):
 
 
 @pytest.mark.usefixtures("ray_session")
-def test_rate_is_the_engines_own(monkeypatch):
+def test_rate_is_the_engines_own(monkeypatch, find_engines):
     monkeypatch.setattr("eshop_ray.inference.autotune.bench.PASS_SECONDS", 1.0)
     with EngineBench(WORKLOAD, Path(), 60) as bench:
         bench.start(simulated(rows_per_second=100, start_seconds=0.5))
@@ -50,7 +57,7 @@ def test_rate_is_the_engines_own(monkeypatch):
         assert all(rate == pytest.approx(100, rel=0.15) for rate in rates)
         assert bench.pass_seconds > 0.3
         assert len(find_engines()) == 1
-    wait_for_none()
+    wait_for_none(find_engines)
 
 
 @pytest.mark.usefixtures("ray_session")
@@ -62,12 +69,12 @@ def test_rate_is_the_engines_own(monkeypatch):
         ({"stall_on": "scarf 3"}, "it did not answer within 2 s"),
     ],
 )
-def test_engine_that_fails_is_given_up_and_ended(options, trouble):
+def test_engine_that_fails_is_given_up_and_ended(options, trouble, find_engines):
     with EngineBench(WORKLOAD, Path(), 1 if "start_seconds" in options else 60) as bench:
         with pytest.raises(TrialError, match=trouble):
             bench.start(simulated(**options))
         assert bench.running is None
-        wait_for_none()
+        wait_for_none(find_engines)
 
 
 @pytest.mark.usefixtures("ray_session")
