@@ -12,7 +12,7 @@ from eshop_ray.schema import PREDICTION_SCHEMA
 from eshop_ray.tasks import get_task, list_tasks
 from tests import waiting
 
-pytest_plugins = ["tests.starting", "tests.fresh_ray"]
+pytest_plugins = ["tests.starting", "tests.fresh_ray", "tests.object_store"]
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.pop("RAY_ADDRESS", None)

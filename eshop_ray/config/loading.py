@@ -8,9 +8,9 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from eshop_ray.config.secrets import hide_secrets
 from eshop_ray.config.sections import Config
 from eshop_ray.errors import UserError
+from eshop_ray.secrets import hide_secrets
 
 PRIVATE_DIR = 0o700
 """Mode of folders whose files may hold customers' texts."""

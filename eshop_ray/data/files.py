@@ -1,20 +1,19 @@
 """Finding and opening a source's files, on local disks and in object stores alike."""
 
 import io
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any
 
 import pyarrow as pa
 from pyarrow import fs
 
-from eshop_ray.config.secrets import hide_in_text
 from eshop_ray.data.formats.packing import unpack
 from eshop_ray.errors import UserError
+from eshop_ray.storage import Storage, StorageError, is_uri, show
 
 _BUFFER_BYTES = 1 << 20
 _WILDCARDS = re.compile(r"\{split\}|\*\*/|\*")
@@ -53,14 +52,10 @@ def list_files(root: str, pattern: str) -> list[SourceFile]:
         UserError: if the pattern matches nothing, or the place cannot be reached.
     """
     uri = resolve(root, pattern)
+    path = _path_of(uri)
     with _explain(uri):
-        filesystem, path = _open_filesystem(uri)
-        matcher = _compile(path)
-        infos = filesystem.get_file_info(_selection(path))
-        if len(infos) == 1 and infos[0].type == fs.FileType.Directory and infos[0].path == path.rstrip("/"):
-            infos = filesystem.get_file_info(fs.FileSelector(path.rstrip("/"), recursive=True))
-            matcher = re.compile(re.escape(path.rstrip("/")) + "/.+")
-        found = [info.path for info in infos if info.type == fs.FileType.File]
+        found, is_folder = _find_stored(uri) if is_uri(uri) else _find_local(path)
+    matcher = re.compile(re.escape(path.rstrip("/")) + "/.+") if is_folder else _compile(path)
     matches = [
         (name, match)
         for name in found
@@ -81,12 +76,10 @@ def open_bytes(path: str) -> Iterator[IO[bytes]]:
     Raises:
         UserError: if the file cannot be opened or its compressed data is damaged, also while it is read.
     """
-    with _explain(path):
-        filesystem, name = _open_filesystem(path)
-        with filesystem.open_input_file(name) as stream:
-            buffered = io.BufferedReader(cast(io.RawIOBase, stream), _BUFFER_BYTES)
-            with unpack(buffered, stream.size(), show(path)) as unpacked:
-                yield unpacked
+    with _explain(path), _open_raw(path) as (stream, num_bytes):
+        buffered = io.BufferedReader(stream, _BUFFER_BYTES)
+        with unpack(buffered, num_bytes, show(path)) as unpacked:
+            yield unpacked
 
 
 def read_range(path: str, start: int, num_bytes: int) -> bytes:
@@ -96,43 +89,75 @@ def read_range(path: str, start: int, num_bytes: int) -> bytes:
         UserError: if it cannot be read.
     """
     with _explain(path):
-        filesystem, name = _open_filesystem(path)
-        with filesystem.open_input_file(name) as stream:
-            content: bytes = stream.read_at(num_bytes, start)
+        if is_uri(path):
+            storage, key = _locate(path)
+            content: bytes = storage.read_range(key, start, num_bytes).to_pybytes()
             return content
-
-
-def show(uri: str) -> str:
-    """Return a path for people: the user and the query of a URI may be credentials."""
-    return hide_in_text(uri.partition("?")[0]) if "://" in uri else uri
+        with Path(_path_of(path)).open("rb") as stream:
+            stream.seek(start)
+            return stream.read(num_bytes)
 
 
 def state_of(path: str) -> tuple[int, int]:
     """Return size in bytes and modification time in nanoseconds: enough to notice that a file has changed."""
     with _explain(path):
-        filesystem, name = _open_filesystem(path)
-        info = filesystem.get_file_info(name)
-        return int(info.size or 0), int(info.mtime_ns or 0)
+        if is_uri(path):
+            storage, key = _locate(path)
+            stored = storage.stat(key)
+            return (stored.size, int(stored.modified.timestamp() * 1e9)) if stored else (0, 0)
+        state = Path(_path_of(path)).stat()
+        return state.st_size, state.st_mtime_ns
 
 
-def _open_filesystem(uri: str) -> tuple[fs.FileSystem, str]:
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    if uri.startswith("s3://") and endpoint and "?" not in uri:
-        region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
-        return fs.S3FileSystem(endpoint_override=endpoint, region=region), uri.removeprefix("s3://")
-    if "://" not in uri:
-        return fs.LocalFileSystem(), uri
-    wild = re.sub(r"[{}*]", lambda match: f"%{ord(match[0]):02X}", uri)
-    return cast(tuple[fs.FileSystem, str], fs.FileSystem.from_uri(wild))
+@contextmanager
+def _open_raw(path: str) -> Iterator[tuple[Any, int]]:
+    """Open a file, and tell its bytes."""
+    if is_uri(path):
+        storage, key = _locate(path)
+        with storage.open(key) as stream:
+            num_bytes = stream.seek(0, io.SEEK_END)
+            stream.seek(0)
+            yield stream, num_bytes
+    else:
+        with Path(_path_of(path)).open("rb", buffering=0) as stream:
+            yield stream, Path(_path_of(path)).stat().st_size
 
 
-def _selection(path: str) -> list[str] | fs.FileSelector:
-    wildcard = _WILDCARDS.search(path)
+def _path_of(uri: str) -> str:
+    """Return a URI's bucket and path, without its query, or a local path as it is."""
+    return uri.partition("?")[0].partition("://")[2] if is_uri(uri) else uri.removeprefix("file://")
+
+
+def _locate(uri: str) -> tuple[Storage, str]:
+    """Return a URI's bucket and the path in it."""
+    base, question_mark, query = uri.partition("?")
+    scheme, _, path = base.partition("://")
+    bucket, _, key = path.partition("/")
+    return Storage(f"{scheme}://{bucket}{question_mark}{query}"), key
+
+
+def _find_stored(uri: str) -> tuple[list[str], bool]:
+    """Return what may match a pattern, as paths that begin with the bucket, and whether all is in one folder."""
+    storage, key = _locate(uri)
+    bucket = _path_of(uri).partition("/")[0]
+    wildcard = _WILDCARDS.search(key)
+    if wildcard is None and key and storage.stat(key) is not None:
+        return [f"{bucket}/{key}"], False
+    folder = key.rstrip("/") if wildcard is None else key[: wildcard.start()].rpartition("/")[0]
+    return [f"{bucket}/{file.path}" for file in storage.list(folder or None)], wildcard is None
+
+
+def _find_local(path: str) -> tuple[list[str], bool]:
+    """Return what may match a pattern, and whether all is in one folder."""
+    files, wildcard = fs.LocalFileSystem(), _WILDCARDS.search(path)
     if wildcard is None:
-        return [path]
+        (info,) = files.get_file_info([path])
+        is_folder = info.type == fs.FileType.Directory
+        infos = files.get_file_info(fs.FileSelector(path.rstrip("/"), recursive=True)) if is_folder else [info]
+        return [info.path for info in infos if info.type == fs.FileType.File], is_folder
     folder = path[: wildcard.start()].rpartition("/")[0]
-    recursive = "/" in path[wildcard.start() :]
-    return fs.FileSelector(folder, recursive=recursive, allow_not_found=True)
+    selector = fs.FileSelector(folder, recursive="/" in path[wildcard.start() :], allow_not_found=True)
+    return [info.path for info in files.get_file_info(selector) if info.type == fs.FileType.File], False
 
 
 def _is_hidden(name: str, pattern: str) -> bool:
@@ -168,6 +193,7 @@ def _with_path(uri: str, name: str) -> str:
 def _explain(uri: str) -> Iterator[None]:
     try:
         yield
-    except (OSError, EOFError, pa.ArrowException) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+    except (StorageError, OSError, EOFError, pa.ArrowException) as error:
+        reason = error.reason if isinstance(error, StorageError) else " ".join(str(error).split())
+        reason = reason or type(error).__name__
         raise UserError(f"{show(uri)}: cannot be read: {reason}; check the path and your access to it") from error

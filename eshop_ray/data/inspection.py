@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any
 
 from eshop_ray.config.files import CatalogOptions
-from eshop_ray.data.files import open_bytes, show
+from eshop_ray.data.files import open_bytes
 from eshop_ray.data.formats.delimited import find_dialect
 from eshop_ray.data.formats.encodings import SAMPLE_BYTES, as_buffered, detect_encoding
 from eshop_ray.data.formats.reader import detect_format, read_rows
@@ -15,6 +15,7 @@ from eshop_ray.data.formats.table_lines import Lines
 from eshop_ray.data.platforms import PLATFORMS, recognise
 from eshop_ray.data.products import choose_file_options, guess_columns, join_texts, read_id, read_products
 from eshop_ray.schema import Malformed, Row
+from eshop_ray.storage import show
 
 NUM_SHOWN = 10
 """Products, and refused rows of a kind, that are shown."""

@@ -20,13 +20,13 @@ from eshop_ray.enrichment.pipeline import plan, resolve, scan
 from eshop_ray.enrichment.questions import DELETED
 from eshop_ray.enrichment.run import Night
 from eshop_ray.enrichment.shards import load_shard
-from eshop_ray.enrichment.table import Storage
 from eshop_ray.errors import UserError
 from eshop_ray.inference.engines.simulated.build import join_messages
 from eshop_ray.models import Model, load_tokenizer
 from eshop_ray.reporting.page import Table
 from eshop_ray.reporting.terminal import print_table
 from eshop_ray.schema import Row
+from eshop_ray.storage import Storage
 from eshop_ray.tasks import get_task
 
 logger = logging.getLogger(__name__)

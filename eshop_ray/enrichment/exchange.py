@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import pyarrow as pa
 
-from eshop_ray.enrichment.table import Storage
 from eshop_ray.schema import Row
+from eshop_ray.storage import Storage
 
 if TYPE_CHECKING:
     import duckdb

@@ -14,8 +14,9 @@ from deltalake import DeltaTable, QueryBuilder
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from eshop_ray.enrichment.exchange import Exchange, PartWriter, place_by
-from eshop_ray.enrichment.table import RUN_FOLDER, Storage, Table
+from eshop_ray.enrichment.table import RUN_FOLDER, Table
 from eshop_ray.schema import Row
+from eshop_ray.storage import Storage
 
 logger = logging.getLogger(__name__)
 

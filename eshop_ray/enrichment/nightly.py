@@ -12,7 +12,6 @@ import pyarrow.compute as pc
 
 from eshop_ray.artifacts import fingerprint, write_json
 from eshop_ray.config import Config
-from eshop_ray.config.secrets import hide_in_text, hide_secrets
 from eshop_ray.enrichment.budget import BudgetSpentError
 from eshop_ray.enrichment.exchange import bucket_of
 from eshop_ray.enrichment.former import copy_rows, mark_copied, needs_copy
@@ -27,6 +26,7 @@ from eshop_ray.enrichment.table import DataFile
 from eshop_ray.enrichment.tables import ENRICHED_OWNERS, QUARANTINE_OWNERS
 from eshop_ray.errors import UserError
 from eshop_ray.models import Model
+from eshop_ray.secrets import hide_in_text, hide_secrets
 
 logger = logging.getLogger(__name__)
 

@@ -3,11 +3,11 @@
 from collections import Counter
 from typing import Any
 
-from eshop_ray.config.secrets import hide_in_text
 from eshop_ray.enrichment.questions import ENRICHED
 from eshop_ray.enrichment.table import Table
 from eshop_ray.reporting.page import Table as TextTable
 from eshop_ray.reporting.terminal import print_table
+from eshop_ray.secrets import hide_in_text
 
 _COLUMNS = ("product_id", "task", "status", "text", "entities", "num_generated_tokens")
 

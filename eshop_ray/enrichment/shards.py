@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 
 from eshop_ray.data.prompts import build_prompt
 from eshop_ray.enrichment.plan import ACTIONS
-from eshop_ray.enrichment.table import Storage
 from eshop_ray.schema import MESSAGES, Row, decode, encode
+from eshop_ray.storage import Storage
 from eshop_ray.tasks import get_task
 
 MAX_TARGETS = 10_000

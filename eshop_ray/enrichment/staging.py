@@ -24,9 +24,10 @@ from eshop_ray.enrichment.questions import ASK, DELETED, PromptContext
 from eshop_ray.enrichment.result_writer import NO_FILE
 from eshop_ray.enrichment.scan import REVIEW_ROWS, product_rows
 from eshop_ray.enrichment.shards import SHARD_ROWS, group_shards, merge_groups, write_shards
-from eshop_ray.enrichment.table import DataFile, Storage, Table
+from eshop_ray.enrichment.table import DataFile, Table
 from eshop_ray.models import load_tokenizer
 from eshop_ray.schema import Row
+from eshop_ray.storage import Storage
 
 KINDS = {
     "reviews": REVIEW_ROWS,

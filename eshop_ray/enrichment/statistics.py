@@ -5,9 +5,9 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from eshop_ray.config.secrets import hide_in_text
 from eshop_ray.enrichment.questions import DELETED, EMPTY, QUARANTINED
 from eshop_ray.enrichment.run import Run
+from eshop_ray.secrets import hide_in_text
 
 _PER_TASK = ("new", "changed", "unchanged", "deleted", "quarantined", "postponed", "inferred", "reused")
 _TOKENS = ("input_tokens", "generated_tokens")

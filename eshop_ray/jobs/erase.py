@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from eshop_ray.config import Config
-from eshop_ray.config.secrets import hide_in_text
 from eshop_ray.enrichment.erase import erase_product
+from eshop_ray.secrets import hide_in_text
 
 logger = logging.getLogger(__name__)
 

@@ -3,8 +3,8 @@
 import logging
 
 from eshop_ray.config import Config
-from eshop_ray.config.secrets import hide_in_text
 from eshop_ray.enrichment.rollback import roll_back
+from eshop_ray.secrets import hide_in_text
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from eshop_ray.artifacts import fingerprint
 from eshop_ray.config import Config
-from eshop_ray.data.files import show
 from eshop_ray.errors import UserError
 from eshop_ray.inference.answer_identity import identify_engine
 from eshop_ray.inference.build import find_answering_model, start_engine
@@ -24,6 +23,7 @@ from eshop_ray.inference.openai_batch import (
 from eshop_ray.inference.openai_batch.source import Source
 from eshop_ray.inference.openai_batch.transfer import borrow_input, deliver, keep_stdout, must_deliver
 from eshop_ray.models import Model
+from eshop_ray.storage import show
 
 WHOLE_CONTEXT = -1
 """vLLM's word for it, as `max_model_len`."""

@@ -3,9 +3,9 @@
 import logging
 
 from eshop_ray.config import Config
-from eshop_ray.config.secrets import hide_in_text
 from eshop_ray.enrichment.lineage import verify
 from eshop_ray.errors import UserError
+from eshop_ray.secrets import hide_in_text
 
 logger = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ from typing import Any, Literal
 from ray.train import Checkpoint, UserCallback
 
 from eshop_ray.config import TrackingSection
-from eshop_ray.config.secrets import hide_in_text
 from eshop_ray.errors import UserError
+from eshop_ray.secrets import hide_in_text
 
 logger = logging.getLogger(__name__)
 

@@ -2,24 +2,14 @@ import gzip
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from eshop_ray.data.files import list_files, open_bytes, resolve, state_of
 from eshop_ray.errors import UserError
 
 
 @pytest.fixture
-def s3(monkeypatch):
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    for name, value in {"ACCESS_KEY_ID": "test", "SECRET_ACCESS_KEY": "test", "REGION": "us-east-1"}.items():
-        monkeypatch.setenv(f"AWS_{name}", value)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-    client = boto3.client("s3", region_name="us-east-1", endpoint_url=f"http://{host}:{port}")
-    client.create_bucket(Bucket="shop")
-    yield client
-    server.stop()
+def bucket(s3):
+    return boto3.resource("s3", endpoint_url=s3).Bucket("shop")
 
 
 def read(path):
@@ -74,9 +64,9 @@ def test_state_changes_with_the_file(tmp_path):
     assert state_of(str(path)) != before
 
 
-def test_s3_is_listed_and_read(s3):
-    s3.put_object(Bucket="shop", Key="raw/train.conll", Body=b"red\tB-color\n")
-    s3.put_object(Bucket="shop", Key="raw/dev.conll.gz", Body=gzip.compress(b"blue\tB-color\n"))
+def test_s3_is_listed_and_read(bucket):
+    bucket.put_object(Key="raw/train.conll", Body=b"red\tB-color\n")
+    bucket.put_object(Key="raw/dev.conll.gz", Body=gzip.compress(b"blue\tB-color\n"))
     (train,) = list_files("s3://shop/raw", "{split}.conll")
     assert (train.path, train.split) == ("s3://shop/raw/train.conll", "train")
     assert read(train.path) == b"red\tB-color\n"
@@ -86,9 +76,9 @@ def test_s3_is_listed_and_read(s3):
         list_files("s3://shop/raw", "absent")
 
 
-def test_s3_endpoint_in_the_uri(s3, monkeypatch):
-    s3.put_object(Bucket="shop", Key="train.conll", Body=b"red\tB-color\n")
-    host = s3.meta.endpoint_url.removeprefix("http://")
+def test_s3_endpoint_in_the_uri(s3, bucket, monkeypatch):
+    bucket.put_object(Key="train.conll", Body=b"red\tB-color\n")
+    host = s3.removeprefix("http://")
     monkeypatch.delenv("AWS_ENDPOINT_URL")
     root = f"s3://shop?endpoint_override={host}&scheme=http&region=us-east-1"
     (file,) = list_files(root, "{split}.conll")

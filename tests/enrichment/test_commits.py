@@ -11,9 +11,10 @@ from eshop_ray.enrichment.exchange import Exchange, bucket_of
 from eshop_ray.enrichment.merge import BAD_RESULTS, ENRICHED_RESULTS, Merge
 from eshop_ray.enrichment.outcome import RunInfo
 from eshop_ray.enrichment.result_writer import ShardReport
-from eshop_ray.enrichment.table import Storage, Writer
+from eshop_ray.enrichment.table import Writer
 from eshop_ray.enrichment.tables import enriched_table, quarantine_table
 from eshop_ray.errors import UserError
+from eshop_ray.storage import Storage
 from tests.waiting import wait_until
 
 NUM_BUCKETS = 4

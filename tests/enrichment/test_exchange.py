@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from eshop_ray.enrichment.exchange import Exchange, PartWriter, bucket_of, place_values
-from eshop_ray.enrichment.table import Storage, StorageError
+from eshop_ray.storage import Storage, StorageError
 
 SCHEMA = pa.schema([("number", pa.int64()), ("text", pa.string())])
 NUM_BUCKETS = 3

@@ -31,8 +31,9 @@ from eshop_ray.enrichment.staging import (
     resolve_asked,
     sort_keys,
 )
-from eshop_ray.enrichment.table import DataFile, Storage, StorageError, partition_of
+from eshop_ray.enrichment.table import DataFile, partition_of
 from eshop_ray.errors import UserError
+from eshop_ray.storage import Storage, StorageError
 from tests.enrichment.junk import catalogues, grow, review_files
 
 TASKS = ("ner_tagging", "summarization", "classification")

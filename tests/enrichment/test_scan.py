@@ -26,8 +26,8 @@ from eshop_ray.enrichment.scan import (
     to_product,
     to_review,
 )
-from eshop_ray.enrichment.table import Storage, StorageError
 from eshop_ray.errors import UserError
+from eshop_ray.storage import Storage, StorageError
 from tests.data import test_product_blocks as odd_files
 
 COLUMNS = ("name", "description", "category")

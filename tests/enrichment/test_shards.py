@@ -2,9 +2,9 @@
 
 from eshop_ray.enrichment.outcome import read_strictly, split_error, type_prediction
 from eshop_ray.enrichment.shards import TARGETS, group_shards, load_shard, merge_groups, write_shards
-from eshop_ray.enrichment.table import Storage
 from eshop_ray.inference.reading import Reading
 from eshop_ray.schema import decode, encode
+from eshop_ray.storage import Storage
 
 TARGET = {TARGETS.value_type.field(index).name: None for index in range(TARGETS.value_type.num_fields)}
 

@@ -27,8 +27,9 @@ from eshop_ray.enrichment.staging import (
     resolve_asked,
     sort_keys,
 )
-from eshop_ray.enrichment.table import DataFile, Storage, partition_of
+from eshop_ray.enrichment.table import DataFile, partition_of
 from eshop_ray.schema import decode, encode
+from eshop_ray.storage import Storage
 
 ROOT = Path(__file__).resolve().parents[2]
 NUM_BUCKETS = 4

@@ -15,11 +15,11 @@ import pyarrow.compute as pc
 
 from eshop_ray.artifacts import write_checksummed
 from eshop_ray.config import Config
-from eshop_ray.config.secrets import hide_in_text
 from eshop_ray.enrichment.lineage.ancestry import RECORDS, Ancestry, Origin, read_run_record
 from eshop_ray.enrichment.table import LOG_FOLDER, DataFile, Table
 from eshop_ray.enrichment.tables import enriched_table, quarantine_table
 from eshop_ray.errors import UserError
+from eshop_ray.secrets import hide_in_text
 
 _CHUNK_BYTES = 1 << 20
 

@@ -2,7 +2,6 @@
 
 from eshop_ray.enrichment.table.datafile import DataFile, partition_of
 from eshop_ray.enrichment.table.staged import RUN_FOLDER
-from eshop_ray.enrichment.table.storage import Storage, StorageError
 from eshop_ray.enrichment.table.table import LOG_FOLDER, POSITION, Snapshot, Table
 from eshop_ray.enrichment.table.writer import TableSupersededError, Writer
 
@@ -12,8 +11,6 @@ __all__ = [
     "RUN_FOLDER",
     "DataFile",
     "Snapshot",
-    "Storage",
-    "StorageError",
     "Table",
     "TableSupersededError",
     "Writer",

@@ -6,7 +6,7 @@ The next run deletes exactly those that are noted and that no commit took. Nothi
 from collections.abc import Iterable
 
 from eshop_ray.enrichment.table.datafile import DataFile
-from eshop_ray.enrichment.table.storage import Storage
+from eshop_ray.storage import Storage
 
 RUN_FOLDER = "_eshop_ray"
 """In a table's folder: what runs note there."""

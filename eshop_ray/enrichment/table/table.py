@@ -21,8 +21,8 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from eshop_ray.enrichment.table.datafile import DataFile, Partition, name_file
 from eshop_ray.enrichment.table.staged import RUN_FOLDER, note_staged
-from eshop_ray.enrichment.table.storage import Storage
 from eshop_ray.errors import UserError
+from eshop_ray.storage import Storage
 
 BUCKETS_PROPERTY = "eshop_ray.buckets"
 """Table property with the number of buckets at the start; later on its files tell it."""

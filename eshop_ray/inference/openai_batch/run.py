@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ray.data import Dataset
 
 from eshop_ray.config import InferSection
-from eshop_ray.data.files import resolve, show
+from eshop_ray.data.files import resolve
 from eshop_ray.datasets import bound_stream, map_items, user_errors
 from eshop_ray.errors import UserError
 from eshop_ray.inference.build import build_api_engine
@@ -30,6 +30,7 @@ from eshop_ray.inference.openai_batch.results import RESULT_SCHEMA, write_result
 from eshop_ray.inference.openai_batch.source import BLANK, Chunk, Source, read_chunk, scan_source
 from eshop_ray.progress import watch
 from eshop_ray.schema import Row
+from eshop_ray.storage import show
 
 logger = logging.getLogger(__name__)
 

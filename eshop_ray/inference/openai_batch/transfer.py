@@ -16,8 +16,8 @@ import requests
 import urllib3
 
 from eshop_ray.config.loading import PRIVATE_DIR
-from eshop_ray.data.files import show
 from eshop_ray.errors import UserError
+from eshop_ray.storage import show
 
 logger = logging.getLogger(__name__)
 

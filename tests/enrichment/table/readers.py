@@ -9,7 +9,8 @@ import pyarrow as pa
 from deltalake import DeltaTable
 from duckdb_extensions import import_extension
 
-from eshop_ray.enrichment.table import DataFile, Storage, Table, Writer, partition_of
+from eshop_ray.enrichment.table import DataFile, Table, Writer, partition_of
+from eshop_ray.storage import Storage
 
 SCHEMA = pa.schema(
     [

@@ -7,8 +7,9 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 from deltalake.exceptions import CommitFailedError
 
-from eshop_ray.enrichment.table import StorageError, TableSupersededError, Writer
+from eshop_ray.enrichment.table import TableSupersededError, Writer
 from eshop_ray.errors import UserError
+from eshop_ray.storage import StorageError
 from tests.enrichment.table.readers import ENGINES, make_rows, read_deltalake, read_own, replace_all, write_file
 
 

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 import pytest
 import requests
 
-from eshop_ray.enrichment.table import Storage, Writer, storage
+from eshop_ray.enrichment.table import Writer
 from eshop_ray.errors import UserError
+from eshop_ray.storage import Storage, access
 from tests.enrichment.table.readers import open_table, read_deltalake, read_own, replace_all, write_file
 
 GOES_ON = "what was committed stays; mend the storage and run it again: it goes on from there"
@@ -36,7 +37,7 @@ def refusing_s3(monkeypatch):
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refusal)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    monkeypatch.setattr(storage, "MAX_RETRIES", 1)
+    monkeypatch.setattr(access, "MAX_RETRIES", 1)
     for name, value in {"ACCESS_KEY_ID": "AKIATEST", "SECRET_ACCESS_KEY": "hush", "REGION": "us-east-1"}.items():
         monkeypatch.setenv(f"AWS_{name}", value)
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
@@ -161,7 +162,7 @@ def test_refusal_is_told_without_secrets(refusing_s3, status, words):
 
 @pytest.mark.usefixtures("s3")
 def test_missing_bucket_and_unreachable_store_are_told(monkeypatch):
-    monkeypatch.setattr(storage, "MAX_RETRIES", 1)
+    monkeypatch.setattr(access, "MAX_RETRIES", 1)
     with pytest.raises(UserError, match=r"s3://absent/enriched cannot be .*(404 Not Found|NoSuchBucket)"):
         open_table("s3://absent/enriched")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")

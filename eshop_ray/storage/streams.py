@@ -4,6 +4,7 @@ import io
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # stubs only
+    from _typeshed import WriteableBuffer
     from obstore import ReadableFile
 
 
@@ -28,6 +29,13 @@ class RandomReader(io.RawIOBase):
     def tell(self) -> int:
         """Return the place reached."""
         return self._reader.tell()
+
+    def readinto(self, buffer: "WriteableBuffer") -> int:
+        """Fill a buffer as far as there are bytes, and return how many there were."""
+        view = memoryview(buffer).cast("B")
+        content = self._reader.read(len(view))
+        view[: len(content)] = bytes(content)
+        return len(content)
 
     def read(self, size: int = -1) -> bytes:
         """Return the next bytes, by default all that remain."""

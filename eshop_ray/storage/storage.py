@@ -1,62 +1,59 @@
-"""Bytes of a table in a local folder or an object store, and storage trouble in the user's words."""
+"""Bytes in a local folder or an object store, and storage trouble in the user's words."""
 
-import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, cast
+from typing import IO, cast
 
 import obstore
 import pyarrow as pa
-from obstore.exceptions import BaseError
-from obstore.store import AzureStore, GCSStore, LocalStore, ObjectStore, S3Store
+from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
+from obstore.store import ObjectStore
 
-from eshop_ray.data.files import show
-from eshop_ray.enrichment.table.streams import RandomReader
 from eshop_ray.errors import UserError
+from eshop_ray.storage.access import check_scheme, delta_options, is_uri, open_store, show
+from eshop_ray.storage.streams import RandomReader
 
-if TYPE_CHECKING:  # stubs only
-    from obstore.store import ClientConfig, RetryConfig
-
-MAX_RETRIES = 5
-RETRY_TIMEOUT = timedelta(seconds=60)
-"""Passing trouble of an object store (5xx, lost connections) is retried this often and this long."""
-
-_READ_AHEAD = 1 << 20
+_READ_AHEAD = 8 << 20
 _STAYS = "what was committed stays; mend the storage and run it again: it goes on from there"
 _REASONS = (
     re.compile(r"([A-Z][\w ]+) \(os error \d+\)"),
     re.compile(r"non-2xx status code\W+(\d+ [A-Z][a-z]+(?: [A-Z][a-z]+)*)"),
     re.compile(r"HTTP error: ([\w ]+)"),
 )
+_DELETED_AT_ONCE = 1000
 _COLOR = re.compile(r"\x1b\[\d+m")
-_SCHEMES = ("file", "s3", "s3a", "gs", "az", "abfs", "abfss")
 _S3_CODE = re.compile(r"<Code>(\w+)</Code>")
 
 
 class StorageError(UserError):
     """Storage that refuses, is full or cannot be reached; what was committed stays."""
 
+    reason = ""
+    """What it says, in a few words."""
+
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """One file of a table's folder."""
+    """One file of a folder."""
 
     path: str
     size: int
     modified: datetime
     """By the storage's own clock."""
+    e_tag: str | None = None
+    """Changes with the content, where the storage keeps one."""
 
 
 class Storage:
     """All files below one URI; paths are relative to it.
 
-    Local folders are absolute: Ray workers run in folders of their own. Credentials and endpoints of object stores
-    come from their usual environment variables (`AWS_ENDPOINT_URL`, `AWS_ALLOW_HTTP`, ...).
+    Local folders are absolute: Ray workers run in folders of their own. How object stores are reached, tells
+    `eshop_ray.storage.access`.
     """
 
     def __init__(self, uri: str) -> None:
@@ -66,11 +63,7 @@ class Storage:
             UserError: if no such storage is known.
         """
         self.uri = uri if "://" in uri else str(Path(uri).expanduser().absolute())
-        scheme = self.uri.partition("://")[0] if "://" in self.uri else "file"
-        if scheme not in _SCHEMES:
-            raise UserError(
-                f"{self.shown}: no storage is known as `{scheme}`; use a local folder, `s3://`, `gs://` or `az://`"
-            )
+        check_scheme(self.uri)
 
     def __reduce__(self) -> tuple[Callable[[str], "Storage"], tuple[str]]:
         return Storage, (self.uri,)
@@ -78,9 +71,7 @@ class Storage:
     @property
     def folder(self) -> Path | None:
         """The local folder, or None for an object store."""
-        if "://" not in self.uri:
-            return Path(self.uri)
-        return Path(self.uri.removeprefix("file://")) if self.uri.startswith("file://") else None
+        return None if is_uri(self.uri) else Path(self.uri.removeprefix("file://"))
 
     @property
     def shown(self) -> str:
@@ -90,10 +81,12 @@ class Storage:
     @property
     def options(self) -> dict[str, str]:
         """What `deltalake` must be told besides the environment."""
-        if self.folder is not None:
-            return {}
-        retry = {"max_retries": f"{MAX_RETRIES}", "retry_timeout": f"{RETRY_TIMEOUT.seconds}s"}
-        return {**retry, "AWS_ALLOW_HTTP": "true"} if self._is_plain_http else retry
+        return delta_options(self.uri)
+
+    def below(self, path: str) -> "Storage":
+        """Return the storage of a folder in this one."""
+        base, question_mark, query = self.uri.partition("?") if is_uri(self.uri) else (self.uri, "", "")
+        return Storage(f"{base.rstrip('/')}/{path}{question_mark}{query}")
 
     def make_folder(self) -> None:
         """Create the local folder where it is missing.
@@ -128,6 +121,20 @@ class Storage:
         with self.explain("read"):
             return pa.py_buffer(obstore.get_range(self._store, path, start=start, length=num_bytes))
 
+    def stat(self, path: str) -> StoredFile | None:
+        """Return what is known of a file, or None where there is no such file.
+
+        Raises:
+            StorageError: if the storage cannot be read.
+        """
+        if self._is_absent:
+            return None
+        with self.explain("read"):
+            try:
+                return _describe(obstore.head(self._store, path))
+            except FileNotFoundError:
+                return None
+
     @contextmanager
     def open(self, path: str) -> Iterator[IO[bytes]]:
         """Open a file for reading at random places.
@@ -148,6 +155,34 @@ class Storage:
         with self.explain("written"):
             obstore.put(self._store, path, data)
 
+    def create(self, path: str, data: bytes) -> bool:
+        """Write a whole file where there is none, and return whether there was none.
+
+        Raises:
+            StorageError: if the storage refuses.
+        """
+        with self.explain("written"):
+            try:
+                obstore.put(self._store, path, data, mode="create")
+            except (AlreadyExistsError, PreconditionError):
+                return False
+            return True
+
+    def replace(self, path: str, data: bytes, e_tag: str | None) -> bool:
+        """Write a whole file over the one with this tag, and return whether it still had it.
+
+        Local folders know no tags: there another's file may be overwritten.
+
+        Raises:
+            StorageError: if the storage refuses.
+        """
+        with self.explain("written"):
+            try:
+                obstore.put(self._store, path, data, mode="overwrite" if self.folder else {"e_tag": e_tag})
+            except (FileNotFoundError, PreconditionError):
+                return False
+            return True
+
     def list(self, prefix: str | None = None) -> Iterator[StoredFile]:
         """Yield the files below a folder.
 
@@ -158,7 +193,30 @@ class Storage:
             return
         with self.explain("read"):
             for chunk in obstore.list(self._store, prefix, chunk_size=1000):
-                yield from (StoredFile(meta["path"], meta["size"], meta["last_modified"]) for meta in chunk)
+                yield from map(_describe, chunk)
+
+    def list_folder(self, prefix: str | None = None) -> tuple[Sequence[str], Sequence[StoredFile]]:
+        """Return the folders in a folder, by their paths, and its own files.
+
+        Raises:
+            StorageError: if the storage cannot be listed.
+        """
+        if self._is_absent:
+            return [], []
+        with self.explain("read"):
+            found = obstore.list_with_delimiter(self._store, prefix)
+            return sorted(found["common_prefixes"]), [_describe(meta) for meta in found["objects"]]
+
+    def delete_all(self, prefix: str | None = None) -> None:
+        """Delete the files below a folder; of a local one the folders stay.
+
+        Raises:
+            StorageError: if the storage refuses.
+        """
+        paths = [file.path for file in self.list(prefix)]
+        with self.explain("written"):
+            for start in range(0, len(paths), _DELETED_AT_ONCE):
+                obstore.delete(self._store, paths[start : start + _DELETED_AT_ONCE])
 
     def delete(self, path: str) -> None:
         """Delete a file; one that is gone already is no trouble.
@@ -188,7 +246,9 @@ class Storage:
 
     def trouble(self, verb: str, error: Exception) -> "StorageError":
         """Return what the storage says in one line that names the place, the reason and the remedy."""
-        return StorageError(f"{self.shown} cannot be {verb}: {_reason(error)}; {_STAYS}")
+        trouble = StorageError(f"{self.shown} cannot be {verb}: {(reason := _reason(error))}; {_STAYS}")
+        trouble.reason = reason
+        return trouble
 
     @contextmanager
     def explain(self, verb: str) -> Iterator[None]:
@@ -202,20 +262,13 @@ class Storage:
     def _is_absent(self) -> bool:
         return self.folder is not None and not self.folder.is_dir()
 
-    @property
-    def _is_plain_http(self) -> bool:
-        return os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
-
     @cached_property
     def _store(self) -> ObjectStore:
-        if self.folder is not None:
-            return LocalStore(self.folder)
-        retry: RetryConfig = {"max_retries": MAX_RETRIES, "retry_timeout": RETRY_TIMEOUT}
-        scheme = self.uri.partition("://")[0]
-        if scheme in {"s3", "s3a"}:
-            client: ClientConfig = {"allow_http": True} if self._is_plain_http else {}
-            return S3Store.from_url(self.uri, retry_config=retry, client_options=client)
-        return (GCSStore if scheme == "gs" else AzureStore).from_url(self.uri, retry_config=retry)
+        return open_store(self.uri)
+
+
+def _describe(meta: "obstore.ObjectMeta") -> StoredFile:
+    return StoredFile(meta["path"], meta["size"], meta["last_modified"], meta["e_tag"])
 
 
 def _reason(error: Exception) -> str:

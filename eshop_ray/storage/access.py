@@ -1,0 +1,127 @@
+"""How object stores are reached: one set of environment variables for all that reads or writes.
+
+They are the stores' usual ones: `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`, `AWS_PROFILE`,
+`AWS_REGION` or `AWS_DEFAULT_REGION`, `AWS_ENDPOINT_URL_S3` or `AWS_ENDPOINT_URL`, and the roles of a machine or pod;
+`GOOGLE_APPLICATION_CREDENTIALS`; `AZURE_STORAGE_ACCOUNT_NAME` with a key, a token or an identity. A query on the URI
+(`s3://bucket?endpoint_override=host:9000&scheme=http&region=eu-west-1`) wins over them.
+"""
+
+import os
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
+
+from obstore.store import AzureStore, GCSStore, LocalStore, ObjectStore, S3Store
+from pyarrow import fs
+
+from eshop_ray.errors import UserError
+from eshop_ray.secrets import hide_in_text
+
+if TYPE_CHECKING:  # stubs only
+    from obstore.store import ClientConfig, RetryConfig, S3CredentialProvider
+
+MAX_RETRIES = 5
+RETRY_TIMEOUT = timedelta(seconds=60)
+"""Passing trouble of an object store (5xx, lost connections) is retried this often and this long."""
+
+_SCHEMES = ("s3", "s3a", "gs", "az", "abfs", "abfss")
+_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI")
+"""Where one of these is set, or no profile is, the store's client finds its credentials by itself."""
+
+
+def is_uri(place: str) -> bool:
+    """Whether a place is named by a URI other than that of a local file."""
+    return "://" in place and not place.startswith("file://")
+
+
+def show(uri: str) -> str:
+    """Return a place for people: the user and the query of a URI may be credentials."""
+    return hide_in_text(uri.partition("?")[0]) if "://" in uri else uri
+
+
+def check_scheme(uri: str) -> None:
+    """Raise `UserError` if no storage is known by the URI's scheme."""
+    scheme = uri.partition("://")[0]
+    if is_uri(uri) and scheme not in _SCHEMES:
+        raise UserError(
+            f"{show(uri)}: no storage is known as `{scheme}`; use a local folder, `s3://`, `gs://` or `az://`"
+        )
+
+
+def open_store(uri: str) -> ObjectStore:
+    """Return the store of all that lies below a URI, or below an absolute local folder."""
+    if not is_uri(uri):
+        return LocalStore(uri.removeprefix("file://"))
+    base, _, query = uri.partition("?")
+    retry: RetryConfig = {"max_retries": MAX_RETRIES, "retry_timeout": RETRY_TIMEOUT}
+    if base.startswith("gs://"):
+        return GCSStore.from_url(base, retry_config=retry)
+    if not base.startswith("s3"):
+        return AzureStore.from_url(base, retry_config=retry)
+    settings = _read_s3(query)
+    client: ClientConfig = {"allow_http": True} if settings.get("endpoint", "").startswith("http://") else {}
+    provider: dict[str, Any] = {"credential_provider": found} if (found := _find_profile()) else {}
+    return S3Store.from_url(base, config=settings, retry_config=retry, client_options=client, **provider)  # type: ignore[arg-type]
+
+
+def delta_options(uri: str) -> dict[str, str]:
+    """Return what `deltalake` must be told besides the environment; it reads profiles by itself."""
+    if not is_uri(uri):
+        return {}
+    options = {"max_retries": f"{MAX_RETRIES}", "retry_timeout": f"{RETRY_TIMEOUT.seconds}s"}
+    endpoint = _read_s3("").get("endpoint")
+    if uri.startswith("s3") and endpoint:
+        options |= {"AWS_ENDPOINT_URL": endpoint}
+        options |= {"AWS_ALLOW_HTTP": "true"} if endpoint.startswith("http://") else {}
+    return options
+
+
+def arrow_filesystem(place: str) -> tuple[fs.FileSystem, str]:
+    """Return what Ray and PyArrow read and write a place with, and its path there."""
+    if not is_uri(place):
+        return fs.LocalFileSystem(), place.removeprefix("file://")
+    base, _, query = place.partition("?")
+    scheme, _, path = base.partition("://")
+    if scheme == "gs":
+        return fs.GcsFileSystem(), path
+    if scheme not in {"s3", "s3a"}:
+        return fs.AzureFileSystem(account_name=os.environ.get("AZURE_STORAGE_ACCOUNT_NAME", "")), path
+    settings = _read_s3(query)
+    options = {"region": settings.get("region", "us-east-1")}
+    if "endpoint" in settings:
+        options["scheme"], _, options["endpoint_override"] = settings["endpoint"].partition("://")
+    return fs.S3FileSystem(**options), path
+
+
+def _read_s3(query: str) -> dict[str, str]:
+    """Return region and endpoint, where they are told."""
+    told = dict(parse_qsl(query))
+    region = told.get("region") or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    endpoint = told.get("endpoint_override")
+    if endpoint and "://" not in endpoint:
+        endpoint = f"{told.get('scheme', 'https')}://{endpoint}"
+    endpoint = endpoint or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    return {name: value for name, value in (("region", region), ("endpoint", endpoint)) if value}
+
+
+def _find_profile() -> "S3CredentialProvider | None":
+    """Return what finds the credentials of a profile, where there is one and nothing else tells them."""
+    files = (("AWS_SHARED_CREDENTIALS_FILE", "credentials"), ("AWS_CONFIG_FILE", "config"))
+    named = [Path(os.environ.get(variable) or f"~/.aws/{name}").expanduser() for variable, name in files]
+    if any(os.environ.get(name) for name in _KEYS) or not any(path.is_file() for path in named):
+        return None
+    try:
+        import boto3
+        from botocore.exceptions import BotoCoreError
+        from obstore.auth.boto3 import Boto3CredentialProvider
+    except ModuleNotFoundError:
+        raise UserError(
+            "the AWS profile in ~/.aws is read with boto3, which is not installed: `pip install boto3`, or set "
+            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        ) from None
+    try:
+        session = boto3.session.Session()
+        return Boto3CredentialProvider(session) if session.get_credentials() else None
+    except BotoCoreError as error:
+        raise UserError(f"AWS profile: {error}; correct AWS_PROFILE or ~/.aws") from error

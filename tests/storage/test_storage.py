@@ -1,0 +1,104 @@
+"""Files in local folders and object stores, and the variables by which stores are reached."""
+
+import boto3
+import pytest
+from pyarrow import fs
+
+from eshop_ray.errors import UserError
+from eshop_ray.storage import Storage, access, arrow_filesystem
+
+NAMES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "AWS_ENDPOINT_URL")
+
+
+@pytest.fixture(params=["local", "object store"])
+def place(request, tmp_path):
+    if request.param == "local":
+        return Storage(str(tmp_path / "place"))
+    request.getfixturevalue("s3")
+    return Storage("s3://shop/place")
+
+
+def test_files_come_back_as_they_were_written(place):
+    assert (place.read("a"), place.stat("a"), list(place.list()), place.list_folder()) == (None, None, [], ([], []))
+    place.make_folder()
+    for name in ("a", "deep/b", "deep/er/c"):
+        place.write(name, name.encode())
+    assert place.read("deep/er/c") == b"deep/er/c"
+    assert place.read_range("deep/b", 2, 3).to_pybytes() == b"ep/"
+    assert place.stat("deep/b").size == 6
+    with place.open("deep/er/c") as stream:
+        assert (stream.seek(5), stream.read(2), stream.read()) == (5, b"er", b"/c")
+    assert sorted(file.path for file in place.list()) == ["a", "deep/b", "deep/er/c"]
+    assert sorted(file.path for file in place.list("deep")) == ["deep/b", "deep/er/c"]
+    folders, files = place.list_folder("deep")
+    assert (folders, [file.path for file in files]) == (["deep/er"], ["deep/b"])
+    assert place.below("deep").read("b") == b"deep/b"
+    place.delete("a")
+    place.delete_all("deep")
+    assert list(place.list()) == []
+
+
+def test_a_file_is_created_once_and_replaced_by_who_knows_it(place):
+    place.make_folder()
+    assert place.create("lock", b"mine")
+    assert not place.create("lock", b"yours")
+    tag = place.stat("lock").e_tag
+    assert place.replace("lock", b"still mine", tag)
+    if place.folder is None:
+        assert not place.replace("lock", b"yours", tag)
+        assert not place.replace("absent", b"yours", tag)
+    assert place.read("lock") == b"still mine"
+
+
+@pytest.mark.parametrize("name", ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"])
+def test_one_set_of_variables_serves_all_roads(s3, monkeypatch, name):
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    monkeypatch.setenv(name, s3)
+    Storage("s3://shop/place").write("file", b"content")
+    files, path = arrow_filesystem("s3://shop/place/file")
+    assert files.open_input_file(path).read() == b"content"
+    assert access.delta_options("s3://shop/x").items() >= {("AWS_ENDPOINT_URL", s3), ("AWS_ALLOW_HTTP", "true")}
+
+
+def test_a_query_tells_where_the_store_is(s3, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    query = f"endpoint_override={s3.removeprefix('http://')}&scheme=http&region=us-east-1"
+    place = Storage(f"s3://shop/place?{query}")
+    place.below("deep").write("file", b"content")
+    assert place.read("deep/file") == b"content"
+    assert place.shown == "s3://shop/place"
+    files, path = arrow_filesystem(f"s3://shop/place/deep/file?{query}")
+    assert files.open_input_file(path).read() == b"content"
+
+
+def test_a_profile_is_enough(s3, tmp_path, monkeypatch):
+    keys = [f"{name.lower()} = x\n" for name in NAMES[:2]]
+    (tmp_path / "credentials").write_text(f"[shop]\n{''.join(keys)}")
+    for name in NAMES[:2]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    monkeypatch.setenv("AWS_PROFILE", "shop")
+    Storage("s3://shop").write("file", b"content")
+    client = boto3.session.Session().client("s3", endpoint_url=s3)
+    assert client.get_object(Bucket="shop", Key="file")["Body"].read() == b"content"
+
+
+def test_a_profile_that_is_not_there_is_named(tmp_path, monkeypatch):
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID", raising=False)
+    (tmp_path / "config").write_text("[default]\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_PROFILE", "absent")
+    with pytest.raises(UserError, match="absent.*correct AWS_PROFILE"):
+        Storage("s3://shop").read("file")
+
+
+def test_places_on_this_machine_need_no_store(tmp_path):
+    files, path = arrow_filesystem(str(tmp_path))
+    assert (type(files), path) == (fs.LocalFileSystem, str(tmp_path))
+    assert access.delta_options(str(tmp_path)) == {}
+
+
+def test_unknown_storage_is_named():
+    with pytest.raises(UserError, match="use a local folder, `s3://`, `gs://` or `az://`"):
+        Storage("ftp://shop/table")
