@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from eshop_ray import artifacts
+from eshop_ray.artifacts import folders
 from eshop_ray.errors import UserError
 
 
@@ -195,7 +196,7 @@ def test_a_swap_that_is_cut_off_leaves_the_old_folder_or_the_new_one(tmp_path, m
     with monkeypatch.context() as patch, contextlib.suppress(Killed), artifacts.stage_dir(folder) as staged:
         make(staged, a="new")
         artifacts.write_manifest(staged, "adapter", "new", {})
-        patch.setattr(artifacts.shutil, "rmtree", die_at(artifacts.shutil.rmtree))
+        patch.setattr(folders.shutil, "rmtree", die_at(folders.shutil.rmtree))
         patch.setattr(Path, "replace", die_at(Path.replace))
     manifest = artifacts.read_manifest(folder, "train_lora")
     assert (folder / "a").read_text() == manifest.inputs in ("old", "new")

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "eshop_ray"
 
-L0 = {"errors", "secrets", "storage", "config", "schema", "parsing", "words", "artifacts", "append_log"}
+L0 = {"errors", "secrets", "places", "storage", "config", "schema", "parsing", "words", "artifacts", "append_log"}
 L1 = {"tasks"}
 L2_MODULES = {"cluster", "datasets", "models", "progress", "reporting"}
 L2 = {"data", "sample_shop", *L2_MODULES}

@@ -8,8 +8,8 @@ import yaml
 from eshop_ray.append_log import AppendLog
 from eshop_ray.config import Config, load_config, write_config
 from eshop_ray.errors import UserError
+from eshop_ray.places import show
 from eshop_ray.secrets import hide_in_text, hide_secrets
-from eshop_ray.storage import show
 
 
 @pytest.mark.parametrize(

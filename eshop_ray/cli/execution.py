@@ -12,7 +12,8 @@ from eshop_ray.cli.hush import hush_libraries
 from eshop_ray.cli.job_table import Job
 from eshop_ray.cli.missing_packages import build_error
 from eshop_ray.cli.run_lock import hold_run
-from eshop_ray.config import load_config, write_config
+from eshop_ray.config import Config, load_config, write_config
+from eshop_ray.config.loading import CONFIG
 
 
 def execute(job: Job, config_path: Path, overrides: Sequence[str], **arguments: Any) -> None:
@@ -35,7 +36,14 @@ def execute(job: Job, config_path: Path, overrides: Sequence[str], **arguments: 
     run = importlib.import_module(job.module).run
     with hold_run(config.run_dir, job.command) if job.owns_run else nullcontext():
         write_config(config)
+        _publish_config(config)
         run(config, **arguments)
+
+
+def _publish_config(config: Config) -> None:
+    from eshop_ray.artifacts import publish  # now: libraries for object stores would keep `--help` waiting
+
+    publish(config.run_dir / CONFIG)
 
 
 def _set_up_logging() -> None:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from eshop_ray.config.loading import PRIVATE_DIR
 from eshop_ray.errors import UserError
+from eshop_ray.places import PRIVATE_DIR, uri_of
 
 LOCK = ".lock"
 """In the run directory; says who holds it."""
@@ -23,6 +23,29 @@ def hold_run(run_dir: Path, job: str) -> Iterator[None]:
     Raises:
         UserError: naming the job that is at work there.
     """
+    uri = uri_of(run_dir)
+    with _hold_folder(run_dir, job) if uri is None else _hold_stored(uri, job):
+        yield
+
+
+@contextmanager
+def _hold_stored(uri: str, job: str) -> Iterator[None]:
+    # Now: libraries for object stores would keep `--help` waiting.
+    from eshop_ray.storage import Storage
+    from eshop_ray.storage.lease import LAPSE_SECONDS, HeldError, hold
+
+    try:
+        with hold(Storage(uri), LOCK, _describe(job)):
+            yield
+    except HeldError as error:
+        raise UserError(
+            f"run directory {uri}: {error} is at work there; wait for its end ({LAPSE_SECONDS:g} s if it was killed), "
+            "or give this run another `name`"
+        ) from None
+
+
+@contextmanager
+def _hold_folder(run_dir: Path, job: str) -> Iterator[None]:
     try:
         run_dir.mkdir(mode=PRIVATE_DIR, parents=True, exist_ok=True)
         file = (run_dir / LOCK).open("a+")
@@ -42,6 +65,10 @@ def hold_run(run_dir: Path, job: str) -> Iterator[None]:
                     "`name`"
                 ) from None
         file.truncate(0)
-        file.write(f"`eshop {job}` (process {os.getpid()})")
+        file.write(_describe(job))
         file.flush()
         yield
+
+
+def _describe(job: str) -> str:
+    return f"`eshop {job}` (process {os.getpid()})"

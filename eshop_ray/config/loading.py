@@ -10,10 +10,11 @@ from pydantic import BaseModel, ValidationError
 
 from eshop_ray.config.sections import Config
 from eshop_ray.errors import UserError
+from eshop_ray.places import PRIVATE_DIR
 from eshop_ray.secrets import hide_secrets
 
-PRIVATE_DIR = 0o700
-"""Mode of folders whose files may hold customers' texts."""
+CONFIG = "config.yaml"
+"""In the run directory: the config of its last job."""
 
 
 def load_config(path: str, overrides: Sequence[str] = ()) -> Config:
@@ -62,7 +63,7 @@ def write_config(config: Config) -> None:
         config.run_dir.mkdir(mode=PRIVATE_DIR, parents=True, exist_ok=True)
         staged = config.run_dir / ".config.yaml.partial"
         staged.write_text(render_config(config, is_hidden=True))
-        staged.replace(config.run_dir / "config.yaml")
+        staged.replace(config.run_dir / CONFIG)
     except OSError as error:
         raise UserError(
             f"run directory {config.run_dir}: {error.strerror}; set `run_root` to a folder you may write"

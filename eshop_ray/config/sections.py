@@ -12,6 +12,7 @@ from eshop_ray.config.experiment import ExperimentSection, MergeSection, SearchS
 from eshop_ray.config.nightly import CatalogSection, EnrichSection, ReviewsSection, TableSection
 from eshop_ray.config.quantization import QuantizeSection
 from eshop_ray.config.training import LoraSection, TrackingSection, TrainSection
+from eshop_ray.places import local_path, place_of
 
 
 class SourceSection(Section):
@@ -44,7 +45,7 @@ class DataSection(Section):
     max_malformed_share: Share = 0.01
     """Share of malformed rows above which preparation stops."""
     records_dir: str | None = None
-    """Folder of prepared records; None: `records/` of the run directory."""
+    """Folder or URI of prepared records; None: `records/` of the run directory."""
     num_products: PositiveInt = 300
     """Size of the sample shop that `jobs.make_sample_shop` writes under `data.root`."""
 
@@ -53,11 +54,12 @@ class ModelSection(Section):
     """The base model."""
 
     source: str = "smollm2-135m-instruct"
-    """`smollm2-135m-instruct` (from its PyPI wheel), a local folder, or a model hub's id."""
+    """`smollm2-135m-instruct` (from its PyPI wheel), a local folder, `s3://`, `gs://` or `az://`, or a model hub's
+    id."""
     cache_dir: str = "~/.cache/eshop_ray"
     """Where fetched models are kept."""
     merged_dir: str | None = None
-    """Folder of the merged model; None: `merged/` of the run directory."""
+    """Folder or URI of the merged model; None: `merged/` of the run directory."""
 
 
 class InferSection(Section):
@@ -164,7 +166,8 @@ class Config(Section):
     name: str
     """Name of the run directory."""
     run_root: str = "runs"
-    """Folder of run directories; on a cluster of several nodes, one that all of them mount."""
+    """Folder of run directories: `s3://`, `gs://` or `az://`, or a local folder, which on a cluster of several nodes is
+    one that all of them mount."""
     seed: int = 0
     """Seed of every random step."""
     data: DataSection = DataSection()
@@ -188,14 +191,17 @@ class Config(Section):
 
     @property
     def run_dir(self) -> Path:
-        """The run directory, absolute: Ray workers run in folders of their own."""
-        return (Path(self.run_root).expanduser() / self.name).absolute()
+        """The run directory, absolute: Ray workers run in folders of their own.
+
+        Where `run_root` is in an object store, the copy of it on this machine, in the cache.
+        """
+        return local_path(self.run_root) / self.name
 
     @property
     def records_dir(self) -> Path:
         """The prepared records, absolute."""
         own = self.data.records_dir
-        return Path(own).expanduser().absolute() if own else self.run_dir / "records"
+        return local_path(own) if own else self.run_dir / "records"
 
     def model_run_dir(self, model: str) -> Path:
         """Where a model's answers and scores stand: the tuned model's in the run directory, the others' below it."""
@@ -204,7 +210,7 @@ class Config(Section):
     @property
     def table_uri(self) -> str:
         """The enriched table: a URI, or an absolute local path."""
-        uri = self.table.uri or str(self.run_dir / "enriched")
+        uri = self.table.uri or place_of(self.run_dir / "enriched")
         return uri if "://" in uri else str(Path(uri).expanduser().absolute())
 
     @property

@@ -13,7 +13,8 @@ from pyarrow import fs
 
 from eshop_ray.data.formats.packing import unpack
 from eshop_ray.errors import UserError
-from eshop_ray.storage import Storage, StorageError, is_uri, show
+from eshop_ray.places import is_uri, show
+from eshop_ray.storage import Storage, StorageError
 
 _BUFFER_BYTES = 1 << 20
 _WILDCARDS = re.compile(r"\{split\}|\*\*/|\*")

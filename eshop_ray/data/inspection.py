@@ -14,8 +14,8 @@ from eshop_ray.data.formats.reader import detect_format, read_rows
 from eshop_ray.data.formats.table_lines import Lines
 from eshop_ray.data.platforms import PLATFORMS, recognise
 from eshop_ray.data.products import choose_file_options, guess_columns, join_texts, read_id, read_products
+from eshop_ray.places import show
 from eshop_ray.schema import Malformed, Row
-from eshop_ray.storage import show
 
 NUM_SHOWN = 10
 """Products, and refused rows of a kind, that are shown."""

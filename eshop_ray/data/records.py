@@ -148,33 +148,32 @@ def _write_good(good: Dataset, labels: dict[str, list[str]], folder: Path, confi
     """Drop repeats and write the rest, bucket by bucket; the same content always falls into the same bucket."""
     if good.count() == 0:
         return []
-    counts: list[Row] = (
-        _by_bucket(good, "content")
-        .map_groups(
-            _write_bucket,
-            batch_format="pyarrow",
-            fn_kwargs={
-                "folder": str(folder),
-                "labels": labels,
-                "eval_split": config.evaluate.split,
-                "eval_share": config.data.eval_share,
-                "validation_share": config.data.validation_share,
-            },
-        )
-        .take_all()
+    counts: list[Row] = []
+    files = _by_bucket(good, "content").map_groups(
+        _write_bucket,
+        batch_format="pyarrow",
+        fn_kwargs={
+            "labels": labels,
+            "eval_split": config.evaluate.split,
+            "eval_share": config.data.eval_share,
+            "validation_share": config.data.validation_share,
+        },
     )
+    for row in files.iter_rows():
+        content, path = row.pop("content"), folder / row.pop("path")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        counts.append(row)
     return counts
 
 
 def _write_bucket(
-    table: pa.Table,
-    folder: str,
-    labels: dict[str, list[str]],
-    eval_split: str,
-    eval_share: float,
-    validation_share: float,
+    table: pa.Table, labels: dict[str, list[str]], eval_split: str, eval_share: float, validation_share: float
 ) -> pa.Table:
-    """Write one bucket's records, one file per task and split, and return what was counted."""
+    """Return one bucket's records, a file per task and split, with its path, and what was counted.
+
+    The driver writes them: it has to read every byte for the manifest, and needs no disk that nodes share.
+    """
     bucket = table["bucket"][0].as_py()
     kept, dropped = cleaning.drop_repeats(table.to_pylist(), eval_split, eval_share)
     parts: dict[tuple[str, str], list[Row]] = {}
@@ -183,11 +182,14 @@ def _write_bucket(
         parts.setdefault((row["task"], split), []).append(cleaning.fill_labels(row, labels))
     counts = []
     for (task, split), rows in sorted(parts.items()):
-        path = Path(folder) / f"task={task}" / f"split={split}" / f"part-{bucket:05d}.parquet"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(pa.Table.from_pylist(rows, schema=RECORD_SCHEMA), path)
+        sink = pa.BufferOutputStream()
+        pq.write_table(pa.Table.from_pylist(rows, schema=RECORD_SCHEMA), sink)
+        file = {
+            "path": f"task={task}/split={split}/part-{bucket:05d}.parquet",
+            "content": sink.getvalue().to_pybytes(),
+        }
         repaired = sum(row["repaired"] is not None for row in rows)
-        counts.append({"task": task, "split": split, "records": len(rows), "repaired": repaired})
+        counts.append({**file, "task": task, "split": split, "records": len(rows), "repaired": repaired})
     counts[0].update(dropped)
     return pa.Table.from_pylist([{**dict.fromkeys(_COUNTED, 0), **row} for row in counts])
 

@@ -9,7 +9,9 @@ import ray.data
 from ray.data import Dataset
 
 from eshop_ray.errors import UserError
+from eshop_ray.places import uri_of
 from eshop_ray.schema import RECORD_SCHEMA, content_id
+from eshop_ray.storage import arrow_filesystem
 
 ROWS_PER_BLOCK = 2000
 """A process that tokenises starts in three seconds and does so many rows in one."""
@@ -45,8 +47,18 @@ def read_split(
         files = sorted(str(path) for folder in folders for path in folder.glob("*.parquet"))
         num_rows = sum(pq.read_metadata(file).num_rows for file in files)
         num_blocks = max(1, num_rows // ROWS_PER_BLOCK)
-        return ray.data.read_parquet(files, partitioning=None, override_num_blocks=num_blocks)
+        return _read_files(records_dir, files, num_blocks)
     return ray.data.from_arrow([_take(folder, max_rows, shard or (1, 1)) for folder in folders])
+
+
+def _read_files(records_dir: Path, files: Sequence[str], num_blocks: int) -> Dataset:
+    """Have tasks read files of the records: on a disk that all nodes see, or in the store that they stand in."""
+    uri = uri_of(records_dir)
+    if uri is None:
+        return ray.data.read_parquet(files, partitioning=None, override_num_blocks=num_blocks)
+    system, root = arrow_filesystem(uri)
+    paths = [f"{root}/{Path(file).relative_to(records_dir).as_posix()}" for file in files]
+    return ray.data.read_parquet(paths, filesystem=system, partitioning=None, override_num_blocks=num_blocks)
 
 
 def list_ids(

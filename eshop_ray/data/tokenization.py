@@ -4,11 +4,11 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os.path import commonprefix
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from eshop_ray.artifacts import AnyFolder
 from eshop_ray.models import load_tokenizer
 from eshop_ray.schema import Message, decode
 from eshop_ray.tasks import get_task
@@ -105,7 +105,7 @@ def find_own_text(tokenizer: Any, messages: Sequence[Message], ids: Sequence[int
     return Span(first, stop, cuts)
 
 
-def add_tokens(prompts: "Dataset", model_dir: Path, max_row_length: int) -> "Dataset":
+def add_tokens(prompts: "Dataset", model_dir: AnyFolder, max_row_length: int) -> "Dataset":
     """Turn prompts with their targets into rows to learn from.
 
     Args:
@@ -125,7 +125,7 @@ def add_tokens(prompts: "Dataset", model_dir: Path, max_row_length: int) -> "Dat
     return prompts.map_batches(tokenize_batch, batch_format="pyarrow")
 
 
-def tokenize_row(row: Mapping[str, Any], model_dir: Path, max_row_length: int) -> dict[str, Any]:
+def tokenize_row(row: Mapping[str, Any], model_dir: AnyFolder, max_row_length: int) -> dict[str, Any]:
     """Return one row of `TOKEN_SCHEMA` for one row of `PROMPT_SCHEMA`."""
     tokens = {"id": row["id"], "task": row["task"], "error": row["error"]}
     if row["error"]:

@@ -4,12 +4,11 @@ import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pyarrow.compute as pc
 
-from eshop_ray.artifacts import write_json
+from eshop_ray.artifacts import AnyFolder, write_json
 from eshop_ray.config import Config
 from eshop_ray.data.tokenization import tokenize_prompt
 from eshop_ray.enrichment.former import needs_copy
@@ -84,7 +83,7 @@ def _count_questions(night: Night, shards: Sequence[Row]) -> Counter[tuple[str, 
     count = partial(
         count_tokens,
         storage=night.staging.storage,
-        tokenizer_dir=str(night.model.folder) if night.model.folder else None,
+        tokenizer_dir=night.shared_model,
         temperature=infer.temperature,
         constrained=infer.constrained,
     )
@@ -95,14 +94,16 @@ def _count_questions(night: Night, shards: Sequence[Row]) -> Counter[tuple[str, 
     return counts
 
 
-def count_tokens(shard: Row, storage: Storage, tokenizer_dir: str | None, temperature: float, constrained: bool) -> Row:
+def count_tokens(
+    shard: Row, storage: Storage, tokenizer_dir: AnyFolder | None, temperature: float, constrained: bool
+) -> Row:
     """Return a shard's `task`, `questions` and `input_tokens`; without a tokenizer, words stand for tokens."""
     rows = load_shard(shard, storage, temperature, constrained).to_pylist()
     prompts = [row["messages"] for row in rows if row["error"] is None]
     if tokenizer_dir is None:
         lengths = [len(join_messages(messages).split()) for messages in prompts]
     else:
-        tokenizer = load_tokenizer(Path(tokenizer_dir))
+        tokenizer = load_tokenizer(tokenizer_dir)
         lengths = [len(tokenize_prompt(tokenizer, messages)) for messages in prompts]
     return {"task": shard["task"], "questions": len(rows), "input_tokens": sum(lengths)}
 

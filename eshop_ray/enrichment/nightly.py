@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from eshop_ray.artifacts import fingerprint, write_json
+from eshop_ray.artifacts import fingerprint, read_text, write_json
 from eshop_ray.config import Config
 from eshop_ray.enrichment.budget import BudgetSpentError
 from eshop_ray.enrichment.exchange import bucket_of
@@ -26,6 +26,7 @@ from eshop_ray.enrichment.table import DataFile
 from eshop_ray.enrichment.tables import ENRICHED_OWNERS, QUARANTINE_OWNERS
 from eshop_ray.errors import UserError
 from eshop_ray.models import Model
+from eshop_ray.places import place_of
 from eshop_ray.secrets import hide_in_text, hide_secrets
 
 logger = logging.getLogger(__name__)
@@ -87,7 +88,7 @@ def run_night(config: Config, model: Model, replay: bool = False) -> dict[str, A
 def read_statistics(run_dir: Path) -> Mapping[str, Any] | None:
     """Return the statistics of the last run of this name, or None."""
     try:
-        stats: Mapping[str, Any] = json.loads((run_dir / STATISTICS).read_text())
+        stats: Mapping[str, Any] = json.loads(read_text(run_dir / STATISTICS))
     except (OSError, ValueError):
         return None
     return stats
@@ -162,7 +163,7 @@ def _record(run: Run) -> dict[str, Any]:
         "run_id": run.run_id,
         "started_at": run.started_at.isoformat(timespec="seconds"),
         "config_digest": fingerprint(run.config.model_dump(mode="json")),
-        "model": {"dir": str(run.model.folder) if run.model.folder else None, "digest": run.model.digest},
+        "model": {"dir": place_of(run.model.folder) if run.model.folder else None, "digest": run.model.digest},
         "catalog": hide_secrets(run.catalog),
         "reviews": hide_secrets(run.reviews),
         "table_uri": hide_in_text(run.config.table_uri),

@@ -104,7 +104,6 @@ def _size(item: Row) -> int:
 
 def plan(run: Night, inputs: PlanInputs, context: PromptContext) -> Plan:
     """Compare every bucket with last night's table."""
-    folder = str(run.model.folder) if run.model.folder else None
     asked = run.staging.exchange("asked", min(4 * run.staging.num_buckets, MAX_BUCKETS))
     resolved = run.staging.exchange("resolved", len(run.snapshots[0].files) + 1)
     compare = partial(
@@ -114,7 +113,7 @@ def plan(run: Night, inputs: PlanInputs, context: PromptContext) -> Plan:
         resolved=resolved,
         context=context,
         paths=[file["path"].partition("?")[0] for file in (*run.catalog, *run.reviews)],
-        tokenizer_dir=folder,
+        tokenizer_dir=run.shared_model,
         replay=run.replay,
         holds_missing=run.counts["num_unreadable_products"] > 0,
     )
@@ -181,7 +180,7 @@ def infer(run: Run, shards: Sequence[Row]) -> None:
         return
     config = run.config.infer
     num_asked = sum(shard["num_rows"] for shard in shards)
-    engine = build_engine(config, run.model.folder or Path(), read_strictly, num_asked)
+    engine = build_engine(config, run.shared_model or Path(), read_strictly, num_asked)
     load = partial(
         load_shard, storage=run.staging.storage, temperature=config.temperature, constrained=config.constrained
     )

@@ -5,7 +5,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from typing import Any, Self
 
@@ -17,9 +17,9 @@ from eshop_ray.enrichment.commits import Committer
 from eshop_ray.enrichment.merge import Merge
 from eshop_ray.enrichment.questions import list_columns
 from eshop_ray.enrichment.result_writer import ResultWriter
-from eshop_ray.enrichment.staging import open_staging
 from eshop_ray.enrichment.table import Snapshot, Table, Writer
 from eshop_ray.enrichment.tables import enriched_table, quarantine_table
+from eshop_ray.enrichment.workspace import open_staging
 from eshop_ray.errors import UserError
 from eshop_ray.inference.engines.oracle import refuse_oracle
 from eshop_ray.models import Model
@@ -53,6 +53,8 @@ class Night:
         self.config = config
         self.model = model
         self.replay = replay
+        self.shared_model = model.share(config.run_dir) if model.folder else None
+        """The model's folder, for any node."""
         self.started_at = datetime.now(UTC)
         self.run_id = name_run()
         self.catalog = list_inputs(config, config.catalog.path, "catalog.path")
@@ -63,7 +65,8 @@ class Night:
         self.quarantine = quarantine_table(config.quarantine_uri)
         self._open_tables()
         self.num_buckets = self._choose_num_buckets()
-        self.staging, self._held = open_staging(config.run_dir, self.run_id, self.num_buckets, columns)
+        self._exit = ExitStack()
+        self.staging = self._exit.enter_context(open_staging(config.run_dir, self.run_id, self.num_buckets, columns))
         self.counts: Counter[str] = Counter()
         self.phases: dict[str, float] = {}
 
@@ -72,8 +75,7 @@ class Night:
 
     def __exit__(self, *_: object) -> None:
         """Clear the staging away, whatever became of the night."""
-        self.staging.clear()
-        self._held.close()
+        self._exit.close()
 
     @property
     def snapshots(self) -> tuple[Snapshot, Snapshot]:

@@ -1,105 +1,25 @@
-"""The folder in which one run sorts its rows, and the tasks that fill it, bucket by bucket."""
+"""The tasks that plan a night, bucket by bucket: each reads some exchanges of the run and fills others."""
 
-import fcntl
-import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
-from shutil import rmtree
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from eshop_ray.config.loading import PRIVATE_DIR
+from eshop_ray.artifacts import AnyFolder
 from eshop_ray.enrichment.compare import BucketTables, compare_bucket
 from eshop_ray.enrichment.exchange import Buckets, Exchange, PartWriter, bucket_of, place_by, place_values
-from eshop_ray.enrichment.merge import BAD_RESULTS, ENRICHED_RESULTS
 from eshop_ray.enrichment.plan import ACTIONS, PREVIOUS_ROWS, QUARANTINE_ROWS, group_equal_questions, plan_bucket
 from eshop_ray.enrichment.questions import ASK, DELETED, PromptContext
 from eshop_ray.enrichment.result_writer import NO_FILE
-from eshop_ray.enrichment.scan import REVIEW_ROWS, product_rows
 from eshop_ray.enrichment.shards import SHARD_ROWS, group_shards, merge_groups, write_shards
 from eshop_ray.enrichment.table import DataFile, Table
 from eshop_ray.models import load_tokenizer
 from eshop_ray.schema import Row
-from eshop_ray.storage import Storage
-
-KINDS = {
-    "reviews": REVIEW_ROWS,
-    "asked": ACTIONS,
-    "keys": PREVIOUS_ROWS,
-    "resolved": ACTIONS,
-    "questions": SHARD_ROWS,
-    "enriched": ENRICHED_RESULTS,
-    "bad": BAD_RESULTS,
-}
-"""Exchanges of a run and their columns, besides `products`. `asked` and `keys` go by key, `resolved` by the file that
-is copied from, all others by product."""
-
-_PREFIX = ".staging-"
-_LOCK = ".lock"
-"""In a run's folder; held for as long as its process lives."""
-_ABANDONED_SECONDS = 2 * 86_400
-"""Where the file system knows no locks: after this time no run can still be working in its folder."""
-
-
-@dataclass(frozen=True, slots=True)
-class Staging:
-    """Where one run exchanges its rows; all nodes reach it."""
-
-    storage: Storage
-    num_buckets: int
-    columns: tuple[str, ...]
-    """Of the catalogue, as tasks read them."""
-
-    def exchange(self, kind: str, num_buckets: int | None = None) -> Exchange:
-        """Return one of the run's exchanges, without anything to read yet: one of `KINDS`, or `products`."""
-        schema = product_rows(self.columns) if kind == "products" else KINDS[kind]
-        return Exchange(self.storage, kind, schema, num_buckets or self.num_buckets)
-
-    def clear(self) -> None:
-        """Delete all that the run exchanged."""
-        rmtree(str(self.storage.folder), ignore_errors=True)
-
-
-def open_staging(run_dir: Path, run_id: str, num_buckets: int, columns: Sequence[str]) -> tuple[Staging, IO[str]]:
-    """Return an empty workspace and what holds it, and clear away those of runs that were killed."""
-    clear_abandoned(run_dir)
-    parent = run_dir / "enrichment"
-    folder = parent / f"{_PREFIX}{run_id}"
-    new = parent / f".new{folder.name}"  # nobody looks at it before it is held
-    new.mkdir(mode=PRIVATE_DIR, parents=True)
-    lock = (new / _LOCK).open("w")
-    with suppress(OSError):
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    new.rename(folder)
-    return Staging(Storage(str(folder)), num_buckets, tuple(columns)), lock
-
-
-def clear_abandoned(run_dir: Path) -> int:
-    """Delete the workspaces of runs that were killed, and return how many they were."""
-    abandoned = [folder for folder in (run_dir / "enrichment").glob(f"{_PREFIX}*") if not _is_held(folder)]
-    for folder in abandoned:
-        rmtree(folder, ignore_errors=True)
-    return len(abandoned)
-
-
-def _is_held(folder: Path) -> bool:
-    try:
-        with (folder / _LOCK).open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return False
-    except BlockingIOError:
-        return True
-    except OSError:
-        with suppress(OSError):
-            return time.time() - folder.stat().st_mtime < _ABANDONED_SECONDS
-        return False
 
 
 def sort_keys(item: Row, table: Table, keys: Exchange, asked: np.ndarray | None) -> Row:
@@ -248,7 +168,7 @@ def plan_actions(
     resolved: Exchange,
     context: PromptContext,
     paths: Sequence[str],
-    tokenizer_dir: str | None,
+    tokenizer_dir: AnyFolder | None,
     replay: bool,
     holds_missing: bool,
 ) -> Row:
@@ -303,11 +223,11 @@ ACTION_ROWS = 8_000
 """Rows of `ACTIONS` that planning holds as Python values."""
 
 
-def _token_counter(tokenizer_dir: str | None) -> Callable[[str], int]:
+def _token_counter(tokenizer_dir: AnyFolder | None) -> Callable[[str], int]:
     if tokenizer_dir is None:
         return lambda text: len(text.split())
-    tokenizer = load_tokenizer(Path(tokenizer_dir))
-    return lambda text: len(tokenizer(text, add_special_tokens=False)["input_ids"])
+    # Loaded for the first text that is to be counted: few are.
+    return lambda text: len(load_tokenizer(tokenizer_dir)(text, add_special_tokens=False)["input_ids"])
 
 
 def _copied_file(row: Mapping[str, Any]) -> int:

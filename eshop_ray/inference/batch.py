@@ -12,7 +12,7 @@ import pyarrow.dataset
 import pyarrow.parquet as pq
 from ray.data import Dataset
 
-from eshop_ray.artifacts import fingerprint, stage_dir, write_manifest
+from eshop_ray.artifacts import fingerprint, share_folder, stage_dir, write_manifest
 from eshop_ray.config import Config
 from eshop_ray.data.prompts import add_prompts
 from eshop_ray.data.splits import read_split
@@ -22,6 +22,7 @@ from eshop_ray.inference.answer_parts import AnswerParts
 from eshop_ray.inference.build import build_engine
 from eshop_ray.inference.dispatch.stage import CALLS_PER_BLOCK
 from eshop_ray.inference.reading import read_prediction
+from eshop_ray.places import place_of
 from eshop_ray.progress import watch
 from eshop_ray.schema import PREDICTION_SCHEMA
 from eshop_ray.tasks import list_tasks
@@ -53,7 +54,8 @@ def infer_split(
         records = leave_out(records, answered).materialize()
     num_rows = records.count()
     if num_rows:
-        engine = build_engine(config.infer, model_dir, read_prediction, num_rows)
+        shared = share_folder(model_dir, config.run_dir)
+        engine = build_engine(config.infer, shared, read_prediction, num_rows)
         with user_errors(), watch(f"answering {split} with {model_dir.name}", num_rows) as board:
             blocks = records.repartition(target_num_rows_per_block=CALLS_PER_BLOCK * config.infer.batch_size)
             prompts = add_prompts(blocks, config.infer.temperature, config.infer.constrained)
@@ -63,7 +65,7 @@ def infer_split(
         for number, table in enumerate(parts.read()):
             pq.write_table(table, folder / f"part-{number:05d}.parquet")
         counts = count_outcomes(folder)
-        details = {"split": split, "engine": config.infer.engine, "model_dir": str(model_dir), **counts}
+        details = {"split": split, "engine": config.infer.engine, "model_dir": place_of(model_dir), **counts}
         write_manifest(folder, "predictions", inputs, parents, details)
     parts.remove()
     return counts

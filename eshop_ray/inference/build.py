@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from eshop_ray.artifacts import AnyFolder
 from eshop_ray.cluster import start_ray
 from eshop_ray.config import Config, InferSection
 from eshop_ray.inference.dispatch.api_form import ApiForm
@@ -13,7 +14,7 @@ from eshop_ray.models import Model, find_model, model_digest
 
 
 def build_engine(
-    config: InferSection, model_dir: Path, reader: Reader | None = None, num_rows: int | None = None
+    config: InferSection, model_dir: AnyFolder, reader: Reader | None = None, num_rows: int | None = None
 ) -> Engine:
     """Return the configured engine for a model.
 
@@ -44,7 +45,7 @@ def build_engine(
 
 
 def build_api_engine(
-    config: InferSection, model_dir: Path, served_names: Sequence[str], num_rows: int | None = None
+    config: InferSection, model_dir: AnyFolder, served_names: Sequence[str], num_rows: int | None = None
 ) -> Engine:
     """Return the configured engine for requests to OpenAI's API, in columns of `eshop_ray.inference.dispatch.api_form`.
 

@@ -23,7 +23,7 @@ from eshop_ray.inference.openai_batch import (
 from eshop_ray.inference.openai_batch.source import Source
 from eshop_ray.inference.openai_batch.transfer import borrow_input, deliver, keep_stdout, must_deliver
 from eshop_ray.models import Model
-from eshop_ray.storage import show
+from eshop_ray.places import show
 
 WHOLE_CONTEXT = -1
 """vLLM's word for it, as `max_model_len`."""

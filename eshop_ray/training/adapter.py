@@ -13,10 +13,11 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from eshop_ray.artifacts import digest_files, find_manifest, hash_file, shorten_digest
+from eshop_ray.artifacts import digest_files, fetch, find_manifest, hash_file, shorten_digest
 from eshop_ray.config import LoraSection
 from eshop_ray.errors import UserError
 from eshop_ray.models import model_digest
+from eshop_ray.places import local_path, uri_of
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +87,10 @@ def find_initial(lora: LoraSection) -> Path:
     Raises:
         UserError: if it holds no adapter.
     """
-    folder = Path(str(lora.init_from)).expanduser().absolute()
+    folder = local_path(str(lora.init_from))
+    manifest = find_manifest(folder) if uri_of(folder) else None
+    if manifest is not None:
+        fetch(folder, manifest)
     for name in (SETTINGS, WEIGHTS):
         if not (folder / name).is_file():
             raise UserError(

@@ -5,9 +5,11 @@ A checkpoint has checksums like an artifact: one that was half written, or alter
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -21,6 +23,7 @@ from torch.distributed.checkpoint.state_dict import (
 
 from eshop_ray.artifacts import hash_files, is_intact, read_checksummed, write_checksummed, write_json
 from eshop_ray.errors import UserError
+from eshop_ray.storage import Storage
 from eshop_ray.training.history import HeldOut, Progress
 from eshop_ray.training.model import save_trained
 
@@ -30,6 +33,8 @@ ADAPTER = "adapter"
 STATE = "state.pt"
 PROGRESS = "progress.json"
 CHECKSUMS = "checkpoint.json"
+CHECKPOINTS = "checkpoints"
+"""In a run's working folder: what Ray Train keeps."""
 
 
 def collect_state(model: Any, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
@@ -102,24 +107,42 @@ def find_damage(folder: Path) -> str | None:
     return None
 
 
-def find_intact(storage_dir: Path) -> Path | None:
-    """Return the newest checkpoint that is whole, among those that Ray Train keeps side by side in a folder.
+@contextmanager
+def open_intact(storage: Storage) -> Iterator[Path | None]:
+    """Yield the newest checkpoint that is whole, among those that Ray Train keeps side by side in a storage.
 
-    Returns:
-        None if there is no checkpoint at all. A damaged one is passed over with a warning.
+    Yields:
+        A local folder, gone afterwards if the storage is not; None if there is no checkpoint at all. A damaged one is
+        passed over with a warning.
 
     Raises:
         UserError: if there are checkpoints and all are damaged.
     """
-    folders = sorted(filter(Path.is_dir, storage_dir.glob("checkpoint_*")), reverse=True)
-    for folder in folders:
-        damage = find_damage(folder)
-        if damage is None:
-            return folder
-        logger.warning("checkpoint %s is damaged (%s); trying the one before", folder, damage)
-    if folders:
-        raise UserError(f"every checkpoint in {storage_dir} is damaged; remove that folder to train from the start")
-    return None
+    folders, _ = storage.list_folder()
+    names = sorted((name for name in folders if name.startswith("checkpoint_")), reverse=True)
+    for name in names:
+        with _open_folder(storage, name) as folder:
+            damage = find_damage(folder)
+            if damage is None:
+                yield folder
+                return
+            logger.warning("checkpoint %s/%s is damaged (%s); trying the one before", storage.shown, name, damage)
+    if names:
+        raise UserError(f"every checkpoint in {storage.shown} is damaged; remove that folder to train from the start")
+    yield None
+
+
+@contextmanager
+def _open_folder(storage: Storage, name: str) -> Iterator[Path]:
+    if storage.folder is not None:
+        yield storage.folder / name
+        return
+    with TemporaryDirectory() as copy:
+        for file in storage.list(name):
+            path = Path(copy) / file.path.removeprefix(f"{name}/")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            storage.download(file.path, path)
+        yield Path(copy)
 
 
 def _name_trained(model: Any) -> set[str]:

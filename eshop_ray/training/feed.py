@@ -10,7 +10,6 @@ whatever rows of a step they get.
 import pickle
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -19,7 +18,8 @@ import ray.data
 import ray.train
 from ray.data import DataIterator, Dataset
 
-from eshop_ray.artifacts import write_text
+from eshop_ray.artifacts import AnyFolder
+from eshop_ray.storage import Storage
 from eshop_ray.training.packing.bin_packing import Ints
 from eshop_ray.training.packing.pack import Pack
 from eshop_ray.training.sampler import BatchSampler
@@ -54,8 +54,10 @@ class Microbatches:
 class Feed(NamedTuple):
     """What a worker needs to know of the feed; small enough for the trainer's settings."""
 
-    folder: Path
-    """The token store, which every node reaches."""
+    folder: AnyFolder
+    """The token store."""
+    workdir: str
+    """Where the run keeps its state: a URI, or a folder that every node reaches."""
     sampler: "ray.ObjectRef[BatchSampler]"
 
 
@@ -74,7 +76,7 @@ class PackFeed(ray.train.DataConfig):  # type: ignore[misc]
     def configure(self, *_args: Any, world_size: int, **_options: Any) -> list[dict[str, DataIterator]]:
         """Return each worker's part of the dataset, by name."""
         sampler: BatchSampler = ray.get(self._feed.sampler)
-        dataset = ray.data.from_blocks(list(build_microbatches(sampler, _read_start(self._feed.folder), world_size)))
+        dataset = ray.data.from_blocks(list(build_microbatches(sampler, _read_start(self._feed.workdir), world_size)))
         dataset.context.execution_options.preserve_order = True
         dataset.context.enable_progress_bars = False
         splits = dataset.streaming_split(world_size, equal=False)
@@ -109,7 +111,7 @@ def iterate_microbatches(feed: Feed, first_step: int) -> Iterator[Microbatches]:
     """
     if ray.train.get_context().get_world_rank() == 0:
         # The dataset is made when the worker of rank 0 asks for its shard, so it finds this.
-        write_text(feed.folder / START, str(first_step))
+        Storage(feed.workdir).write(START, str(first_step).encode())
     sampler, store = ray.get(feed.sampler), TokenStore.open(feed.folder)
     batches = ray.train.get_dataset_shard(DATASET).iter_batches(batch_format="pyarrow", batch_size=None)
     rows = (row for batch in batches for row in batch.to_pylist())
@@ -156,8 +158,5 @@ def _build_microbatches(sampler: BatchSampler, step: int, packs: list[Any]) -> M
     return Microbatches(step, sampler.sum_weights(rows), len(rows), sampler.count_tokens(rows), packs)
 
 
-def _read_start(folder: Path) -> int:
-    try:
-        return int((folder / START).read_text())
-    except FileNotFoundError:
-        return 0
+def _read_start(workdir: str) -> int:
+    return int(Storage(workdir).read(START) or 0)

@@ -13,7 +13,8 @@ import ray.train
 import torch
 
 from eshop_ray.config import LoraSection, TrainSection
-from eshop_ray.training.checkpoint import collect_state, find_intact, load_checkpoint, save_checkpoint
+from eshop_ray.storage import Storage
+from eshop_ray.training.checkpoint import CHECKPOINTS, collect_state, load_checkpoint, open_intact, save_checkpoint
 from eshop_ray.training.feed import Feed, build_held_out_packs, iterate_microbatches
 from eshop_ray.training.history import HeldOut, Progress
 from eshop_ray.training.learner import Learner, NotFiniteError, build_learner
@@ -39,7 +40,7 @@ def train_worker(settings: Mapping[str, Any]) -> None:
     device = _set_up_device(train, ray.train.get_context().get_world_size())
     lora = LoraSection(**settings["lora"])
     learner = build_learner(Path(settings["model_dir"]), train, lora, settings["seed"], device)
-    run = _Run(settings, sampler, learner, _restore(learner), _EvalSet.build(feed, sampler, train))
+    run = _Run(settings, sampler, learner, _restore(learner, settings["workdir"]), _EvalSet.build(feed, sampler, train))
     try:
         run.learn(feed)
     except NotFiniteError as error:
@@ -97,7 +98,7 @@ class _Run:
         )
         logger.error(message)
         if self._rank == 0:
-            (Path(self.settings["workdir"]) / FAILURE).write_text(message)
+            Storage(self.settings["workdir"]).write(FAILURE, message.encode())
 
     @property
     def _rank(self) -> int:
@@ -148,11 +149,12 @@ def _set_up_device(train: TrainSection, world_size: int) -> torch.device:
     return torch.device("cpu")
 
 
-def _restore(learner: Learner) -> Progress:
-    checkpoint = ray.train.get_checkpoint()
-    folder = find_intact(Path(checkpoint.path).parent) if checkpoint else None
-    if folder is None:
+def _restore(learner: Learner, workdir: str) -> Progress:
+    if ray.train.get_checkpoint() is None:
         return Progress()
-    progress = load_checkpoint(folder, learner.model, learner.optimizer)
+    with open_intact(Storage(workdir).below(CHECKPOINTS)) as folder:
+        if folder is None:
+            return Progress()
+        progress = load_checkpoint(folder, learner.model, learner.optimizer)
     logger.info("going on from the checkpoint at step %d", progress.step)
     return progress

@@ -5,13 +5,14 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from eshop_ray.artifacts import fetch, find_complete, remove, share_folder
 from eshop_ray.config import Config
 from eshop_ray.data.prompts import add_prompts
 from eshop_ray.data.splits import read_split
 from eshop_ray.data.tokenization import add_tokens
 from eshop_ray.errors import UserError
 from eshop_ray.training.sampler import BatchSampler, build_sampler
-from eshop_ray.training.tokens import INDEX, TokenStore, write_tokens
+from eshop_ray.training.tokens import TOKENS, TokenStore, write_tokens
 
 logger = logging.getLogger(__name__)
 
@@ -37,15 +38,18 @@ class PreparedRun:
     def prepare(cls, config: Config, model_dir: Path, inputs: str) -> "PreparedRun":
         """Tokenise the training split, unless an earlier attempt has, and settle what every step consists of."""
         folder = config.run_dir / "training" / inputs[:16]
-        if (folder / "tokens" / INDEX).exists():
-            store = TokenStore.open(folder / "tokens")
+        manifest = find_complete(folder / TOKENS)
+        if manifest is not None:
+            fetch(folder / TOKENS, manifest)
+            store = TokenStore.open(folder / TOKENS)
         else:
             records = read_split(
                 config.records_dir, "train", config.data.tasks, config.train.max_train_rows, config.train.shard
             )
-            tokens = add_tokens(add_prompts(records), model_dir, config.train.max_row_length)
-            store = write_tokens(tokens, folder / "tokens")
-        (folder / FAILURE).unlink(missing_ok=True)
+            shared = share_folder(model_dir, config.run_dir)
+            tokens = add_tokens(add_prompts(records), shared, config.train.max_row_length)
+            store = write_tokens(tokens, folder / TOKENS)
+        remove(folder / FAILURE)
         sampler = build_sampler(store, config.train, config.seed)
         _check_rows(config, store, sampler)
         return cls(folder, store, sampler)

@@ -1,8 +1,7 @@
 """Rows to learn from on disk: written by Ray Data's tasks, read at random by mapping the files into memory.
 
-Each task writes the token ids of a block as one Arrow file and hands back what is known about its rows. The driver
-keeps that index, ordered by task and id, so a row's number depends neither on the files nor on who wrote them. A file
-that no index names, left behind by a task that was retried, counts for nothing.
+Each task makes the token ids of a block one Arrow file, and says what is known about its rows. The driver keeps that
+index, ordered by task and id, so a row's number depends neither on the files nor on who made them.
 """
 
 import hashlib
@@ -12,13 +11,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from eshop_ray.artifacts import AnyFolder, stage_dir, write_manifest
 from eshop_ray.data.tokenization import TOKEN_SCHEMA, TOO_LONG
 from eshop_ray.errors import UserError
 from eshop_ray.training.packing.bin_packing import Ints
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 INDEX = "index.arrow"
+TOKENS = "tokens"
+"""The kind of such a folder."""
 SUFFIX = ".tokens"
 MAX_NAMED = 10
 """Rows left out that are named in the log, without their text; all are counted."""
@@ -64,12 +66,13 @@ class TokenStore:
     """Rows that do not fit."""
 
     @classmethod
-    def open(cls, folder: Path) -> "TokenStore":
+    def open(cls, place: AnyFolder) -> "TokenStore":
         """Return the store that `write_tokens` has left in a folder.
 
         Raises:
             UserError: if there is none.
         """
+        folder = Path(place)
         try:
             index = pa.ipc.open_file(pa.memory_map(str(folder / INDEX))).read_all()
         except (OSError, pa.ArrowInvalid) as error:
@@ -147,38 +150,53 @@ class TokenStore:
 
 
 def write_tokens(tokens: "Dataset", folder: Path) -> TokenStore:
-    """Write rows to learn from.
+    """Write rows to learn from, in the place of earlier ones.
+
+    The driver writes what the tasks make, so that nodes need no disk in common.
 
     Args:
         tokens: Columns of `TOKEN_SCHEMA`.
-        folder: Where the files go; every node must reach it. What it holds of an earlier writing is removed.
+        folder: Where the files go, with a manifest.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / INDEX).unlink(missing_ok=True)
-    written = tokens.map_batches(lambda block: write_block(block, folder), batch_format="pyarrow", batch_size=None)
-    blocks = [block.cast(INDEX_SCHEMA) for block in written.iter_batches(batch_format="pyarrow", batch_size=None)]
-    index = pa.concat_tables([INDEX_SCHEMA.empty_table(), *blocks])
-    named = set(pc.unique(index["file"]).to_pylist())
-    for path in folder.glob(f"*{SUFFIX}"):
-        if path.name not in named:
-            path.unlink()
-    write_index(index, folder)
+    written = tokens.map_batches(_pack_block, batch_format="pyarrow", batch_size=None)
+    blocks = [INDEX_SCHEMA.empty_table()]
+    with stage_dir(folder) as staged:
+        for row in written.iter_rows():
+            (staged / row["file"]).write_bytes(row["content"])
+            blocks.append(pa.ipc.open_stream(row["index"]).read_all())
+        write_index(pa.concat_tables(blocks), staged)
+        write_manifest(staged, TOKENS, "", {})
     return TokenStore.open(folder)
+
+
+def _pack_block(block: pa.Table) -> pa.Table:
+    """Return a block's tokens as the bytes of a file, and its index, in one row."""
+    index, tokens = _index_block(block)
+    rows = {"file": [index["file"][0].as_py()], "content": [_to_file(tokens)], "index": [_to_stream(index)]}
+    return pa.table(rows, schema=_PACKED) if len(index) else _PACKED.empty_table()
+
+
+_PACKED = pa.schema([("file", pa.string()), ("content", pa.large_binary()), ("index", pa.large_binary())])
 
 
 def write_block(block: pa.Table, folder: Path) -> pa.Table:
     """Write one block's tokens under a name of their own and return its index."""
+    index, tokens = _index_block(block)
+    _write_file(tokens, folder / index["file"][0].as_py())
+    return index
+
+
+def _index_block(block: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """Return what is known of the rows, columns of `INDEX_SCHEMA`, and their tokens."""
     block = block.select(TOKEN_SCHEMA.names).cast(TOKEN_SCHEMA)
     table = block.select(["prompt_ids", "answer_ids"]).combine_chunks()
-    path = folder / f"{uuid.uuid4().hex}{SUFFIX}"
-    _write_file(table, path)
     columns = {name: block[name] for name in ("task", "id", "num_cut", "error")}
     columns["num_prompt"] = pc.list_value_length(block["prompt_ids"])
     columns["num_answer"] = pc.list_value_length(block["answer_ids"])
     columns["digest"] = pa.array(_digest_rows(table), pa.string())
-    columns["file"] = pa.array([path.name] * len(block), pa.string())
+    columns["file"] = pa.array([f"{uuid.uuid4().hex}{SUFFIX}"] * len(block), pa.string())
     columns["row"] = pa.array(range(len(block)), pa.int32())
-    return pa.table({name: columns[name] for name in INDEX_SCHEMA.names}, schema=INDEX_SCHEMA)
+    return pa.table({name: columns[name] for name in INDEX_SCHEMA.names}, schema=INDEX_SCHEMA), table
 
 
 def write_index(index: pa.Table, folder: Path) -> None:
@@ -200,6 +218,20 @@ def _write_file(table: pa.Table, path: Path) -> None:
     with pa.OSFile(str(partial), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
         writer.write_table(table)
     partial.replace(path)
+
+
+def _to_file(table: pa.Table) -> Any:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue().to_pybytes()
+
+
+def _to_stream(table: pa.Table) -> Any:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue().to_pybytes()
 
 
 def _digest_rows(table: pa.Table) -> Iterator[str]:

@@ -3,7 +3,7 @@
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean
@@ -15,14 +15,25 @@ from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 from transformers import AutoConfig
 
-from eshop_ray.artifacts import fingerprint, stage_dir, write_json, write_manifest
+from eshop_ray.artifacts import (
+    SharedFolder,
+    fingerprint,
+    read_text,
+    share_folder,
+    share_stored,
+    stage_dir,
+    write_json,
+    write_manifest,
+)
 from eshop_ray.cluster import cpu_environment
-from eshop_ray.config import Config, LoraSection
+from eshop_ray.config import Config
 from eshop_ray.errors import UserError
+from eshop_ray.places import place_of, uri_of
 from eshop_ray.progress import watch
+from eshop_ray.storage import arrow_filesystem
 from eshop_ray.tasks import get_task, list_tasks
 from eshop_ray.training.adapter import digest_initial, find_initial
-from eshop_ray.training.checkpoint import ADAPTER, read_progress
+from eshop_ray.training.checkpoint import ADAPTER, CHECKPOINTS, read_progress
 from eshop_ray.training.feed import Feed, PackFeed
 from eshop_ray.training.history import Progress
 from eshop_ray.training.kernels.attention import check_window
@@ -68,14 +79,15 @@ def train_adapter(config: Config, model_dir: Path, inputs: str, parents: Mapping
     started = time.monotonic()
     with _track(config, inputs, parents) as callbacks, watch("training", prepared.num_rows) as board:
         result = build_trainer(config, model_dir, prepared, board, callbacks).fit()
-        if (prepared.folder / FAILURE).exists():
-            raise UserError((prepared.folder / FAILURE).read_text())
-    chosen = _choose(result, bool(len(prepared.sampler.held_out)))
-    with stage_dir(config.run_dir / "adapter") as folder:
-        shutil.copytree(Path(chosen.path) / ADAPTER, folder, dirs_exist_ok=True)
-        summary = _write_history(
-            folder, config, prepared, Path(chosen.path), Path(result.checkpoint.path), time.monotonic() - started
-        )
+        with suppress(FileNotFoundError):
+            raise UserError(read_text(prepared.folder / FAILURE))
+    seconds = time.monotonic() - started
+    best = _choose(result, bool(len(prepared.sampler.held_out)))
+    with result.checkpoint.as_directory() as last:
+        progress = read_progress(Path(last))
+    with stage_dir(config.run_dir / "adapter") as folder, best.as_directory() as chosen:
+        shutil.copytree(Path(chosen) / ADAPTER, folder, dirs_exist_ok=True)
+        summary = _write_history(folder, config, prepared, read_progress(Path(chosen)).step, progress, seconds)
         write_manifest(folder, "adapter", inputs, parents, summary)
     return summary
 
@@ -120,14 +132,15 @@ def build_trainer(
 ) -> TorchTrainer:
     """Describe the run to Ray Train: the same name and folder make it go on from its last checkpoint."""
     train = choose_precision(config.train)
-    feed = Feed(prepared.store.folder, ray.put(prepared.sampler))
+    workdir = place_of(prepared.folder)
+    feed = Feed(share_stored(prepared.store.folder), workdir, ray.put(prepared.sampler))
     settings = {
-        "model_dir": str(model_dir),
-        "workdir": str(prepared.folder),
+        "model_dir": share_folder(model_dir, config.run_dir),
+        "workdir": workdir,
         "feed": feed,
         "seed": config.seed,
         "train": train.model_dump(),
-        "lora": _anchor(config.lora),
+        "lora": _anchor(config),
         "board": board,
     }
     return TorchTrainer(
@@ -145,18 +158,21 @@ def build_trainer(
     )
 
 
-def _anchor(lora: LoraSection) -> dict[str, Any]:
-    """Return the section for workers, which run in folders of their own."""
-    initial = str(find_initial(lora)) if lora.init_from else None
-    return {**lora.model_dump(), "init_from": initial}
+def _anchor(config: Config) -> dict[str, Any]:
+    """Return the section `lora` for workers, which run in folders of their own."""
+    shared = share_folder(find_initial(config.lora), config.run_dir) if config.lora.init_from else None
+    place = shared.uri if isinstance(shared, SharedFolder) else shared and str(shared)
+    return {**config.lora.model_dump(), "init_from": place}
 
 
 def _build_run_config(config: Config, prepared: PreparedRun, callbacks: Sequence[MlflowCallback]) -> RunConfig:
     has_held_out = bool(len(prepared.sampler.held_out))
     best = {"checkpoint_score_attribute": "held_out_loss", "checkpoint_score_order": "min"} if has_held_out else {}
+    filesystem, path = arrow_filesystem(place_of(prepared.folder))
     return RunConfig(
-        name="checkpoints",
-        storage_path=str(prepared.folder),
+        name=CHECKPOINTS,
+        storage_path=path,
+        storage_filesystem=filesystem if uri_of(prepared.folder) else None,
         failure_config=FailureConfig(max_failures=config.train.max_failures),
         checkpoint_config=CheckpointConfig(num_to_keep=2, **best),
         worker_runtime_env={} if config.train.use_gpu else {"env_vars": cpu_environment()},
@@ -171,10 +187,9 @@ def _choose(result: ray.train.Result, has_held_out: bool) -> ray.train.Checkpoin
 
 
 def _write_history(
-    folder: Path, config: Config, prepared: PreparedRun, chosen: Path, last: Path, seconds: float
+    folder: Path, config: Config, prepared: PreparedRun, best_step: int, progress: Progress, seconds: float
 ) -> dict[str, Any]:
     """Write how the adapter came about and return the figures of it that a person asks for first."""
-    progress: Progress = read_progress(last)
     losses, num_steps = progress.losses, prepared.sampler.num_steps
     counts = {
         "num_rows": prepared.sampler.num_rows,
@@ -184,7 +199,7 @@ def _write_history(
         "num_cut": prepared.store.num_cut,
         "num_answer_tokens": int(prepared.store.num_answer[prepared.sampler.rows].sum()),
         "num_steps": num_steps,
-        "best_step": read_progress(chosen).step,
+        "best_step": best_step,
     }
     train = config.train
     history = {

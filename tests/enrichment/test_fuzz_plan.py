@@ -21,7 +21,6 @@ from eshop_ray.enrichment.shards import load_shard
 from eshop_ray.enrichment.staging import (
     Plan,
     PlanInputs,
-    Staging,
     bucket_items,
     cut_shards,
     divide_buckets,
@@ -32,6 +31,7 @@ from eshop_ray.enrichment.staging import (
     sort_keys,
 )
 from eshop_ray.enrichment.table import DataFile, partition_of
+from eshop_ray.enrichment.workspace import Staging
 from eshop_ray.errors import UserError
 from eshop_ray.storage import Storage, StorageError
 from tests.enrichment.junk import catalogues, grow, review_files

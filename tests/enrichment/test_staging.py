@@ -1,5 +1,6 @@
 """The workspace of a night: its own while the night lives; and the tasks that sort and divide what is to be done."""
 
+import contextlib
 import subprocess
 import sys
 from collections import Counter
@@ -16,20 +17,20 @@ from eshop_ray.enrichment.plan import ACTIONS, PREVIOUS_ROWS
 from eshop_ray.enrichment.shards import load_shard
 from eshop_ray.enrichment.staging import (
     Plan,
-    Staging,
     bucket_items,
     cut_shards,
     divide_buckets,
     group_files,
     key_beginnings,
     number_files,
-    open_staging,
     resolve_asked,
     sort_keys,
 )
 from eshop_ray.enrichment.table import DataFile, partition_of
+from eshop_ray.enrichment.workspace import Staging, clear_abandoned, open_staging
+from eshop_ray.places import local_path
 from eshop_ray.schema import decode, encode
-from eshop_ray.storage import Storage
+from eshop_ray.storage import Storage, lease
 
 ROOT = Path(__file__).resolve().parents[2]
 NUM_BUCKETS = 4
@@ -37,41 +38,53 @@ NUM_BUCKETS = 4
 NIGHT = """
 import sys, time
 from pathlib import Path
-from eshop_ray.enrichment.staging import open_staging
-staging, held = open_staging(Path(sys.argv[1]), "other", 2, ("name",))
-print(staging.storage.folder, flush=True)
-time.sleep(600)
+from eshop_ray.enrichment.workspace import open_staging
+with open_staging(Path(sys.argv[1]), "other", 2, ("name",)) as staging:
+    print(staging.storage.folder, flush=True)
+    time.sleep(600)
 """
 
 
+@contextlib.contextmanager
 def open_folder(run_dir, run_id):
-    opened, held = open_staging(run_dir, run_id, 2, ("name",))
-    return opened.storage.folder, held
+    with open_staging(run_dir, run_id, 2, ("name",)) as opened:
+        yield opened.storage.folder
 
 
 def test_the_next_night_clears_up_after_one_that_was_killed(tmp_path):
     night = subprocess.Popen([sys.executable, "-c", NIGHT, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     folder = Path(night.stdout.readline().strip())
-    mine, held = open_folder(tmp_path, "mine")
-    assert folder.exists(), "the other night is at work in it"
-    night.kill()
-    night.communicate()
-    next_one, next_held = open_folder(tmp_path, "next")
-    assert not folder.exists()
-    assert mine.exists()
-    held.close()
-    open_folder(tmp_path, "last")[1].close()
-    assert not mine.exists()
-    assert next_one.stat().st_mode & 0o077 == 0
-    next_held.close()
+    with open_folder(tmp_path, "mine") as mine:
+        assert folder.exists(), "the other night is at work in it"
+        night.kill()
+        night.communicate()
+        with open_folder(tmp_path, "next") as next_one:
+            assert not folder.exists()
+            assert mine.exists()
+            assert next_one.stat().st_mode & 0o077 == 0
 
 
-def test_night_that_ends_takes_its_folder_along(tmp_path):
-    opened, held = open_staging(tmp_path, "mine", 2, ("name",))
-    opened.exchange("keys").write("part", PREVIOUS_ROWS.empty_table(), np.array([], np.int64))
-    opened.clear()
-    assert list((tmp_path / "enrichment").iterdir()) == []
-    held.close()
+@pytest.mark.usefixtures("s3")
+def test_a_workspace_in_an_object_store_is_left_to_its_night(monkeypatch):
+    run_dir, storage = local_path("s3://shop/runs/night"), Storage("s3://shop/runs/night")
+    with open_staging(run_dir, "mine", 2, ("name",)) as mine:
+        mine.exchange("keys").write("part", PREVIOUS_ROWS.empty_table(), np.array([], np.int64))
+        assert clear_abandoned(run_dir) == 0
+        assert len(list(mine.storage.list())) == 1
+        monkeypatch.setattr(lease, "LAPSE_SECONDS", -1.0)
+        assert clear_abandoned(run_dir) == 1
+        assert list(storage.list()) == []
+
+
+@pytest.mark.parametrize("place", ["local", "s3://shop/runs/night"])
+def test_night_that_ends_takes_its_folder_along(place, tmp_path, request):
+    if place == "local":
+        place = str(tmp_path)
+    else:
+        request.getfixturevalue("s3")
+    with open_staging(local_path(place), "mine", 2, ("name",)) as opened:
+        opened.exchange("keys").write("part", PREVIOUS_ROWS.empty_table(), np.array([], np.int64))
+    assert Storage(place).list_folder("enrichment") == ([], [])
 
 
 @pytest.fixture

@@ -107,7 +107,9 @@ def test_a_killed_run_goes_on_where_it_was(oracle_run, caplog):
     failed = whole.slice(0, 5).set_column(whole.schema.get_field_index("error"), "error", pa.array(["engine: x"] * 5))
     for block in (whole.slice(5, 20), failed, whole.slice(25, 10)):
         parts.write(block)
-    (parts.folder / "cut.partial").write_bytes(b"PAR1")
+    kept, others = (folder.parent / f".split=dev.answers-{name[:12]}" for name in (inputs, "of other inputs"))
+    assert kept.is_dir()
+    (kept / "cut.parquet#1").write_bytes(b"PAR1")
     for path in folder.iterdir():
         path.unlink()
     caplog.set_level("INFO")
@@ -117,6 +119,6 @@ def test_a_killed_run_goes_on_where_it_was(oracle_run, caplog):
     by_key = {(row["task"], row["id"]): row for row in again.to_pylist()}
     assert len(by_key) == again.num_rows == whole.num_rows
     assert by_key == {(row["task"], row["id"]): row for row in whole.to_pylist()}
-    assert not parts.folder.exists()
-    assert not other.folder.exists()
+    assert not kept.exists()
+    assert not others.exists()
     evaluate.run(oracle_run)

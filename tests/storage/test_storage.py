@@ -89,7 +89,7 @@ def test_a_profile_that_is_not_there_is_named(tmp_path, monkeypatch):
     (tmp_path / "config").write_text("[default]\n")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
     monkeypatch.setenv("AWS_PROFILE", "absent")
-    with pytest.raises(UserError, match="absent.*correct AWS_PROFILE"):
+    with pytest.raises(UserError, match=r"absent.*correct AWS_PROFILE"):
         Storage("s3://shop").read("file")
 
 

@@ -58,7 +58,7 @@ def make_recorder():
 
 def run_workers(ray_session, store, sampler, folder, num_workers, first_step=0):
     """Return what each worker wrote down."""
-    feed = Feed(store.folder, ray_session.put(sampler))
+    feed = Feed(store.folder, str(store.folder), ray_session.put(sampler))
     folder.mkdir()
     DataParallelTrainer(
         make_recorder(),

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eshop_ray.artifacts import find_manifest, is_intact, read_checksummed, shorten_digest
+from eshop_ray.artifacts import find_manifest, is_intact, list_folders, list_paths, read_checksummed, shorten_digest
 from eshop_ray.config import Config
 from eshop_ray.enrichment.lineage.artifact_index import ArtifactIndex
+from eshop_ray.places import local_path
 
 RECORDS = "enrichment"
 """Folder of the run directory with one record per enrichment run; rows name their run, so none is ever deleted."""
@@ -24,8 +25,9 @@ class Origin:
 
 def find_run_record(config: Config, run_id: str) -> Path | None:
     """Return the record of a run, which may have had another name, or None."""
-    folders = [config.run_dir, *sorted(Path(config.run_root).expanduser().absolute().glob("*"))]
-    return next((path for folder in folders if (path := folder / RECORDS / f"{run_id}.json").is_file()), None)
+    name = f"{run_id}.json"
+    folders = [config.run_dir, *list_folders(config.run_dir.parent)]
+    return next((folder / RECORDS / name for folder in folders if list_paths(folder / RECORDS, name)), None)
 
 
 def read_run_record(path: Path) -> dict[str, Any] | None:
@@ -79,7 +81,7 @@ class Ancestry:
             self._note(f"{path}: the run's rows name another model, {digest}")
         if model["dir"] is None:
             return ["    model: none, the engine was simulated"]
-        folder = Path(model["dir"])
+        folder = local_path(model["dir"])
         self._index.put(folder)
         return self._follow_artifact("model", digest, str(path), folder)
 

@@ -1,12 +1,21 @@
 """Every artifact within reach by its digest: what lineage looks things up in."""
 
-import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from eshop_ray.artifacts import MANIFEST, Manifest, digest_dir, find_changes, find_manifest, is_intact
+from eshop_ray.artifacts import (
+    MANIFEST,
+    Manifest,
+    digest_dir,
+    find_changes,
+    find_folders,
+    find_manifest,
+    is_intact,
+    read_text,
+)
 from eshop_ray.config import Config
+from eshop_ray.places import local_path, uri_of
 
 _BESIDE = ("*", "adapters/*/*", "merges/*/*")
 """Where the artifacts of a run lie in its directory, and, of an experiment, those of its own runs."""
@@ -19,23 +28,23 @@ class ArtifactIndex:
     """
 
     def __init__(self, config: Config) -> None:
-        self.roots = [Path(config.run_root).expanduser().absolute(), Path(config.model.cache_dir).expanduser()]
+        self.roots = [config.run_dir.parent, Path(config.model.cache_dir).expanduser()]
         self._model_source = config.model.source
         self._folders: dict[str, list[Path]] = defaultdict(list)
         self._manifest_paths: set[Path] = set()
         self._bare_folders: dict[Path, str] = {}
         self._changes: dict[Path, list[str]] = {}
         for root in self.roots:
-            self._put(_walk(root))
+            self._put(find_folders(root))
         if config.model.merged_dir:
-            self.put(Path(config.model.merged_dir).expanduser().absolute())
+            self.put(local_path(config.model.merged_dir))
 
     def put(self, folder: Path) -> None:
         """Take in an artifact and those beside it: of a merged model, its adapters and what they learned from."""
         root = _find_outermost(folder.parent)
         if root not in self.roots:
             self.roots.append(root)
-            self._put(path.parent for beside in _BESIDE for path in sorted(root.glob(f"{beside}/{MANIFEST}")))
+            self._put(_find_beside(root))
 
     def _put(self, folders: Iterable[Path]) -> None:
         for folder in folders:
@@ -47,7 +56,7 @@ class ArtifactIndex:
                 self._folders[manifest.digest].append(folder)
                 named = manifest.details.get("adapters", ()) if manifest.kind == "model" else ()
                 for adapter in named:
-                    self.put(Path(adapter))
+                    self.put(local_path(adapter))
 
     def find(self, digest: str, near: Path) -> Path | None:
         """Return the folder of a digest, or None; of several the one beside `near` comes first."""
@@ -77,19 +86,19 @@ class ArtifactIndex:
     def bare_folders(self) -> dict[Path, str]:
         """Return the digest of each model folder without a manifest, as `model.source` may name one."""
         if not self._bare_folders:
-            folder = Path(self._model_source).expanduser().absolute()
+            folder = local_path(self._model_source)
             found = folder if folder.is_dir() else _find_in_hub_cache(self._model_source)
             if found is not None and find_manifest(found) is None:
                 self._bare_folders[found] = digest_dir(found)
         return self._bare_folders
 
 
-def _walk(root: Path) -> Iterator[Path]:
-    """Yield the folders with a manifest; hidden ones are unfinished work."""
-    for folder, names, files in os.walk(root):
-        names[:] = sorted(name for name in names if not name.startswith(".") and name != "_delta_log")
-        if MANIFEST in files:
-            yield Path(folder)
+def _find_beside(root: Path) -> Iterator[Path]:
+    """Yield the artifacts of a run; below a local folder only where a run has some, as it may hold other things."""
+    if uri_of(root):
+        yield from find_folders(root)
+    else:
+        yield from (path.parent for beside in _BESIDE for path in sorted(root.glob(f"{beside}/{MANIFEST}")))
 
 
 def _find_outermost(run_dir: Path) -> Path:
@@ -110,9 +119,11 @@ def _check_page(folder: Path) -> list[str]:
     """Check the page on which a run gathers its manifests, by its checksum."""
     page = folder.parent / MANIFEST
     try:
-        has_checksum = '"checksum"' in page.read_text()
+        has_checksum = '"checksum"' in read_text(page)
+    except FileNotFoundError:
+        return []
     except (OSError, ValueError):
-        has_checksum = page.exists()
+        has_checksum = True
     return [f"{page}: changed since it was written"] if has_checksum and not is_intact(page) else []
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from eshop_ray.artifacts import write_checksummed
+from eshop_ray.artifacts import list_paths, write_checksummed
 from eshop_ray.config import Config
 from eshop_ray.enrichment.lineage.ancestry import RECORDS, Ancestry, Origin, read_run_record
 from eshop_ray.enrichment.table import LOG_FOLDER, DataFile, Table
@@ -148,7 +148,7 @@ def _trace_lineage(ancestry: Ancestry, origins: Sequence[Origin]) -> list[str]:
 def _check_log(config: Config, table: Table, paths: Sequence[str]) -> list[str]:
     """Compare the log with what the runs of this name left there; entries that were tidied away are no trouble."""
     stored, changed = set(paths), set()
-    for path in sorted((config.run_dir / RECORDS).glob("*.json")):
+    for path in list_paths(config.run_dir / RECORDS, "*.json"):
         log = (read_run_record(path) or {}).get("logs", {}).get(hide_in_text(table.uri), {})
         changed |= {name for name, digest in log.items() if name in stored and _hash_stored(table, name) != digest}
     return [f"{table.storage.shown}/{name}: changed since it was written" for name in sorted(changed)]

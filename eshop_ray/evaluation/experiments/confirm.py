@@ -23,6 +23,7 @@ from eshop_ray.evaluation.experiments.pareto import pick_few
 from eshop_ray.evaluation.experiments.promotion import choose
 from eshop_ray.evaluation.experiments.search import search_losses
 from eshop_ray.models import fetch_model
+from eshop_ray.places import place_of
 from eshop_ray.reporting.page import Table
 from eshop_ray.reporting.terminal import print_table
 from eshop_ray.training.merging.adapters import AdapterFile
@@ -117,7 +118,7 @@ def build_chain(run: Config, model_dir: Path) -> Chain:
     Merging is left out where `merged/` is current: that spares a process which loads PyTorch only to find it out.
     """
     merged_dir = run.run_dir / "merged"
-    is_merged = merged_dir.exists() and artifacts.is_current(merged_dir, Recipe.of(run, model_dir).inputs)
+    is_merged = artifacts.is_current(merged_dir, Recipe.of(run, model_dir).inputs)
     return Chain(run, ANSWER if is_merged else MERGE_AND_ANSWER)
 
 
@@ -153,11 +154,11 @@ def write_outcome(config: Config, search: Search) -> Path:
     merge = to_merge(search, search["chosen"])
     # Named in the recipe even where they are defaults, which may be others one day.
     model = config.model.model_copy(update={"source": config.model.source})
-    own = {"run_root": str(config.run_dir.parent), "seed": config.seed, "model": model, "merge": merge}
+    own = {"run_root": place_of(config.run_dir.parent), "seed": config.seed, "model": model, "merge": merge}
     # What the experiment's own config says stays in it: the run directory's `config.yaml` goes on explaining the run.
     values = config.model_copy(update=own).model_dump(mode="json", exclude_unset=True)
     text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
-    (config.run_dir / other).unlink(missing_ok=True)
+    artifacts.remove(config.run_dir / other)
     artifacts.write_text(config.run_dir / name, f"# {search['verdict']}\n{text}")
     artifacts.write_json(config.run_dir / SEARCH, search)
     return config.run_dir / name

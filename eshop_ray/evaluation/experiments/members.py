@@ -9,6 +9,7 @@ from eshop_ray.artifacts import read_complete
 from eshop_ray.config import Config, MergeSection
 from eshop_ray.data.cleaning import TRAIN, VALIDATION
 from eshop_ray.errors import UserError
+from eshop_ray.places import place_of
 
 MIXED = "mixed"
 """The adapter that learns all tasks."""
@@ -88,7 +89,7 @@ def derive_run(config: Config, folder: str, name: str, tasks: Sequence[str], **s
     data = {"records_dir": str(config.records_dir), "tasks": tuple(tasks)}
     values = {
         "name": name,
-        "run_root": str(config.run_dir / folder),
+        "run_root": place_of(config.run_dir / folder),
         "data": config.data.model_copy(update=data),
         "model": config.model.model_copy(update={"merged_dir": None}),
         "merge": MergeSection(),

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from eshop_ray.artifacts import fetch, find_complete, share_folder, share_stored
 from eshop_ray.config import Config
 from eshop_ray.config.experiment import EQUAL_RANKS
 from eshop_ray.data.cleaning import VALIDATION
@@ -27,7 +28,7 @@ from eshop_ray.models import model_digest
 from eshop_ray.progress import watch
 from eshop_ray.training.merging.adapters import AdapterFile
 from eshop_ray.training.merging.recipe import check_adapter, check_merge
-from eshop_ray.training.tokens import INDEX, TokenStore, write_tokens
+from eshop_ray.training.tokens import TokenStore, write_tokens
 
 logger = logging.getLogger(__name__)
 
@@ -105,11 +106,14 @@ def prepare_tokens(plan: SearchPlan, tokens_dir: Path) -> TokenStore:
         UserError: if a task has no usable row.
     """
     config = plan.config
-    if (tokens_dir / INDEX).exists():
+    manifest = find_complete(tokens_dir)
+    if manifest is not None:
+        fetch(tokens_dir, manifest)
         store = TokenStore.open(tokens_dir)
     else:
         records = read_split(config.records_dir, VALIDATION, plan.tasks, config.search.max_rows)
-        store = write_tokens(add_tokens(add_prompts(records), plan.model_dir, config.train.max_row_length), tokens_dir)
+        shared = share_folder(plan.model_dir, config.run_dir)
+        store = write_tokens(add_tokens(add_prompts(records), shared, config.train.max_row_length), tokens_dir)
     missing = sorted(set(plan.tasks) - set(store.tasks.tolist()))
     if missing:
         raise UserError(
@@ -197,9 +201,11 @@ class _Course:
             return
         logger.info("measuring %d of %d updates, %d workers", len(missing), len(trials), self.num_workers)
         plan = self.plan
-        folders = {name: adapter.folder for name, adapter in plan.references.items()}
+        folders = {name: share_stored(adapter.folder) for name, adapter in plan.references.items()}
+        shared = share_folder(plan.model_dir, plan.config.run_dir)
         num_threads = max(1, count_cores() // self.num_workers)
-        setup = Setup(plan.config, plan.model_dir, list(plan.tasks_of), folders, self.folder / TOKENS, num_threads)
+        tokens = share_stored(self.folder / TOKENS)
+        setup = Setup(plan.config, shared, list(plan.tasks_of), folders, tokens, num_threads)
         with watch("searching", len(missing) * num_rows) as board:
             for measurement in run_trials(lambda: start_worker(setup, board), missing, self.num_workers):
                 self.log.add(measurement)

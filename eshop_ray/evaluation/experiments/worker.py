@@ -11,6 +11,7 @@ from typing import Any
 import ray
 import torch
 
+from eshop_ray.artifacts import AnyFolder
 from eshop_ray.cluster import cpu_environment
 from eshop_ray.config import Config, SearchSection
 from eshop_ray.errors import UserError
@@ -28,13 +29,13 @@ class Setup:
     """What every worker needs to know; small, as folders are read where they are needed."""
 
     config: Config
-    model_dir: Path
+    model_dir: AnyFolder
     merged: Sequence[str]
     """Names of the adapters that candidates combine, in the order of the weights."""
-    folders: Mapping[str, Path]
+    folders: Mapping[str, AnyFolder]
     """Name -> folder of every adapter."""
-    tokens_dir: Path
-    """The validation rows, in a folder that every node reaches."""
+    tokens_dir: AnyFolder
+    """The validation rows."""
     num_threads: int
 
 
@@ -66,7 +67,7 @@ class LossWorker:
 
     @cached_property
     def _adapters(self) -> dict[str, AdapterFile]:
-        return {name: AdapterFile.open(folder) for name, folder in self._setup.folders.items()}
+        return {name: AdapterFile.open(Path(folder)) for name, folder in self._setup.folders.items()}
 
     def _eval_set(self, places: range) -> EvalSet:
         if places not in self._eval_sets:
@@ -79,7 +80,7 @@ class LossWorker:
         config = self._setup.config
         device = torch.device("cuda" if config.search.use_gpu else "cpu")
         modules = list_modules(list(self._adapters.values()))
-        return LossScorer(self._setup.model_dir, modules, choose_precision(config.train), device)
+        return LossScorer(Path(self._setup.model_dir), modules, choose_precision(config.train), device)
 
 
 def count_workers(search: SearchSection) -> int:

@@ -3,11 +3,11 @@
 import asyncio
 import functools
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from ray.exceptions import RayError, RayTaskError
 
+from eshop_ray.artifacts import AnyFolder
 from eshop_ray.config import InferSection
 from eshop_ray.errors import UserError
 from eshop_ray.inference.dispatch.api_form import ApiForm
@@ -39,7 +39,7 @@ NEUTRAL_PARAMS = {"top_p": 1.0, "top_k": 0, "min_p": 0.0, "repetition_penalty": 
 class ServeEngine:
     """Asks the deployment that serves `model_dir`, through its handle; Ray Serve restarts what dies in it."""
 
-    def __init__(self, model_dir: Path) -> None:
+    def __init__(self, model_dir: AnyFolder) -> None:
         self._model_dir = model_dir
         self._handle: Any = None
         self._model_id = ""
@@ -140,7 +140,7 @@ class ServeEngine:
             return judge_error(error)
 
 
-def build_serve(config: InferSection, model_dir: Path, reader: Reader | None = None) -> Engine:
+def build_serve(config: InferSection, model_dir: AnyFolder, reader: Reader | None = None) -> Engine:
     """Return an engine that asks the deployment; it has to be there, the job sees to that.
 
     One supervisor asks for all replicas: a row is alone in the deployment only if nobody else asks.
@@ -153,7 +153,7 @@ def build_serve(config: InferSection, model_dir: Path, reader: Reader | None = N
     return lambda prompts: run_stage(prompts, build, limits, 1, form, reader)
 
 
-def build_serve_api(config: InferSection, model_dir: Path) -> Engine:
+def build_serve_api(config: InferSection, model_dir: AnyFolder) -> Engine:
     """Return an engine that passes requests to OpenAI's API on to the deployment.
 
     Raises:
@@ -163,7 +163,7 @@ def build_serve_api(config: InferSection, model_dir: Path) -> Engine:
     return lambda requests: run_stage(requests, build, limits, 1, ApiForm())
 
 
-def _plan(config: InferSection, model_dir: Path) -> tuple[Callable[[], ServeEngine], Limits]:
+def _plan(config: InferSection, model_dir: AnyFolder) -> tuple[Callable[[], ServeEngine], Limits]:
     if config.engine_kwargs:
         raise UserError("infer.engine_kwargs means nothing to the engine `serve`; set `serve.engine_kwargs` instead")
     return functools.partial(ServeEngine, model_dir), Limits.of(config, CALLS_PER_REPLICA * config.concurrency)

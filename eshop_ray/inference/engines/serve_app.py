@@ -5,9 +5,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from eshop_ray.artifacts import AnyFolder
 from eshop_ray.cluster import cpu_engine_environment, wait_environment
 from eshop_ray.config import ServeSection
 from eshop_ray.errors import UserError
@@ -32,7 +32,7 @@ SAY_SECONDS = 15.0
 MAX_STATUS_CHARACTERS = 1000
 
 
-def build_app(config: ServeSection, model_dir: Path, digest: str) -> Any:
+def build_app(config: ServeSection, model_dir: AnyFolder, digest: str) -> Any:
     """Return the Ray Serve application: `/v1/chat/completions`, `/v1/completions`, `/v1/models`, streaming included.
 
     Ray Serve LLM sets no bound on requests in flight, which leaves no signal to scale on: the bounds come from
@@ -56,7 +56,7 @@ def keep_log_format() -> Iterator[None]:
         root.setLevel(level)
 
 
-def build_llm_config(config: ServeSection, model_dir: Path, digest: str) -> dict[str, Any]:
+def build_llm_config(config: ServeSection, model_dir: AnyFolder, digest: str) -> dict[str, Any]:
     """Return the arguments of `ray.serve.llm.LLMConfig`.
 
     The engine gets the arguments that bulk inference gives its own: answers are the same either way.
@@ -74,7 +74,7 @@ def build_llm_config(config: ServeSection, model_dir: Path, digest: str) -> dict
     }
 
 
-def ensure_running(config: ServeSection, model_dir: Path, digest: str) -> None:
+def ensure_running(config: ServeSection, model_dir: AnyFolder, digest: str) -> None:
     """Have the cluster serve this model, and leave it running: the next task, run or client finds it warm.
 
     What already serves this very model is left as it is; another model's application is replaced.

@@ -2,9 +2,9 @@
 
 import functools
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
+from eshop_ray.artifacts import AnyFolder
 from eshop_ray.cluster import cpu_engine_environment, cpu_environment
 from eshop_ray.config import InferSection
 from eshop_ray.data.tokenization import tokenize_prompt
@@ -29,7 +29,7 @@ COMPILE_FROM_ROWS = 4000
 
 
 def build_vllm(
-    config: InferSection, model_dir: Path, reader: Reader | None = None, num_rows: int | None = None
+    config: InferSection, model_dir: AnyFolder, reader: Reader | None = None, num_rows: int | None = None
 ) -> Engine:
     """Return an engine that runs the model in `config.concurrency` vLLM actors.
 
@@ -42,7 +42,7 @@ def build_vllm(
 
 
 def build_vllm_api(
-    config: InferSection, model_dir: Path, served_names: Sequence[str], num_rows: int | None = None
+    config: InferSection, model_dir: AnyFolder, served_names: Sequence[str], num_rows: int | None = None
 ) -> Engine:
     """Return an engine that answers requests to OpenAI's API as vLLM's server does.
 
@@ -60,14 +60,14 @@ def build_vllm_api(
 
 
 def build_actor(
-    config: InferSection, model_dir: Path, num_rows: int | None = None, serves_api: bool = False
+    config: InferSection, model_dir: AnyFolder, num_rows: int | None = None, serves_api: bool = False
 ) -> EngineActor:
     """Return a new engine; its process starts at once."""
-    arguments = {"model": str(model_dir), **engine_kwargs(config, num_rows)}
+    arguments = {"model": model_dir, **engine_kwargs(config, num_rows)}
     return EngineActor(VllmActor, (arguments, serves_api), actor_options(config))
 
 
-def write_ids(model_dir: Path, messages: Sequence[Message]) -> list[int]:
+def write_ids(model_dir: AnyFolder, messages: Sequence[Message]) -> list[int]:
     """Return the prompt's token ids."""
     return tokenize_prompt(load_tokenizer(model_dir), messages)
 

@@ -47,7 +47,8 @@ class VllmActor:
         """Start the engine.
 
         Args:
-            arguments: vLLM's, of its engine, and of its server where there is one.
+            arguments: vLLM's, of its engine, and of its server where there is one; `model` may be any folder that
+                nodes share.
             serves_api: Whether `ApiRequest`s will be asked too.
         """
         self._arguments = dict(arguments)
@@ -96,6 +97,7 @@ class VllmActor:
 
     def _run(self) -> None:
         try:
+            self._arguments["model"] = os.fspath(self._arguments["model"])
             engine = load_engine(self._arguments, self._serves_api)
         except Exception as error:
             self._up.set_exception(error)

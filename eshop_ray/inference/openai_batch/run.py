@@ -28,9 +28,9 @@ from eshop_ray.inference.openai_batch.batch_files import BatchFiles, FinishedLin
 from eshop_ray.inference.openai_batch.requests import REQUEST_SCHEMA, Rules, make_duplicate, read_request
 from eshop_ray.inference.openai_batch.results import RESULT_SCHEMA, write_results
 from eshop_ray.inference.openai_batch.source import BLANK, Chunk, Source, read_chunk, scan_source
+from eshop_ray.places import show
 from eshop_ray.progress import watch
 from eshop_ray.schema import Row
-from eshop_ray.storage import show
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from eshop_ray.data.files import open_bytes, read_range
 from eshop_ray.errors import UserError
 from eshop_ray.inference.openai_batch.requests import RefusedError, digest_custom_id, parse_line, read_custom_id
-from eshop_ray.storage import show
+from eshop_ray.places import show
 
 CHUNK_BYTES = 4 << 20
 """A chunk of long lines ends with the one that passes this."""

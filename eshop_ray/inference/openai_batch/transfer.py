@@ -15,9 +15,8 @@ from typing import IO
 import requests
 import urllib3
 
-from eshop_ray.config.loading import PRIVATE_DIR
 from eshop_ray.errors import UserError
-from eshop_ray.storage import show
+from eshop_ray.places import PRIVATE_DIR, show
 
 logger = logging.getLogger(__name__)
 

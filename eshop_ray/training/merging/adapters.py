@@ -13,7 +13,7 @@ from peft import LoraConfig
 from peft.utils.other import get_pattern_key
 from safetensors.torch import load_file
 
-from eshop_ray.artifacts import Manifest, read_manifest
+from eshop_ray.artifacts import Manifest, fetch, read_manifest
 from eshop_ray.errors import UserError
 from eshop_ray.training.adapter import SETTINGS, STARTS, WEIGHTS
 
@@ -46,6 +46,7 @@ class AdapterFile:
             UserError: if the folder holds no finished adapter.
         """
         manifest = read_manifest(folder, job="train_lora")
+        fetch(folder, manifest)
         if (folder / "config.json").is_file() and not is_adapter(folder):
             raise UserError(
                 f"{folder} holds a fully trained model: only adapters can be combined; set `train.method: lora` and "

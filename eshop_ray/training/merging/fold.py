@@ -13,6 +13,7 @@ from eshop_ray.artifacts import stage_dir, write_manifest
 from eshop_ray.errors import UserError
 from eshop_ray.models import load_tokenizer
 from eshop_ray.models.shards import MAX_SHARD_BYTES, locate_tensors, write_shards
+from eshop_ray.places import place_of
 from eshop_ray.training.merging.adapters import AdapterFile, is_adapter, list_modules
 from eshop_ray.training.merging.combine import combine_module
 from eshop_ray.training.merging.recipe import Recipe, get_weights
@@ -47,7 +48,7 @@ def write_merged(recipe: Recipe, merged_dir: Path, max_shard_bytes: int = MAX_SH
         load_tokenizer(recipe.model_dir).save_pretrained(folder)
         details = {"dtype": read_dtype(recipe.model_dir), **recipe.settings}
         if len(adapters) > 1:
-            details["adapters"] = [str(adapter.folder) for adapter in adapters]
+            details["adapters"] = [place_of(adapter.folder) for adapter in adapters]
         write_manifest(folder, "model", recipe.inputs, recipe.parents, details)
 
 

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eshop_ray.artifacts import find_changes, fingerprint, read_manifest, shorten_digest
+from eshop_ray.artifacts import fetch, find_changes, fingerprint, read_manifest, shorten_digest
 from eshop_ray.config import Config, MergeSection
 from eshop_ray.config.experiment import EQUAL_RANKS, METHODS
 from eshop_ray.errors import UserError
 from eshop_ray.models import model_digest
+from eshop_ray.places import local_path
 from eshop_ray.training.adapter import SETTINGS
 from eshop_ray.training.merging.adapters import AdapterFile, is_adapter, list_modules
 
@@ -28,7 +29,7 @@ class Recipe:
     @classmethod
     def of(cls, config: Config, model_dir: Path) -> "Recipe":
         """Return what a config asks for: `merge.adapters`, else the run's own adapter."""
-        named = tuple(Path(folder).expanduser().absolute() for folder in config.merge.adapters)
+        named = tuple(map(local_path, config.merge.adapters))
         return cls(model_dir, named or (config.run_dir / "adapter",), config.merge, config.seed)
 
     @property
@@ -64,6 +65,7 @@ class Recipe:
         """
         digest = self.parents["base"]
         for folder in self.adapter_dirs:
+            fetch(folder, read_manifest(folder, job="train_lora"))
             check_adapter(folder, self.model_dir, digest)
         _check_weights(self.merge.weights, len(self.adapter_dirs))
         if len(self.adapter_dirs) > 1 or is_adapter(self.adapter_dirs[0]):

@@ -1,0 +1,117 @@
+"""Folders that the processes of a job read on whichever node they run: a model, the rows to learn from.
+
+Where all nodes see one disk, that is a path. Else the folder stands in an object store, and each node fetches it once,
+into a folder of its cache that is named by the content.
+"""
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from eshop_ray.artifacts.digests import MANIFEST
+from eshop_ray.artifacts.folders import describe_folder, find_complete, find_manifest
+from eshop_ray.artifacts.transfer import download, upload
+from eshop_ray.errors import UserError
+from eshop_ray.places import PRIVATE_DIR, cache_dir, local_path, uri_of
+from eshop_ray.storage import Storage
+
+_SHARED = "_shared"
+"""Below the folder of runs: folders that are no artifact of a run, such as a base model."""
+_NAME_CHARACTERS = 32
+_WEIGHTS = (".safetensors", ".bin", ".gguf", ".pt", ".pth")
+
+
+@dataclass(frozen=True, slots=True)
+class SharedFolder(os.PathLike[str]):
+    """A folder in an object store; picklable, and a path on any node: `Path(folder)` fetches it where it is not yet."""
+
+    uri: str
+    digest: str
+    """Of its content."""
+    has_weights: bool = True
+    """Whether files of weights are fetched too; who only needs a model's tokenizer does without."""
+
+    def without_weights(self) -> "SharedFolder":
+        """Return the folder without the files that make a model large."""
+        return SharedFolder(self.uri, self.digest, has_weights=False)
+
+    def __fspath__(self) -> str:
+        """Return where this node has it.
+
+        Raises:
+            UserError: if it cannot be fetched.
+        """
+        folders, name = cache_dir() / "folders", self.digest[:_NAME_CHARACTERS]
+        if not self.has_weights and not (folders / name).exists():
+            name = f"{name}-without-weights"
+        folder = folders / name
+        if not (folder / MANIFEST).is_file():
+            with _alone(folder):
+                if not (folder / MANIFEST).is_file():
+                    self._fetch(folder)
+        return str(folder)
+
+    def _fetch(self, folder: Path) -> None:
+        manifest = find_manifest(local_path(self.uri))
+        if manifest is None or manifest.digest != self.digest:
+            raise UserError(f"{self.uri} has changed since the job began; run it again")
+        staged = folder.with_name(f".{folder.name}.partial")
+        shutil.rmtree(staged, ignore_errors=True)
+        if not self.has_weights:
+            files = {name: digest for name, digest in manifest.files.items() if not name.endswith(_WEIGHTS)}
+            manifest = replace(manifest, files=files)
+        download(Storage(self.uri), manifest, staged)
+        staged.rename(folder)
+
+
+AnyFolder = Path | SharedFolder
+"""What any node of a job can read: `Path(folder)` is a local path."""
+
+
+def share_stored(folder: Path) -> AnyFolder:
+    """Return an artifact of a run as what any node can read.
+
+    Raises:
+        UserError: if it stands in an object store, and is not complete there.
+    """
+    uri = uri_of(folder)
+    if uri is None:
+        return folder
+    manifest = find_manifest(folder)
+    if manifest is None:
+        raise UserError(f"{uri} is missing or incomplete; run the job that makes it again")
+    return SharedFolder(uri, manifest.digest)
+
+
+def share_folder(folder: Path, run_dir: Path) -> AnyFolder:
+    """Return a folder of this machine as what any node of a job can read.
+
+    Args:
+        folder: An artifact of a run, or any other folder.
+        run_dir: The job's run directory. If it is in an object store, what is no artifact of a run is put beside it,
+            once; if not, all nodes see this machine's disk.
+
+    Raises:
+        UserError: if it cannot be put there.
+    """
+    root = uri_of(run_dir.parent)
+    if root is None or uri_of(folder) is not None:
+        return share_stored(folder)
+    manifest = find_complete(folder) or describe_folder(folder, "model", "", {})
+    storage = Storage(root).below(f"{_SHARED}/{manifest.digest[:_NAME_CHARACTERS]}")
+    if storage.stat(MANIFEST) is None:
+        upload(folder, manifest, storage)
+    return SharedFolder(storage.uri, manifest.digest)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other processes of this machine from fetching the same."""
+    folder.parent.mkdir(mode=PRIVATE_DIR, parents=True, exist_ok=True)
+    with (folder.parent / f".{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,75 @@
+"""Artifacts on their way to and from an object store."""
+
+import hashlib
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import TypeVar
+
+from eshop_ray.artifacts.digests import MANIFEST, hash_file
+from eshop_ray.artifacts.documents import render_checksummed
+from eshop_ray.artifacts.manifest import Manifest
+from eshop_ray.storage import Storage, StorageError
+
+NUM_THREADS = 8
+"""Files on their way at one time."""
+_CHUNK_BYTES = 1 << 20
+
+Result = TypeVar("Result")
+
+
+def upload(folder: Path, manifest: Manifest, storage: Storage) -> None:
+    """Put an artifact in the place of an earlier one; while it is on its way, there is none.
+
+    Raises:
+        StorageError: if the storage refuses.
+    """
+    storage.delete(MANIFEST)
+    _for_all(lambda name: storage.upload(name, folder / name), manifest.files)
+    for file in storage.list():
+        if file.path not in manifest.files:
+            storage.delete(file.path)
+    storage.write(MANIFEST, render_checksummed(asdict(manifest)).encode())
+
+
+def download(storage: Storage, manifest: Manifest, folder: Path) -> None:
+    """Fetch an artifact's files and its manifest into a new folder.
+
+    Raises:
+        StorageError: if the storage cannot be read, or a file has other bytes than the manifest names.
+    """
+
+    def fetch(name: str) -> None:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        storage.download(name, path)
+        if hash_file(path) != manifest.files[name]:
+            raise StorageError(f"{storage.shown}/{name} is not as its {MANIFEST} names it; make it anew")
+
+    folder.mkdir(parents=True)
+    _for_all(fetch, manifest.files)
+    storage.download(MANIFEST, folder / MANIFEST)
+
+
+def hash_stored(storage: Storage) -> dict[str, str]:
+    """Return relative path -> SHA-256 of the files of a storage, its manifest left out.
+
+    Raises:
+        StorageError: if it cannot be read.
+    """
+
+    def hash_one(name: str) -> str:
+        digest = hashlib.sha256()
+        with storage.open(name) as stream:
+            while chunk := stream.read(_CHUNK_BYTES):
+                digest.update(chunk)
+        return digest.hexdigest()
+
+    names = [file.path for file in storage.list() if file.path.rpartition("/")[2] != MANIFEST]
+    return dict(zip(names, _for_all(hash_one, names), strict=True))
+
+
+def _for_all(act: Callable[[str], Result], names: Iterable[str]) -> list[Result]:
+    with ThreadPoolExecutor(NUM_THREADS) as threads:
+        return list(threads.map(act, names))
