@@ -122,8 +122,8 @@ def test_entrypoint_runs_and_its_settings_exist() -> None:
     gpus = sum(map(count_gpus, get_cluster(load("rayjob.yaml"))["workerGroupSpecs"]))
     assert config.infer.use_gpu
     assert 1 <= config.infer.num_gpus <= gpus
-    for place in (config.run_root, config.model.cache_dir, config.model.merged_dir, config.table_uri):
-        assert place.startswith("/mnt/eshop/")
+    for place in (config.run_root, config.model.merged_dir, config.catalog.path, config.reviews.path, config.table_uri):
+        assert place.startswith("s3://shop/")
 
 
 def test_ids_carry_the_night() -> None:
@@ -151,14 +151,11 @@ def test_versions_are_those_of_the_lock(manifest: dict[str, Any]) -> None:
         assert (ROOT / place).exists()
 
 
-def test_pods_share_the_volume_and_no_secret_is_written_down(manifest: dict[str, Any]) -> None:
-    claim = load("storage.yaml")
-    assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
+def test_pods_share_no_disk_and_no_secret_is_written_down(manifest: dict[str, Any]) -> None:
     for pod in get_pods(manifest):
-        (volume,) = pod["volumes"]
-        assert volume["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
+        assert "volumes" not in pod
         (container,) = pod["containers"]
-        assert container["volumeMounts"] == [{"name": volume["name"], "mountPath": "/mnt/eshop"}]
+        assert "volumeMounts" not in container
         assert container["envFrom"] == [{"secretRef": {"name": "eshop-secrets", "optional": True}}]
         assert not [entry for entry in container["env"] if re.search("KEY|TOKEN|SECRET", entry["name"])]
 
@@ -200,4 +197,10 @@ def test_service_configures_ray_serve() -> None:
     group = get_cluster(load("rayservice.yaml"))["workerGroupSpecs"][0]
     assert config.deployment_config["autoscaling_config"]["max_replicas"] <= group["maxReplicas"]
     assert config.deployment_config["max_ongoing_requests"] < 1000
-    assert str(config.model_loading_config.model_source).startswith("/mnt/eshop/")
+    assert config.model_loading_config.model_source.bucket_uri.startswith("s3://shop/")
+
+
+def test_volume_is_one_that_several_nodes_write_to() -> None:
+    text, claim = (FOLDER / "volume.yaml").read_text(), load("volume.yaml")
+    assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
+    assert f"claimName: {claim['metadata']['name']}" in text

@@ -163,7 +163,7 @@ def fetch(folder: Path, manifest: Manifest) -> None:
         return
     staged = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(staged, ignore_errors=True)
-    download(Storage(uri), manifest, staged)
+    download(Storage(uri), {**manifest.files, MANIFEST: None}, staged)
     _swap(folder, staged)
 
 

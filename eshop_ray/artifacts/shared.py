@@ -9,10 +9,10 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from eshop_ray.artifacts.digests import MANIFEST
+from eshop_ray.artifacts.digests import MANIFEST, digest_dir
 from eshop_ray.artifacts.folders import describe_folder, find_complete, find_manifest
 from eshop_ray.artifacts.transfer import download, upload
 from eshop_ray.errors import UserError
@@ -56,15 +56,17 @@ class SharedFolder(os.PathLike[str]):
         return str(folder)
 
     def _fetch(self, folder: Path) -> None:
+        storage = Storage(self.uri)
         manifest = find_manifest(local_path(self.uri))
-        if manifest is None or manifest.digest != self.digest:
-            raise UserError(f"{self.uri} has changed since the job began; run it again")
+        files = manifest.files if manifest else {file.path: None for file in storage.list()}
+        wanted = {name: digest for name, digest in files.items() if self.has_weights or not name.endswith(_WEIGHTS)}
         staged = folder.with_name(f".{folder.name}.partial")
         shutil.rmtree(staged, ignore_errors=True)
-        if not self.has_weights:
-            files = {name: digest for name, digest in manifest.files.items() if not name.endswith(_WEIGHTS)}
-            manifest = replace(manifest, files=files)
-        download(Storage(self.uri), manifest, staged)
+        download(storage, wanted, staged)
+        digest = manifest.digest if manifest else digest_dir(staged)
+        if digest != self.digest and self.has_weights:
+            raise UserError(f"{self.uri} has changed since the job began; run it again")
+        (staged / MANIFEST).touch()
         staged.rename(folder)
 
 
@@ -73,18 +75,16 @@ AnyFolder = Path | SharedFolder
 
 
 def share_stored(folder: Path) -> AnyFolder:
-    """Return an artifact of a run as what any node can read.
+    """Return a folder, of which this machine has a copy if it stands in an object store, as what any node can read.
 
     Raises:
-        UserError: if it stands in an object store, and is not complete there.
+        UserError: if the storage cannot be read.
     """
     uri = uri_of(folder)
     if uri is None:
         return folder
     manifest = find_manifest(folder)
-    if manifest is None:
-        raise UserError(f"{uri} is missing or incomplete; run the job that makes it again")
-    return SharedFolder(uri, manifest.digest)
+    return SharedFolder(uri, manifest.digest if manifest else digest_dir(folder))
 
 
 def share_folder(folder: Path, run_dir: Path) -> AnyFolder:

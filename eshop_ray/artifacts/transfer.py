@@ -1,7 +1,7 @@
 """Artifacts on their way to and from an object store."""
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -33,23 +33,27 @@ def upload(folder: Path, manifest: Manifest, storage: Storage) -> None:
     storage.write(MANIFEST, render_checksummed(asdict(manifest)).encode())
 
 
-def download(storage: Storage, manifest: Manifest, folder: Path) -> None:
-    """Fetch an artifact's files and its manifest into a new folder.
+def download(storage: Storage, files: Mapping[str, str | None], folder: Path) -> None:
+    """Fetch files into a new folder.
+
+    Args:
+        storage: Where they are.
+        files: Path -> SHA-256, where that is known.
+        folder: Where they go.
 
     Raises:
-        StorageError: if the storage cannot be read, or a file has other bytes than the manifest names.
+        StorageError: if the storage cannot be read, or a file has other bytes than it should.
     """
 
     def fetch(name: str) -> None:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         storage.download(name, path)
-        if hash_file(path) != manifest.files[name]:
+        if files[name] not in (None, hash_file(path)):
             raise StorageError(f"{storage.shown}/{name} is not as its {MANIFEST} names it; make it anew")
 
     folder.mkdir(parents=True)
-    _for_all(fetch, manifest.files)
-    storage.download(MANIFEST, folder / MANIFEST)
+    _for_all(fetch, files)
 
 
 def hash_stored(storage: Storage) -> dict[str, str]:

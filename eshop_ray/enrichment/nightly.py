@@ -75,7 +75,7 @@ def run_night(config: Config, model: Model, replay: bool = False) -> dict[str, A
     report = write_report(config.run_dir, stats)
     for name in SHOWN:
         logger.info("%-32s %9d", name, stats[name])
-    logger.info("report: %s", report)
+    logger.info("report: %s", place_of(report))
     _check_share(stats, config)
     if run.stopped:
         raise BudgetSpentError(

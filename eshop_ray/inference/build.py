@@ -84,7 +84,7 @@ def start_engine(config: Config, model: Model) -> None:
         from eshop_ray.inference.engines.serve_app import APP_CPUS, ensure_running
 
         start_ray(config.ray, num_cpus=APP_CPUS + 1, num_gpus=int(config.serve.use_gpu))
-        ensure_running(config.serve, model.folder, model.digest)
+        ensure_running(config.serve, model.share(config.run_dir), model.digest)
         return
     start_ray(config.ray, num_cpus=config.infer.num_cpus, num_gpus=config.infer.num_gpus)
 

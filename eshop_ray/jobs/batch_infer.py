@@ -7,6 +7,7 @@ from eshop_ray.config import Config
 from eshop_ray.inference.batch import fingerprint_inference, infer_split
 from eshop_ray.inference.build import check_platform, start_engine
 from eshop_ray.models import Model, find_model, model_digest
+from eshop_ray.places import place_of
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +23,7 @@ def run(config: Config) -> None:
         parents = {"model": model_digest(model_dir), "records": records.digest}
         inputs = fingerprint_inference(config, records.digest, parents["model"])
         if artifacts.is_current(folder, inputs):
-            logger.info("predictions are up to date: %s", folder)
+            logger.info("predictions are up to date: %s", place_of(folder))
             continue
         start_engine(config, Model(model_dir, parents["model"]))
         for count, value in infer_split(config, model_dir, folder, inputs, parents).items():

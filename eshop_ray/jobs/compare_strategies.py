@@ -8,6 +8,7 @@ from eshop_ray.evaluation.experiments.compare import EXPERIMENT, compare
 from eshop_ray.evaluation.experiments.confirm import read_search, read_similarity
 from eshop_ray.evaluation.experiments.members import find_tasks, list_members
 from eshop_ray.evaluation.experiments.report import print_scores, write_report
+from eshop_ray.places import place_of
 
 logger = logging.getLogger(__name__)
 
@@ -20,4 +21,4 @@ def run(config: Config) -> None:
     report = write_report(config.run_dir, experiment, read_search(config), read_similarity(config))
     artifacts.write_run_manifest(config.run_dir)
     print_scores(experiment)
-    logger.info("report: %s", report)
+    logger.info("report: %s", place_of(report))

@@ -10,6 +10,7 @@ from eshop_ray.errors import UserError
 from eshop_ray.evaluation.evaluate import check_complete, evaluate_predictions
 from eshop_ray.evaluation.quantization_check import check_quantized
 from eshop_ray.evaluation.report import build_rows, print_scores, write_report
+from eshop_ray.places import place_of
 
 logger = logging.getLogger(__name__)
 
@@ -37,5 +38,5 @@ def run(config: Config) -> None:
     report = write_report(config.run_dir, rows, metrics[main_model], config.predictions_dir(main_model))
     artifacts.write_run_manifest(config.run_dir)
     print_scores(rows, f"{config.name}: split {config.evaluate.split}")
-    logger.info("report: %s", report)
+    logger.info("report: %s", place_of(report))
     check_quantized(metrics, config.quantize)

@@ -6,6 +6,7 @@ from eshop_ray import artifacts
 from eshop_ray.cluster import start_ray
 from eshop_ray.config import Config
 from eshop_ray.data.records import fingerprint_inputs, prepare_records
+from eshop_ray.places import place_of
 
 logger = logging.getLogger(__name__)
 
@@ -15,7 +16,7 @@ def run(config: Config) -> None:
     folder = config.records_dir
     inputs = fingerprint_inputs(config)
     if artifacts.is_current(folder, inputs):
-        logger.info("records are up to date: %s", folder)
+        logger.info("records are up to date: %s", place_of(folder))
         return
     start_ray(config.ray, num_cpus=1)
     summary = prepare_records(config)

@@ -11,6 +11,7 @@ from eshop_ray.inference.quantization.environment import read_lock
 from eshop_ray.inference.quantization.platform import check_scheme
 from eshop_ray.inference.quantization.write import Quantization, write_quantized
 from eshop_ray.models import find_model
+from eshop_ray.places import place_of
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +26,7 @@ def run(config: Config) -> None:
     is_ours = settings.scheme == "w8a8"
     job = Quantization(model_dir, settings) if is_ours else Compression(model_dir, config, read_lock(LOCK))
     if artifacts.is_current(folder, job.inputs):
-        logger.info("quantized model is up to date: %s", folder)
+        logger.info("quantized model is up to date: %s", place_of(folder))
         return
     if isinstance(job, Quantization):
         details = write_quantized(job, folder)
@@ -35,4 +36,4 @@ def run(config: Config) -> None:
     artifacts.write_run_manifest(config.run_dir)
     for name, value in details.items():
         logger.info("%-32s %s", name, value)
-    logger.info("quantized model written: %s", folder)
+    logger.info("quantized model written: %s", place_of(folder))

@@ -97,7 +97,7 @@ def answer(
     batch = open_batch(files, requests, config.infer, identity, failures, retry_failed)
     if batch.num_open:
         start_engine(config, model)
-    counts = answer_batch(batch, files, config.infer, model.folder or Path(), rules)
+    counts = answer_batch(batch, files, config.infer, model.share(config.run_dir), rules)
     for name, count in counts.items():
         logger.info("%-32s %9d", name, count)
     return counts

@@ -4,6 +4,7 @@ import logging
 
 from ray import serve
 
+from eshop_ray.artifacts import share_folder
 from eshop_ray.cluster import start_ray
 from eshop_ray.config import Config
 from eshop_ray.inference.engines.serve_app import APP_CPUS, SERVE_APP, build_app
@@ -20,4 +21,5 @@ def run(config: Config) -> None:
     start_ray(config.ray, num_cpus=APP_CPUS, num_gpus=1 if config.serve.use_gpu else 0)
     serve.start(http_options={"host": config.serve.host, "port": config.serve.port})
     logger.info("starting: http://%s:%d/v1, model `%s`", config.serve.host, config.serve.port, config.serve.model_id)
-    serve.run(build_app(config.serve, model_dir, model_digest(model_dir)), blocking=True, name=SERVE_APP)
+    shared = share_folder(model_dir, config.run_dir)
+    serve.run(build_app(config.serve, shared, model_digest(model_dir)), blocking=True, name=SERVE_APP)

@@ -6,6 +6,7 @@ from eshop_ray import artifacts
 from eshop_ray.cluster import start_ray
 from eshop_ray.config import Config
 from eshop_ray.models import fetch_model, model_digest
+from eshop_ray.places import place_of
 from eshop_ray.training.trainer import fingerprint_training, train_adapter
 
 logger = logging.getLogger(__name__)
@@ -19,7 +20,7 @@ def run(config: Config) -> None:
     parents = {"base": model_digest(model_dir), "records": records.digest}
     inputs = fingerprint_training(config, records.digest, parents["base"])
     if artifacts.is_current(folder, inputs):
-        logger.info("adapter is up to date: %s", folder)
+        logger.info("adapter is up to date: %s", place_of(folder))
         return
     train = config.train
     start_ray(config.ray, num_cpus=train.num_cpus, num_gpus=train.num_gpus)

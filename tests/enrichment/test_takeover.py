@@ -30,8 +30,10 @@ def check_right(shop, undisturbed, reader):
 @pytest.mark.slow
 def test_later_of_two_drivers_takes_the_table(changed_shop, undisturbed, ray_address):
     shop = changed_shop
-    started = shop.version() + 1
+    started, speed = shop.version() + 1, shop.faults
+    shop.faults = {"rows_per_second": 10}  # it is at work for as long as another driver takes to start
     first = Driver(shop, ray_address)
+    shop.faults = speed
     with Reader(shop.config().table_uri) as reader:
         is_reached = wait_until(lambda: shop.version() >= started, "a commit", is_running=first.is_running)
         assert is_reached, first.wait()

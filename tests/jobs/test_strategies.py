@@ -83,6 +83,7 @@ def place_of_runs(request, monkeypatch):
         monkeypatch.setattr(launch, "run_processes", run_here)
 
 
+@pytest.mark.timeout(900)  # some thirty processes
 @pytest.mark.usefixtures("ray_session", "place_of_runs")
 def test_experiment_from_files_to_report(config_path, capsys):
     config = load_config(str(config_path))

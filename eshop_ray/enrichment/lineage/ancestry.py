@@ -7,7 +7,7 @@ from typing import Any
 from eshop_ray.artifacts import find_manifest, is_intact, list_folders, list_paths, read_checksummed, shorten_digest
 from eshop_ray.config import Config
 from eshop_ray.enrichment.lineage.artifact_index import ArtifactIndex
-from eshop_ray.places import local_path
+from eshop_ray.places import local_path, place_of
 
 RECORDS = "enrichment"
 """Folder of the run directory with one record per enrichment run; rows name their run, so none is ever deleted."""
@@ -71,14 +71,17 @@ class Ancestry:
             return [f"  run {run_id}: no record", *self._follow_artifact("model", digest, f"run {run_id}", Path())]
         record = read_run_record(path)
         if record is None:
-            self._note(f"{path}: changed since it was written")
-            return [f"  run {run_id}: {path}", *self._follow_artifact("model", digest, str(path), path)]
-        return [f"  run {run_id} of {record['started_at']}: {path}", *self._follow_model(path, record, digest)]
+            self._note(f"{place_of(path)}: changed since it was written")
+            return [f"  run {run_id}: {place_of(path)}", *self._follow_artifact("model", digest, str(path), path)]
+        return [
+            f"  run {run_id} of {record['started_at']}: {place_of(path)}",
+            *self._follow_model(path, record, digest),
+        ]
 
     def _follow_model(self, path: Path, record: dict[str, Any], digest: str) -> list[str]:
         model = record["model"]
         if model["digest"] != digest:
-            self._note(f"{path}: the run's rows name another model, {digest}")
+            self._note(f"{place_of(path)}: the run's rows name another model, {digest}")
         if model["dir"] is None:
             return ["    model: none, the engine was simulated"]
         folder = local_path(model["dir"])
@@ -94,7 +97,7 @@ class Ancestry:
         for finding in self._index.check(folder):
             self._note(finding)
         manifest = find_manifest(folder)
-        lines = [f"{step}{folder}"]
+        lines = [f"{step}{place_of(folder)}"]
         for parent, parent_digest in (manifest.parents if manifest else {}).items():
             lines += self._follow_artifact(parent, parent_digest, str(folder), folder, depth + 1)
         return lines

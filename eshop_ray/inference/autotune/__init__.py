@@ -6,7 +6,7 @@ rows of the run --> search --settings--> bench --rows/s--> search --> what is fa
 import logging
 from pathlib import Path
 
-from eshop_ray.artifacts import write_json
+from eshop_ray.artifacts import share_folder, write_json
 from eshop_ray.config import Config, load_config
 from eshop_ray.inference.autotune.bench import EngineBench
 from eshop_ray.inference.autotune.config_file import check_writable, edit_config
@@ -49,7 +49,7 @@ def autotune(config: Config, model_dir: Path, path: Path) -> SearchResult:
     if len(workload) < config.autotune.num_rows:
         logger.info("measuring with %d rows, the split has no more that differ", len(workload))
     seconds = 60 * config.autotune.max_minutes
-    with EngineBench(workload, model_dir, seconds) as bench:
+    with EngineBench(workload, share_folder(model_dir, config.run_dir), seconds) as bench:
         outcome = Search(bench, config.infer, seconds).run()
     print_trials(outcome)
     summary = summarize(outcome, len(workload), model_digest(model_dir))

@@ -6,10 +6,10 @@ import itertools
 import math
 import time
 from collections.abc import Awaitable, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
+from eshop_ray.artifacts import AnyFolder
 from eshop_ray.config import InferSection
 from eshop_ray.errors import UserError
 from eshop_ray.inference.autotune.knobs import count_calls
@@ -80,7 +80,7 @@ class MortalEngine:
 class EngineBench:
     """Measures settings on engines of its own, one at a time; a context manager, after which none is left."""
 
-    def __init__(self, workload: Workload, model_dir: Path, max_seconds: float) -> None:
+    def __init__(self, workload: Workload, model_dir: AnyFolder, max_seconds: float) -> None:
         self.running: InferSection | None = None
         self.start_seconds = self.pass_seconds = 0.0
         self._workload = workload
@@ -168,7 +168,7 @@ class EngineBench:
             self._runner.run(engine.stop())
 
 
-def build_engine_actor(infer: InferSection, model_dir: Path) -> tuple[EngineActor, WritePrompt]:
+def build_engine_actor(infer: InferSection, model_dir: AnyFolder) -> tuple[EngineActor, WritePrompt]:
     """Return a new engine of the pipeline's kind, and what writes its prompts."""
     if infer.engine == "simulated":
         options = SimulatedOptions(**infer.engine_kwargs)

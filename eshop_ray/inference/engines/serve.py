@@ -80,6 +80,8 @@ class ServeEngine:
     async def _find(self) -> None:
         from ray import serve
 
+        from eshop_ray.inference.engines.serve_model import name_source
+
         status = await asyncio.to_thread(serve.status)
         served = []
         for app, overview in status.applications.items():
@@ -88,7 +90,7 @@ class ServeEngine:
                     handle = serve.get_deployment_handle(name, app)
                     config = await handle.llm_config.remote()
                     served.append(str(config.model_loading_config.model_source))
-                    if served[-1] == str(self._model_dir):
+                    if served[-1] == name_source(self._model_dir):
                         self._handle = handle.options(stream=True)
                         self._model_id = config.model_id
                         self._context = config.engine_kwargs.get("max_model_len")

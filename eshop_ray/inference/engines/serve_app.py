@@ -64,8 +64,11 @@ def build_llm_config(config: ServeSection, model_dir: AnyFolder, digest: str) ->
     environment = {DIGEST_VARIABLE: digest}
     if not config.use_gpu:
         environment.update(wait_environment() | cpu_engine_environment(config.cpu_kvcache_gib))
+    with keep_log_format():
+        from eshop_ray.inference.engines.serve_model import load_settings, name_source
     return {
-        "model_loading_config": {"model_id": config.model_id, "model_source": str(model_dir)},
+        "model_loading_config": {"model_id": config.model_id, "model_source": name_source(model_dir)},
+        **load_settings(model_dir),
         "accelerator_config": None if config.use_gpu else {"kind": "cpu"},
         "deployment_config": config.deployment_config,
         "engine_kwargs": build_arguments(config.engine_kwargs, config.use_gpu),

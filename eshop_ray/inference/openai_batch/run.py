@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from ray.data import Dataset
 
+from eshop_ray.artifacts import AnyFolder
 from eshop_ray.config import InferSection
 from eshop_ray.data.files import resolve
 from eshop_ray.datasets import bound_stream, map_items, user_errors
@@ -154,7 +155,9 @@ def plan_work(chunks: Sequence[Chunk], states: States) -> Iterator[Row]:
             yield {"chunk": asdict(chunk), "states": part.tobytes().hex()}
 
 
-def answer_batch(batch: Batch, files: BatchFiles, infer: InferSection, model_dir: Path, rules: Rules) -> Counter[str]:
+def answer_batch(
+    batch: Batch, files: BatchFiles, infer: InferSection, model_dir: AnyFolder, rules: Rules
+) -> Counter[str]:
     """Answer what is left, write each block of results as it comes, and return `num_answered` and `num_failed` in all.
 
     Every line that is not blank ends as one line of the output or of the error file.

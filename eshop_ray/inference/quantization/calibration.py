@@ -3,6 +3,7 @@
 import logging
 from pathlib import Path
 
+from eshop_ray.artifacts import share_folder
 from eshop_ray.config import Config
 from eshop_ray.data.prompts import add_prompts
 from eshop_ray.data.splits import read_split
@@ -28,7 +29,9 @@ def read_calibration(config: Config, model_dir: Path) -> list[list[int]]:
     tasks = list_calibration_tasks(config)
     max_rows = max(1, config.quantize.num_calibration_rows // max(1, len(tasks)))
     records = read_split(config.records_dir, SPLIT, tasks, max_rows)
-    found = add_tokens(add_prompts(records), model_dir, config.train.max_row_length).take_all()
+    found = add_tokens(
+        add_prompts(records), share_folder(model_dir, config.run_dir), config.train.max_row_length
+    ).take_all()
     usable = sorted((row for row in found if not row["error"]), key=lambda row: (row["task"], row["id"]))
     if not usable:
         raise UserError(

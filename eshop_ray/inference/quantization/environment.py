@@ -10,6 +10,7 @@ from typing import Any
 
 import ray
 from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from eshop_ray.cluster import wait_environment
 from eshop_ray.config import RaySection
@@ -50,7 +51,9 @@ def build_runtime_env(packages: Sequence[str]) -> dict[str, Any]:
 def run_apart(
     config: RaySection, packages: Sequence[str], num_gpus: int, function: Callable[..., Any], *arguments: Any
 ) -> Any:
-    """Call a function in an environment of its own and return what it returns; Ray has to be running.
+    """Call a function in an environment of its own, on this node, and return what it returns; Ray has to be running.
+
+    It cannot import our code, so what it reads and writes are folders of this machine.
 
     Args:
         config: Where Ray runs. A Ray that was started here ends without removing its environments, which take
@@ -63,7 +66,8 @@ def run_apart(
     Raises:
         UserError: if the environment cannot be made, or the function fails.
     """
-    options = {"num_cpus": 1, "max_retries": 0, "runtime_env": build_runtime_env(packages)}
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    options = {"num_cpus": 1, "max_retries": 0, "runtime_env": build_runtime_env(packages), "scheduling_strategy": here}
     logger.info("making an environment of %d packages of its own: a minute or more", len(packages))
     try:
         folder = Path(ray.get(ray.remote(**options)(_find_environment).remote()))

@@ -1,0 +1,212 @@
+"""Artifacts of a run in an object store, seen from several machines: each has a cache of its own."""
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from eshop_ray import artifacts
+from eshop_ray.cli.run_lock import hold_run
+from eshop_ray.config import Config
+from eshop_ray.errors import UserError
+from eshop_ray.places import local_path, place_of, uri_of
+from eshop_ray.storage import Storage, lease
+
+RUN = "s3://shop/runs/night"
+
+
+@pytest.fixture(autouse=True)
+def go_to(tmp_path, monkeypatch, request):
+    """Go on at another machine."""
+
+    def go(name):
+        monkeypatch.setenv("ESHOP_RAY_CACHE", str(tmp_path / name))
+
+    go("first")
+    if "places" not in request.node.name:
+        request.getfixturevalue("s3")
+    return go
+
+
+@pytest.fixture
+def stored():
+    return Storage(RUN)
+
+
+def adapter():
+    return local_path(RUN) / "adapter"
+
+
+def make(text, inputs="inputs", names=("weights.safetensors", "deep/config.json")):
+    with artifacts.stage_dir(adapter()) as folder:
+        for name in names:
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).write_text(text)
+        artifacts.write_manifest(folder, "adapter", inputs, {})
+
+
+def write_wrongly(folder):
+    (folder / "weights.safetensors").write_text("new")
+    (folder / "weights.safetensors" / "no").write_text("folder")
+
+
+def list_names(storage):
+    return sorted(file.path for file in storage.list())
+
+
+def test_places_and_their_copies(tmp_path):
+    copy = local_path("s3://shop/runs/night")
+    assert copy.is_relative_to(tmp_path / "first")
+    assert (uri_of(copy / "adapter"), place_of(copy)) == ("s3://shop/runs/night/adapter", "s3://shop/runs/night")
+    assert uri_of(copy / ".adapter.partial") is None
+    assert (uri_of(tmp_path), place_of(tmp_path), local_path(str(tmp_path))) == (None, str(tmp_path), tmp_path)
+    config = Config(name="night", run_root="s3://shop/runs/", data={"records_dir": "s3://shop/records"})
+    assert (config.run_dir, place_of(config.records_dir)) == (copy, "s3://shop/records")
+    assert config.table_uri == "s3://shop/runs/night/enriched"
+
+
+@pytest.mark.parametrize("place", ["s3://", "s3://shop?endpoint_override=x", "s3://shop/../x", "ftp://shop/x"])
+def test_places_that_cannot_be(place):
+    with pytest.raises(UserError, match=r"is written as|no storage is known"):
+        local_path(place)
+
+
+def test_what_one_machine_makes_another_has(go_to, stored):
+    make("old")
+    make("text")
+    assert list_names(stored) == [
+        f"adapter/{name}" for name in ("deep/config.json", "manifest.json", "weights.safetensors")
+    ]
+    go_to("second")
+    assert artifacts.is_current(adapter(), "inputs")
+    assert not adapter().exists(), "nobody asked for the files"
+    artifacts.read_complete(adapter(), job="train_lora")
+    assert (adapter() / "deep/config.json").read_text() == "text"
+    make("new", names=("weights.safetensors",))
+    go_to("first")
+    artifacts.read_complete(adapter(), job="train_lora")
+    assert {path.name for path in adapter().iterdir()} == {"weights.safetensors", "manifest.json"}
+    assert (adapter() / "weights.safetensors").read_text() == "new"
+    assert list(artifacts.find_folders(local_path(RUN))) == [adapter()]
+
+
+def test_failure_leaves_what_was_there(stored):
+    make("old")
+    with pytest.raises(NotADirectoryError), artifacts.stage_dir(adapter()) as folder:
+        write_wrongly(folder)
+    assert stored.read("adapter/weights.safetensors") == b"old"
+    assert artifacts.is_current(adapter(), "inputs")
+
+
+def test_loss_and_damage_in_the_store_are_named(go_to, stored):
+    make("text")
+    go_to("second")
+    manifest = artifacts.read_manifest(adapter(), job="train_lora")
+    assert artifacts.find_changes(adapter(), manifest) == []
+    stored.write("adapter/weights.safetensors", b"texT")
+    (change,) = artifacts.find_changes(adapter(), manifest)
+    assert change == "s3://shop/runs/night/adapter/weights.safetensors: changed since the manifest was written"
+    with pytest.raises(UserError, match=r"weights\.safetensors is not as its manifest\.json names it"):
+        artifacts.read_complete(adapter(), job="train_lora")
+    assert not adapter().exists()
+    stored.delete("adapter/weights.safetensors")
+    with pytest.raises(
+        UserError, match=r"s3://shop/runs/night/adapter/weights\.safetensors is missing; run `eshop train"
+    ):
+        artifacts.read_complete(adapter(), job="train_lora")
+    assert not artifacts.is_current(adapter(), "inputs")
+
+
+def test_small_files_are_read_where_they_stand(go_to):
+    artifacts.write_checksummed(local_path(RUN) / "enrichment" / "run.json", {"a": 1})
+    go_to("second")
+    path = local_path(RUN) / "enrichment" / "run.json"
+    assert artifacts.is_intact(path)
+    assert artifacts.read_checksummed(path) == {"a": 1}
+    assert artifacts.list_paths(path.parent, "*.json") == [path]
+    assert artifacts.list_folders(local_path(RUN)) == [path.parent]
+    artifacts.remove(path)
+    assert not artifacts.is_intact(path)
+    with pytest.raises(FileNotFoundError):
+        artifacts.read_text(path)
+
+
+def read_shared(folder):
+    return {path.name for path in Path(folder).rglob("*") if path.is_file()} - {"manifest.json"}
+
+
+def test_a_node_fetches_a_folder_once(go_to, stored):
+    make("text")
+    shared = artifacts.share_stored(adapter())
+    go_to("node")
+    folders = []
+    threads = [threading.Thread(target=lambda: folders.append(shared.__fspath__())) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(folders)) == 1
+    stored.delete_all("adapter")
+    assert read_shared(shared) == {"weights.safetensors", "config.json"}
+    go_to("another node")
+    with pytest.raises(UserError, match="has changed since the job began"):
+        read_shared(shared)
+
+
+def test_who_needs_a_tokenizer_fetches_no_weights(go_to):
+    make("text")
+    shared = artifacts.share_stored(adapter())
+    go_to("node")
+    assert read_shared(shared.without_weights()) == {"config.json"}
+    assert read_shared(shared) == {"weights.safetensors", "config.json"}
+
+
+def test_a_folder_of_the_driver_is_put_beside_the_runs_once(tmp_path, go_to):
+    base = tmp_path / "base"
+    base.mkdir()
+    (base / "config.json").write_text("{}")
+    assert artifacts.share_folder(base, tmp_path / "runs" / "night") == base
+    shared = artifacts.share_folder(base, local_path(RUN))
+    assert {path.name for path in base.iterdir()} == {"config.json"}, "the folder is somebody's own"
+    assert artifacts.share_folder(base, local_path(RUN)) == shared
+    go_to("node")
+    assert read_shared(shared) == {"config.json"}
+
+
+def test_a_model_without_a_manifest_is_fetched_from_a_store(go_to):
+    Storage("s3://shop/models/own").write("config.json", b"{}")
+    folder = local_path("s3://shop/models/own")
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    shared = artifacts.share_folder(folder, local_path(RUN))
+    go_to("node")
+    assert read_shared(shared) == {"config.json"}
+    Storage("s3://shop/models/own").write("config.json", b"[]")
+    go_to("another node")
+    with pytest.raises(UserError, match="has changed since the job began"):
+        read_shared(shared)
+
+
+def test_one_job_at_a_time_in_a_run_in_a_store(go_to, monkeypatch, stored):
+    run_dir = local_path(RUN)
+    with hold_run(run_dir, "train-lora"):
+        go_to("second")
+        held = pytest.raises(UserError, match=r"`eshop train-lora` \(process \d+\), last heard of \d s ago is at work")
+        with held, hold_run(local_path(RUN), "merge-lora"):
+            pass
+        monkeypatch.setattr(lease, "LAPSE_SECONDS", -1.0)  # the first was killed long ago
+        with hold_run(local_path(RUN), "merge-lora"):
+            assert b"merge-lora" in stored.read(".lock")
+        go_to("first")
+    assert list_names(stored) == []
+
+
+def test_who_lost_its_run_to_another_is_ended(monkeypatch, stored):
+    ended = threading.Event()
+    monkeypatch.setattr(lease, "RENEW_SECONDS", 0.05)
+    monkeypatch.setattr(lease.os, "kill", lambda *_: ended.set())
+    with lease.hold(stored, "lock", "first"):
+        assert not ended.wait(0.5), "a claim is renewed"
+        stored.write("lock", b"second")
+        assert ended.wait(5)
+    assert stored.read("lock") == b"second"
