@@ -72,7 +72,7 @@ class Ancestry:
         record = read_run_record(path)
         if record is None:
             self._note(f"{place_of(path)}: changed since it was written")
-            return [f"  run {run_id}: {place_of(path)}", *self._follow_artifact("model", digest, str(path), path)]
+            return [f"  run {run_id}: {place_of(path)}", *self._follow_artifact("model", digest, place_of(path), path)]
         return [
             f"  run {run_id} of {record['started_at']}: {place_of(path)}",
             *self._follow_model(path, record, digest),
@@ -86,7 +86,7 @@ class Ancestry:
             return ["    model: none, the engine was simulated"]
         folder = local_path(model["dir"])
         self._index.put(folder)
-        return self._follow_artifact("model", digest, str(path), folder)
+        return self._follow_artifact("model", digest, place_of(path), folder)
 
     def _follow_artifact(self, name: str, digest: str, child: str, near: Path, depth: int = 2) -> list[str]:
         folder = self._index.find(digest, near)
@@ -99,14 +99,17 @@ class Ancestry:
         manifest = find_manifest(folder)
         lines = [f"{step}{place_of(folder)}"]
         for parent, parent_digest in (manifest.parents if manifest else {}).items():
-            lines += self._follow_artifact(parent, parent_digest, str(folder), folder, depth + 1)
+            lines += self._follow_artifact(parent, parent_digest, place_of(folder), folder, depth + 1)
         return lines
 
     def _explain_broken(self, name: str, digest: str, child: str) -> str:
         hints = [f"damaged: {path}" for path in self._index.damaged_manifests()]
-        hints += [f"{folder} has {shorten_digest(found)}" for folder, found in self._index.bare_folders().items()]
+        hints += [
+            f"{place_of(folder)} has {shorten_digest(found)}" for folder, found in self._index.bare_folders().items()
+        ]
+        roots = ", ".join(map(place_of, self._index.roots))
         return (
-            f"{child}: its {name} {shorten_digest(digest)} is in none of {', '.join(map(str, self._index.roots))}"
+            f"{child}: its {name} {shorten_digest(digest)} is in none of {roots}"
             f"{' (' + '; '.join(hints) + ')' if hints else ''}; put the folder back, set `model.source` or "
             "`model.merged_dir` to it, or enrich again with the present model"
         )

@@ -15,7 +15,8 @@ from eshop_ray.artifacts import (
     read_text,
 )
 from eshop_ray.config import Config
-from eshop_ray.places import local_path, uri_of
+from eshop_ray.models import fetch_model
+from eshop_ray.places import is_uri, local_path, uri_of
 
 _BESIDE = ("*", "adapters/*/*", "merges/*/*")
 """Where the artifacts of a run lie in its directory, and, of an experiment, those of its own runs."""
@@ -29,7 +30,7 @@ class ArtifactIndex:
 
     def __init__(self, config: Config) -> None:
         self.roots = [config.run_dir.parent, Path(config.model.cache_dir).expanduser()]
-        self._model_source = config.model.source
+        self._model = config.model
         self._folders: dict[str, list[Path]] = defaultdict(list)
         self._manifest_paths: set[Path] = set()
         self._bare_folders: dict[Path, str] = {}
@@ -86,8 +87,11 @@ class ArtifactIndex:
     def bare_folders(self) -> dict[Path, str]:
         """Return the digest of each model folder without a manifest, as `model.source` may name one."""
         if not self._bare_folders:
-            folder = local_path(self._model_source)
-            found = folder if folder.is_dir() else _find_in_hub_cache(self._model_source)
+            source = self._model.source
+            if is_uri(source):
+                fetch_model(self._model, for_chat=False)
+            folder = local_path(source)
+            found = folder if folder.is_dir() else _find_in_hub_cache(source)
             if found is not None and find_manifest(found) is None:
                 self._bare_folders[found] = digest_dir(found)
         return self._bare_folders
