@@ -13,9 +13,11 @@ class CatalogSection(CatalogOptions):
 
     path: str | None = None
     """Its files: a folder, or a pattern as in `data.sources`, relative to `data.root`."""
-    labels: tuple[str, ...] = ()
-    """Categories to choose from; empty takes all that the catalogue names: one more then asks about every product
-    anew."""
+    labels: tuple[str, ...] | str = ()
+    """Categories to choose from, at most 200, or a file that lists them, relative to `data.root`: a `.txt` with one a
+    line, or rows with a column `label`, `category`, `path` or `name`. They stand in the prompt of every product, so a
+    person has to have looked through them: where a task chooses from labels and there are none, the night writes a list
+    of what the catalogue names for you to go through, and ends."""
 
 
 class ReviewsSection(FileOptions):

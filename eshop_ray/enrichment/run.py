@@ -14,6 +14,7 @@ from eshop_ray.data import files
 from eshop_ray.data.formats.reader import PACKED_ENDINGS
 from eshop_ray.enrichment.budget import Budget
 from eshop_ray.enrichment.commits import Committer
+from eshop_ray.enrichment.labels import find_labels
 from eshop_ray.enrichment.merge import Merge
 from eshop_ray.enrichment.questions import list_columns
 from eshop_ray.enrichment.result_writer import ResultWriter
@@ -50,6 +51,7 @@ class Night:
         refuse_oracle(config.infer, "a catalogue")
         Budget.from_config(config.enrich, config.infer.concurrency)  # refuses a limit that cannot be counted
         columns = list_columns(config.enrich.tasks)  # refuses tasks that cannot be asked, before a table is touched
+        self.labels = find_labels(config)
         self.config = config
         self.model = model
         self.replay = replay

@@ -25,8 +25,6 @@ def join_texts(product: Mapping[str, Any]) -> dict[str, Any]:
     text = "\n".join(part for part in parts if part)
     if not text:
         raise UnaskableError("missing_text", "`name` and `description` are missing or empty")
-    if not product[LABELS]:
-        raise UnaskableError("no_labels", "the catalogue names no category to choose from; set `catalog.labels`")
     return {"labels": list(product[LABELS]), "text": text}
 
 

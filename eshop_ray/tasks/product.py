@@ -7,7 +7,7 @@ from typing import Any
 REVIEWS = "reviews"
 """Name under which a form gets the product's review texts, the most helpful first, as many as the budget holds."""
 LABELS = "labels"
-"""Name under which a form gets the labels to choose from: the catalogue's categories, or `catalog.labels`."""
+"""Name under which a form gets the labels to choose from: those of the config, never those of other products."""
 
 
 class UnaskableError(Exception):

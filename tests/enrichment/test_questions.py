@@ -96,11 +96,6 @@ def test_review_longer_than_the_budget_is_cut_at_a_word():
     assert select_reviews([review("a b c d e f g h i j k l m n o p q r s t")], 10, words) == ["a b c d e f g"]
 
 
-def test_no_label_to_choose_from_is_said():
-    context = PromptContext(("classification",), (), "answers", 10)
-    assert ask("classification", context=context, name="x").reason == "no_labels"
-
-
 def test_columns_are_those_that_the_tasks_read():
     assert list_columns(["summarization"]) == ("name", "category")
     assert list_columns(["ner_tagging", "classification"]) == ("name", "description", "category")
