@@ -1,35 +1,11 @@
-"""The labels of a night: those that a person has looked through, or a list to look through."""
+"""A list of labels for a person to look through, where a night has none."""
 
 from eshop_ray.config import Config
 from eshop_ray.data.files import list_files
-from eshop_ray.data.labels import choose_labels, count_categories, write_proposal
-from eshop_ray.enrichment.questions import get_form
-from eshop_ray.errors import UserError
-from eshop_ray.tasks.product import LABELS
+from eshop_ray.data.labels import count_categories, write_proposal
 
 PROPOSAL = "labels.txt"
-"""In the run directory: what the catalogue names, for a person to look through."""
-
-
-def find_labels(config: Config) -> tuple[str, ...]:
-    """Return `catalog.labels`; empty where no task of `enrich.tasks` chooses from labels.
-
-    What a catalogue says never becomes a label by itself: a category that is misspelt, or written to mislead the model,
-    would stand in the prompt of every other product.
-
-    Raises:
-        UserError: if they are missing; the catalogue's categories are then written as a proposal. Also if they cannot
-            be read, or a prompt cannot hold so many.
-    """
-    needing = [task for task in config.enrich.tasks if LABELS in get_form(task).fields]
-    if not needing:
-        return ()
-    labels = choose_labels("catalog.labels", config.catalog.labels, config.data.root, config.catalog)
-    if not labels:
-        raise UserError(
-            f"`{needing[0]}` chooses from labels, and `catalog.labels` names none; {propose_labels(config)}"
-        )
-    return labels
+"""In the run directory: what the catalogue names."""
 
 
 def propose_labels(config: Config) -> str:

@@ -177,9 +177,13 @@ def infer(run: Run, shards: Sequence[Row]) -> None:
         return
     config = run.config.infer
     num_asked = sum(shard["num_rows"] for shard in shards)
-    engine = build_engine(config, run.model.folder or Path(), read_strictly, num_asked)
+    engine = build_engine(config, run.model.folder or Path(), partial(read_strictly, tasks=run.tasks), num_asked)
     load = partial(
-        load_shard, storage=run.staging.storage, temperature=config.temperature, constrained=config.constrained
+        load_shard,
+        storage=run.staging.storage,
+        tasks=run.tasks,
+        temperature=config.temperature,
+        constrained=config.constrained,
     )
     questions = _load_shards(shards, load)
     finish = partial(_finish_batch, result_writer=run.result_writer)
@@ -221,8 +225,7 @@ def _check_catalog(run: Night) -> None:
 def _prompt_context(run: Night) -> PromptContext:
     config = run.config
     return PromptContext(
-        tasks=config.enrich.tasks,
-        labels=run.labels,
+        templates=run.templates,
         answers=fingerprint(identify_answers(config.infer, config.serve, run.model.digest)),
         max_review_tokens=config.reviews.max_tokens,
         model_digest=run.model.digest,

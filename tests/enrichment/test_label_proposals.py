@@ -2,10 +2,14 @@
 
 import pytest
 
-from eshop_ray.enrichment.labels import find_labels
+from eshop_ray.enrichment.templates import build_templates
 from eshop_ray.errors import UserError
 from eshop_ray.jobs import enrich_catalog
 from tests.enrichment.shop import Shop
+
+
+def find_labels(config):
+    return {label for template in build_templates(config).values() for label in template.labels}
 
 
 @pytest.fixture
@@ -16,11 +20,11 @@ def shop(tmp_path):
 
 
 def test_labels_are_those_of_the_config(shop):
-    assert find_labels(shop.config()) == ("Garden", "Kitchen")
+    assert find_labels(shop.config()) == {"Garden", "Kitchen"}
 
 
 def test_tasks_that_choose_nothing_need_no_labels(shop):
-    assert find_labels(shop.config(catalog={}, enrich={"tasks": ["ner_tagging"]})) == ()
+    assert find_labels(shop.config(catalog={}, enrich={"tasks": ["ner_tagging"]})) == set()
 
 
 def test_night_without_labels_starts_nothing_and_writes_a_list_that_the_next_can_name(shop):
