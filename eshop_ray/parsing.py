@@ -1,4 +1,4 @@
-"""Read a model's answer: ShopBench's five parsers, kept bit for bit, and one for tagged spans.
+"""Read a model's answer: ShopBench's five parsers, kept bit for bit, one for tagged spans and one for an object.
 
 A model's junk is a wrong answer, not an error: no parser raises, whatever the text. The odd corners (a leading
 digit counts as a choice, one duplicate empties a ranking) are the benchmark's own; scores only compare with
@@ -6,6 +6,7 @@ published ones as long as they stay.
 """
 
 import ast
+import json
 import warnings
 
 MAX_RESPONSE_CHARACTERS = 5_000
@@ -71,6 +72,26 @@ def parse_spans(text: str) -> list[list[str]]:
         if span_text.strip() and span_type.strip():
             spans.append([span_text.strip(), span_type.strip()])
     return spans
+
+
+def parse_object(text: str) -> dict[str, str | None]:
+    """Return the first JSON object of an answer, its values as text; empty where there is none.
+
+    What stands around it (a greeting, a fence of Markdown) is passed over. A value that is a list or an object is none.
+    """
+    start = text.find("{")
+    try:
+        found, _ = json.JSONDecoder().raw_decode(text[:MAX_RESPONSE_CHARACTERS], start)
+    except (ValueError, RecursionError, IndexError):
+        return {}
+    return {name: _to_text(value) for name, value in found.items()} if start >= 0 and isinstance(found, dict) else {}
+
+
+def _to_text(value: object) -> str | None:
+    """Return a plain value of JSON as text, as JSON writes it; None for null and what is not plain."""
+    if value is None or isinstance(value, dict | list):
+        return None
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _read_integers(text: str) -> list[int]:

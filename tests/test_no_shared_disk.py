@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from eshop_ray.enrichment.tables import enriched_table
+from eshop_ray.sample_shop.vocabulary import CATEGORIES
 from eshop_ray.sample_shop.write import write_sample_shop
 from eshop_ray.storage import Storage
 from tests.processes import free_port
@@ -97,7 +98,7 @@ def config(s3, tiny_model_dir, tmp_path):
         # Two of these fit on no node: they are on two.
         "train": {"num_workers": 2, "cpus_per_worker": 2, "global_batch_size": 64, "checkpoint_steps": 1},
         "infer": {"models": ["merged"], "max_rows": 5, "engine_kwargs": {"dtype": "float32", "max_model_len": 1024}},
-        "catalog": {"path": "products.dev.jsonl"},
+        "catalog": {"path": "products.dev.jsonl", "labels": list(CATEGORIES)},
         "reviews": {"path": "reviews.dev.jsonl"},
         "enrich": {"max_quarantined_share": 1.0},
     }

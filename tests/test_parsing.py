@@ -13,12 +13,21 @@ from eshop_ray.parsing import (
     parse_entities,
     parse_generation,
     parse_multiple_choice,
+    parse_object,
     parse_ranking,
     parse_retrieval,
     parse_spans,
 )
 
-PARSERS = [parse_multiple_choice, parse_ranking, parse_retrieval, parse_generation, parse_entities, parse_spans]
+PARSERS = [
+    parse_multiple_choice,
+    parse_ranking,
+    parse_retrieval,
+    parse_generation,
+    parse_entities,
+    parse_spans,
+    parse_object,
+]
 
 HOSTILE = st.one_of(
     st.text(),
@@ -160,3 +169,19 @@ def test_entities(text: str, entities: list[str]) -> None:
 )
 def test_spans(text: str, spans: list[list[str]]) -> None:
     assert parse_spans(text) == spans
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ('{"color": "red", "size": null}', {"color": "red", "size": None}),
+        ('Sure:\n```json\n{"pieces": 4, "new": true}\n```', {"pieces": "4", "new": "true"}),
+        ('{"sizes": ["S", "M"], "of": {"a": 1}}', {"sizes": None, "of": None}),
+        ('{"color": "re', {}),
+        ("red", {}),
+        ('["red"]', {}),
+        ("[" * 3000 + "{" + '"a":{' * 990, {}),
+    ],
+)
+def test_first_object_is_read(text, found):
+    assert parse_object(text) == found

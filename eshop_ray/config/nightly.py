@@ -13,9 +13,11 @@ class CatalogSection(CatalogOptions):
 
     path: str | None = None
     """Its files: a folder, or a pattern as in `data.sources`, relative to `data.root`."""
-    labels: tuple[str, ...] = ()
-    """Categories to choose from; empty takes all that the catalogue names: one more then asks about every product
-    anew."""
+    labels: tuple[str, ...] | str = ()
+    """Categories to choose from, at most 200, or a file that lists them, relative to `data.root`: a `.txt` with one a
+    line, or rows with a column `label`, `category`, `path` or `name`. They stand in the prompt of every product, so a
+    person has to have looked through them: where a task chooses from labels and there are none, the night writes a list
+    of what the catalogue names for you to go through, and ends."""
 
 
 class ReviewsSection(FileOptions):
@@ -45,12 +47,43 @@ class TableSection(Section):
     """Files that no version of the last hours needs are deleted at the end of a run."""
 
 
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+"""What may stand in the table's column `task`, and so in the name of a folder."""
+
+Text = Annotated[str, Field(min_length=1)]
+
+
+class QuestionSection(Section):
+    """A task as the shop asks it."""
+
+    task: str | None = None
+    """Which task; None: the one of the question's own name."""
+    instruction: Text | None = None
+    """What the prompt says first, instead of the task's own words."""
+    language: str | None = None
+    """Language of the answers, in words, e.g. `German`: the instruction then says so."""
+    fields: tuple[Text, ...] = ()
+    """Columns of the catalogue that are read instead of the task's own, in this order, e.g. `[name, brand]`."""
+    labels: tuple[str, ...] | str = ()
+    """Labels to choose from, or the file that lists them; empty: `catalog.labels`."""
+    attributes: dict[
+        Text, Annotated[dict[Text, Annotated[tuple[Text, ...], Field(min_length=1)] | None], Field(min_length=1)]
+    ] = {}
+    """For the task `attributes`: category -> attribute -> the values that it may have, null for any text. `*` is for
+    all categories that are not named; without it their products are not asked."""
+    max_tokens: PositiveInt | None = None
+    """Upper limit of generated tokens; None: the task's own."""
+
+
 class EnrichSection(Section):
     """Nightly enrichment."""
 
     tasks: tuple[str, ...] = ("ner_tagging", "summarization", "classification")
-    """What is asked about every product: any task that says what it reads of a product. By default the attributes in
-    its name, what its reviews say, its category."""
+    """What is asked about every product: any task that says what it reads of a product, or a name of `questions`. By
+    default the attributes in its name, what its reviews say, its category."""
+    questions: dict[Name, QuestionSection] = {}
+    """Tasks in the shop's own words, by names of its own, which `enrich.tasks` and the table's column `task` then have.
+    One task may be asked in several ways."""
     model: Literal["base", "merged", "quantized"] = "merged"
     """Which model answers."""
     dry_run: bool = False

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from eshop_ray.schema import PROMPT_SCHEMA, decode, encode
-from eshop_ray.tasks import get_task
+from eshop_ray.tasks import Task, get_task
 
 if TYPE_CHECKING:
     from ray.data import Dataset
@@ -34,11 +34,20 @@ def add_prompts(records: "Dataset", temperature: float = 0.0, constrained: bool 
     return records.map_batches(build_batch, batch_format="pyarrow")
 
 
-def build_prompt(row: Mapping[str, Any], temperature: float, constrained: bool) -> dict[str, Any]:
-    """Return one row of `PROMPT_SCHEMA` for one row of `RECORD_SCHEMA`."""
+def build_prompt(
+    row: Mapping[str, Any], temperature: float, constrained: bool, task: Task | None = None
+) -> dict[str, Any]:
+    """Return one row of `PROMPT_SCHEMA` for one row of `RECORD_SCHEMA`.
+
+    Args:
+        row: The record.
+        temperature: As for `add_prompts`.
+        constrained: As for `add_prompts`.
+        task: What the row's `task` stands for; None: the task of that name.
+    """
     prompt: dict[str, Any] = {name: row[name] for name in ("id", "task", "group", "metric", "target")}
     try:
-        task = get_task(row["task"])
+        task = task or get_task(row["task"])
         prompt["group"] = row["group"] or task.name
         prompt["metric"] = row["metric"] or task.metric
         record = decode(row["fields"])

@@ -16,6 +16,7 @@ ENRICHED_SCHEMA = pa.schema(
         ("entities", ENTITIES),
         ("key", pa.string()),
         ("prediction_key", pa.string()),
+        ("prompt_id", pa.string()),
         ("task_version", pa.int32()),
         ("model_digest", pa.string()),
         ("run_id", pa.string()),
@@ -31,9 +32,13 @@ ENRICHED_SCHEMA = pa.schema(
 `status` is `enriched`; `empty` where there is nothing to ask (no reviews); `quarantined`, which keeps the last good
 prediction, if there was one; or `deleted`, a tombstone that keeps its prediction in case the product returns.
 `prediction` is JSON text; `text` and `entities` are the same, typed. `key` is the digest of all that determines the
-answer to tonight's question, `prediction_key` that of the question which the prediction answers, `run_id` the run that
-asked it. A file holds rows of one task and `bucket`, which is a part of the products.
+answer to tonight's question, `prediction_key` that of the question which the prediction answers, `prompt_id` and
+`run_id` the prompt and the run that asked it: the run's record has the prompt in words. A file holds rows of one task
+and `bucket`, which is a part of the products.
 """
+
+LATER_COLUMNS = ("prompt_id",)
+"""Tables and files of earlier versions are without; their rows have null there."""
 
 QUARANTINE_SCHEMA = pa.schema(
     [

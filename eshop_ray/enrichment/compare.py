@@ -18,13 +18,13 @@ from eshop_ray.enrichment.questions import (
     EMPTY,
     ENRICHED,
     PromptContext,
-    get_form,
+    identify_attributes,
     identify_question,
-    list_columns,
 )
 from eshop_ray.enrichment.scan import FIELD_PREFIX
+from eshop_ray.enrichment.templates import OTHERS, Template, list_columns
 from eshop_ray.schema import Row, decode
-from eshop_ray.tasks.product import REVIEWS
+from eshop_ray.tasks.product import ATTRIBUTES, REVIEWS
 
 KEY_CHARACTERS = 32
 """Hexadecimal digits of a key: 128 bits of a SHA-256."""
@@ -53,7 +53,7 @@ def compare_bucket(tables: BucketTables, context: PromptContext, paths: Sequence
         paths: Of the files, by number.
     """
     bucket = Bucket()
-    names = _name_columns(context.tasks)
+    names = _name_columns(context)
     aliases = {FIELD_PREFIX + name: alias for name, alias in names.items()}
     database = connect(
         read_rows=tables.products.rename_columns([aliases.get(name, name) for name in tables.products.schema.names]),
@@ -76,26 +76,38 @@ def build_key(task: str, context: PromptContext) -> str:
     """Return the SQL of a product's key for a task: the digest of all that determines the answer.
 
     That is the question's identity and, each with its length in bytes, so that no two products run together, the
-    columns that the task reads and the product's reviews in their order. What is wrong with a column is a part of it.
+    columns that the task reads, the attributes that are asked for in the product's category and the product's reviews
+    in their order. What is wrong with a column is a part of it.
     """
-    form, aliases = get_form(task), _name_columns(context.tasks)
-    parts = [quote_text(identify_question(task, context))]
+    template, aliases = context.templates[task], _name_columns(context)
+    form = template.form
+    given = {REVIEWS: "coalesce(texts, '')"}
+    if ATTRIBUTES in form.fields:
+        given[ATTRIBUTES] = _choose_attributes(template, aliases["category"])
+    parts = [quote_text(identify_question(template, context))]
     for name in form.columns:
         column = f"coalesce({aliases[name]}, '')"
         pointer = "/" + name.replace("~", "~0").replace("/", "~1")
         problem = f"coalesce(json_extract_string(problems, {quote_text(pointer)}), '')"
         parts += [problem, f"strlen({column})", "':'", column]
-    if REVIEWS in form.fields:
-        parts.append("coalesce(texts, '')")
-    columns = ["texts" if name == REVIEWS else aliases[name] for name in form.empty_without]
+    parts += [given[name] for name in form.fields if name in given]
+    columns = [given.get(name) or aliases[name] for name in form.empty_without]
     is_empty = " or ".join(f"coalesce({column}, '') = ''" for column in columns) or "false"
     digest = f"case when {is_empty} then sha256({parts[0]}) else sha256(concat({', '.join(parts)})) end"
     return f"left({digest}, {KEY_CHARACTERS})"
 
 
-def _name_columns(tasks: Sequence[str]) -> Mapping[str, str]:
+def _choose_attributes(template: Template, category: str) -> str:
+    """Return the SQL of the digest of what is asked for in a product's category; empty where nothing is."""
+    digests = {one: quote_text(identify_attributes(prompt)) for one, prompt in template.prompts.items()}
+    others = digests.pop(OTHERS, "''")
+    cases = " ".join(f"when {quote_text(one)} then {digest}" for one, digest in digests.items())
+    return f"case {category} {cases} else {others} end" if cases else others
+
+
+def _name_columns(context: PromptContext) -> Mapping[str, str]:
     """Return what SQL calls the catalogue's columns: there, capitals make no difference, and quotes are trouble."""
-    return {name: f"{FIELD_PREFIX}{place}" for place, name in enumerate(list_columns(tasks))}
+    return {name: f"{FIELD_PREFIX}{place}" for place, name in enumerate(list_columns(context.templates))}
 
 
 def _settle_repeats(
@@ -125,7 +137,7 @@ def _settle_repeats(
 
 def _compare_keys(database: duckdb.DuckDBPyConnection, bucket: Bucket, context: PromptContext) -> None:
     """Make the table `changed`, of products' tasks that are to be looked at, and count the others."""
-    has_reviews = any(REVIEWS in get_form(task).fields for task in context.tasks)
+    has_reviews = any(REVIEWS in template.form.fields for template in context.templates.values())
     source = "products"
     if has_reviews:
         database.sql("""
@@ -157,12 +169,12 @@ def _take_changed(
     database: duckdb.DuckDBPyConnection, bucket: Bucket, context: PromptContext, paths: Sequence[str]
 ) -> None:
     """Give the bucket rows of Python for what is to be decided."""
-    names = _name_columns(context.tasks)
+    names = _name_columns(context)
     for row in _select(database, "from changed"):
         bucket.keys.setdefault(row["product_id"], {})[row["task"]] = row["key"]
     for row in _select(database, "from products semi join changed using (product_id)"):
         bucket.add_product(_to_product(row, names, paths))
-    asked = [quote_text(task) for task in context.tasks if REVIEWS in get_form(task).fields]
+    asked = [quote_text(name) for name, template in context.templates.items() if REVIEWS in template.form.fields]
     if asked:
         changed = f"(from changed where task in ({', '.join(asked)}))"
         for row in _select(database, f"from reviews semi join {changed} using (product_id)"):

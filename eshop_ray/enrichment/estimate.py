@@ -26,7 +26,7 @@ from eshop_ray.reporting.page import Table
 from eshop_ray.reporting.terminal import print_table
 from eshop_ray.schema import Row
 from eshop_ray.storage import Storage
-from eshop_ray.tasks import get_task
+from eshop_ray.tasks import Task
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ def estimate_night(config: Config, model: Model, replay: bool = False) -> dict[s
         refused = _find_refusal(night, planned)
         asked = _count_questions(night, resolve(night, planned))
     lengths = _average_lengths(night)
-    tasks = {task: _estimate_task(task, planned.changes, asked, lengths) for task in config.enrich.tasks}
+    tasks = {name: _estimate_task(name, task, planned.changes, asked, lengths) for name, task in night.tasks.items()}
     totals = {name: sum(task[name] for task in tasks.values()) for name in _COLUMNS}
     seconds = _estimate_seconds(config, totals["questions"])
     estimate = {**totals, "tasks": tasks, "seconds": seconds, "cost": _price(config, seconds), "refused": refused}
@@ -83,6 +83,7 @@ def _count_questions(night: Night, shards: Sequence[Row]) -> Counter[tuple[str, 
     count = partial(
         count_tokens,
         storage=night.staging.storage,
+        tasks=night.tasks,
         tokenizer_dir=night.shared_model,
         temperature=infer.temperature,
         constrained=infer.constrained,
@@ -95,10 +96,15 @@ def _count_questions(night: Night, shards: Sequence[Row]) -> Counter[tuple[str, 
 
 
 def count_tokens(
-    shard: Row, storage: Storage, tokenizer_dir: AnyFolder | None, temperature: float, constrained: bool
+    shard: Row,
+    storage: Storage,
+    tasks: Mapping[str, Task],
+    tokenizer_dir: AnyFolder | None,
+    temperature: float,
+    constrained: bool,
 ) -> Row:
     """Return a shard's `task`, `questions` and `input_tokens`; without a tokenizer, words stand for tokens."""
-    rows = load_shard(shard, storage, temperature, constrained).to_pylist()
+    rows = load_shard(shard, storage, tasks, temperature, constrained).to_pylist()
     prompts = [row["messages"] for row in rows if row["error"] is None]
     if tokenizer_dir is None:
         lengths = [len(join_messages(messages).split()) for messages in prompts]
@@ -122,14 +128,18 @@ def _average_lengths(night: Night) -> dict[str, float]:
 
 
 def _estimate_task(
-    task: str, changes: Counter[tuple[str, str]], asked: Counter[tuple[str, str]], lengths: Mapping[str, float]
+    name: str,
+    task: Task,
+    changes: Counter[tuple[str, str]],
+    asked: Counter[tuple[str, str]],
+    lengths: Mapping[str, float],
 ) -> dict[str, int]:
-    num_questions = asked[task, "questions"]
-    each = lengths.get(task, get_task(task).max_tokens)
+    num_questions = asked[name, "questions"]
+    each = lengths.get(name, task.max_tokens)
     return {
-        **{change: changes[task, change] for change in _CHANGES},
+        **{change: changes[name, change] for change in _CHANGES},
         "questions": num_questions,
-        "input_tokens": asked[task, "input_tokens"],
+        "input_tokens": asked[name, "input_tokens"],
         "generated_tokens": round(num_questions * each),
     }
 

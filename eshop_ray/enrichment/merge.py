@@ -20,7 +20,7 @@ BAD_RESULTS = pa.schema([one for one in QUARANTINE_SCHEMA if one.name != "bucket
 """A row for the quarantine; without a `reason`, the row of its `fingerprint` leaves."""
 
 PREDICTION_COLUMNS = (
-    *("prediction", "text", "entities", "prediction_key", "task_version", "model_digest", "run_id"),
+    *("prediction", "text", "entities", "prediction_key", "prompt_id", "task_version", "model_digest", "run_id"),
     *("num_input_tokens", "num_generated_tokens", "inferred_at"),
 )
 """What is said of a prediction, and stays with it."""

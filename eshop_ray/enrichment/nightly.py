@@ -24,6 +24,7 @@ from eshop_ray.enrichment.run import Run
 from eshop_ray.enrichment.statistics import summarize
 from eshop_ray.enrichment.table import DataFile
 from eshop_ray.enrichment.tables import ENRICHED_OWNERS, QUARANTINE_OWNERS
+from eshop_ray.enrichment.templates import describe_prompts
 from eshop_ray.errors import UserError
 from eshop_ray.models import Model
 from eshop_ray.places import place_of
@@ -167,6 +168,7 @@ def _record(run: Run) -> dict[str, Any]:
         "catalog": hide_secrets(run.catalog),
         "reviews": hide_secrets(run.reviews),
         "table_uri": hide_in_text(run.config.table_uri),
+        "prompts": describe_prompts(run.templates),
     }
 
 

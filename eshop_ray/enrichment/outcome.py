@@ -1,6 +1,5 @@
 """Answers -> rows of the two tables, and which answers deserve a second try."""
 
-import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -10,7 +9,7 @@ from eshop_ray.enrichment.columns import clean_message
 from eshop_ray.enrichment.questions import DELETED, EMPTY, ENRICHED, QUARANTINED
 from eshop_ray.inference.reading import Reading, read_prediction
 from eshop_ray.schema import Row, decode, encode
-from eshop_ray.tasks import get_task
+from eshop_ray.tasks import Task
 from eshop_ray.words import join_words
 
 STAGES = {
@@ -33,26 +32,27 @@ class RunInfo:
     run_id: str
     model_digest: str
     now: datetime
+    tasks: Mapping[str, Task]
+    """What the names in the column `task` stand for."""
 
 
-def read_strictly(row: Mapping[str, Any]) -> Reading:
+def read_strictly(row: Mapping[str, Any], tasks: Mapping[str, Task]) -> Reading:
     """Read an answer for a table that holds no half answers: what is cut off or unreadable is asked again once.
 
     A truncated answer gets twice the room; one that cannot be read is asked for with `retry_params`.
+
+    Args:
+        row: The answer, with the columns of `QUESTION_ROWS`.
+        tasks: What the names in `task` stand for.
     """
     if row["finish_reason"] == "length":
         params: Row = decode(row["sampling_params"])
         error = f"truncated: cut off after {row['num_generated_tokens']} tokens, in two tries"
         return Reading(None, error, {**params, "max_tokens": 2 * params["max_tokens"]})
-    reading = read_prediction(row)
-    if reading.error is None and reading.prediction == _write_unparsed(row["task"]):
+    reading = read_prediction(row, tasks)
+    if reading.error is None and reading.prediction == encode(tasks[row["task"]].unparsed):
         reading = Reading(None, "unparseable: no answer could be read, in two tries")
     return replace(reading, retry_params=decode(row["retry_params"])) if reading.error else reading
-
-
-@functools.cache
-def _write_unparsed(task: str) -> str:
-    return encode(get_task(task).unparsed)
 
 
 def split_error(error: str) -> tuple[str, str]:
@@ -67,7 +67,7 @@ def enriched_row(target: Mapping[str, Any], task: str, key: str, run_info: RunIn
         "product_id": target["product_id"],
         "task": task,
         "key": key,
-        "task_version": get_task(task).version,
+        "task_version": run_info.tasks[task].version,
         "model_digest": run_info.model_digest,
         "run_id": run_info.run_id,
         "updated_at": run_info.now,
@@ -78,7 +78,7 @@ def enriched_row(target: Mapping[str, Any], task: str, key: str, run_info: RunIn
 
 def answered_rows(row: Mapping[str, Any], run_info: RunInfo) -> tuple[list[Row], list[Row]]:
     """Return the rows of the enriched table and of the quarantine that an answer makes, one for each target."""
-    tokens = {name: row[name] for name in ("num_input_tokens", "num_generated_tokens")}
+    tokens = {name: row[name] for name in ("num_input_tokens", "num_generated_tokens", "prompt_id")}
     if row["error"] is not None:
         reason, message = split_error(row["error"])
         enriched = [
@@ -91,22 +91,28 @@ def answered_rows(row: Mapping[str, Any], run_info: RunInfo) -> tuple[list[Row],
         "status": ENRICHED,
         "prediction_key": row["id"],
         "inferred_at": run_info.now,
-        **type_prediction(row["task"], row["prediction"]),
+        **type_prediction(run_info.tasks[row["task"]], row["prediction"]),
         **tokens,
     }
     return [enriched_row(target, row["task"], row["id"], run_info, **values) for target in row["targets"]], []
 
 
-def type_prediction(task: str, prediction: str) -> Row:
+def type_prediction(task: Task, prediction: str) -> Row:
     """Return a prediction as JSON text, and in the typed column that its task names."""
-    column = get_task(task).column
+    column = task.column
     value = decode(prediction)
     if column == "text":
-        return {"prediction": prediction, "text": value.encode("utf-8", "replace").decode()}
+        return {"prediction": prediction, "text": _to_utf8(value)}
     if column == "entities":
-        entities = [{"text": join_words(text), "type": kind} for text, kind in value if kind != "O"]
+        pairs = ((text, kind) for kind, text in value.items() if text) if isinstance(value, dict) else value
+        entities = [{"text": _to_utf8(join_words(text)), "type": _to_utf8(kind)} for text, kind in pairs if kind != "O"]
         return {"prediction": prediction, "entities": entities}
     return {"prediction": prediction}
+
+
+def _to_utf8(text: str) -> str:
+    """Return a text without half characters, which Arrow refuses."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def resolved_rows(
@@ -121,18 +127,19 @@ def resolved_rows(
     """
     if row["status"] is None:
         return [], []
+    asked, prompt_id = (row, row["task"], row["key"]), row["prompt_id"]
     if row["status"] == QUARANTINED:
         bad = [quarantine_row(row, row["task"], row["key"], row["reason"], row["message"], run_info)]
         is_product = row["task"] is not None
-        return ([enriched_row(row, row["task"], row["key"], run_info, status=QUARANTINED)] if is_product else []), bad
+        return ([enriched_row(*asked, run_info, status=QUARANTINED, prompt_id=prompt_id)] if is_product else []), bad
     if row["status"] == EMPTY:
-        return [enriched_row(row, row["task"], row["key"], run_info, status=EMPTY)], []
+        return [enriched_row(*asked, run_info, status=EMPTY, prompt_id=prompt_id)], []
     assert row["status"] in (ENRICHED, DELETED)
     assert copied is not None
     own = {name: row[name] for name in ("product_id", "task", "key", "status")}
     known = copied["prediction_key"] and row["key"] if row["status"] == ENRICHED else copied["prediction_key"]
     made = {**copied, **own, "prediction_key": known, "updated_at": run_info.now, "replaces": row["replaces"]}
-    return [made], []
+    return [{**made, "prompt_id": copied["prompt_id"] or prompt_id}], []
 
 
 def quarantine_row(

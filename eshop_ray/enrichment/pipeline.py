@@ -14,14 +14,13 @@ import pyarrow as pa
 from ray.data import Dataset
 
 from eshop_ray.artifacts import fingerprint
-from eshop_ray.data.cleaning import check_labels
 from eshop_ray.datasets import bound_stream, map_items
 from eshop_ray.enrichment.budget import Budget, count_postponed
 from eshop_ray.enrichment.exchange import Exchange
 from eshop_ray.enrichment.guards import check_limits
 from eshop_ray.enrichment.map_tasks import map_tasks, read_reports, to_report
 from eshop_ray.enrichment.outcome import read_strictly
-from eshop_ray.enrichment.questions import PromptContext, get_form
+from eshop_ray.enrichment.questions import PromptContext
 from eshop_ray.enrichment.result_writer import ResultWriter
 from eshop_ray.enrichment.run import MAX_BUCKETS, Night, Run
 from eshop_ray.enrichment.scan import scan_catalog, scan_reviews
@@ -42,7 +41,6 @@ from eshop_ray.errors import UserError
 from eshop_ray.inference.answer_identity import identify_answers
 from eshop_ray.inference.build import build_engine
 from eshop_ray.schema import Row
-from eshop_ray.tasks.product import LABELS
 
 RESOLVED_ROWS = 25_000
 """Questions that a task merges."""
@@ -78,19 +76,17 @@ def scan(run: Night) -> tuple[PlanInputs, PromptContext]:
     items = [{**file, "kind": "products"} for file in run.catalog]
     items += [{**file, "kind": "reviews"} for file in run.reviews]
     parts: dict[str, list[Row]] = {kind: [] for kind in readers}
-    categories: set[str] = set()
     for report in map_tasks(partial(_read_input, readers=readers), sorted(items, key=_size, reverse=True)):
         kind = report["kind"]
         parts[kind] += report["parts"]
         parts["products"] += report.get("bad_parts", [])
         run.counts.update({f"num_{kind}": report["num_rows"], "num_unreadable": report["num_unreadable"]})
         run.counts[f"num_unreadable_{kind}"] += report["num_unreadable"]
-        categories.update(report.get("categories", ()))
     _check_catalog(run)
     inputs = PlanInputs(
         products.with_parts(parts["products"]), reviews.with_parts(parts["reviews"]), run.enriched, run.quarantine
     )
-    return inputs, _prompt_context(run, sorted(categories))
+    return inputs, _prompt_context(run)
 
 
 def _read_input(item: Row, readers: Mapping[str, Callable[[Row], Row]]) -> Row:
@@ -180,9 +176,13 @@ def infer(run: Run, shards: Sequence[Row]) -> None:
         return
     config = run.config.infer
     num_asked = sum(shard["num_rows"] for shard in shards)
-    engine = build_engine(config, run.shared_model or Path(), read_strictly, num_asked)
+    engine = build_engine(config, run.shared_model or Path(), partial(read_strictly, tasks=run.tasks), num_asked)
     load = partial(
-        load_shard, storage=run.staging.storage, temperature=config.temperature, constrained=config.constrained
+        load_shard,
+        storage=run.staging.storage,
+        tasks=run.tasks,
+        temperature=config.temperature,
+        constrained=config.constrained,
     )
     questions = _load_shards(shards, load)
     finish = partial(_finish_batch, result_writer=run.result_writer)
@@ -221,14 +221,10 @@ def _check_catalog(run: Night) -> None:
         )
 
 
-def _prompt_context(run: Night, categories: Sequence[str]) -> PromptContext:
+def _prompt_context(run: Night) -> PromptContext:
     config = run.config
-    labels = tuple(config.catalog.labels) or tuple(categories)
-    if any(LABELS in get_form(task).fields for task in config.enrich.tasks):
-        check_labels({"of the catalogue (or set `catalog.labels`)": labels})
     return PromptContext(
-        tasks=config.enrich.tasks,
-        labels=labels,
+        templates=run.templates,
         answers=fingerprint(identify_answers(config.infer, config.serve, run.model.digest)),
         max_review_tokens=config.reviews.max_tokens,
         model_digest=run.model.digest,

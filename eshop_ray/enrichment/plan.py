@@ -56,6 +56,7 @@ ACTIONS = pa.schema(
         ("product_id", pa.string()),
         ("task", pa.string()),
         ("key", pa.string()),
+        ("prompt_id", pa.string()),
         ("status", pa.string()),
         ("change", pa.string()),
         ("fields", pa.string()),
@@ -164,7 +165,7 @@ def plan_bucket(
     for product_id, product in bucket.products.items():
         reviews = bucket.reviews.get(product_id, [])
         for task, key in bucket.keys[product_id].items():
-            question = build_question(task, product["fields"], reviews, context, count_tokens)
+            question = build_question(context.templates[task], product["fields"], reviews, context, count_tokens)
             old, bad = bucket.previous.get((product_id, task)), bucket.quarantined.get((product_id, task))
             yield from _compare(product, task, key, question, context, old, bad, replay, counts)
     yield from _plan_deleted(bucket, context.tasks, counts, holds_missing)
@@ -206,6 +207,7 @@ def _compare(
         product_id=product["product_id"],
         task=task,
         key=key,
+        prompt_id=question.prompt_id,
         status=ENRICHED if is_restored else question.status,
         change="new" if is_new else "unchanged" if is_same else "changed",
         fields=encode(question.fields) if question.status == ASK and not is_restored else None,
@@ -227,7 +229,7 @@ def _answers(old: Row, key: str, has_former_key: bool) -> bool:
 
 
 def _is_former_key(key: str, task: str, question: Question, context: PromptContext) -> bool:
-    return len(key) == FORMER_KEY_CHARACTERS and key == build_former_key(task, question, context)
+    return len(key) == FORMER_KEY_CHARACTERS and key == build_former_key(context.templates[task], question, context)
 
 
 def _plan_deleted(bucket: Bucket, tasks: Sequence[str], counts: Counter[str], holds_missing: bool) -> Iterator[Row]:

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from eshop_ray.artifacts import fingerprint
-from eshop_ray.errors import UserError
+from eshop_ray.enrichment.templates import Prompt, Template
 from eshop_ray.inference.answer_identity import identify_task
-from eshop_ray.tasks import get_task, list_tasks
-from eshop_ray.tasks.product import LABELS, REVIEWS, ProductForm, UnaskableError
+from eshop_ray.tasks.product import ATTRIBUTES, LABELS, REVIEWS, UnaskableError
 
 ASK, ENRICHED, EMPTY, QUARANTINED, DELETED = "ask", "enriched", "empty", "quarantined", "deleted"
 """What becomes of a product's task; all but `ask` stand in the table's column `status`."""
@@ -21,12 +20,17 @@ OUTPUT_VERSION = 1
 class PromptContext:
     """What answers depend on besides the product."""
 
-    tasks: tuple[str, ...]
-    labels: tuple[str, ...]
+    templates: Mapping[str, Template]
+    """What is asked, by the names of `enrich.tasks`."""
     answers: str
     """Digest of model, engine and sampling; see `identify_answers`."""
     max_review_tokens: int
     model_digest: str = ""
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The names of `enrich.tasks`."""
+        return tuple(self.templates)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,8 @@ class Question:
     """`ask`, `empty` or `quarantined`."""
     fields: Mapping[str, Any]
     """The task's record fields; empty unless it is to be asked."""
+    prompt_id: str | None = None
+    """Of the prompt that asks, or would ask; None: nothing is asked about products of this category."""
     reason: str | None = None
     message: str | None = None
     seen: Mapping[str, Any] | None = None
@@ -44,7 +50,7 @@ class Question:
 
 
 def build_question(
-    task: str,
+    template: Template,
     product: Mapping[str, Any],
     reviews: Sequence[Mapping[str, Any]],
     context: PromptContext,
@@ -53,50 +59,39 @@ def build_question(
     """Return what to ask.
 
     Args:
-        task: One of `enrich.tasks`.
+        template: What is asked.
         product: The columns that tasks read (text or None) and `problems` (column -> reason code).
         reviews: The product's reviews with `text` and `votes`.
         context: What else the answer depends on.
         count_tokens: Text -> number of tokens.
     """
-    form = get_form(task)
+    form, prompt = template.form, template.find_prompt(product.get("category"))
+    prompt_id = prompt.prompt_id if prompt else None
     try:
-        values = _read_values(form, product, reviews, context, count_tokens)
+        values = _read_values(template, prompt, product, reviews, context, count_tokens)
         fields = form.build(values) if all(values[name] for name in form.empty_without) else {}
     except UnaskableError as problem:
         reason, message = problem.args
         seen = {name: product.get(name) for name in (*form.columns, "problems")}
-        return Question(QUARANTINED, {}, reason, message, {"reason": reason, **seen})
-    return Question(ASK if fields else EMPTY, fields)
+        return Question(QUARANTINED, {}, prompt_id, reason, message, {"reason": reason, **seen})
+    return Question(ASK if fields else EMPTY, fields, prompt_id)
 
 
-def identify_question(task: str, context: PromptContext) -> str:
-    """Return the digest of what a task's answers depend on besides the product."""
-    form = get_form(task)
-    labels = context.labels if LABELS in form.fields else None
-    max_review_tokens = context.max_review_tokens if REVIEWS in form.fields else None
-    return fingerprint([identify_task(task), OUTPUT_VERSION, context.answers, form.columns, labels, max_review_tokens])
+def identify_question(template: Template, context: PromptContext) -> str:
+    """Return the digest of what a question's answers depend on besides the product and its category's attributes.
 
-
-def get_form(task: str) -> ProductForm:
-    """Return how a task is asked about a product.
-
-    Raises:
-        UserError: if it is not, naming the tasks that are.
+    Its name is none of it: what is asked by two names is asked once.
     """
-    form = get_task(task).product
-    if form is None:
-        names = ", ".join(name for name in list_tasks() if get_task(name).product)
-        raise UserError(
-            f"`enrich.tasks`: `{task}` does not say what it reads of a product; choose from {names}, or give it a "
-            f"`product=ProductForm(...)` in eshop_ray/tasks/{task}.py"
-        )
-    return form
+    form, own = template.form, template.own_words
+    labels = template.labels if LABELS in form.fields else None
+    max_review_tokens = context.max_review_tokens if REVIEWS in form.fields else None
+    asked = [identify_task(template.task), OUTPUT_VERSION, context.answers, form.columns, labels, max_review_tokens]
+    return fingerprint([*asked, *own])
 
 
-def list_columns(tasks: Sequence[str]) -> tuple[str, ...]:
-    """Return the catalogue's columns that tasks read, and `category`, which the labels are taken from."""
-    return tuple(dict.fromkeys([name for task in tasks for name in get_form(task).columns] + ["category"]))
+def identify_attributes(prompt: Prompt) -> str:
+    """Return the digest of the attributes that are asked for; empty where none are."""
+    return fingerprint(prompt.attributes) if prompt.attributes else ""
 
 
 def select_reviews(
@@ -129,28 +124,33 @@ def _beginning(text: str, max_tokens: int, count_tokens: Callable[[str], int]) -
     return " ".join(words[:low])
 
 
-def build_former_key(task: str, question: Question, context: PromptContext) -> str:
+def build_former_key(template: Template, question: Question, context: PromptContext) -> str:
     """Return the key that a row of the table has which was written before keys were made by columns."""
     seen = question.fields if question.seen is None else question.seen
-    return fingerprint([identify_task(task), OUTPUT_VERSION, context.answers, seen])
+    asked = [identify_task(template.task), OUTPUT_VERSION, context.answers, seen]
+    return fingerprint([*asked, *template.own_words])
 
 
 FORMER_KEY_CHARACTERS = 64
 
 
 def _read_values(
-    form: ProductForm,
+    template: Template,
+    prompt: Prompt | None,
     product: Mapping[str, Any],
     reviews: Sequence[Mapping[str, Any]],
     context: PromptContext,
     count_tokens: Callable[[str], int],
 ) -> dict[str, Any]:
+    form = template.form
     values: dict[str, Any] = {name: product.get(name) or "" for name in form.columns}
     for name in form.fields:
         if name == REVIEWS:
             values[name] = select_reviews(reviews, context.max_review_tokens, count_tokens) if reviews else []
         elif name == LABELS:
-            values[name] = context.labels
+            values[name] = template.labels
+        elif name == ATTRIBUTES:
+            values[name] = prompt.attributes if prompt else None
         elif problem := product["problems"].get(name):
             raise UnaskableError(problem, f"`{name}`: {_EXPLAINED[problem]}")
     return values

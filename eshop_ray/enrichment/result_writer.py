@@ -14,6 +14,7 @@ from eshop_ray.enrichment.outcome import RunInfo, answered_rows, resolved_rows
 from eshop_ray.enrichment.questions import DELETED, QUARANTINED
 from eshop_ray.enrichment.table import DataFile, Table
 from eshop_ray.schema import Row
+from eshop_ray.tasks import Task
 
 NO_FILE = -1
 """Where resolved rows stand that copy from no file."""
@@ -25,11 +26,14 @@ EXAMPLES_PER_SHARD = 3
 class ResultWriter:
     """Writes what finished shards give to both tables; picklable, one for all workers of a run."""
 
-    def __init__(self, results: Exchange, bad: Exchange, run_id: str, model_digest: str) -> None:
+    def __init__(
+        self, results: Exchange, bad: Exchange, run_id: str, model_digest: str, tasks: Mapping[str, Task]
+    ) -> None:
         self.results = results
         self.bad = bad
         self.run_id = run_id
         self.model_digest = model_digest
+        self.tasks = tasks
 
     def write_answers(self, rows: Sequence[Mapping[str, Any]]) -> Row:
         """Write a shard that an engine answered and return its report."""
@@ -65,7 +69,7 @@ class ResultWriter:
             yield report.write(self.results, self.bad)
 
     def _run_info(self) -> RunInfo:
-        return RunInfo(self.run_id, self.model_digest, datetime.now(UTC))
+        return RunInfo(self.run_id, self.model_digest, datetime.now(UTC), self.tasks)
 
 
 class ShardReport:

@@ -15,14 +15,15 @@ from eshop_ray.data.formats.reader import PACKED_ENDINGS
 from eshop_ray.enrichment.budget import Budget
 from eshop_ray.enrichment.commits import Committer
 from eshop_ray.enrichment.merge import Merge
-from eshop_ray.enrichment.questions import list_columns
 from eshop_ray.enrichment.result_writer import ResultWriter
 from eshop_ray.enrichment.table import Snapshot, Table, Writer
 from eshop_ray.enrichment.tables import enriched_table, quarantine_table
+from eshop_ray.enrichment.templates import build_templates, list_columns
 from eshop_ray.enrichment.workspace import open_staging
 from eshop_ray.errors import UserError
 from eshop_ray.inference.engines.oracle import refuse_oracle
 from eshop_ray.models import Model
+from eshop_ray.tasks import Task
 
 BUCKET_BYTES = 6 << 20
 """Bytes of input per bucket: what a task holds, some times over, by columns."""
@@ -49,7 +50,7 @@ class Night:
         """
         refuse_oracle(config.infer, "a catalogue")
         Budget.from_config(config.enrich, config.infer.concurrency)  # refuses a limit that cannot be counted
-        columns = list_columns(config.enrich.tasks)  # refuses tasks that cannot be asked, before a table is touched
+        self.templates = build_templates(config)  # refuses what cannot be asked, before a table is touched
         self.config = config
         self.model = model
         self.replay = replay
@@ -66,6 +67,7 @@ class Night:
         self._open_tables()
         self.num_buckets = self._choose_num_buckets()
         self._exit = ExitStack()
+        columns = list_columns(self.templates)
         self.staging = self._exit.enter_context(open_staging(config.run_dir, self.run_id, self.num_buckets, columns))
         self.counts: Counter[str] = Counter()
         self.phases: dict[str, float] = {}
@@ -76,6 +78,11 @@ class Night:
     def __exit__(self, *_: object) -> None:
         """Clear the staging away, whatever became of the night."""
         self._exit.close()
+
+    @property
+    def tasks(self) -> dict[str, Task]:
+        """What the names of `enrich.tasks` stand for."""
+        return {name: template.task for name, template in self.templates.items()}
 
     @property
     def snapshots(self) -> tuple[Snapshot, Snapshot]:
@@ -125,7 +132,7 @@ class Run(Night):
         results, bad = self.staging.exchange("enriched"), self.staging.exchange("bad")
         merge = Merge(self.enriched, self.quarantine, results, bad, self.run_id)
         self.committer = Committer(self.writer, self.bad_writer, merge, config.table)
-        self.result_writer = ResultWriter(results, bad, self.run_id, model.digest)
+        self.result_writer = ResultWriter(results, bad, self.run_id, model.digest, self.tasks)
         self.stopped: str | None = None
         """Which limit of the budget ended the night early."""
 

@@ -1,6 +1,5 @@
 """Catalogue and review files -> columns in the exchange; what cannot be read goes along, with its reason."""
 
-import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -43,7 +42,6 @@ BUFFER_CHARACTERS = 8_000_000
 """Characters of text in them after which it holds no more."""
 MAX_CHARACTERS = 100_000
 """A text longer than this fits no prompt; it is not carried further."""
-MAX_CATEGORIES = 1_000
 MAX_VOTES = 1e12
 
 _COUNT = re.compile(r"\d{1,3}(?:[,.' \u00a0\u202f]\d{3})+|\d+(?:\.0+)?")
@@ -77,14 +75,13 @@ def scan_catalog(file: Mapping[str, Any], options: CatalogOptions, names: Sequen
         products: Where products go, with the columns of `product_rows`.
 
     Returns:
-        `num_rows`, `num_unreadable`, `categories`, and `parts` of the exchange.
+        `num_rows`, `num_unreadable`, and `parts` of the exchange.
     """
     path = file["path"].partition("?")[0]
     id_column = str(options.columns.get("id", "id"))
     writer = PartWriter(
         products, f"catalog-{file['number']:06d}", place_by(("product_id", "fingerprint"), products.num_buckets)
     )
-    categories: set[str] = set()
     counts = {"num_rows": 0, "num_unreadable": 0}
 
     def to_columns(block: TextBlock) -> pa.Table:
@@ -103,11 +100,8 @@ def scan_catalog(file: Mapping[str, Any], options: CatalogOptions, names: Sequen
             num_good = pc.sum(is_good).as_py() or 0
             counts["num_rows"] += num_good
             counts["num_unreadable"] += len(rows) - num_good
-            if len(categories) <= MAX_CATEGORIES:
-                found = pc.unique(rows[FIELD_PREFIX + "category"].filter(is_good)).to_pylist()
-                categories.update(itertools.islice(filter(None, found), MAX_CATEGORIES + 1))
             writer.add(_number(rows, file))
-    return {**counts, "categories": sorted(categories), "parts": writer.close()}
+    return {**counts, "parts": writer.close()}
 
 
 def scan_reviews(file: Mapping[str, Any], options: ReviewsSection, reviews: Exchange, products: Exchange) -> Row:

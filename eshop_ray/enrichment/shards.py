@@ -14,7 +14,7 @@ from eshop_ray.data.prompts import build_prompt
 from eshop_ray.enrichment.plan import ACTIONS
 from eshop_ray.schema import MESSAGES, Row, decode, encode
 from eshop_ray.storage import Storage
-from eshop_ray.tasks import get_task
+from eshop_ray.tasks import Task
 
 MAX_TARGETS = 10_000
 """Products that one answer serves; with more of equal text the question is asked once more."""
@@ -28,6 +28,7 @@ SHARD_ROWS = pa.schema(
     [
         ("key", pa.string()),
         ("task", pa.string()),
+        ("prompt_id", pa.string()),
         ("fields", pa.string()),
         ("targets", TARGETS),
         ("first_product", pa.string()),
@@ -39,6 +40,7 @@ QUESTION_ROWS = pa.schema(
     [
         ("id", pa.string()),
         ("task", pa.string()),
+        ("prompt_id", pa.string()),
         ("messages", MESSAGES),
         ("sampling_params", pa.string()),
         ("retry_params", pa.string()),
@@ -59,7 +61,7 @@ def merge_groups(groups: Iterable[Sequence[Row]]) -> Iterator[Row]:
         for start in range(0, len(group), MAX_TARGETS):
             first = group[start]
             targets = [{name: row[name] for name in _TARGET_NAMES} for row in group[start : start + MAX_TARGETS]]
-            asked = {name: first[name] for name in ("key", "task", "fields")}
+            asked = {name: first[name] for name in ("key", "task", "prompt_id", "fields")}
             yield {**asked, "targets": targets, "first_product": first["product_id"]}
 
 
@@ -94,31 +96,41 @@ def write_shards(storage: Storage, part: str, shards: Iterable[Sequence[Row]]) -
     return written
 
 
-def load_shard(shard: Mapping[str, Any], storage: Storage, temperature: float, constrained: bool) -> pa.Table:
+def load_shard(
+    shard: Mapping[str, Any], storage: Storage, tasks: Mapping[str, Task], temperature: float, constrained: bool
+) -> pa.Table:
     """Return a shard as prompts, rows of `QUESTION_ROWS`.
+
+    Args:
+        shard: One of those that `write_shards` returned.
+        storage: Where it stands.
+        tasks: What the names in `task` stand for.
+        temperature: Sampling temperature.
+        constrained: Hold decoding to the task's declared output.
 
     Raises:
         StorageError: if it cannot be read.
     """
     with storage.open(shard["path"]) as source:
         loaded = pq.read_table(source)
+    task = tasks[shard["task"]]
     rows = []
     for row in loaded.to_pylist():
         record = {**dict.fromkeys(("group", "metric", "target")), "id": row["key"], **row}
-        prompt = build_prompt(record, temperature, constrained)
-        extra = {"shard": shard["shard"], "targets": row["targets"]}
-        rows.append({**prompt, **extra, "retry_params": _stricter(prompt, row["fields"])})
+        prompt = build_prompt(record, temperature, constrained, task)
+        extra = {"shard": shard["shard"], "targets": row["targets"], "prompt_id": row["prompt_id"]}
+        rows.append({**prompt, **extra, "retry_params": _stricter(prompt, row["fields"], task)})
     names = QUESTION_ROWS.names
     return pa.Table.from_pylist([{name: row.get(name) for name in names} for row in rows], schema=QUESTION_ROWS)
 
 
-def _stricter(prompt: Mapping[str, Any], fields: str) -> str | None:
+def _stricter(prompt: Mapping[str, Any], fields: str, task: Task) -> str | None:
     """Hold a second try to the task's output, or, where the task has none, to a minimum of tokens."""
     if prompt.get("error"):
         return None
     params: str = prompt["sampling_params"]
     if '"structured_outputs"' in params:
         return params  # it was held to it the first time
-    output = get_task(prompt["task"]).output(decode(fields))
+    output = task.output(decode(fields))
     held = {"structured_outputs": output} if output else {"min_tokens": RETRY_MIN_TOKENS}
     return encode({**decode(params), **held})

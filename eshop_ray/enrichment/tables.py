@@ -1,6 +1,6 @@
 """The two tables of a night: what is known of products, and what is in trouble."""
 
-from eshop_ray.enrichment.columns import ENRICHED_SCHEMA, QUARANTINE_SCHEMA
+from eshop_ray.enrichment.columns import ENRICHED_SCHEMA, LATER_COLUMNS, QUARANTINE_SCHEMA
 from eshop_ray.enrichment.former import find_table
 from eshop_ray.enrichment.table import Table
 
@@ -15,7 +15,7 @@ def enriched_table(uri: str) -> Table:
     Raises:
         UserError: if the storage cannot be read.
     """
-    return find_table(uri, ENRICHED_SCHEMA, ("task", "bucket"))
+    return find_table(Table(uri, ENRICHED_SCHEMA, ("task", "bucket"), LATER_COLUMNS))
 
 
 def quarantine_table(uri: str) -> Table:
@@ -24,4 +24,4 @@ def quarantine_table(uri: str) -> Table:
     Raises:
         UserError: if the storage cannot be read.
     """
-    return find_table(uri, QUARANTINE_SCHEMA, ("bucket",))
+    return find_table(Table(uri, QUARANTINE_SCHEMA, ("bucket",)))

@@ -8,7 +8,7 @@ from typing import Any
 
 from eshop_ray.config import InferSection, ServeSection
 from eshop_ray.inference.engines.vllm_arguments import ANSWER_DEFAULTS
-from eshop_ray.tasks import get_task
+from eshop_ray.tasks import Task
 
 DECIDING = frozenset({"engine", "engine_kwargs", "temperature", "constrained"})
 """Settings of `infer` that answers depend on."""
@@ -53,7 +53,6 @@ def identify_answers(infer: InferSection, serve: ServeSection, model_digest: str
     return {**engine, "temperature": infer.temperature, "constrained": infer.constrained}
 
 
-def identify_task(name: str) -> list[Any]:
+def identify_task(task: Task) -> list[Any]:
     """Return what a task itself adds: its version stands for prompt and parser."""
-    task = get_task(name)
     return [task.name, task.version, task.max_tokens]

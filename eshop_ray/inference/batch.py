@@ -25,7 +25,7 @@ from eshop_ray.inference.reading import read_prediction
 from eshop_ray.places import place_of
 from eshop_ray.progress import watch
 from eshop_ray.schema import PREDICTION_SCHEMA
-from eshop_ray.tasks import list_tasks
+from eshop_ray.tasks import get_task, list_tasks
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 def fingerprint_inference(config: Config, records_digest: str, model_digest: str) -> str:
     """Return the digest of all that determines the predictions."""
     answers = identify_answers(config.infer, config.serve, model_digest)
-    tasks = [identify_task(name) for name in config.data.tasks or list_tasks()]
+    tasks = [identify_task(get_task(name)) for name in config.data.tasks or list_tasks()]
     return fingerprint([answers, tasks, config.infer.max_rows, config.evaluate.split, records_digest])
 
 

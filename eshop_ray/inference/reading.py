@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from eshop_ray.schema import encode
-from eshop_ray.tasks import get_task
+from eshop_ray.tasks import Task, get_task
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +24,17 @@ Reader = Callable[[Mapping[str, Any]], Reading]
 """Row with an answer -> its reading. Runs once per answer, beside the engine, in Ray workers."""
 
 
-def read_prediction(row: Mapping[str, Any]) -> Reading:
+def read_prediction(row: Mapping[str, Any], tasks: Mapping[str, Task] | None = None) -> Reading:
     """Parse `generated_text` by the row's `task`; an answer that breaks the parser becomes an error.
 
     A cut-off or unreadable answer is read as it stands: a model's junk is a wrong answer, which the score counts.
+
+    Args:
+        row: `task` and `generated_text`.
+        tasks: What the names in `task` stand for; None: tasks of that name.
     """
     try:
-        return Reading(encode(get_task(row["task"]).parse(row["generated_text"])))
+        task = get_task(row["task"]) if tasks is None else tasks[row["task"]]
+        return Reading(encode(task.parse(row["generated_text"])))
     except Exception as error:  # a parser that breaks on one answer must not end the run
         return Reading(None, f"parse: {type(error).__name__}")

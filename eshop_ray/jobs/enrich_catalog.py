@@ -4,11 +4,13 @@ from eshop_ray.cluster import start_ray
 from eshop_ray.config import Config
 from eshop_ray.enrichment.estimate import estimate_night
 from eshop_ray.enrichment.nightly import run_night
+from eshop_ray.enrichment.templates import build_templates
 from eshop_ray.inference.build import find_answering_model, start_engine
 
 
 def run(config: Config, replay: bool = False) -> None:
     """Ask about what changed since the last run, and commit the answers as they come."""
+    build_templates(config)  # refuses what cannot be asked, and labels that nobody has looked through
     model = find_answering_model(config, config.enrich.model)
     if config.enrich.dry_run:
         start_ray(config.ray, num_cpus=1)

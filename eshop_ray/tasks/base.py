@@ -59,7 +59,7 @@ class Task:
     """How it is asked about a product of a catalogue; None: it is not, and cannot be one of `enrich.tasks`."""
     column: Literal["text", "entities"] | None = None
     """Typed column of the enriched table for its predictions: `text` for strings, `entities` for pairs of text and
-    type. The table has every prediction as JSON text besides."""
+    type, or for a mapping of type to text. The table has every prediction as JSON text besides."""
 
     def build_messages(self, record: Record) -> list[Message]:
         """Return the system and the user message for a record."""

@@ -6,7 +6,7 @@ from typing import Any
 from eshop_ray.parsing import parse_generation
 from eshop_ray.schema import Record
 from eshop_ray.tasks.base import Output, Task
-from eshop_ray.tasks.product import LABELS, ProductForm, UnaskableError
+from eshop_ray.tasks.product import LABELS, ProductForm, UnaskableError, join_columns
 
 
 def format_input(record: Record) -> str:
@@ -20,13 +20,10 @@ def build_output(record: Record) -> Output:
 
 
 def join_texts(product: Mapping[str, Any]) -> dict[str, Any]:
-    """Return name and description as one text, and the labels."""
-    parts = (" ".join(product[name].split()) for name in ("name", "description"))
-    text = "\n".join(part for part in parts if part)
+    """Return name and description, or the columns that a question names instead, as one text, and the labels."""
+    text = join_columns(product)
     if not text:
-        raise UnaskableError("missing_text", "`name` and `description` are missing or empty")
-    if not product[LABELS]:
-        raise UnaskableError("no_labels", "the catalogue names no category to choose from; set `catalog.labels`")
+        raise UnaskableError("missing_text", "what the question reads of the product is missing or empty")
     return {"labels": list(product[LABELS]), "text": text}
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from eshop_ray.parsing import parse_spans
 from eshop_ray.schema import Record
 from eshop_ray.tasks.base import Output, Task
-from eshop_ray.tasks.product import ProductForm, UnaskableError
+from eshop_ray.tasks.product import ProductForm, UnaskableError, join_columns
 from eshop_ray.words import split_words
 
 TYPES = (
@@ -62,10 +62,10 @@ def build_output(record: Record) -> Output:
 
 
 def split_name(product: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the words of a product's name."""
-    tokens = split_words(product["name"])
+    """Return the words of a product's name, or of the columns that a question names instead."""
+    tokens = split_words(join_columns(product))
     if not tokens:
-        raise UnaskableError("missing_text", "`name` is missing or empty")
+        raise UnaskableError("missing_text", "what the question reads of the product is missing or empty")
     return {"tokens": tokens}
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from eshop_ray.parsing import parse_generation
 from eshop_ray.schema import Record
 from eshop_ray.tasks.base import Task, first_reference, free_text
-from eshop_ray.tasks.product import REVIEWS, ProductForm
+from eshop_ray.tasks.product import REVIEWS, ProductForm, join_columns
 
 TITLE_CHARACTERS = 200
 """What the prompt shows of a product's name."""
@@ -20,8 +20,8 @@ def format_input(record: Record) -> str:
 
 
 def choose_reviews(product: Mapping[str, Any]) -> dict[str, Any]:
-    """Return title and reviews."""
-    return {"title": " ".join(product["name"].split())[:TITLE_CHARACTERS], "reviews": product[REVIEWS]}
+    """Return the name, or the columns that a question names instead, as the title, and the reviews."""
+    return {"title": " ".join(join_columns(product).split())[:TITLE_CHARACTERS], "reviews": product[REVIEWS]}
 
 
 TASK = Task(

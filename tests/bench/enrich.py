@@ -104,6 +104,7 @@ def run_night(folder):
     """Return the seconds, memory and counts of one night."""
     command = [sys.executable, "-m", "jobs.enrich_catalog", "jobs/configs/enrich.yaml", "name=night"]
     command += [f"run_root={folder}", f"data.root={folder}", "catalog.path=products.jsonl"]
+    command += [f"catalog.labels={json.dumps(CATEGORIES)}"]
     command += ["reviews.path=reviews.jsonl", f"enrich.tasks=[{TASKS}]", "infer.engine=simulated"]
     command += ["table.rows_per_file=2048", "infer.batch_size=1024", "infer.concurrency=2"]
     started = time.monotonic()

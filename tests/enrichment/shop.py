@@ -48,7 +48,7 @@ class Shop:
             "name": "shop",
             "run_root": str(self.folder / "runs"),
             "data": {"root": str(self.folder)},
-            "catalog": {"path": "products.jsonl"},
+            "catalog": {"path": "products.jsonl", "labels": ["Garden", "Kitchen"]},
             "reviews": {"path": "reviews.jsonl"},
             "table": self.table,
             "infer": {"engine": "simulated", "batch_size": 8, "engine_kwargs": self.faults},

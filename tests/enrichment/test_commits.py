@@ -15,10 +15,11 @@ from eshop_ray.enrichment.table import Writer
 from eshop_ray.enrichment.tables import enriched_table, quarantine_table
 from eshop_ray.errors import UserError
 from eshop_ray.storage import Storage
+from eshop_ray.tasks import get_task, list_tasks
 from tests.waiting import wait_until
 
 NUM_BUCKETS = 4
-INFO = RunInfo("run", "digest", datetime(2026, 11, 27, tzinfo=UTC))
+INFO = RunInfo("run", "digest", datetime(2026, 11, 27, tzinfo=UTC), {name: get_task(name) for name in list_tasks()})
 
 
 class Night:

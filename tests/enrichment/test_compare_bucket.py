@@ -2,22 +2,25 @@
 
 import hashlib
 import json
+from dataclasses import replace
 
 import pyarrow as pa
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from eshop_ray.enrichment import compare, questions
 from eshop_ray.enrichment.compare import BucketTables, compare_bucket
 from eshop_ray.enrichment.plan import PREVIOUS_ROWS, QUARANTINE_ROWS
-from eshop_ray.enrichment.questions import PromptContext, build_question, identify_question, list_columns
+from eshop_ray.enrichment.questions import PromptContext, build_question, identify_question
 from eshop_ray.enrichment.scan import FIELD_PREFIX, REVIEW_ROWS, product_rows
+from eshop_ray.enrichment.templates import build_template, list_columns
 from eshop_ray.schema import content_id, encode
+from eshop_ray.tasks import get_task
 from eshop_ray.tasks.product import ProductForm
+from tests.enrichment.contexts import context_of
 
 TASKS = ("ner_tagging", "classification", "summarization")
-TERMS = PromptContext(TASKS, ("A", "B"), "answers", 100)
+TERMS = context_of(TASKS, ("A", "B"), "answers", 100)
 PATHS = ("a.jsonl", "b.jsonl")
 
 
@@ -48,7 +51,7 @@ def quarantined_row(reason="truncated", product_id="p1", task="classification", 
 
 
 def find_changes(products=(), previous=(), quarantined=(), reviews=(), context=TERMS):
-    schemas = (product_rows(list_columns(context.tasks)), REVIEW_ROWS, PREVIOUS_ROWS, QUARANTINE_ROWS)
+    schemas = (product_rows(list_columns(context.templates)), REVIEW_ROWS, PREVIOUS_ROWS, QUARANTINE_ROWS)
     rows = (products, reviews, previous, quarantined)
     tables = (pa.Table.from_pylist([*some], schema) for some, schema in zip(rows, schemas, strict=True))
     return compare_bucket(BucketTables(*tables), context, PATHS)
@@ -71,7 +74,7 @@ def test_key_is_a_digest_of_the_question_and_of_each_column_with_its_length_in_b
         ("classification", "6:Töpfetoo_long0:"),
         ("summarization", "6:Töpfe8:größer4:good"),
     ):
-        content = (identify_question(task, TERMS) + columns).encode()
+        content = (identify_question(TERMS.templates[task], TERMS) + columns).encode()
         assert keys[task] == hashlib.sha256(content).hexdigest()[:32]
 
 
@@ -98,11 +101,11 @@ def test_column_that_is_missing_is_one_that_is_empty(column):
 @pytest.mark.parametrize(
     ("context", "changed"),
     [
-        (PromptContext(TASKS, ("A", "B"), "another model, engine or sampling", 100), set(TASKS)),
-        (PromptContext(TASKS, ("A", "B", "C"), "answers", 100), {"classification"}),
-        (PromptContext(TASKS, ("B", "A"), "answers", 100), {"classification"}),
-        (PromptContext(TASKS, ("A", "B"), "answers", 99), {"summarization"}),
-        (PromptContext(TASKS[::-1], ("A", "B"), "answers", 100), set()),
+        (context_of(TASKS, ("A", "B"), "another model, engine or sampling", 100), set(TASKS)),
+        (context_of(TASKS, ("A", "B", "C"), "answers", 100), {"classification"}),
+        (context_of(TASKS, ("B", "A"), "answers", 100), {"classification"}),
+        (context_of(TASKS, ("A", "B"), "answers", 99), {"summarization"}),
+        (context_of(TASKS[::-1], ("A", "B"), "answers", 100), set()),
     ],
 )
 @pytest.mark.parametrize("reviews", [[], [review_row("good")]])
@@ -183,7 +186,7 @@ def test_products_share_a_key_if_and_only_if_they_are_asked_the_same(drawn):
         for product_id, product in bucket.products.items():
             key = bucket.keys[product_id][task]
             seen = read_by(task, product["fields"], reviews[product_id])
-            question = build_question(task, product["fields"], reviews[product_id], TERMS, len)
+            question = build_question(TERMS.templates[task], product["fields"], reviews[product_id], TERMS, len)
             told = (question.status, encode(question.fields), question.reason)
             assert asked.setdefault(key, (seen, told)) == (seen, told)
         assert len(asked) == len({encode(seen) for seen, _ in asked.values()})
@@ -313,14 +316,17 @@ def test_empty_bucket_is_no_trouble():
     assert not bucket.products
 
 
+def with_forms(forms):
+    """Name -> a template that reads of a product what its form says."""
+    task = get_task("attributes")
+    return {name: build_template(name, replace(task, format_input=str, product=form)) for name, form in forms.items()}
+
+
 @pytest.mark.parametrize("column", ["reason", "it's", 'size "cm"', "a.b", "größe", "Name", "$.x[0]"])
-def test_task_of_ones_own_reads_columns_of_any_name(monkeypatch, column):
+def test_task_of_ones_own_reads_columns_of_any_name(column):
     """`problems` are looked up by name in JSON, columns in SQL."""
     forms = {"own": ProductForm((column,)), "ner_tagging": ProductForm(("name",))}
-    for module in (compare, questions):
-        monkeypatch.setattr(module, "get_form", forms.__getitem__)
-    monkeypatch.setattr(questions, "identify_task", str)
-    context = PromptContext(tuple(forms), (), "answers", 9)
+    context = PromptContext(with_forms(forms), "answers", 9)
 
     def keys(value, problems=None):
         told = encode(problems) if problems else None
@@ -333,13 +339,10 @@ def test_task_of_ones_own_reads_columns_of_any_name(monkeypatch, column):
     assert json.dumps(found) == json.dumps([key[:32] for key in found])
 
 
-def test_columns_whose_names_differ_in_capitals_are_two(monkeypatch):
+def test_columns_whose_names_differ_in_capitals_are_two():
     """SQL takes them for one."""
     forms = {"own": ProductForm(("Name",)), "ner_tagging": ProductForm(("name",))}
-    for module in (compare, questions):
-        monkeypatch.setattr(module, "get_form", forms.__getitem__)
-    monkeypatch.setattr(questions, "identify_task", str)
-    context = PromptContext(tuple(forms), (), "answers", 9)
+    context = PromptContext(with_forms(forms), "answers", 9)
 
     def find(**fields):
         bucket = find_changes([{**product_row(), **with_prefix(fields)}], context=context)
@@ -349,3 +352,19 @@ def test_columns_whose_names_differ_in_capitals_are_two(monkeypatch):
     assert (fields["name"], fields["Name"]) == ("a", "b")
     after, _ = find(name="a", Name="c")
     assert (before["own"] == after["own"], before["ner_tagging"] == after["ner_tagging"]) == (False, True)
+
+
+def test_key_follows_the_attributes_of_the_products_own_category():
+    task = get_task("attributes")
+
+    def keys(category, **attributes):
+        asked = {"it's": {"color": ("red",)}, "Toys": {"age": None}, **attributes}
+        context = PromptContext({"facts": build_template("facts", task, (), asked)}, "answers", 9)
+        return keys_of(product_row(category=category), context=context)["facts"]
+
+    toys = keys("Toys")
+    assert toys == keys("Toys", **{"it's": {"color": ("red", "blue")}, "*": {"size": None}})
+    assert toys != keys("Toys", Toys={"age": ("0-3",)})
+    assert keys("it's") != keys("it's", **{"it's": {"color": ("red", "blue")}})
+    assert keys("Garden") == keys(None) != keys("Garden", **{"*": {"size": None}})
+    assert keys("Garden", **{"*": {"size": None}}) == keys(None, **{"*": {"size": None}})

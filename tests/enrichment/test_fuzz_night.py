@@ -56,7 +56,9 @@ def check_nights(shop, products, others, reviews):
         (folder / f"products-{number}.{ending}").write_bytes(grow(data))
     for number, data in enumerate([b"", *reviews]):
         (folder / f"reviews-{number}.jsonl").write_bytes(grow(data))
-    config = shop.config(catalog={"path": "in/products-*"}, reviews={"path": "in/reviews-*"})
+    config = shop.config(
+        catalog={"path": "in/products-*", "labels": ["Garden", "Kitchen"]}, reviews={"path": "in/reviews-*"}
+    )
     try:
         tonight = run_night(config, Model(None, "model"))
     except UserError:

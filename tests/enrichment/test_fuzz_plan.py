@@ -15,7 +15,7 @@ from eshop_ray.config.files import CatalogOptions
 from eshop_ray.enrichment.columns import ENRICHED_SCHEMA, QUARANTINE_SCHEMA
 from eshop_ray.enrichment.exchange import bucket_of
 from eshop_ray.enrichment.plan import QUARANTINE_ROWS
-from eshop_ray.enrichment.questions import ASK, DELETED, EMPTY, ENRICHED, QUARANTINED, PromptContext, list_columns
+from eshop_ray.enrichment.questions import ASK, DELETED, EMPTY, ENRICHED, QUARANTINED
 from eshop_ray.enrichment.scan import scan_catalog, scan_reviews
 from eshop_ray.enrichment.shards import load_shard
 from eshop_ray.enrichment.staging import (
@@ -31,14 +31,18 @@ from eshop_ray.enrichment.staging import (
     sort_keys,
 )
 from eshop_ray.enrichment.table import DataFile, partition_of
+from eshop_ray.enrichment.templates import list_columns
 from eshop_ray.enrichment.workspace import Staging
 from eshop_ray.errors import UserError
 from eshop_ray.storage import Storage, StorageError
+from eshop_ray.tasks import get_task
+from tests.enrichment.contexts import context_of
 from tests.enrichment.junk import catalogues, grow, review_files
 
 TASKS = ("ner_tagging", "summarization", "classification")
 NUM_BUCKETS = 2
-CONTEXT = PromptContext(TASKS, ("Garden", "Kitchen"), "answers", 64)
+CONTEXT = context_of(TASKS, ("Garden", "Kitchen"), "answers", 64)
+TEMPLATE_TASKS = {name: get_task(name) for name in TASKS}
 
 
 class KeptTable:
@@ -76,7 +80,7 @@ class Shop:
         self.num_nights += 1
         folder = self.folder / f"night-{self.num_nights}"
         folder.mkdir()
-        work = Staging(Storage(str(folder)), NUM_BUCKETS, list_columns(TASKS))
+        work = Staging(Storage(str(folder)), NUM_BUCKETS, list_columns(CONTEXT.templates))
         table = KeptTable(self.enriched.values(), ENRICHED_SCHEMA, ["product_id"])
         bad = KeptTable(self.quarantine.values(), QUARANTINE_SCHEMA, ["product_id", "fingerprint"])
         products, found, read, paths = self._scan(work, catalog, reviews)
@@ -148,7 +152,7 @@ class Shop:
         questions = questions.with_parts(question_parts)
         for buckets in divide_buckets(num_questions, 4):
             for shard in cut_shards(buckets, questions, 4)["shards"]:
-                for row in load_shard(shard, work.storage, 0.0, True).to_pylist():
+                for row in load_shard(shard, work.storage, TEMPLATE_TASKS, 0.0, True).to_pylist():
                     assert row["error"] is None
                     yield from ({**one, "task": row["task"], "key": row["id"], "status": ASK} for one in row["targets"])
 

@@ -191,7 +191,7 @@ def test_row_in_trouble_keeps_its_last_answer_and_mending_the_text_costs_nothing
         ("prefixed", r"40 of 40 products have left"),
         ("renamed", r"ner_tagging: the question about 40 of 40 products is another than last night"),
         ("no reviews", r"summarization: the question about 20 of 40 products .*enrich\.max_changed_share=0\.4"),
-        ("other categories", r"classification: the question about 40 of 40 products"),
+        ("other labels", r"classification: the question about 40 of 40 products"),
         ("typed", r"24 of 120 rows of the input cannot be asked about.*enrich\.max_quarantined_share=0\.1"),
     ],
 )
@@ -203,14 +203,15 @@ def test_broken_export_changes_nothing_and_says_what_it_broke(enriched_shop, bre
         "prefixed": lambda: [{**row, "id": f"x{row['id']}"} for row in shop.products],
         "renamed": lambda: [{**row, "name": row["description"]} for row in shop.products],
         "no reviews": lambda: shop.products,
-        "other categories": lambda: [{**row, "category": row["category"].upper()} for row in shop.products],
+        "other labels": lambda: shop.products,
         "typed": lambda: [{**row, "name": 5} if number < 12 else row for number, row in enumerate(shop.products)],
     }
     shop.products = broken[breakage]()
     if breakage == "no reviews":
         shop.reviews = []
+    catalog = {"path": "products.jsonl", "labels": ["Garden", "Home" if breakage == "other labels" else "Kitchen"]}
     with pytest.raises(UserError, match=message) as caught:
-        shop.night(enrich={"max_changed_share": 0.4})
+        shop.night(enrich={"max_changed_share": 0.4}, catalog=catalog)
     assert "nothing was changed" in str(caught.value)
     assert shop.rows() == before
     assert shop.quarantine() == []

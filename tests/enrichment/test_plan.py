@@ -7,12 +7,14 @@ import pytest
 
 from eshop_ray.artifacts import fingerprint
 from eshop_ray.enrichment.plan import group_equal_questions, plan_bucket
-from eshop_ray.enrichment.questions import OUTPUT_VERSION, PromptContext
+from eshop_ray.enrichment.questions import OUTPUT_VERSION
 from eshop_ray.inference.answer_identity import identify_task
 from eshop_ray.schema import content_id, decode
+from eshop_ray.tasks import get_task
+from tests.enrichment.contexts import context_of
 from tests.enrichment.test_compare_bucket import find_changes, previous_row, product_row, quarantined_row, review_row
 
-TERMS = PromptContext(("classification", "summarization"), ("A", "B"), "answers", 100)
+TERMS = context_of(("classification", "summarization"), ("A", "B"), "answers", 100)
 
 
 MARK = content_id("row", "p1", "classification")
@@ -35,7 +37,7 @@ def key_of(row, task="classification", context=TERMS, reviews=()):
 def former_key_of(task="classification", **seen):
     """The key of a row that was written before keys were made by columns: of the record's fields, or of trouble."""
     fields = seen or {"labels": ["A", "B"], "text": "red scarf"}
-    return fingerprint([identify_task(task), OUTPUT_VERSION, "answers", fields])
+    return fingerprint([identify_task(get_task(task)), OUTPUT_VERSION, "answers", fields])
 
 
 def forgotten(row, product_id="p1"):
@@ -108,8 +110,8 @@ def test_change_of_one_task_leaves_the_others_alone():
 @pytest.mark.parametrize(
     "context",
     [
-        PromptContext(TERMS.tasks, TERMS.labels, "another model, engine or sampling", 100),
-        PromptContext(TERMS.tasks, ("A", "B", "C"), "answers", 100),
+        context_of(TERMS.tasks, ("A", "B"), "another model, engine or sampling", 100),
+        context_of(TERMS.tasks, ("A", "B", "C"), "answers", 100),
     ],
 )
 def test_whatever_determines_the_answer_asks_again(context):
@@ -118,7 +120,7 @@ def test_whatever_determines_the_answer_asks_again(context):
 
 
 def test_other_labels_leave_other_tasks_alone():
-    more = PromptContext(TERMS.tasks, ("A", "B", "C"), "answers", 100)
+    more = context_of(TERMS.tasks, ("A", "B", "C"), "answers", 100)
     key = key_of(product_row(), "summarization")
     rows, counts = plan(
         product_row(), previous=[previous_row(key, "empty", task="summarization", prediction_key=None)], context=more
@@ -362,7 +364,7 @@ def test_row_with_a_former_key_takes_todays_and_keeps_its_prediction(task, seen,
 
 
 def test_row_with_a_former_key_and_nothing_to_ask_takes_todays():
-    former_key = fingerprint([identify_task("summarization"), OUTPUT_VERSION, "answers", {}])
+    former_key = fingerprint([identify_task(get_task("summarization")), OUTPUT_VERSION, "answers", {}])
     old = previous_row(former_key, "empty", task="summarization", prediction_key=None)
     row = plan(product_row(), previous=[old])[0]["summarization"]
     assert (row["status"], row["change"], row["replaces"], row["copy_file"]) == ("empty", "unchanged", True, None)

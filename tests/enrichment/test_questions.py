@@ -5,15 +5,15 @@ from dataclasses import replace
 import pytest
 
 from eshop_ray.enrichment.questions import (
-    PromptContext,
     build_question,
     identify_question,
-    list_columns,
     select_reviews,
 )
-from eshop_ray.errors import UserError
+from eshop_ray.enrichment.templates import list_columns
+from tests.enrichment.contexts import context_of, templates_of
 
-TERMS = PromptContext(("ner_tagging",), ("A",), "answers", 12)
+TASKS = ("ner_tagging", "classification", "summarization")
+TERMS = context_of(TASKS, ("A",), "answers", 12)
 
 
 def words(text):
@@ -26,7 +26,7 @@ def review(text, votes=0):
 
 def ask(task, reviews=(), context=TERMS, **product):
     fields = {"name": None, "description": None, "problems": {}, **product}
-    return build_question(task, fields, reviews, context, words)
+    return build_question(context.templates[task], fields, reviews, context, words)
 
 
 def test_tagging_asks_about_the_words_of_the_name():
@@ -64,22 +64,25 @@ def test_summary_does_without_a_name():
     ("context", "changed"),
     [
         (replace(TERMS, answers="of another model"), {"ner_tagging", "classification", "summarization"}),
-        (replace(TERMS, labels=("A", "B")), {"classification"}),
+        (context_of(TASKS, ("A", "B"), "answers", 12), {"classification"}),
         (replace(TERMS, max_review_tokens=13), {"summarization"}),
-        (replace(TERMS, tasks=("ner_tagging", "classification")), set()),
+        (context_of(TASKS[::-1], ("A",), "answers", 12), set()),
     ],
 )
 def test_question_depends_on_what_its_task_is_given(context, changed):
-    tasks = ("ner_tagging", "classification", "summarization")
-    assert len({identify_question(task, TERMS) for task in tasks}) == 3
-    assert {task for task in tasks if identify_question(task, context) != identify_question(task, TERMS)} == changed
+    before, after = (
+        {name: identify_question(one, terms) for name, one in terms.templates.items()} for terms in (TERMS, context)
+    )
+    assert len(set(before.values())) == 3
+    assert {task for task in TASKS if after[task] != before[task]} == changed
 
 
 @pytest.mark.parametrize("task", ["ner_tagging", "classification", "summarization"])
 def test_question_depends_on_its_prompt(monkeypatch, task):
-    before = identify_question(task, TERMS)
-    monkeypatch.setattr("eshop_ray.enrichment.questions.identify_task", "another prompt of {}".format)
-    assert identify_question(task, TERMS) != before
+    template = TERMS.templates[task]
+    before = identify_question(template, TERMS)
+    monkeypatch.setattr("eshop_ray.enrichment.questions.identify_task", lambda task: f"another prompt of {task.name}")
+    assert identify_question(template, TERMS) != before
 
 
 def test_most_helpful_reviews_come_first_within_the_budget():
@@ -96,16 +99,6 @@ def test_review_longer_than_the_budget_is_cut_at_a_word():
     assert select_reviews([review("a b c d e f g h i j k l m n o p q r s t")], 10, words) == ["a b c d e f g"]
 
 
-def test_no_label_to_choose_from_is_said():
-    context = PromptContext(("classification",), (), "answers", 10)
-    assert ask("classification", context=context, name="x").reason == "no_labels"
-
-
 def test_columns_are_those_that_the_tasks_read():
-    assert list_columns(["summarization"]) == ("name", "category")
-    assert list_columns(["ner_tagging", "classification"]) == ("name", "description", "category")
-
-
-def test_task_that_reads_nothing_of_a_product_is_refused_with_those_that_do():
-    with pytest.raises(UserError, match=r"`ranking` does not say .* choose from classification, ner_tagging, summ"):
-        list_columns(["ranking"])
+    assert list_columns(templates_of(["summarization"])) == ("name", "category")
+    assert list_columns(templates_of(["ner_tagging", "classification"])) == ("name", "description", "category")

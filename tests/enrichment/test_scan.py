@@ -133,8 +133,8 @@ def test_columns_may_have_other_names_than_ours_and_those_of_ours_that_a_row_has
 def test_newest_by_tells_the_version(shop):
     row = {"sku": "1", "title": "t", "category": " A  b ", "changed": "2026-11-20"}
     options = {"columns": {"id": "sku", "name": "title"}, "newest_by": "changed"}
-    ((found,), counts) = shop.read_catalog("p.jsonl", json.dumps(row), **options)
-    assert (found["product_id"], found["field_name"], counts["categories"]) == ("1", "t", ["A b"])
+    ((found,), _) = shop.read_catalog("p.jsonl", json.dumps(row), **options)
+    assert (found["product_id"], found["field_name"], found["field_category"]) == ("1", "t", "A b")
     assert found["version"] == datetime(2026, 11, 20, tzinfo=UTC).timestamp()
 
 
@@ -214,7 +214,7 @@ def test_every_line_of_the_files_ends_in_a_bucket(tmp_path):
     shop = Shop(tmp_path, num_buckets=4)
     products = [{"id": f"p{number}", "name": "n", "category": f"C{number % 2}"} for number in range(50)]
     rows, counts = shop.read_catalog("c.jsonl", json_lines(*products) + "not json\n")
-    assert counts == {"num_rows": 50, "num_unreadable": 1, "categories": ["C0", "C1"]}
+    assert counts == {"num_rows": 50, "num_unreadable": 1}
     _, bad, counts = shop.read_reviews("r.jsonl", '{"parent_asin": "p1", "text": "x"}\n{}\n\\')
     assert counts == {"num_rows": 1, "num_unreadable": 2}
     assert sorted(row["product_id"] or row["reason"] for row in [*rows, *bad]) == sorted(
@@ -268,16 +268,6 @@ def test_rows_that_come_one_by_one_are_held_no_longer_than_they_fit(shop, monkey
     monkeypatch.setattr("eshop_ray.enrichment.scan.BUFFER_CHARACTERS", 3)
     monkeypatch.setattr("eshop_ray.enrichment.exchange.PART_BYTES", 1)
     assert shop.read_catalog("p.jsonl", json_lines(*rows, {}, 3)) == expected
-
-
-def test_categories_are_those_of_readable_rows_and_not_without_end(shop, monkeypatch):
-    rows = [{"id": "a", "category": "B"}, {"category": "of nothing"}, {"id": "b", "category": 5}, {"id": "c"}]
-    rows += [{"id": "d", "category": "x" * 100_001}, {"id": "e", "category": ""}, {"id": "f", "category": "A\n"}]
-    for content in (json_lines(*rows), json_lines(*(row for row in rows if row.get("category") != 5))):
-        assert shop.read_catalog("p.jsonl", content)[1]["categories"] == ["A", "B"]
-    monkeypatch.setattr("eshop_ray.enrichment.scan.MAX_CATEGORIES", 3)
-    many = [{"id": f"p{number}", "category": f"C{number}"} for number in range(50)]
-    assert len(shop.read_catalog("p.jsonl", json_lines(*many))[1]["categories"]) == 4
 
 
 def by_rows(patch):

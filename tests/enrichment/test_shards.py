@@ -5,7 +5,9 @@ from eshop_ray.enrichment.shards import TARGETS, group_shards, load_shard, merge
 from eshop_ray.inference.reading import Reading
 from eshop_ray.schema import decode, encode
 from eshop_ray.storage import Storage
+from eshop_ray.tasks import get_task
 
+TASKS = {name: get_task(name) for name in ("classification", "ner_tagging", "ranking", "attributes")}
 TARGET = {TARGETS.value_type.field(index).name: None for index in range(TARGETS.value_type.num_fields)}
 
 
@@ -15,6 +17,7 @@ def work(task, key, product_id="p", fields=None):
         "task": task,
         "key": key,
         "product_id": product_id,
+        "prompt_id": "prompt",
         "fields": encode(fields or {}),
         "change": "new",
     }
@@ -52,7 +55,7 @@ def test_loaded_shard_is_what_engines_take(tmp_path):
     storage = Storage(str(tmp_path))
     (shard,) = write_shards(storage, "part", shards_of(groups, 8))
     assert (shard["task"], shard["num_rows"]) == ("classification", 2)
-    good, bad = load_shard(shard, storage, 0.0, False).to_pylist()
+    good, bad = load_shard(shard, storage, TASKS, 0.0, False).to_pylist()
     assert (good["id"], good["shard"], good["error"]) == ("k1", shard["shard"], None)
     assert good["targets"] == [{**TARGET, "product_id": "p", "change": "new"}]
     assert "structured_outputs" not in decode(good["sampling_params"])
@@ -77,20 +80,22 @@ def answer(text, reason="stop", task="classification", **values):
 
 
 def test_second_try_gives_room_or_holds_to_the_form():
-    assert read_strictly(answer("A")) == Reading('"A"')
-    assert read_strictly(answer("A", "length")).retry_params["max_tokens"] == 64
-    assert read_strictly(answer("")).retry_params["min_tokens"] == 8
+    assert read_strictly(answer("A"), TASKS) == Reading('"A"')
+    assert read_strictly(answer("A", "length"), TASKS).retry_params["max_tokens"] == 64
+    assert read_strictly(answer(""), TASKS).retry_params["min_tokens"] == 8
 
 
 def test_answers_that_must_not_stand_say_why():
-    assert read_strictly(answer("A", "length")).error.startswith("truncated: cut off after 9 tokens")
-    assert read_strictly(answer("")).error.startswith("unparseable: ")
+    assert read_strictly(answer("A", "length"), TASKS).error.startswith("truncated: cut off after 9 tokens")
+    assert read_strictly(answer(""), TASKS).error.startswith("unparseable: ")
     assert split_error("too_long: 9 tokens") == ("too_long", "9 tokens")
     assert split_error("something else") == ("engine", "something else")
 
 
 def test_prediction_is_typed_as_its_task_says():
-    assert type_prediction("classification", '"A"') == {"prediction": '"A"', "text": "A"}
-    spans = type_prediction("ner_tagging", '[["red", "color"], ["a", "O"]]')
+    assert type_prediction(TASKS["classification"], '"A"') == {"prediction": '"A"', "text": "A"}
+    spans = type_prediction(TASKS["ner_tagging"], '[["red", "color"], ["a", "O"]]')
     assert spans["entities"] == [{"text": "red", "type": "color"}]
-    assert type_prediction("ranking", "[1, 2]") == {"prediction": "[1, 2]"}
+    attributes = type_prediction(TASKS["attributes"], '{"color": "red", "size": null, "ma\\ud800": "wool"}')
+    assert attributes["entities"] == [{"text": "red", "type": "color"}, {"text": "wool", "type": "ma?"}]
+    assert type_prediction(TASKS["ranking"], "[1, 2]") == {"prediction": "[1, 2]"}

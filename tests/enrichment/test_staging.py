@@ -31,9 +31,11 @@ from eshop_ray.enrichment.workspace import Staging, clear_abandoned, open_stagin
 from eshop_ray.places import local_path
 from eshop_ray.schema import decode, encode
 from eshop_ray.storage import Storage, lease
+from eshop_ray.tasks import get_task
 
 ROOT = Path(__file__).resolve().parents[2]
 NUM_BUCKETS = 4
+CLASSIFICATION = {"classification": get_task("classification")}
 
 NIGHT = """
 import sys, time
@@ -231,7 +233,7 @@ def test_shards_are_cut_task_by_task(work):
         row
         for shard in shards
         if shard["task"] == "classification"
-        for row in load_shard(shard, work.storage, 0.0, False).to_pylist()
+        for row in load_shard(shard, work.storage, CLASSIFICATION, 0.0, False).to_pylist()
     ]
     assert {row["id"]: row["targets"][0]["product_id"] for row in loaded} == {
         row["key"]: row["product_id"] for row in rows

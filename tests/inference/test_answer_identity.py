@@ -4,9 +4,10 @@ import pytest
 
 from eshop_ray.artifacts import fingerprint
 from eshop_ray.config import InferSection, ServeSection
-from eshop_ray.enrichment.questions import PromptContext, identify_question
+from eshop_ray.enrichment.questions import identify_question
 from eshop_ray.inference.answer_identity import DECIDING, NOT_DECIDING, identify_answers
 from eshop_ray.inference.engines.vllm_arguments import ANSWER_DEFAULTS, build_arguments
+from tests.enrichment.contexts import context_of
 
 DECIDING_ARGUMENTS = {
     "kv_cache_dtype": "fp8",
@@ -33,8 +34,8 @@ def test_every_setting_is_known_to_decide_or_not():
 @pytest.mark.parametrize(("name", "value"), DECIDING_ARGUMENTS.items())
 def test_argument_that_changes_answers_asks_again_in_batch_and_in_the_nightly_table(name, value):
     def question(**infer):
-        context = PromptContext(("ner_tagging",), (), fingerprint(identify(**infer)), 100)
-        return identify_question("ner_tagging", context)
+        context = context_of(("ner_tagging",), (), fingerprint(identify(**infer)), 100)
+        return identify_question(context.templates["ner_tagging"], context)
 
     assert identify(engine_kwargs={name: value}) != identify()
     assert question(engine_kwargs={name: value}) != question()

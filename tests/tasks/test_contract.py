@@ -10,7 +10,7 @@ from eshop_ray.errors import UserError
 from eshop_ray.schema import decode, encode
 from eshop_ray.tasks import get_task, list_tasks
 from eshop_ray.tasks.metrics import get_metric
-from eshop_ray.tasks.product import LABELS, REVIEWS, UnaskableError, take_all
+from eshop_ray.tasks.product import ATTRIBUTES, LABELS, REVIEWS, UnaskableError, take_all
 
 TASKS = [get_task(name) for name in list_tasks()]
 EXAMPLES = [
@@ -105,12 +105,12 @@ def test_entities_of_any_text_survive(spans):
 
 
 PRODUCT_TASKS = [pytest.param(task, id=task.name) for task in TASKS if task.product]
-LISTS = {REVIEWS: ["Soft and warm."], LABELS: ("Garden", "Kitchen")}
+GIVEN = {REVIEWS: ["Soft and warm."], LABELS: ("Garden", "Kitchen"), ATTRIBUTES: {"color": ["red"], "size": None}}
 
 
 @pytest.mark.parametrize("task", PRODUCT_TASKS)
 def test_record_made_from_a_product_can_be_asked(task):
-    values = {name: LISTS.get(name, "red wool scarf") for name in (*task.product.fields, *task.product.optional)}
+    values = {name: GIVEN.get(name, "red wool scarf") for name in (*task.product.fields, *task.product.optional)}
     record = task.product.build(values)
     assert task.build_messages(record)[1]["content"]
     task.output(record)
@@ -119,7 +119,7 @@ def test_record_made_from_a_product_can_be_asked(task):
 @pytest.mark.parametrize("task", PRODUCT_TASKS)
 def test_product_that_has_nothing_is_not_asked(task):
     names = (*task.product.fields, *task.product.optional)
-    values = {name: [] if name in LISTS else "" for name in names}
+    values = {name: [] if name in GIVEN else "" for name in names}
     if not all(values[name] for name in task.product.empty_without):
         return  # nothing is built of it
     try:
@@ -132,7 +132,7 @@ def test_product_that_has_nothing_is_not_asked(task):
 
 @each_task
 def test_typed_column_takes_what_the_parser_returns(task):
-    kinds = {"text": str, "entities": list, None: object}
+    kinds = {"text": str, "entities": list | dict, None: object}
     assert isinstance(task.unparsed, kinds[task.column])
 
 

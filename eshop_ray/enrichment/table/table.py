@@ -17,7 +17,7 @@ from functools import cached_property
 import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake import DeltaTable, Schema
-from deltalake.exceptions import DeltaError, TableNotFoundError
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from eshop_ray.enrichment.table.datafile import DataFile, Partition, name_file
 from eshop_ray.enrichment.table.staged import RUN_FOLDER, note_staged
@@ -55,6 +55,8 @@ class Table:
     schema: pa.Schema
     """All columns; those of `partition_by` stand in no file."""
     partition_by: tuple[str, ...]
+    later: tuple[str, ...] = ()
+    """Columns that a table, or a file, of an earlier version is without."""
 
     def create(self, num_buckets: int, retention_hours: float = 0) -> None:
         """Create the table, empty, where there is none.
@@ -86,7 +88,22 @@ class Table:
                 )
             except (DeltaError, OSError) as error:
                 raise self.storage.trouble("written", error) from error
-        self._check(self.load())
+        found = self.load()
+        self._check(found)
+        self._add_later_columns(found)
+
+    def _add_later_columns(self, found: DeltaTable) -> None:
+        """Give a table of an earlier version the columns that it is without, null in all its rows."""
+        stated = {field.name for field in found.schema().fields}
+        missing = [field for field in Schema.from_arrow(self.schema).fields if field.name not in stated]
+        if not missing:
+            return
+        try:
+            found.alter.add_columns(missing)
+        except CommitFailedError:
+            self._check(self.load())  # another run has added them
+        except (DeltaError, OSError) as error:
+            raise self.storage.trouble("written", error) from error
 
     def load(self) -> DeltaTable:
         """Return the table at its newest version, as `deltalake` sees it.
@@ -154,6 +171,8 @@ class Table:
         stored = [name for name in names if name not in self.partition_by]
         with self._open(file) as source:
             rows = source.read(stored)
+        for name in set(self.later).intersection(names).difference(rows.schema.names):
+            rows = rows.append_column(name, pa.nulls(file.num_rows, self.schema.field(name).type))
         for name in names:
             if name in self.partition_by:
                 value = pa.scalar(file.partition[name]).cast(self.schema.field(name).type)
@@ -231,7 +250,7 @@ class Table:
         wrong = [
             f"`{name}` is {stated.get(name, 'missing')} instead of {expected.get(name, 'absent')}"
             for name in [*expected, *(name for name in stated if name not in expected)]
-            if stated.get(name) != expected.get(name)
+            if stated.get(name) != expected.get(name) and not (name in self.later and name not in stated)
         ]
         partitioned = tuple(found.metadata().partition_columns)
         if partitioned != self.partition_by:

@@ -1,4 +1,4 @@
-"""Metrics by name: ShopBench's nine under its own names, and entity F1.
+"""Metrics by name: ShopBench's nine under its own names, entity F1 and attribute F1.
 
     get_metric("ndcg").aggregate([[1.0, 0.0, 0.1]], [[1, 3, 2]])  # -> 1.0
 
@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from eshop_ray.errors import UserError
+from eshop_ray.tasks.metrics.attributes import ATTRIBUTE_F1
 from eshop_ray.tasks.metrics.choices import ACCURACY, HIT_RATE, MICRO_F1, NDCG
 from eshop_ray.tasks.metrics.entities import ENTITY_F1
 from eshop_ray.tasks.metrics.metric import Metric
@@ -32,6 +33,7 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
             BLEU,
             JP_BLEU,
             ENTITY_F1,
+            ATTRIBUTE_F1,
         )
     }
 )

@@ -47,6 +47,28 @@ def test_table_and_files_travel(table):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
+def test_column_that_came_later_is_added_and_null_in_the_rows_from_before(table, engine):
+    Writer(table, "run").commit([write_file(table, a=1)], [])
+    before = table.load()
+    wider = Table(table.uri, SCHEMA.append(pa.field("later", pa.string())), table.partition_by, ("later",))
+    assert wider.peek(1).num_rows == 1
+    assert "later" not in {field.name for field in wider.load().schema().fields}
+    for _ in range(2):
+        wider.create(1)
+    found = wider.load()
+    assert [field.name for field in found.schema().fields] == [*(one.name for one in before.schema().fields), "later"]
+    assert (found.version(), found.metadata().id) == (before.version() + 1, before.metadata().id)
+    assert found.protocol() == before.protocol()
+    (old,) = wider.snapshot().files
+    assert wider.read_file(old)["later"].to_pylist() == wider.read_file(old, ["later"])["later"].to_pylist() == [None]
+    rows = make_rows({"b": 2}).append_column("later", pa.array(["x"]))
+    writer = Writer(wider, "next")
+    writer.commit([wider.write_rows(rows, PARTITION, "next")], [])
+    assert ENGINES[engine](table.uri) == [("a", 1), ("b", 2)]
+    assert sorted(pl.read_delta(table.uri)["later"].to_list(), key=str) == [None, "x"]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
 def test_every_engine_reads_a_table_whose_rows_were_replaced(table, engine):
     writer = Writer(table, "run")
     first, second = write_file(table, a=1, b=1), write_file(table, c=1)

@@ -172,6 +172,10 @@ def test_answers_obey_every_tasks_constraint(name):
         assert isinstance(made, Answer)
         if output and "regex" in output:
             assert re.fullmatch(output["regex"], made.text)
+        elif output and "json" in output:
+            told, asked = json.loads(made.text), output["json"]["properties"]
+            assert told.keys() == asked.keys()
+            assert all(value in asked[name].get("enum", [value]) for name, value in told.items())
         elif output:
             assert made.text in output["choice"]
 

@@ -34,6 +34,7 @@ GOLD: dict[str, tuple[list[Any], list[Any]]] = {
     "bleu": (["A warm scarf for women"], ["A warm scarf for women"]),
     "jp-bleu": (["暖かいウールのスカーフです"], ["暖かいウールのスカーフです"]),
     "entity f1": ([QUERY, PLAIN], [QUERY_SPANS, []]),
+    "attribute f1": ([{"color": "red", "size": None}, {}], [{"color": " RED "}, {"size": None}]),
 }
 """Targets and the answers that are right, per metric."""
 
@@ -91,6 +92,14 @@ def test_group_without_rows_has_no_score(name: str) -> None:
 def test_unknown_metric_names_the_nearest() -> None:
     with pytest.raises(UserError, match="did you mean 'rougel'"):
         get_metric("rouge-l")
+
+
+def test_attributes_are_scored_by_their_pairs() -> None:
+    metric = get_metric("attribute f1")
+    targets = [{"color": "red", "material": "wool", "size": None}] * 3
+    predictions = [{"color": "red", "material": "silk"}, {}, {"color": None, "material": "wool", "size": "XL"}]
+    assert metric.score_rows(targets, predictions) == [0.5, 0.0, 0.5]
+    assert metric.aggregate(targets, predictions) == pytest.approx(2 * 2 / (4 + 6))
 
 
 def test_names_are_shopbenchs() -> None:

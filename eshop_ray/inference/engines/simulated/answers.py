@@ -79,7 +79,17 @@ def write_text(prompt: str, output: dict[str, Any] | None) -> str:
         return str(output["choice"][zlib.crc32(prompt.encode()) % len(output["choice"])])
     if "regex" in output:
         return _write_match(output["regex"])
+    if output.get("json", {}).get("type") == "object":
+        properties: dict[str, dict[str, Any]] = output["json"].get("properties", {})
+        return json.dumps({name: _write_value(name, prompt, kind) for name, kind in properties.items()})
     raise ValueError(f"simulated engine: no answer to a constraint of kind {', '.join(output)}")
+
+
+def _write_value(name: str, prompt: str, kind: dict[str, Any]) -> Any:
+    """Return one of the values that a property of an object may have, or the last word of the prompt."""
+    if "enum" in kind:
+        return kind["enum"][zlib.crc32(f"{name} {prompt}".encode()) % len(kind["enum"])]
+    return (prompt.split() or [""])[-1]
 
 
 def _write_match(regex: str) -> str:
