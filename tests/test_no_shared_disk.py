@@ -54,7 +54,7 @@ for number, words in enumerate(sys.argv[2:]):
         break
 """
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.usefixtures("starts_vllm")]
+pytestmark = pytest.mark.usefixtures("starts_vllm")
 
 
 class Node:
@@ -109,6 +109,8 @@ def is_open(port):
         return tried.connect_ex(("127.0.0.1", port)) == 0
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_nodes_need_no_disk_in_common(config):
     if subprocess.run([*NAMESPACES, "true"], check=False).returncode:
         pytest.skip("this machine gives no namespaces to this user")
