@@ -71,7 +71,9 @@ def scan(run: Night) -> tuple[PlanInputs, PromptContext]:
     products, reviews = exchange("products"), exchange("reviews")
     readers: dict[str, Callable[[Row], Row]] = {
         "products": partial(scan_catalog, options=config.catalog, names=run.staging.columns, products=products),
-        "reviews": partial(scan_reviews, options=config.reviews, reviews=reviews, products=products),
+        "reviews": partial(
+            scan_reviews, options=config.reviews, reviews=reviews, products=products, salt=run.enriched.get_id()
+        ),
     }
     items = [{**file, "kind": "products"} for file in run.catalog]
     items += [{**file, "kind": "reviews"} for file in run.reviews]
