@@ -83,7 +83,7 @@ def scan_catalog(file: Mapping[str, Any], options: CatalogOptions, names: Sequen
         products: Where products go, with the columns of `product_rows`.
 
     Returns:
-        `num_rows`, `num_unreadable`, and `parts` of the exchange.
+        `num_rows`, `num_unreadable`, `columns`: those of `names` that any row has, and `parts` of the exchange.
     """
     path = file["path"].partition("?")[0]
     id_column = str(options.columns.get("id", "id"))
@@ -91,6 +91,7 @@ def scan_catalog(file: Mapping[str, Any], options: CatalogOptions, names: Sequen
         products, f"catalog-{file['number']:06d}", place_by(("product_id", "fingerprint"), products.num_buckets)
     )
     counts = {"num_rows": 0, "num_unreadable": 0}
+    columns: set[str] = set()
 
     def to_columns(block: TextBlock) -> pa.Table:
         return to_product_columns(block, path, names, id_column)
@@ -108,8 +109,9 @@ def scan_catalog(file: Mapping[str, Any], options: CatalogOptions, names: Sequen
             num_good = pc.sum(is_good).as_py() or 0
             counts["num_rows"] += num_good
             counts["num_unreadable"] += len(rows) - num_good
+            columns.update(name for name in names if rows[FIELD_PREFIX + name].null_count < len(rows))
             writer.add(_number(rows, file))
-    return {**counts, "parts": writer.close()}
+    return {**counts, "columns": sorted(columns), "parts": writer.close()}
 
 
 def scan_reviews(
