@@ -38,6 +38,7 @@ MEANINGS: Mapping[str, Columns] = {
         "num_generated_tokens": "Tokens of the answer.",
         "inferred_at": "When the model answered.",
         "updated_at": "When the row was written.",
+        "reviewers": "Keyed digests of the users whose reviews the answer was made from. Null where there are none.",
         "bucket": "Which part of the products the row belongs to. A file holds rows of one part.",
     },
     "quarantine": {

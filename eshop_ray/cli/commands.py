@@ -134,12 +134,17 @@ def _build_erase(job: Job) -> Command:
     def command(
         config: ConfigArgument,
         product: Annotated[
-            list[str],
+            list[str] | None,
             typer.Option(metavar="ID", help="Id of a product, as the catalogue writes it; may be given again."),
-        ],
+        ] = None,
+        review_user: Annotated[
+            list[str] | None,
+            typer.Option(metavar="ID", help="Id of a user, as the reviews write it; may be given again."),
+        ] = None,
         overrides: Overrides = None,
     ) -> Action:
-        return partial(execute, job, find_config(config), overrides or [], products=product)
+        arguments = {"products": product or [], "review_users": review_user or []}
+        return partial(execute, job, find_config(config), overrides or [], **arguments)
 
     return command
 

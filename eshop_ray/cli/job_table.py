@@ -118,8 +118,8 @@ JOBS: tuple[Job, ...] = (
     Job(
         "erase",
         "Nightly table",
-        "the Delta table `table.uri`, the table of quarantined rows, and `enrichment.json`",
-        "all of these without the products",
+        "the Delta table `table.uri`, the table of quarantined rows, `enrichment.json`, the files of `reviews`",
+        "all of these without what was derived from the products or the users' reviews",
         owns_run=False,
     ),
     Job("serve", "Serving", "`merged/`", "nothing", owns_run=False),

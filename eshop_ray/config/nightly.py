@@ -26,7 +26,8 @@ class ReviewsSection(FileOptions):
     path: str | None = None
     """Their files, in any format that a catalogue may have; None: no product has reviews."""
     columns: dict[str, str] = {}
-    """The file's own names of `parent_asin` (the product's id), `title`, `text`, `helpful_vote`."""
+    """The file's own names of `parent_asin` (the product's id), `title`, `text`, `helpful_vote`, `user_id`. By
+    `user_id`, of which the table keeps a keyed digest, `eshop erase --review-user` finds what it has to remove."""
     max_tokens: PositiveInt = 1024
     """Tokens of reviews in one prompt; the most helpful come first."""
 

@@ -24,6 +24,7 @@ ENRICHED_SCHEMA = pa.schema(
         ("num_generated_tokens", pa.int64()),
         ("inferred_at", pa.timestamp("us", tz="UTC")),
         ("updated_at", pa.timestamp("us", tz="UTC")),
+        ("reviewers", pa.list_(pa.string())),
         ("bucket", pa.int32()),
     ]
 )
@@ -33,11 +34,12 @@ ENRICHED_SCHEMA = pa.schema(
 prediction, if there was one; or `deleted`, a tombstone that keeps its prediction in case the product returns.
 `prediction` is JSON text; `text` and `entities` are the same, typed. `key` is the digest of all that determines the
 answer to tonight's question, `prediction_key` that of the question which the prediction answers, `prompt_id` and
-`run_id` the prompt and the run that asked it: the run's record has the prompt in words. A file holds rows of one task
-and `bucket`, which is a part of the products.
+`run_id` the prompt and the run that asked it: the run's record has the prompt in words. `reviewers`
+are digests of the users whose reviews the prediction was made from. A file holds rows of one task and `bucket`, which
+is a part of the products.
 """
 
-LATER_COLUMNS = ("prompt_id",)
+LATER_COLUMNS = ("prompt_id", "reviewers")
 """Tables and files of earlier versions are without; their rows have null there."""
 
 QUARANTINE_SCHEMA = pa.schema(

@@ -142,14 +142,19 @@ def _compare_keys(database: duckdb.DuckDBPyConnection, bucket: Bucket, context: 
     if has_reviews:
         database.sql("""
             create temp table review_texts as
-            select product_id, string_agg(strlen(text) || ':' || text, '' order by votes desc, text) as texts
-            from (select product_id, text, max(votes) as votes from reviews group by product_id, text)
+            select product_id, string_agg(strlen(text) || ':' || text, '' order by votes desc, text) as texts,
+                count(reviewer) > 0 as has_reviewers
+            from (
+                select product_id, text, max(votes) as votes, max(reviewer) as reviewer
+                from reviews group by product_id, text
+            )
             group by product_id
         """)
         source = "products left join review_texts using (product_id)"
     keys = " union all ".join(
-        f"select product_id, {quote_text(task)} as task, {build_key(task, context)} as key from {source}"
-        for task in context.tasks
+        f"select product_id, {quote_text(name)} as task, {build_key(name, context)} as key, "
+        f"{'coalesce(has_reviewers, false)' if REVIEWS in template.form.fields else 'false'} as is_named from {source}"
+        for name, template in context.templates.items()
     )
     database.sql(f"""
         create temp table changed as
@@ -158,6 +163,7 @@ def _compare_keys(database: duckdb.DuckDBPyConnection, bucket: Bucket, context: 
         left join (from previous where status in ('{ENRICHED}', '{EMPTY}')) old using (product_id, task, key)
         left join quarantined bad on bad.product_id = now.product_id and bad.task = now.task
         where old.product_id is null or bad.fingerprint is not null
+            or (now.is_named and not coalesce(old.has_reviewers, false))
     """)
     (num_products,) = database.sql("select count(*) from products").fetchall()[0]
     changed = dict(database.sql("select task, count(*) from changed group by task").fetchall())

@@ -71,6 +71,7 @@ def enriched_row(target: Mapping[str, Any], task: str, key: str, run_info: RunIn
         "model_digest": run_info.model_digest,
         "run_id": run_info.run_id,
         "updated_at": run_info.now,
+        "reviewers": target["reviewers"],
         "replaces": target["replaces"],
         **values,
     }
@@ -139,7 +140,8 @@ def resolved_rows(
     own = {name: row[name] for name in ("product_id", "task", "key", "status")}
     known = copied["prediction_key"] and row["key"] if row["status"] == ENRICHED else copied["prediction_key"]
     made = {**copied, **own, "prediction_key": known, "updated_at": run_info.now, "replaces": row["replaces"]}
-    return [{**made, "prompt_id": copied["prompt_id"] or prompt_id}], []
+    reviewers = sorted({*(copied["reviewers"] or ()), *(row["reviewers"] or ())}) or None
+    return [{**made, "prompt_id": copied["prompt_id"] or prompt_id, "reviewers": reviewers}], []
 
 
 def quarantine_row(

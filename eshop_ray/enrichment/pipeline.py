@@ -6,7 +6,7 @@ table --------> previous rows     }                +--> resolved: tombstones, tr
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -71,18 +71,23 @@ def scan(run: Night) -> tuple[PlanInputs, PromptContext]:
     products, reviews = exchange("products"), exchange("reviews")
     readers: dict[str, Callable[[Row], Row]] = {
         "products": partial(scan_catalog, options=config.catalog, names=run.staging.columns, products=products),
-        "reviews": partial(scan_reviews, options=config.reviews, reviews=reviews, products=products),
+        "reviews": partial(
+            scan_reviews, options=config.reviews, reviews=reviews, products=products, salt=run.enriched.get_id()
+        ),
     }
     items = [{**file, "kind": "products"} for file in run.catalog]
     items += [{**file, "kind": "reviews"} for file in run.reviews]
     parts: dict[str, list[Row]] = {kind: [] for kind in readers}
+    columns: set[str] = set()
     for report in map_tasks(partial(_read_input, readers=readers), sorted(items, key=_size, reverse=True)):
         kind = report["kind"]
         parts[kind] += report["parts"]
         parts["products"] += report.get("bad_parts", [])
         run.counts.update({f"num_{kind}": report["num_rows"], "num_unreadable": report["num_unreadable"]})
+        columns.update(report.get("columns", ()))
         run.counts[f"num_unreadable_{kind}"] += report["num_unreadable"]
     _check_catalog(run)
+    _check_fields(run, columns)
     inputs = PlanInputs(
         products.with_parts(parts["products"]), reviews.with_parts(parts["reviews"]), run.enriched, run.quarantine
     )
@@ -219,6 +224,24 @@ def _check_catalog(run: Night) -> None:
             f"{paths}: no product can be read, but the table has {run.snapshots[0].num_rows} rows; nothing was "
             "changed. Mend the export, or start a new table with another `table.uri`"
         )
+
+
+def _check_fields(run: Night, columns: Collection[str]) -> None:
+    """Refuse a question whose config names a column that no product has: it is misspelt, or the export changed.
+
+    Raises:
+        UserError: naming the key.
+    """
+    if not run.counts["num_products"]:
+        return
+    for name in run.tasks:
+        question = run.config.enrich.questions.get(name)
+        missing = [field for field in question.fields if field not in columns] if question else []
+        if missing:
+            raise UserError(
+                f"`enrich.questions.{name}.fields`: no product has a column `{missing[0]}`; nothing was changed. "
+                "Name one that the catalogue has, or say in `catalog.columns` what the file calls it"
+            )
 
 
 def _prompt_context(run: Night) -> PromptContext:

@@ -24,6 +24,7 @@ from eshop_ray.enrichment.questions import (
     build_question,
 )
 from eshop_ray.schema import Row, content_id, encode
+from eshop_ray.tasks.product import REVIEWS
 
 PREVIOUS_ROWS = pa.schema(
     [
@@ -33,12 +34,14 @@ PREVIOUS_ROWS = pa.schema(
         ("prediction_key", pa.string()),
         ("status", pa.string()),
         ("model_digest", pa.string()),
+        ("has_reviewers", pa.bool_()),
         ("file", pa.int32()),
         ("position", pa.int64()),
     ]
 )
 """A row of the enriched table and where it stands: the file's number in the snapshot, the row in that file.
-`prediction_key` is null where it has no prediction."""
+`prediction_key` is null where it has no prediction, `has_reviewers` false where it names nobody who wrote what the
+prediction was made from."""
 
 QUARANTINE_ROWS = pa.schema(
     [
@@ -66,6 +69,7 @@ ACTIONS = pa.schema(
         ("path", pa.string()),
         ("line", pa.int64()),
         ("attempts", pa.int32()),
+        ("reviewers", pa.list_(pa.string())),
         ("copy_file", pa.int32()),
         ("copy_position", pa.int64()),
         ("replaces", pa.bool_()),
@@ -75,9 +79,9 @@ ACTIONS = pa.schema(
 """What is to be done about a product's task.
 
 `status` is what its row will have, or `ask`; null where only the quarantine changes. `change` is `new`, `changed`,
-`deleted`, or `unchanged` where the row gets another key and nothing else. `copy_*` is a row of the table whose
-prediction is taken over. `replaces`: the table has a row of this product's task; `clears`: the quarantine has one of
-this `fingerprint`.
+`deleted`, or `unchanged` where the row gets another key, or its `reviewers`, and nothing else. `reviewers` are digests
+of the users who wrote the product's reviews. `copy_*` is a row of the table whose prediction is taken over. `replaces`:
+the table has a row of this product's task; `clears`: the quarantine has one of this `fingerprint`.
 """
 
 RETRIED_REASONS = frozenset({"engine"})
@@ -165,9 +169,11 @@ def plan_bucket(
     for product_id, product in bucket.products.items():
         reviews = bucket.reviews.get(product_id, [])
         for task, key in bucket.keys[product_id].items():
-            question = build_question(context.templates[task], product["fields"], reviews, context, count_tokens)
+            template = context.templates[task]
+            question = build_question(template, product["fields"], reviews, context, count_tokens)
+            reviewers = find_reviewers(reviews) if REVIEWS in template.form.fields else None
             old, bad = bucket.previous.get((product_id, task)), bucket.quarantined.get((product_id, task))
-            yield from _compare(product, task, key, question, context, old, bad, replay, counts)
+            yield from _compare(product, task, key, question, reviewers, context, old, bad, replay, counts)
     yield from _plan_deleted(bucket, context.tasks, counts, holds_missing)
     yield from _plan_unreadable(bucket, counts)
 
@@ -177,6 +183,7 @@ def _compare(
     task: str,
     key: str,
     question: Question,
+    reviewers: Sequence[str] | None,
     context: PromptContext,
     old: Row | None,
     bad: Row | None,
@@ -184,6 +191,7 @@ def _compare(
     counts: Counter[str],
 ) -> Iterator[Row]:
     has_former_key = old is not None and _is_former_key(old["key"], task, question, context)
+    is_nameless = bool(reviewers) and old is not None and not old["has_reviewers"]
     is_known = old is not None and (has_former_key or old["key"] == key)
     if is_known and old is not None and old["status"] != DELETED:
         if old["status"] == QUARANTINED:
@@ -193,13 +201,13 @@ def _compare(
                 counts[f"{task}/quarantined"] += 1
                 counts[f"reason/{bad['reason']}"] += 1
                 return
-        elif not has_former_key:
+        elif not has_former_key and not is_nameless:
             counts[f"{task}/unchanged"] += 1
             yield from _forget(bad)
             return
     is_restored = old is not None and _answers(old, key, has_former_key)
     is_new = old is None or old["status"] == DELETED
-    is_same = has_former_key and old is not None and old["status"] in (ENRICHED, EMPTY)
+    is_same = is_known and old is not None and old["status"] in (ENRICHED, EMPTY)
     if not is_new and not is_same and old is not None and old["model_digest"] in (None, context.model_digest):
         counts[f"moved/{task}"] += 1
     counts[f"trouble/{task}"] += question.status == QUARANTINED
@@ -217,10 +225,16 @@ def _compare(
         path=product["path"],
         line=product["line"],
         attempts=1 + (bad["attempts"] if bad and is_known else 0),
+        reviewers=reviewers,
         copy=old if is_restored else None,
         old=old,
         bad=bad,
     )
+
+
+def find_reviewers(reviews: Sequence[Mapping[str, Any]]) -> list[str] | None:
+    """Return who wrote a product's reviews, sorted; None where no review says."""
+    return sorted({review["reviewer"] for review in reviews if review.get("reviewer")}) or None
 
 
 def _answers(old: Row, key: str, has_former_key: bool) -> bool:

@@ -1,7 +1,9 @@
 """Catalogue and review files -> columns in the exchange; what cannot be read goes along, with its reason."""
 
+import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -34,7 +36,13 @@ _PRODUCT_COLUMNS = (
     ("version", pa.float64()),
 )
 
-REVIEW_ROWS = pa.schema([("product_id", pa.string()), ("text", pa.string()), ("votes", pa.float64())])
+REVIEW_ROWS = pa.schema(
+    [("product_id", pa.string()), ("text", pa.string()), ("votes", pa.float64()), ("reviewer", pa.string())]
+)
+"""A review; `reviewer` is what `hash_reviewer` makes of its user's id, null where the file names none."""
+
+REVIEW_COLUMNS = ("parent_asin", "text", "title", "helpful_vote", "user_id")
+"""Our names of what is read of a review."""
 
 BUFFER_ROWS = 8_000
 """Rows read one by one that a task holds as such."""
@@ -75,7 +83,7 @@ def scan_catalog(file: Mapping[str, Any], options: CatalogOptions, names: Sequen
         products: Where products go, with the columns of `product_rows`.
 
     Returns:
-        `num_rows`, `num_unreadable`, and `parts` of the exchange.
+        `num_rows`, `num_unreadable`, `columns`: those of `names` that any row has, and `parts` of the exchange.
     """
     path = file["path"].partition("?")[0]
     id_column = str(options.columns.get("id", "id"))
@@ -83,6 +91,7 @@ def scan_catalog(file: Mapping[str, Any], options: CatalogOptions, names: Sequen
         products, f"catalog-{file['number']:06d}", place_by(("product_id", "fingerprint"), products.num_buckets)
     )
     counts = {"num_rows": 0, "num_unreadable": 0}
+    columns: set[str] = set()
 
     def to_columns(block: TextBlock) -> pa.Table:
         return to_product_columns(block, path, names, id_column)
@@ -100,12 +109,22 @@ def scan_catalog(file: Mapping[str, Any], options: CatalogOptions, names: Sequen
             num_good = pc.sum(is_good).as_py() or 0
             counts["num_rows"] += num_good
             counts["num_unreadable"] += len(rows) - num_good
+            columns.update(name for name in names if rows[FIELD_PREFIX + name].null_count < len(rows))
             writer.add(_number(rows, file))
-    return {**counts, "parts": writer.close()}
+    return {**counts, "columns": sorted(columns), "parts": writer.close()}
 
 
-def scan_reviews(file: Mapping[str, Any], options: ReviewsSection, reviews: Exchange, products: Exchange) -> Row:
+def scan_reviews(
+    file: Mapping[str, Any], options: ReviewsSection, reviews: Exchange, products: Exchange, salt: str = ""
+) -> Row:
     """Read one file of reviews into an exchange; those that cannot be read go where such products go.
+
+    Args:
+        file: `path` and `number`.
+        options: How it is written, and what its columns mean.
+        reviews: Where reviews go.
+        products: Where those go that cannot be read.
+        salt: Of the digests of users' ids.
 
     Returns:
         `num_rows`, `num_unreadable`, `parts` of the reviews, and `bad_parts` of what could not be read.
@@ -115,16 +134,16 @@ def scan_reviews(file: Mapping[str, Any], options: ReviewsSection, reviews: Exch
     writer = PartWriter(reviews, name, place_by(("product_id",), reviews.num_buckets))
     bad_writer = PartWriter(products, name, place_by(("product_id", "fingerprint"), products.num_buckets))
     num_rows = num_unreadable = 0
-    names = {ours: options.columns.get(ours, ours) for ours in ("parent_asin", "text", "title", "helpful_vote")}
+    names = {ours: options.columns.get(ours, ours) for ours in REVIEW_COLUMNS}
     schema = pa.schema([*REVIEW_ROWS, *products.schema.remove(0)])
 
     def to_columns(block: TextBlock) -> pa.Table:
-        return to_review_columns(block, path, names, schema)
+        return to_review_columns(block, path, names, schema, salt)
 
     def to_row(found: tuple[int, Row] | Malformed) -> Row:
         if isinstance(found, Malformed):
             return _unreadable(found)
-        return to_review(path, *found, options.columns)
+        return to_review(path, *found, options.columns, salt)
 
     with open_bytes(file["path"]) as stream:
         for rows in _gather(_read_review_blocks(stream, path, options, names), schema, to_columns, to_row):
@@ -141,7 +160,7 @@ def scan_reviews(file: Mapping[str, Any], options: ReviewsSection, reviews: Exch
 def _read_review_blocks(stream: Any, path: str, options: ReviewsSection, names: Mapping[str, str]) -> Blocks:
     if any("." in column for column in names.values()) or len(set(names.values())) < len(names):
         return read_rows(stream, path, options.file_options())
-    texts, scalars = [names["text"], names["title"]], [names["parent_asin"], names["helpful_vote"]]
+    texts, scalars = [names["text"], names["title"]], [names["parent_asin"], names["helpful_vote"], names["user_id"]]
     return read_text_blocks(stream, path, options.file_options(), texts, scalars)
 
 
@@ -190,7 +209,9 @@ def to_product(path: str, line: int, row: Mapping[str, Any], names: Sequence[str
     return {"product_id": product_id, **values, "problems": encode(problems) if problems else None, "line": line}
 
 
-def to_review_columns(block: TextBlock, path: str, names: Mapping[str, str], schema: pa.Schema) -> pa.Table:
+def to_review_columns(
+    block: TextBlock, path: str, names: Mapping[str, str], schema: pa.Schema, salt: str = ""
+) -> pa.Table:
     """Return the reviews of a block, and those of them that cannot be read, with the columns of both."""
     num_rows = len(block.lines)
     read = {ours: block.columns.get(own, pa.nulls(num_rows, pa.string())) for ours, own in names.items()}
@@ -200,7 +221,8 @@ def to_review_columns(block: TextBlock, path: str, names: Mapping[str, str], sch
     ids = normalize_ids(read["parent_asin"])
     empty = pc.fill_null(pc.equal(text, ""), True)
     votes = map_votes(read["helpful_vote"])
-    columns: dict[str, Any] = {"product_id": ids, "text": text, "votes": votes}
+    reviewers = map_distinct(normalize_ids(read["user_id"]), partial(hash_reviewer, salt=salt))
+    columns: dict[str, Any] = {"product_id": ids, "text": text, "votes": votes, "reviewer": reviewers}
     columns |= {"line": pa.array(block.lines, pa.int64()), "element": np.zeros(num_rows, np.int32)}
     filled = {field.name: columns.get(field.name, pa.nulls(num_rows, field.type)) for field in schema}
     rows = pa.table(filled, schema=schema)
@@ -211,7 +233,7 @@ def to_review_columns(block: TextBlock, path: str, names: Mapping[str, str], sch
     return _replace_bad(rows, pc.not_equal(told, ""), lambda line: _bad_review(path, line, reasons[line]))
 
 
-def to_review(path: str, line: int, row: Mapping[str, Any], columns: Mapping[str, str]) -> Row:
+def to_review(path: str, line: int, row: Mapping[str, Any], columns: Mapping[str, str], salt: str = "") -> Row:
     """Return a review as a row of `REVIEW_ROWS`, or as one that cannot be read."""
     product_id = read_id(look_up(row, columns.get("parent_asin", "parent_asin")))
     if product_id is None:
@@ -226,7 +248,15 @@ def to_review(path: str, line: int, row: Mapping[str, Any], columns: Mapping[str
     if not any(texts):
         return _bad_review(path, line, "missing_text")
     votes = look_up(row, columns.get("helpful_vote", "helpful_vote"))
-    return {"product_id": product_id, "text": texts[0] or texts[1], "votes": read_votes(votes), "line": line}
+    user = read_id(look_up(row, columns.get("user_id", "user_id")))
+    reviewer = hash_reviewer(user, salt) if user is not None else None
+    review = {"product_id": product_id, "text": texts[0] or texts[1], "votes": read_votes(votes), "reviewer": reviewer}
+    return {**review, "line": line}
+
+
+def hash_reviewer(user: str, salt: str) -> str:
+    """Return what the table keeps of a user's id: a digest that nobody can look up in a list made for other tables."""
+    return hashlib.blake2b(user.encode(), key=salt.encode(), digest_size=16).hexdigest()
 
 
 def map_votes(values: pa.Array) -> pa.Array:

@@ -19,7 +19,7 @@ from eshop_ray.tasks import Task
 MAX_TARGETS = 10_000
 """Products that one answer serves; with more of equal text the question is asked once more."""
 
-_TARGET_NAMES = ("product_id", "change", "fingerprint", "path", "line", "attempts", "replaces", "clears")
+_TARGET_NAMES = ("product_id", "change", "fingerprint", "path", "line", "attempts", "reviewers", "replaces", "clears")
 
 TARGETS = pa.list_(pa.struct([ACTIONS.field(name) for name in _TARGET_NAMES]))
 """The products that an answer is for; the columns of `ACTIONS`."""

@@ -44,6 +44,7 @@ def _read_previous(files: Sequence[Row], table: Table) -> Iterator[pa.Table]:
     """Yield last night's rows, file by file, with the columns of `PREVIOUS_ROWS`."""
     for row in files:
         rows = table.read_file(DataFile.from_row(row["file"]), _STORED_PREVIOUS)
+        rows = rows.append_column("has_reviewers", pc.is_valid(rows["reviewers"]))
         rows = rows.append_column("file", pa.repeat(pa.scalar(row["number"], pa.int32()), len(rows)))
         yield rows.select(PREVIOUS_ROWS.names).cast(PREVIOUS_ROWS)
 
@@ -59,7 +60,10 @@ def key_beginnings(keys: pa.ChunkedArray) -> np.ndarray:
 _BEGINNING = np.dtype(np.int64).itemsize
 
 
-_STORED_PREVIOUS = [name for name in PREVIOUS_ROWS.names if name not in ("file", "position")]
+_STORED_PREVIOUS = [
+    *(name for name in PREVIOUS_ROWS.names if name not in ("has_reviewers", "file", "position")),
+    "reviewers",
+]
 FILE_GROUP_BYTES = 64 << 20
 FILE_GROUP_SIZE = 64
 """Bytes and files of a table that one task reads."""

@@ -147,6 +147,8 @@ def test_arguments_of_jobs_that_have_their_own(eshop, asked, tmp_path):
         ["demo", "seed=1", "name=x"],
         ["quantize", "demo", "--scheme", "fp8", "seed=1"],
         ["quantize", "--scheme=fp8", "demo"],
+        ["erase", "demo", "--product", "B1", "--product=B2", "seed=1"],
+        ["erase", "demo", "--review-user", "anne"],
         ["autotune", str(own), "seed=1"],
         ["autotune", "demo", "autotune.write=false"],
     ):
@@ -157,6 +159,8 @@ def test_arguments_of_jobs_that_have_their_own(eshop, asked, tmp_path):
         ("demo", demo, ["seed=1", "name=x"], {}),
         ("quantize", demo, ["seed=1", "quantize.scheme=fp8"], {}),
         ("quantize", demo, ["quantize.scheme=fp8"], {}),
+        ("erase", demo, ["seed=1"], {"products": ["B1", "B2"], "review_users": []}),
+        ("erase", demo, [], {"products": [], "review_users": ["anne"]}),
         ("autotune", own, ["seed=1"], {"path": own}),
         ("autotune", demo, ["autotune.write=false"], {"path": demo}),
     ]

@@ -23,7 +23,7 @@ LINK = re.compile(r"\]\(([^)#\s]*)(?:#([\w-]+))?\)")
 REASONS = ("Reasons of a row", "Reasons in the quarantine")
 READING = (
     *("unreadable", "missing_id", "duplicate_id", "missing_text"),
-    *("wrong_type", "not_utf8", "too_long", "no_labels"),
+    *("wrong_type", "not_utf8", "too_long"),
 )
 """Reason codes of rows that no engine was asked about."""
 

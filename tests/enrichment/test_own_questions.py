@@ -9,6 +9,7 @@ import pytest
 from eshop_ray.enrichment.estimate import estimate_night
 from eshop_ray.enrichment.table import Table, Writer
 from eshop_ray.enrichment.tables import enriched_table
+from eshop_ray.errors import UserError
 from eshop_ray.models import Model
 from tests.enrichment.shop import Shop, product
 
@@ -91,6 +92,12 @@ def test_rows_in_trouble_say_which_prompt_was_tried(shop):
     assert rows["p0", "farbe"]["status"] == rows["p1", "farbe"]["status"] == "quarantined"
     assert {rows[f"p{number}", "farbe"]["prompt_id"] for number in range(8)} == {rows["p2", "farbe"]["prompt_id"]}
     assert rows["p2", "farbe"]["prompt_id"]
+
+
+def test_column_that_no_product_has_is_refused_before_anything_is_asked(shop):
+    with pytest.raises(UserError, match=r"`enrich.questions.farbe.fields`: no product has a column `brnad`; not"):
+        ask(shop, farbe={**QUESTIONS["farbe"], "fields": ["name", "brnad"]})
+    assert shop.rows() == {}
 
 
 def test_table_of_an_earlier_version_gets_the_column_and_nothing_is_asked_for_that(shop):

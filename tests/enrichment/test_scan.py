@@ -214,7 +214,7 @@ def test_every_line_of_the_files_ends_in_a_bucket(tmp_path):
     shop = Shop(tmp_path, num_buckets=4)
     products = [{"id": f"p{number}", "name": "n", "category": f"C{number % 2}"} for number in range(50)]
     rows, counts = shop.read_catalog("c.jsonl", json_lines(*products) + "not json\n")
-    assert counts == {"num_rows": 50, "num_unreadable": 1}
+    assert counts == {"num_rows": 50, "num_unreadable": 1, "columns": ["category", "name"]}
     _, bad, counts = shop.read_reviews("r.jsonl", '{"parent_asin": "p1", "text": "x"}\n{}\n\\')
     assert counts == {"num_rows": 1, "num_unreadable": 2}
     assert sorted(row["product_id"] or row["reason"] for row in [*rows, *bad]) == sorted(

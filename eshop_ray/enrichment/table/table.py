@@ -116,6 +116,15 @@ class Table:
             raise UserError(f"{self.storage.shown}: no Delta table; run `eshop enrich-catalog` first")
         return found
 
+    def get_id(self) -> str:
+        """Return the id that the table was given when it was made and keeps for ever; empty where there is none.
+
+        Raises:
+            UserError: if its log cannot be read.
+        """
+        found = self.find()
+        return str(found.metadata().id) if found is not None else ""
+
     def snapshot(self) -> Snapshot:
         """Return the state at the newest version.
 
@@ -172,7 +181,7 @@ class Table:
         with self._open(file) as source:
             rows = source.read(stored)
         for name in set(self.later).intersection(names).difference(rows.schema.names):
-            rows = rows.append_column(name, pa.nulls(file.num_rows, self.schema.field(name).type))
+            rows = rows.append_column(name, pa.nulls(len(rows), self.schema.field(name).type))
         for name in names:
             if name in self.partition_by:
                 value = pa.scalar(file.partition[name]).cast(self.schema.field(name).type)
