@@ -98,6 +98,20 @@ class EnrichSection(Section):
     """Share of a task's products whose question may be another than last night, the model being the same. With more,
     the run ends before it changes anything: a column may have another name, or the reviews may be missing. 1 lets
     everything through."""
+    canary_rows: Annotated[int, Field(ge=0)] = 128
+    """Questions of the night, spread over its tasks, whose answers are compared with the table's rows before anything
+    is committed; 0: none are. They are drawn by a hash from all questions, answered first, and kept."""
+    canary_max_failed_share: Share = 0.1
+    """Share of a task's canary that may fail or be unreadable, above the share of the table's rows that is in
+    quarantine. With more, beyond what chance explains, the night ends before it changes anything. 1 lets everything
+    through."""
+    canary_max_label_shift: Share = 0.4
+    """Share of a task's canary that may have moved to other labels, as total variation distance to the table's rows.
+    With more, beyond what chance explains, the night ends before it changes anything: the model may say one thing of
+    everything, or only one kind of products came. 1 lets everything through."""
+    canary_max_length_ratio: Annotated[float, Field(ge=1)] = 2.0
+    """Times that the median of a task's generated tokens may be more or less than that of the table's rows. With more,
+    beyond what chance explains, the night ends before it changes anything."""
     gpu_hour_price: Annotated[float, Field(ge=0)] | None = None
     """Price of one engine hour, any currency: adds a line of cost to the report."""
     max_generated_tokens: PositiveInt | None = None

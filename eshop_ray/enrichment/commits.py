@@ -12,6 +12,7 @@ from itertools import pairwise
 from typing import Any
 
 from eshop_ray.config import TableSection
+from eshop_ray.enrichment.canary import Canary, CanaryError
 from eshop_ray.enrichment.histogram import Histogram
 from eshop_ray.enrichment.map_tasks import run_beside
 from eshop_ray.enrichment.merge import Merge
@@ -37,6 +38,8 @@ class Committer:
     Buckets are merged in which most rows of the finished shards belong; what these gave to others waits for theirs, or
     for the end. The quarantine is committed before the enriched table: a kill in between leaves an entry too many
     there, which the next run puts right, and never a row whose trouble nothing explains.
+
+    While there is a canary that is not judged, nothing is committed.
     """
 
     def __init__(
@@ -52,12 +55,17 @@ class Committer:
         self.num_files = 0
         self.throughput: list[tuple[float, int, int]] = []
         self.merge, self._run = merge, run
+        self._canary: Canary | None = None
         self._seen: set[str] = set()
         self._num_pending = 0
         self._homes: set[int] = set()
         self._parts = PendingParts()
         self._bad_parts = PendingParts()
         self._started = self._committed = self._shown = time.monotonic()
+
+    def hold(self, canary: Canary) -> None:
+        """Commit nothing before this canary is judged."""
+        self._canary = canary
 
     def consume(self, reports: Iterable[Row], num_asked: int = 0, is_last: bool = True) -> None:
         """Take all reports of a pass; whatever ends it, what was finished is committed.
@@ -66,6 +74,9 @@ class Committer:
             reports: What `ResultWriter` returns, as shards are finished.
             num_asked: Questions among them, for a person who watches.
             is_last: Whether nothing follows; else what belongs to no finished shard's buckets may wait.
+
+        Raises:
+            CanaryError: if the canary's answers are not such as the table has; nothing is committed.
         """
         self._started = self._committed = self._shown = time.monotonic()
         try:
@@ -76,6 +87,8 @@ class Committer:
                     self.flush()
                 if num_asked:
                     self._show(num_asked)
+        except CanaryError:
+            raise
         except BaseException:
             self._flush_quietly()
             raise
@@ -96,6 +109,10 @@ class Committer:
             self.histograms[name].merge(Histogram(counts=counts))
         self.examples = sorted([*self.examples, *report["examples"]], key=_is_less_telling)[:EXAMPLES_PER_RUN]
         self._note_throughput()
+        if self._canary is not None:
+            self._canary.add(report)
+            if self._canary.is_complete:
+                self._judge()
 
     @property
     def finished(self) -> Set[str]:
@@ -109,7 +126,14 @@ class Committer:
         self.flush(is_last=True)
 
     def flush(self, is_last: bool = False) -> None:
-        """Merge what is pending, and commit each table in one version."""
+        """Merge what is pending, and commit each table in one version.
+
+        A canary that is not complete is judged by the answers that are there.
+
+        Raises:
+            CanaryError: if these are not such as the table has; nothing is committed.
+        """
+        self._judge()
         buckets = sorted(self._parts.buckets | self._bad_parts.buckets if is_last else self._homes)
         self._num_pending = 0
         self._homes = set()
@@ -147,7 +171,15 @@ class Committer:
                 self.num_commits += 1
                 self.num_files += len(added)
 
+    def _judge(self) -> None:
+        """Let commits go on if the canary passes."""
+        if self._canary is not None:
+            self._canary.judge()
+            self._canary = None
+
     def _is_due(self) -> bool:
+        if self._canary is not None:
+            return False
         is_old = time.monotonic() - self._committed >= self.config.commit_seconds
         return self._num_pending >= self.config.commit_files or (self._num_pending > 0 and is_old)
 

@@ -13,15 +13,16 @@ import pyarrow.compute as pc
 from eshop_ray.artifacts import fingerprint, read_text, write_json
 from eshop_ray.config import Config
 from eshop_ray.enrichment.budget import BudgetSpentError
+from eshop_ray.enrichment.canary import CanaryError
 from eshop_ray.enrichment.exchange import bucket_of
 from eshop_ray.enrichment.former import copy_rows, mark_copied, needs_copy
 from eshop_ray.enrichment.lineage import hash_log, write_run_record
 from eshop_ray.enrichment.map_tasks import map_tasks
 from eshop_ray.enrichment.merge import compact, divide
 from eshop_ray.enrichment.pipeline import enrich
-from eshop_ray.enrichment.report import get_quarantined_share, is_failed, write_report
+from eshop_ray.enrichment.report import get_quarantined_share, is_failed, write_refusal, write_report
 from eshop_ray.enrichment.run import Run
-from eshop_ray.enrichment.statistics import summarize
+from eshop_ray.enrichment.statistics import describe_run, summarize
 from eshop_ray.enrichment.table import DataFile
 from eshop_ray.enrichment.tables import ENRICHED_OWNERS, QUARANTINE_OWNERS
 from eshop_ray.enrichment.templates import describe_prompts
@@ -57,6 +58,7 @@ def run_night(config: Config, model: Model, replay: bool = False) -> dict[str, A
 
     Raises:
         BudgetSpentError: if it stopped at its budget.
+        CanaryError: if its first answers were not such as the table has: the report says so, and nothing is committed.
         UserError: if the run could not be finished, or more rows are in quarantine than the config allows: the good
             rows are committed and the report is written all the same.
     """
@@ -65,7 +67,7 @@ def run_night(config: Config, model: Model, replay: bool = False) -> dict[str, A
         record = _record(run)
         write_run_record(config.run_dir, run.run_id, record)
         prepare_tables(run)
-        enrich(run)
+        _enrich(run)
         _find_before(run)
         with run.timed("maintain"):
             num_compacted = maintain(run)
@@ -84,6 +86,15 @@ def run_night(config: Config, model: Model, replay: bool = False) -> dict[str, A
             "night; all that was answered is committed"
         )
     return stats
+
+
+def _enrich(run: Run) -> None:
+    """Enrich; a canary that does not pass stands in the report, which shows the last night no more."""
+    try:
+        enrich(run)
+    except CanaryError as error:
+        logger.info("report: %s", write_refusal(run.config.run_dir, describe_run(run), str(error)))
+        raise
 
 
 def read_statistics(run_dir: Path) -> Mapping[str, Any] | None:

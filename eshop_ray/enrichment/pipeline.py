@@ -16,6 +16,7 @@ from ray.data import Dataset
 from eshop_ray.artifacts import fingerprint
 from eshop_ray.datasets import bound_stream, map_items
 from eshop_ray.enrichment.budget import Budget, count_postponed
+from eshop_ray.enrichment.canary import Canary, Candidates, Limits, draw, read_reference
 from eshop_ray.enrichment.exchange import Exchange
 from eshop_ray.enrichment.guards import check_limits
 from eshop_ray.enrichment.map_tasks import map_tasks, read_reports, to_report
@@ -24,7 +25,7 @@ from eshop_ray.enrichment.questions import PromptContext
 from eshop_ray.enrichment.result_writer import ResultWriter
 from eshop_ray.enrichment.run import MAX_BUCKETS, Night, Run
 from eshop_ray.enrichment.scan import scan_catalog, scan_reviews
-from eshop_ray.enrichment.shards import load_shard
+from eshop_ray.enrichment.shards import is_canary, load_shard
 from eshop_ray.enrichment.staging import (
     Plan,
     PlanInputs,
@@ -50,6 +51,7 @@ def enrich(run: Run) -> None:
     """Bring the run's table up to date with its catalogue.
 
     Raises:
+        CanaryError: if the night's first answers are not such as the table has; nothing is committed.
         UserError: if an input cannot be read as a whole, the table cannot be written, or another run took it over.
             What was committed before stays, and a rerun goes on from there.
     """
@@ -60,6 +62,7 @@ def enrich(run: Run) -> None:
         check_limits(run, planned)
         shards = resolve(run, planned)
     with run.timed("infer"):
+        prepare_canary(run, shards)
         write_resolved(run, planned)
         infer(run, shards)
         run.committer.flush(is_last=True)
@@ -127,7 +130,7 @@ def plan(run: Night, inputs: PlanInputs, context: PromptContext) -> Plan:
 
 
 def resolve(run: Night, planned: Plan) -> list[Row]:
-    """Merge equal questions, find those that the table answers, and return shards."""
+    """Merge equal questions, find those that the table answers, and return shards, those of the canary first."""
     asked = planned.asked.with_parts(planned.asked_parts)
     questions = run.staging.exchange("questions")
     merge = partial(
@@ -136,19 +139,27 @@ def resolve(run: Night, planned: Plan) -> list[Row]:
         keys=_find_known(run, planned, asked.num_buckets),
         resolved=planned.resolved,
         questions=questions,
+        canary_rows=run.config.enrich.canary_rows,
     )
     parts: list[Row] = []
+    candidates = Candidates(run.config.enrich.canary_rows)
     num_questions: Counter[int] = Counter()
     for report in map_tasks(merge, list(divide_buckets(planned.num_asked, RESOLVED_ROWS))):
         parts += report["question_parts"]
         num_questions.update({int(bucket): number for bucket, number in report["questions"].items()})
+        for task, hashes in report["candidates"].items():
+            candidates.add(task, hashes)
         planned.copied.update(report["resolved"])
         planned.resolved_parts += report["resolved_parts"]
-    cut = partial(cut_shards, questions=questions.with_parts(parts), rows_per_shard=run.config.table.rows_per_file)
-    groups = list(divide_buckets(num_questions, RESOLVED_ROWS))
-    return sorted(
-        (shard for report in map_tasks(cut, groups) for shard in report["shards"]), key=lambda shard: shard["shard"]
+    cut = partial(
+        cut_shards,
+        questions=questions.with_parts(parts),
+        rows_per_shard=run.config.table.rows_per_file,
+        drawn=draw(candidates),
     )
+    groups = list(divide_buckets(num_questions, RESOLVED_ROWS))
+    shards = [shard for report in map_tasks(cut, groups) for shard in report["shards"]]
+    return sorted(shards, key=lambda shard: (not is_canary(shard["shard"]), shard["shard"]))
 
 
 def _find_known(run: Night, planned: Plan, num_buckets: int) -> Exchange:
@@ -161,6 +172,16 @@ def _find_known(run: Night, planned: Plan, num_buckets: int) -> Exchange:
     for report in map_tasks(find, group_files(number_files(run.snapshots[0].files))):
         parts += report["parts"]
     return keys.with_parts(parts)
+
+
+def prepare_canary(run: Run, shards: Sequence[Row]) -> None:
+    """Hold all commits until the canary's answers have been compared with the table."""
+    chosen = [shard for shard in shards if is_canary(shard["shard"])]
+    tasks = {shard["task"] for shard in chosen}
+    references = {task: read_reference(run.enriched, run.snapshots[0].files, task) for task in tasks}
+    if chosen:
+        run.canary = Canary(chosen, references, Limits.from_config(run.config.enrich), run.model.digest, run.tasks)
+        run.committer.hold(run.canary)
 
 
 def write_resolved(run: Run, planned: Plan) -> None:

@@ -2,16 +2,19 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import astuple
 from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
 
+from eshop_ray.enrichment.canary.sample import read_answered
 from eshop_ray.enrichment.exchange import Exchange, bucket_of, place_values
 from eshop_ray.enrichment.histogram import Histogram
 from eshop_ray.enrichment.merge import ENRICHED_RESULTS
 from eshop_ray.enrichment.outcome import RunInfo, answered_rows, resolved_rows
 from eshop_ray.enrichment.questions import DELETED, QUARANTINED
+from eshop_ray.enrichment.shards import is_canary
 from eshop_ray.enrichment.table import DataFile, Table
 from eshop_ray.schema import Row
 from eshop_ray.tasks import Task
@@ -36,7 +39,7 @@ class ResultWriter:
         self.tasks = tasks
 
     def write_answers(self, rows: Sequence[Mapping[str, Any]]) -> Row:
-        """Write a shard that an engine answered and return its report."""
+        """Write a shard that an engine answered and return its report; of the canary with its `answers`."""
         run_info = self._run_info()
         report = ShardReport(rows[0]["shard"])
         for row in rows:
@@ -47,7 +50,8 @@ class ResultWriter:
                 report.add_target(target, row["task"], is_bad=bool(bad))
                 report.add_example(target, made)
             report.add_rows(enriched, bad)
-        return report.write(self.results, self.bad)
+        answers = [list(astuple(one)) for one in read_answered(rows)] if is_canary(report.shard) else []
+        return {**report.write(self.results, self.bad), "answers": answers}
 
     def write_resolved(
         self, file_number: int, enriched: Table, files: Sequence[DataFile], resolved: Exchange, rows_per_part: int

@@ -13,6 +13,7 @@ from eshop_ray.config import Config
 from eshop_ray.data import files
 from eshop_ray.data.formats.reader import PACKED_ENDINGS
 from eshop_ray.enrichment.budget import Budget
+from eshop_ray.enrichment.canary import Canary
 from eshop_ray.enrichment.commits import Committer
 from eshop_ray.enrichment.merge import Merge
 from eshop_ray.enrichment.result_writer import ResultWriter
@@ -133,6 +134,8 @@ class Run(Night):
         merge = Merge(self.enriched, self.quarantine, results, bad, self.run_id)
         self.committer = Committer(self.writer, self.bad_writer, merge, config.table)
         self.result_writer = ResultWriter(results, bad, self.run_id, model.digest, self.tasks)
+        self.canary: Canary | None = None
+        """What the night's first answers are judged by; None: it asks nothing, or has no canary."""
         self.stopped: str | None = None
         """Which limit of the budget ended the night early."""
 

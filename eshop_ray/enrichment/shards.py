@@ -51,6 +51,9 @@ QUESTION_ROWS = pa.schema(
 )
 """What an engine is given; `id` is the key, `retry_params` replaces `sampling_params` once an answer was unreadable."""
 
+CANARY = "canary"
+"""How the names of shards begin whose answers are judged before anything is committed."""
+
 RETRY_MIN_TOKENS = 8
 """A free text that came back empty is asked again for at least so many tokens."""
 
@@ -94,6 +97,11 @@ def write_shards(storage: Storage, part: str, shards: Iterable[Sequence[Row]]) -
             {"task": rows[0]["task"], "shard": name, "path": path, "num_rows": len(rows), "num_targets": num_targets}
         )
     return written
+
+
+def is_canary(shard: str) -> bool:
+    """Whether a shard of this name is part of the canary."""
+    return shard.startswith(f"{CANARY}-")
 
 
 def load_shard(

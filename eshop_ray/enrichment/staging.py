@@ -11,12 +11,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from eshop_ray.artifacts import AnyFolder
+from eshop_ray.enrichment.canary.sample import Candidates, Draw, split
 from eshop_ray.enrichment.compare import BucketTables, compare_bucket
 from eshop_ray.enrichment.exchange import Buckets, Exchange, PartWriter, bucket_of, place_by, place_values
 from eshop_ray.enrichment.plan import ACTIONS, PREVIOUS_ROWS, QUARANTINE_ROWS, group_equal_questions, plan_bucket
 from eshop_ray.enrichment.questions import ASK, DELETED, PromptContext
 from eshop_ray.enrichment.result_writer import NO_FILE
-from eshop_ray.enrichment.shards import SHARD_ROWS, group_shards, merge_groups, write_shards
+from eshop_ray.enrichment.shards import CANARY, SHARD_ROWS, group_shards, merge_groups, write_shards
 from eshop_ray.enrichment.table import DataFile, Table
 from eshop_ray.models import load_tokenizer
 from eshop_ray.schema import Row
@@ -246,13 +247,18 @@ def _by_copied_file(rows: pa.Table) -> Buckets:
 
 
 def resolve_asked(
-    buckets: Sequence[int], asked: Exchange, keys: Exchange, resolved: Exchange, questions: Exchange
+    buckets: Sequence[int],
+    asked: Exchange,
+    keys: Exchange,
+    resolved: Exchange,
+    questions: Exchange,
+    canary_rows: int = 0,
 ) -> Row:
     """Find answers that the table has, and merge equal questions.
 
     Returns:
         `questions`: how many there are per bucket of the first product that asks, and the `question_parts`; `resolved`:
-        files whose rows are copied, and the `resolved_parts`.
+        files whose rows are copied, and the `resolved_parts`; `candidates` for a canary of `canary_rows`.
     """
     start, stop = buckets[0], buckets[-1] + 1
     rows = asked.read(start, stop).to_pylist()
@@ -262,10 +268,14 @@ def resolve_asked(
     to_resolve = PartWriter(resolved, part, _by_copied_file)
     to_resolve.add(pa.Table.from_pylist(copies, ACTIONS))
     to_ask = PartWriter(questions, part, place_by(("first_product",), questions.num_buckets))
-    merged = pa.Table.from_pylist(list(merge_groups(groups)), SHARD_ROWS)
+    rows = list(merge_groups(groups))
+    merged = pa.Table.from_pylist(rows, SHARD_ROWS)
     to_ask.add(merged)
     counted = Counter(place_values([merged["first_product"]], questions.num_buckets).tolist())
+    candidates = Candidates(canary_rows)
+    candidates.add_questions(rows)
     return {
+        "candidates": candidates.hashes,
         "questions": {str(bucket): number for bucket, number in counted.items()},
         "question_parts": to_ask.close(),
         "resolved": sorted({_copied_file(row) for row in copies}),
@@ -273,12 +283,22 @@ def resolve_asked(
     }
 
 
-def cut_shards(buckets: Sequence[int], questions: Exchange, rows_per_shard: int) -> Row:
-    """Write the questions of some buckets as shards, task by task, and return `shards`: what inference is to load."""
+def cut_shards(buckets: Sequence[int], questions: Exchange, rows_per_shard: int, drawn: Draw) -> Row:
+    """Write the questions of some buckets as shards, task by task, and return `shards`: what inference is to load.
+
+    Those of the canary stand in shards of their own.
+    """
     rows = questions.read(buckets[0], buckets[-1] + 1).to_pylist()
     rows.sort(key=lambda row: (row["task"], bucket_of(row["first_product"], questions.num_buckets), row["key"]))
-    shards = group_shards(rows, rows_per_shard)
-    return {"shards": write_shards(questions.storage, f"questions-{buckets[0]:06d}", shards)}
+    return {
+        "shards": [
+            shard
+            for name, chosen in zip((CANARY, "questions"), split(rows, drawn), strict=True)
+            for shard in write_shards(
+                questions.storage, f"{name}-{buckets[0]:06d}", group_shards(chosen, rows_per_shard)
+            )
+        ]
+    }
 
 
 def divide_buckets(asked: Mapping[int, int], max_rows: int) -> Iterator[list[int]]:

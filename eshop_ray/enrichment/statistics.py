@@ -11,7 +11,7 @@ from eshop_ray.secrets import hide_in_text
 
 _PER_TASK = ("new", "changed", "unchanged", "deleted", "quarantined", "postponed", "inferred", "reused")
 _TOKENS = ("input_tokens", "generated_tokens")
-_NOT_KEPT = ("previous", "examples", "throughput")
+_NOT_KEPT = ("previous", "examples", "throughput", "canary")
 
 
 def summarize(run: Run, previous: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -31,7 +31,7 @@ def summarize(run: Run, previous: Mapping[str, Any] | None) -> dict[str, Any]:
         task: {name: counts[f"{task}/{name}"] for name in (*_PER_TASK, *_TOKENS)} for task in names
     }
     return {
-        **_describe(run),
+        **describe_run(run),
         **_add_up(counts, tasks, len(run.config.enrich.tasks)),
         "tasks": tasks,
         "quarantine": _by_reason(counts, "reason/", "new_reason/"),
@@ -40,8 +40,8 @@ def summarize(run: Run, previous: Mapping[str, Any] | None) -> dict[str, Any]:
     }
 
 
-def _describe(run: Run) -> dict[str, Any]:
-    """Return what the run was and how it went."""
+def describe_run(run: Run) -> dict[str, Any]:
+    """Return what the run was and how it went; of one that ended early, how it went so far."""
     committer = run.committer
     return {
         "run_id": run.run_id,
@@ -57,6 +57,7 @@ def _describe(run: Run) -> dict[str, Any]:
         "stopped": run.stopped,
         "gpu_hour_price": run.config.enrich.gpu_hour_price,
         "phases": run.phases,
+        "canary": run.canary.describe() if run.canary else [],
         "throughput": committer.throughput,
         "histograms": {name: histogram.to_dict() for name, histogram in committer.histograms.items()},
         "examples": committer.examples,

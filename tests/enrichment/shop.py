@@ -52,7 +52,7 @@ class Shop:
             "reviews": {"path": "reviews.jsonl"},
             "table": self.table,
             "infer": {"engine": "simulated", "batch_size": 8, "engine_kwargs": self.faults},
-            "enrich": {"max_quarantined_share": 1.0},
+            "enrich": {"max_quarantined_share": 1.0, "canary_rows": 12},
         }
         return Config.model_validate({**values, **sections})
 

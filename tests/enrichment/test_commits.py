@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 import pytest
 
 from eshop_ray.config import TableSection
+from eshop_ray.enrichment.canary import Canary, CanaryError, Limits
+from eshop_ray.enrichment.canary.reference import Reference
 from eshop_ray.enrichment.commits import Committer
 from eshop_ray.enrichment.exchange import Exchange, bucket_of
 from eshop_ray.enrichment.merge import BAD_RESULTS, ENRICHED_RESULTS, Merge
@@ -195,3 +197,56 @@ def test_damaged_file_is_named_and_nothing_is_committed(tmp_path):
     with pytest.raises(UserError, match="is damaged"):
         night.committer.consume([night.report("b", [one], replaces=True)])
     assert night.enriched.snapshot().files == (file,)
+
+
+def canary_report(night, number, failed):
+    report = night.report(f"canary-{number}", [f"p{number}"])
+    return {**report, "answers": [[f"p{number}", failed, None if failed else '"x"', 5]] * 8}
+
+
+def hold(night, num_shards=2):
+    shards = [{"shard": f"canary-{number}", "task": "ner_tagging"} for number in range(num_shards)]
+    canary = Canary(
+        shards, {"ner_tagging": Reference()}, Limits(0.1, 0.4, 2.0), "model", {"ner_tagging": get_task("ner_tagging")}
+    )
+    night.committer.hold(canary)
+
+
+def test_nothing_is_committed_before_the_canary_is_complete(tmp_path):
+    night = Night(tmp_path, commit_files=1)
+    hold(night)
+    seen = []
+
+    def reports():
+        for report in (night.report("bulk", ["p7"]), *(canary_report(night, number, False) for number in range(2))):
+            yield report
+            seen.append(len(night.log))
+
+    night.committer.consume(reports())
+    assert seen[:2] == [0, 0]
+    assert set(night.rows()) == {"p0", "p1", "p7"}
+
+
+@pytest.mark.parametrize("num_finished", [1, 2])
+def test_canary_that_fails_commits_nothing_whole_or_in_part(tmp_path, num_finished):
+    night = Night(tmp_path, commit_files=1)
+    hold(night)
+    with pytest.raises(CanaryError, match="ner_tagging: in the canary"):
+        night.committer.consume(
+            [night.report("bulk", ["p7"]), *(canary_report(night, number, True) for number in range(num_finished))]
+        )
+    assert night.log == []
+
+
+@pytest.mark.parametrize("failed", [False, True])
+def test_trouble_of_the_pass_commits_what_the_canary_lets_through(tmp_path, failed):
+    night = Night(tmp_path)
+    hold(night)
+
+    def broken():
+        yield canary_report(night, 0, failed)
+        raise ValueError("engine gone")
+
+    with pytest.raises(ValueError, match="engine gone"):
+        night.committer.consume(broken())
+    assert set(night.rows()) == (set() if failed else {"p0"})

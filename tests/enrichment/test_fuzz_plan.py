@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from eshop_ray.config import ReviewsSection
 from eshop_ray.config.files import CatalogOptions
+from eshop_ray.enrichment.canary import Candidates, draw
 from eshop_ray.enrichment.columns import ENRICHED_SCHEMA, QUARANTINE_SCHEMA
 from eshop_ray.enrichment.exchange import bucket_of
 from eshop_ray.enrichment.plan import QUARANTINE_ROWS
@@ -142,16 +143,19 @@ class Shop:
         for group in group_files(number_files(table.files)):
             parts += sort_keys(group, table, keys, planned.key_beginnings)["parts"]
         keys, questions = keys.with_parts(parts), work.exchange("questions")
+        candidates = Candidates(7)
         asked, question_parts, num_questions = planned.asked.with_parts(planned.asked_parts), [], Counter()
         for buckets in divide_buckets(planned.num_asked, 4):
-            report = resolve_asked(buckets, asked, keys, planned.resolved, questions)
+            report = resolve_asked(buckets, asked, keys, planned.resolved, questions, candidates.num_rows)
+            for task, hashes in report["candidates"].items():
+                candidates.add(task, hashes)
             question_parts += report["question_parts"]
             num_questions.update({int(bucket): number for bucket, number in report["questions"].items()})
             planned.copied.update(report["resolved"])
             planned.resolved_parts += report["resolved_parts"]
         questions = questions.with_parts(question_parts)
         for buckets in divide_buckets(num_questions, 4):
-            for shard in cut_shards(buckets, questions, 4)["shards"]:
+            for shard in cut_shards(buckets, questions, 4, draw(candidates))["shards"]:
                 for row in load_shard(shard, work.storage, TEMPLATE_TASKS, 0.0, True).to_pylist():
                     assert row["error"] is None
                     yield from ({**one, "task": row["task"], "key": row["id"], "status": ASK} for one in row["targets"])

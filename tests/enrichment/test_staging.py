@@ -226,8 +226,8 @@ def test_shards_are_cut_task_by_task(work):
     report = resolve_asked(range(NUM_BUCKETS), asked, keys, resolved, questions)
     assert (report["resolved"], report["resolved_parts"]) == ([], [])
     questions = questions.with_parts(report["question_parts"])
-    shards = cut_shards(range(NUM_BUCKETS), questions, 4)["shards"]
-    assert cut_shards(range(NUM_BUCKETS), questions, 4)["shards"] == shards
+    shards = cut_shards(range(NUM_BUCKETS), questions, 4, {})["shards"]
+    assert cut_shards(range(NUM_BUCKETS), questions, 4, {})["shards"] == shards
     assert [shard["num_rows"] for shard in shards if shard["task"] == "classification"] == [4, 4, 1]
     loaded = [
         row

@@ -13,12 +13,15 @@ from typing import Any
 from eshop_ray.artifacts import shorten_digest
 from eshop_ray.enrichment.histogram import Histogram
 from eshop_ray.enrichment.report import charts
+from eshop_ray.enrichment.report.canary import show_canary
 from eshop_ray.enrichment.report.verdict import judge
 from eshop_ray.reporting.page import Chart, Page, Section, Table, code
 from eshop_ray.reporting.picture import BLUE, GRAY, ORANGE
 from eshop_ray.reporting.render import write_page
 from eshop_ray.reporting.words import NONE, count, format_seconds
 
+NAME = "enrichment"
+"""Of both files."""
 Stats = Mapping[str, Any]
 """The content of an `enrichment.json`."""
 
@@ -55,7 +58,22 @@ def write_report(run_dir: Path, stats: Stats) -> Path:
     Returns:
         The HTML file.
     """
-    return write_page(build_page(stats), run_dir, "enrichment")
+    return write_page(build_page(stats), run_dir, NAME)
+
+
+def write_refusal(run_dir: Path, facts: Stats, reason: str) -> Path:
+    """Write the report of a night that its canary ended, in the place of the last night's.
+
+    Args:
+        run_dir: The run directory; its `enrichment.json` stays as it is.
+        facts: What `describe_run` returns.
+        reason: What the canary found.
+
+    Returns:
+        The HTML file.
+    """
+    sections = [*show_canary(facts), _describe_run(facts)]
+    return write_page(Page(_title(facts), "failed", f"The run ended at its canary. {reason}.", sections), run_dir, NAME)
 
 
 def build_page(stats: Stats) -> Page:
@@ -64,11 +82,12 @@ def build_page(stats: Stats) -> Page:
     sections = [
         _describe_changes(stats),
         *_show_examples(stats),
+        *show_canary(stats),
         _describe_trouble(stats),
         _describe_cost(stats),
         _describe_run(stats),
     ]
-    return Page(f"Enrichment of {stats['name']}, {_when(stats)}", verdict.level, verdict.sentence, sections)
+    return Page(_title(stats), verdict.level, verdict.sentence, sections)
 
 
 def _describe_changes(stats: Stats) -> Section:
@@ -182,6 +201,10 @@ def _describe_run(stats: Stats) -> Section:
         "written": f"{count(stats['num_files'], 'file')} in {count(stats['num_commits'], 'commit')}",
     }
     return Section("This run", (), [Table(("", ""), list(facts.items()), num_text=2)])
+
+
+def _title(stats: Stats) -> str:
+    return f"Enrichment of {stats['name']}, {_when(stats)}"
 
 
 def _when(stats: Stats) -> str:
