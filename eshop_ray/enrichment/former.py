@@ -15,6 +15,7 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from eshop_ray.enrichment.exchange import Exchange, PartWriter, place_by
 from eshop_ray.enrichment.table import RUN_FOLDER, Storage, Table
+from eshop_ray.enrichment.table.log_damage import open_version
 from eshop_ray.schema import Row
 
 logger = logging.getLogger(__name__)
@@ -86,7 +87,7 @@ def _read_former(uri: str, schema: pa.Schema) -> Iterator[pa.Table]:
 def _load_former(uri: str, schema: pa.Schema) -> DeltaTable | None:
     storage = Storage(uri)
     try:
-        found = DeltaTable(storage.uri, storage_options=storage.options)
+        found = open_version(storage)
     except TableNotFoundError:
         return None
     except (DeltaError, OSError, ValueError):

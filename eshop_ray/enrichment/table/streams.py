@@ -7,6 +7,10 @@ if TYPE_CHECKING:  # stubs only
     from obstore import ReadableFile
 
 
+class StreamError(OSError):
+    """What an object store said while it was read: PyArrow calls bytes that it cannot read an `OSError` too."""
+
+
 class RandomReader(io.RawIOBase):
     """An object store's reader as the file that PyArrow wants."""
 
@@ -30,5 +34,12 @@ class RandomReader(io.RawIOBase):
         return self._reader.tell()
 
     def read(self, size: int = -1) -> bytes:
-        """Return the next bytes, by default all that remain."""
-        return bytes(self._reader.readall() if size < 0 else self._reader.read(size))
+        """Return the next bytes, by default all that remain.
+
+        Raises:
+            StreamError: if the storage cannot be read.
+        """
+        try:
+            return bytes(self._reader.readall() if size < 0 else self._reader.read(size))
+        except OSError as error:
+            raise StreamError(*error.args) from error
