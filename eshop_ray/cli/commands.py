@@ -49,6 +49,7 @@ def build_command(job: Job) -> Command:
         "quantize": _build_quantize,
         "rollback": _build_rollback,
         "run_batch": _build_batch,
+        "verify": _build_verify,
     }
     return special.get(job.name, _build_usual)(job)
 
@@ -145,6 +146,20 @@ def _build_erase(job: Job) -> Command:
     ) -> Action:
         arguments = {"products": product or [], "review_users": review_user or []}
         return partial(execute, job, find_config(config), overrides or [], **arguments)
+
+    return command
+
+
+def _build_verify(job: Job) -> Command:
+    def command(
+        config: ConfigArgument,
+        overrides: Overrides = None,
+        repair: Annotated[
+            bool,
+            typer.Option("--repair", help="Take what is damaged out of both tables; the next night asks it again."),
+        ] = False,
+    ) -> Action:
+        return partial(execute, job, find_config(config), overrides or [], repairs=repair)
 
     return command
 

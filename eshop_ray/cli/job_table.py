@@ -105,7 +105,7 @@ JOBS: tuple[Job, ...] = (
         "verify",
         "Nightly table",
         "the Delta table `table.uri` and everything it was made from",
-        "nothing",
+        "nothing; with `--repair`, both tables without what is damaged",
         owns_run=False,
     ),
     Job(

@@ -16,6 +16,7 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from eshop_ray.enrichment.exchange import Exchange, PartWriter, place_by
 from eshop_ray.enrichment.table import RUN_FOLDER, Table
+from eshop_ray.enrichment.table.log_damage import open_version
 from eshop_ray.schema import Row
 from eshop_ray.storage import Storage
 
@@ -89,7 +90,7 @@ def _read_former(uri: str, table: Table) -> Iterator[pa.Table]:
 def _load_former(uri: str, table: Table) -> DeltaTable | None:
     storage = Storage(uri)
     try:
-        found = DeltaTable(storage.uri, storage_options=storage.options)
+        found = open_version(storage)
     except TableNotFoundError:
         return None
     except (DeltaError, OSError, ValueError):

@@ -93,7 +93,7 @@ def _enrich(run: Run) -> None:
     try:
         enrich(run)
     except CanaryError as error:
-        logger.info("report: %s", write_refusal(run.config.run_dir, describe_run(run), str(error)))
+        logger.info("report: %s", place_of(write_refusal(run.config.run_dir, describe_run(run), str(error))))
         raise
 
 

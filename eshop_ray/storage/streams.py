@@ -8,6 +8,10 @@ if TYPE_CHECKING:  # stubs only
     from obstore import ReadableFile
 
 
+class StreamError(OSError):
+    """What an object store said while it was read: PyArrow calls bytes that it cannot read an `OSError` too."""
+
+
 class RandomReader(io.RawIOBase):
     """An object store's reader as the file that PyArrow wants."""
 
@@ -33,10 +37,17 @@ class RandomReader(io.RawIOBase):
     def readinto(self, buffer: "WriteableBuffer") -> int:
         """Fill a buffer as far as there are bytes, and return how many there were."""
         view = memoryview(buffer).cast("B")
-        content = self._reader.read(len(view))
-        view[: len(content)] = bytes(content)
+        content = self.read(len(view))
+        view[: len(content)] = content
         return len(content)
 
     def read(self, size: int = -1) -> bytes:
-        """Return the next bytes, by default all that remain."""
-        return bytes(self._reader.readall() if size < 0 else self._reader.read(size))
+        """Return the next bytes, by default all that remain.
+
+        Raises:
+            StreamError: if the storage cannot be read.
+        """
+        try:
+            return bytes(self._reader.readall() if size < 0 else self._reader.read(size))
+        except OSError as error:
+            raise StreamError(*error.args) from error

@@ -44,8 +44,8 @@ def settled_shop(tmp_path, settled):
         ),
     ],
 )
-def test_bad_answers_end_the_night_before_anything_is_committed(settled, faults, message):
-    shop = settled
+def test_bad_answers_end_the_night_before_anything_is_committed(settled_shop, faults, message):
+    shop = settled_shop
     before, numbers, shop.faults = shop.rows(), shop.statistics(), faults
     with pytest.raises(CanaryError, match=message) as caught:
         shop.night(model="broken", enrich=CANARY)

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import pytest
 
 from eshop_ray.enrichment.histogram import EDGES, Histogram
-from eshop_ray.enrichment.report import build_page, write_report
+from eshop_ray.enrichment.report import build_page, write_refusal, write_report
 from eshop_ray.enrichment.report.verdict import is_failed, judge
 from eshop_ray.reporting.render import to_html, to_markdown
 
@@ -223,6 +223,31 @@ def test_what_a_shop_or_a_model_wrote_stays_text(tmp_path):
     assert len(markdown) < 10_000
     columns = {line.replace(r"\|", "").count("|") for line in markdown.splitlines() if line.startswith("| \\<script")}
     assert columns == {10 + 1, 5 + 1, 3 + 1}
+
+
+CANARY = {
+    "task": "classification", "num_answers": 42, "num_compared": 5000, "failed_share": 0.25,
+    "failed_share_before": 0.01, "length": 2.5, "length_before": 2, "label_shift": None,
+}  # fmt: skip
+
+
+def test_canary_has_a_table_where_there_was_one():
+    assert "## The canary" not in render_markdown(make_stats())
+    text = render_markdown(make_stats(canary=[CANARY]))
+    assert "| classification | 42 | 5,000 | 25.0% | 1.0% | 2.5 | 2 | - |" in text
+
+
+def test_night_that_its_canary_ended_says_why_in_the_first_sentence(tmp_path):
+    facts = make_stats(canary=[CANARY])
+    known = ("run_id", "name", "started_at", "engine", "num_engines", "model_digest", "table_uri", "table_version")
+    facts = {name: facts[name] for name in (*known, "num_files", "num_commits", "canary")}
+    Page(write_refusal(tmp_path, facts, "classification: 25.0% failed; run it once with x=1").read_text())
+    text = (tmp_path / "enrichment.md").read_text()
+    assert text.splitlines()[2] == (
+        "**The run ended at its canary. classification: 25.0% failed; run it once with x=1.**"
+    )
+    assert "| classification | 42 |" in text
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["enrichment.html", "enrichment.md"]
 
 
 def test_report_stands_in_the_run_directory(tmp_path):

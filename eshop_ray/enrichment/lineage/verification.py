@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from eshop_ray.artifacts import list_paths, write_checksummed
 from eshop_ray.config import Config
 from eshop_ray.enrichment.lineage.ancestry import RECORDS, Ancestry, Origin, read_run_record
-from eshop_ray.enrichment.table import LOG_FOLDER, DataFile, Table
+from eshop_ray.enrichment.table import LOG_FOLDER, DataFile, Table, find_log_damage
 from eshop_ray.enrichment.tables import enriched_table, quarantine_table
 from eshop_ray.errors import UserError
 from eshop_ray.secrets import hide_in_text
@@ -95,18 +95,22 @@ def _check_table(config: Config, table: Table, findings: list[str]) -> list[Data
     log = [file.path for file in table.storage.list(LOG_FOLDER)]
     if not log:
         raise UserError(f"{table.storage.shown}: no Delta table; run `eshop enrich-catalog` first")
-    findings += _check_log(config, table, log)
+    changed = _check_log(config, table, log)
+    unreadable = find_log_damage(table.storage)
+    findings += [f"{table.storage.shown}/{path}: changed since it was written" for path in changed]
+    findings += [f"{table.storage.shown}/{one.path} {one.trouble}" for one in unreadable if one.path not in changed]
     try:
         files = table.snapshot().files
     except (UserError, ValueError, LookupError, TypeError) as error:  # What a damaged entry leads to.
-        findings.append(f"{table.storage.shown}/{LOG_FOLDER} cannot be read: {type(error).__name__}: {error}")
+        if not unreadable:
+            findings.append(f"{table.storage.shown}/{LOG_FOLDER} cannot be read: {type(error).__name__}: {error}")
         return []
-    damaged = _find_damaged(table, files)
+    damaged = find_damaged(table, files)
     findings += damaged.values()
     return [file for file in files if file.path not in damaged]
 
 
-def _find_damaged(table: Table, files: Sequence[DataFile]) -> dict[str, str]:
+def find_damaged(table: Table, files: Sequence[DataFile]) -> dict[str, str]:
     """Return path -> finding of the data files whose bytes are not those that were committed."""
     troubles = ((file, table.check_file(file)) for file in files)
     return {file.path: f"{table.storage.shown}/{file.name}: {trouble}" for file, trouble in troubles if trouble}
@@ -146,12 +150,18 @@ def _trace_lineage(ancestry: Ancestry, origins: Sequence[Origin]) -> list[str]:
 
 
 def _check_log(config: Config, table: Table, paths: Sequence[str]) -> list[str]:
-    """Compare the log with what the runs of this name left there; entries that were tidied away are no trouble."""
-    stored, changed = set(paths), set()
+    """Return files of the log that are not as runs of this name left them; those tidied away are no trouble.
+
+    Of a version that was lost and written again there are two digests.
+    """
+    stored = set(paths)
+    known: dict[str, set[str]] = {}
     for path in list_paths(config.run_dir / RECORDS, "*.json"):
         log = (read_run_record(path) or {}).get("logs", {}).get(hide_in_text(table.uri), {})
-        changed |= {name for name, digest in log.items() if name in stored and _hash_stored(table, name) != digest}
-    return [f"{table.storage.shown}/{name}: changed since it was written" for name in sorted(changed)]
+        for name in stored & log.keys():
+            known.setdefault(name, set()).add(log[name])
+    changed = {name for name, digests in known.items() if _hash_stored(table, name) not in digests}
+    return sorted(changed)
 
 
 def _version_of(path: str) -> int:

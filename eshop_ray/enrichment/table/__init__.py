@@ -1,8 +1,9 @@
 """The enriched table and the quarantine as Delta tables."""
 
 from eshop_ray.enrichment.table.datafile import DataFile, partition_of
+from eshop_ray.enrichment.table.log_damage import LOG_FOLDER, LogDamage, find_log_damage, set_aside
 from eshop_ray.enrichment.table.staged import RUN_FOLDER
-from eshop_ray.enrichment.table.table import LOG_FOLDER, POSITION, Snapshot, Table
+from eshop_ray.enrichment.table.table import POSITION, Snapshot, Table
 from eshop_ray.enrichment.table.writer import TableSupersededError, Writer
 
 __all__ = [
@@ -10,9 +11,12 @@ __all__ = [
     "POSITION",
     "RUN_FOLDER",
     "DataFile",
+    "LogDamage",
     "Snapshot",
     "Table",
     "TableSupersededError",
     "Writer",
+    "find_log_damage",
     "partition_of",
+    "set_aside",
 ]

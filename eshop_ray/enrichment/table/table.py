@@ -6,10 +6,9 @@ driver's `Writer` commits them.
 """
 
 import hashlib
-import json
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,15 +19,23 @@ from deltalake import DeltaTable, Schema
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from eshop_ray.enrichment.table.datafile import DataFile, Partition, name_file
+from eshop_ray.enrichment.table.log_damage import (
+    LogDamage,
+    find_empty_entries,
+    find_log_damage,
+    open_version,
+    panics_as_errors,
+)
+from eshop_ray.enrichment.table.shape import describe_types
 from eshop_ray.enrichment.table.staged import RUN_FOLDER, note_staged
 from eshop_ray.errors import UserError
-from eshop_ray.storage import Storage
+from eshop_ray.storage import Storage, StorageError
 
 BUCKETS_PROPERTY = "eshop_ray.buckets"
 """Table property with the number of buckets at the start; later on its files tell it."""
-LOG_FOLDER = "_delta_log"
 _MONTH = 30 * 24
 ROW_GROUP_ROWS = 65_536
+REPAIR = "`eshop verify CONFIG --repair` takes what is damaged out of the table, and the next night asks it again"
 POSITION = "position"
 """Column with the number of a row in its file."""
 
@@ -158,7 +165,7 @@ class Table:
         """
         sink = pa.BufferOutputStream()
         pq.write_table(
-            rows.select(self._stored.names).cast(self._stored),
+            rows.select(self.stored.names).cast(self.stored),
             sink,
             compression="zstd",
             row_group_size=ROW_GROUP_ROWS,
@@ -180,14 +187,14 @@ class Table:
         stored = [name for name in names if name not in self.partition_by]
         with self._open(file) as source:
             rows = source.read(stored)
-        for name in set(self.later).intersection(names).difference(rows.schema.names):
-            rows = rows.append_column(name, pa.nulls(len(rows), self.schema.field(name).type))
-        for name in names:
-            if name in self.partition_by:
-                value = pa.scalar(file.partition[name]).cast(self.schema.field(name).type)
-                rows = rows.append_column(name, pa.repeat(value, file.num_rows))
-        schema = pa.schema([self.schema.field(name) for name in names])
-        return rows.select(names).cast(schema).append_column(POSITION, pa.array(range(len(rows)), pa.int64()))
+            for name in set(self.later).intersection(names).difference(rows.schema.names):
+                rows = rows.append_column(name, pa.nulls(len(rows), self.schema.field(name).type))
+            for name in names:
+                if name in self.partition_by:
+                    value = pa.scalar(file.partition[name]).cast(self.schema.field(name).type)
+                    rows = rows.append_column(name, pa.repeat(value, file.num_rows))
+            schema = pa.schema([self.schema.field(name) for name in names])
+            return rows.select(names).cast(schema).append_column(POSITION, pa.array(range(len(rows)), pa.int64()))
 
     def check_file(self, file: DataFile) -> str | None:
         """Return what is wrong with the bytes of a file, None where they are those that were written."""
@@ -205,43 +212,73 @@ class Table:
         return Storage(self.uri)
 
     @cached_property
-    def _stored(self) -> pa.Schema:
+    def stored(self) -> pa.Schema:
+        """Columns that stand in its files."""
         return pa.schema([field for field in self.schema if field.name not in self.partition_by])
 
     @contextmanager
     def _open(self, file: DataFile) -> Iterator[pq.ParquetFile]:
-        with (
-            self.storage.open(file.name) as source,
-            self._explain_damage(file),
-            pq.ParquetFile(source, page_checksum_verification=True) as parquet,
-        ):
-            yield parquet
+        try:
+            with (
+                self.storage.open(file.name) as source,
+                self._explain_damage(file),
+                pq.ParquetFile(source, page_checksum_verification=True) as parquet,
+            ):
+                yield parquet
+        except StorageError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                raise self._damage(f"{file.name} is missing") from error
+            raise
+
+    def _damage(self, what: str) -> UserError:
+        return UserError(f"{self.storage.shown}/{what}: {REPAIR}")
 
     @contextmanager
     def _explain_damage(self, file: DataFile) -> Iterator[None]:
         """Tell bytes that are not Parquet, or not those that were written, from a storage that cannot be read."""
         try:
             yield
-        except (pa.ArrowException, OSError) as error:
-            if isinstance(error, OSError) and "CRC checksum" not in str(error) and "Corrupt" not in str(error):
-                raise
-            raise UserError(
-                f"{self.storage.shown}/{file.name} is damaged: `eshop verify` names all such files; restore them from "
-                "a copy, or take them out of the table: their rows are then asked again"
-            ) from error
+        except (pa.ArrowException, OSError, KeyError) as error:
+            if isinstance(error, OSError) and type(error) is not OSError:
+                raise  # from the storage
+            raise self._damage(f"{file.name} is damaged") from error
 
     def find(self) -> DeltaTable | None:
         """Return the table at its newest version, None where there is none.
 
+        Where the newest checkpoint is gone, it is read from an earlier one, or from all entries.
+
         Raises:
-            UserError: if its log cannot be read.
+            UserError: if its log cannot be read, or has an empty entry.
         """
         try:
-            return DeltaTable(self.storage.uri, storage_options=self.storage.options)
+            found = open_version(self.storage)
         except TableNotFoundError:
-            return None
+            found = None
         except (DeltaError, OSError, ValueError) as error:
-            raise self.storage.trouble("read", error) from error
+            found = self._read_around(error)
+        for path in find_empty_entries(self.storage):
+            raise self._damage(f"{path} is empty")
+        return found
+
+    def _read_around(self, error: Exception) -> DeltaTable:
+        """Return the newest version although checkpoints are damaged, or say which file of the log is."""
+        damaged = find_log_damage(self.storage)
+        try:
+            if damaged and not any(one.is_entry for one in damaged):
+                found = open_version(self.storage, min(one.version for one in damaged) - 1)
+                with panics_as_errors():
+                    found.update_incremental()
+                return found
+        except (DeltaError, OSError, ValueError):
+            pass  # nor can it be read from what is left
+        raise self.explain_log(error, damaged) from error
+
+    def explain_log(self, error: Exception, damaged: Sequence[LogDamage]) -> UserError:
+        """Return what to say of a log that cannot be read."""
+        if not damaged:
+            return self.storage.trouble("read", error)
+        return self._damage(f"{damaged[0].path} {damaged[0].trouble}")
 
     def _refuse_foreign_files(self) -> None:
         """Refuse a place that holds anything: what is not this table's is nobody's to tidy away."""
@@ -254,8 +291,8 @@ class Table:
 
     def _check(self, found: DeltaTable) -> None:
         """Refuse a table of another shape: rewriting its files would lose what is not known here."""
-        expected = _types(Schema.from_arrow(self.schema).to_json())
-        stated = _types(found.schema().to_json())
+        expected = describe_types(Schema.from_arrow(self.schema).to_json())
+        stated = describe_types(found.schema().to_json())
         wrong = [
             f"`{name}` is {stated.get(name, 'missing')} instead of {expected.get(name, 'absent')}"
             for name in [*expected, *(name for name in stated if name not in expected)]
@@ -278,9 +315,13 @@ def read_snapshot(table: Table, found: DeltaTable) -> Snapshot:
     """Return what `deltalake` read.
 
     Raises:
-        UserError: if its log names files that another program wrote.
+        UserError: if its log cannot be read, or names files that another program wrote.
     """
-    actions = pa.table(found.get_add_actions(flatten=True)).to_pylist()
+    try:
+        with panics_as_errors():
+            actions = pa.table(found.get_add_actions(flatten=True)).to_pylist()
+    except (DeltaError, ValueError) as error:
+        raise table.explain_log(error, find_log_damage(table.storage)) from error
     names = {name: f"partition.{name}" for name in table.partition_by}
     files = []
     for action in actions:
@@ -298,16 +339,3 @@ def read_snapshot(table: Table, found: DeltaTable) -> Snapshot:
         raise UserError(f"{table.storage.shown} is divided in several ways at once: another program wrote to it")
     num_buckets = divided.pop() if divided else int(found.metadata().configuration[BUCKETS_PROPERTY])
     return Snapshot(found.version(), tuple(sorted(files, key=lambda file: (file.bucket, file.path))), num_buckets)
-
-
-def _types(schema: str) -> Mapping[str, str]:
-    """Column -> its Delta type, without nullability and comments."""
-    return {field["name"]: json.dumps(_plain(field["type"])) for field in json.loads(schema)["fields"]}
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, dict):
-        return {
-            name: _plain(part) for name, part in value.items() if name not in {"nullable", "containsNull", "metadata"}
-        }
-    return [_plain(part) for part in value] if isinstance(value, list) else value

@@ -17,6 +17,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction, RemoveAction
 
 from eshop_ray.enrichment.table.datafile import DataFile
+from eshop_ray.enrichment.table.log_damage import drop_broken_hint
 from eshop_ray.enrichment.table.staged import delete_staged, forget_staged
 from eshop_ray.enrichment.table.table import Table, read_snapshot
 from eshop_ray.errors import UserError
@@ -174,6 +175,7 @@ class Writer:
             raise self._table.storage.trouble("written", error) from error
 
     def _begin_epoch(self) -> DeltaTable:
+        drop_broken_hint(self._table.storage)
         for _ in range(_MAX_ATTEMPTS):
             delta = self._table.load()
             self._number = (delta.transaction_version(APP_ID) or 0) + 1
