@@ -5,6 +5,7 @@ into a folder of its cache that is named by the content.
 """
 
 import fcntl
+import logging
 import os
 import shutil
 from collections.abc import Iterator
@@ -18,6 +19,8 @@ from eshop_ray.artifacts.transfer import download, upload
 from eshop_ray.errors import UserError
 from eshop_ray.places import PRIVATE_DIR, cache_dir, local_path, uri_of
 from eshop_ray.storage import Storage
+
+logger = logging.getLogger(__name__)
 
 _SHARED = "_shared"
 """Below the folder of runs: folders that are no artifact of a run, such as a base model."""
@@ -104,6 +107,8 @@ def share_folder(folder: Path, run_dir: Path) -> AnyFolder:
     manifest = find_complete(folder) or describe_folder(folder, "model", "", {})
     storage = Storage(root).below(f"{_SHARED}/{manifest.digest[:_NAME_CHARACTERS]}")
     if storage.stat(MANIFEST) is None:
+        num_bytes = sum(manifest.sizes.values())
+        logger.info("putting %s (%.1f GB) where all nodes find it: %s", folder, num_bytes / 1e9, storage.shown)
         upload(folder, manifest, storage)
     return SharedFolder(storage.uri, manifest.digest)
 
