@@ -11,10 +11,13 @@ byte read to the last commit, and `first_night_answers_per_second` of what follo
 share of the first night's; `rewritten_bytes_share`, what a 1 % night writes divided by the table's size; these of the
 largest catalogue. `peak_memory_1e5` and so on: MiB, of the driver or the
 largest worker, whichever is more, in unchanged nights. Memory is each process's own (USS): what Ray's object store
-shares is bounded by Ray and counted apart.
+shares is bounded by Ray and counted apart. What `python -m tests.bench.extrapolate` reads besides: each night's
+`staging`, bytes and files by kind of exchange, sampled while it runs; `log_bytes` that it added to both tables' logs;
+`busy_core_seconds` of the whole machine; and of each size `inputs`, the bytes read, and `exchange`.
 """
 
 import argparse
+import itertools
 import json
 import logging
 import os
@@ -27,9 +30,12 @@ from shutil import rmtree
 from statistics import median
 
 import psutil
+import pyarrow as pa
 from deltalake import DeltaTable
 
 from eshop_ray.artifacts import write_json
+from eshop_ray.enrichment.exchange import Exchange, PartWriter, place_by
+from eshop_ray.storage import Storage
 from tests.bench.memory import Watch
 
 logger = logging.getLogger(__name__)
@@ -42,6 +48,8 @@ WORDS += ["cotton", "travel", "kitchen", "garden", "soft", "deep", "round", "fla
 CATEGORIES = [f"category {number}" for number in range(20)]
 THREADS = 2
 PHASES = ("scan", "plan", "infer", "maintain")
+STAGING_SECONDS = 1.0
+EXCHANGED_ROWS, EXCHANGED_BUCKETS, EXCHANGED_BLOCK = 100_000, 128, 8_000
 
 
 def main(arguments=None):
@@ -65,6 +73,8 @@ def main(arguments=None):
 def measure_size(folder, size, num_repeats):
     """Return the runs of all nights over a catalogue of some size, and of the peers."""
     write_shop(folder, size, changed_share=0)
+    inputs = sum((folder / name).stat().st_size for name in ("products.jsonl", "reviews.jsonl"))
+    exchange = measure_exchange(folder)
     runs = {"first": [run_night(folder)], "unchanged": [], "duckdb": [], "polars": []}
     logger.info("%d products, first night: %s", size, runs["first"][0])
     for name in ("duckdb", "polars"):
@@ -80,7 +90,7 @@ def measure_size(folder, size, num_repeats):
     night = run_night(folder)
     runs["changed"] = [{**night, "written_bytes": measure_written(folder, since), "table_bytes": table_bytes}]
     logger.info("%d products, 1 %% changed: %s", size, runs["changed"][0])
-    return runs
+    return {**runs, "inputs": inputs, "exchange": exchange}
 
 
 def write_shop(folder, num_products, changed_share):
@@ -107,14 +117,15 @@ def run_night(folder):
     command += [f"catalog.labels={json.dumps(CATEGORIES)}"]
     command += ["reviews.path=reviews.jsonl", f"enrich.tasks=[{TASKS}]", "infer.engine=simulated"]
     command += ["table.rows_per_file=2048", "infer.batch_size=1024", "infer.concurrency=2"]
-    started = time.monotonic()
+    started, busy, log_bytes = time.monotonic(), read_busy(), measure_log(folder)
     with (folder / "night.log").open("a") as log:
         process = subprocess.Popen(command, cwd=ROOT, start_new_session=True, stdout=log, stderr=log)
     watch = Watch(process.pid, measure_memory)
+    staged = Watch(process.pid, lambda *_: measure_staging(folder), STAGING_SECONDS)
     try:
         assert process.wait() == 0, (folder / "night.log").read_text()[-3000:]
     finally:
-        peaks = watch.stop()
+        peaks, staging = watch.stop(), staged.stop_exact()
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
     stats = json.loads((folder / "night" / "enrichment.json").read_text())
@@ -122,7 +133,58 @@ def run_night(folder):
     tokens = stats["num_input_tokens"] + stats["num_generated_tokens"]
     seconds = round(time.monotonic() - started, 1)
     figures = {"seconds": seconds, "tokens": tokens, "driver_mib": peaks["driver"], "worker_mib": peaks["worker"]}
+    kinds = sorted({kind for kind, _ in staging})
+    figures["staging"] = {kind: {"bytes": staging[kind, "bytes"], "files": staging[kind, "files"]} for kind in kinds}
+    figures["log_bytes"] = measure_log(folder) - log_bytes
+    figures["busy_core_seconds"] = round(read_busy() - busy, 1)
     return figures | {name: stats[name] for name in kept}
+
+
+def read_busy():
+    """Return the core-seconds that the machine has worked, whoever asked for it."""
+    times = psutil.cpu_times()
+    return sum(times) - times.idle - times.iowait
+
+
+def measure_staging(folder):
+    """Return the bytes and files of each kind of exchange; they grow until the night's end."""
+    sizes = {}
+    for file in (folder / "night" / "enrichment").glob(".staging-*/*/*"):
+        try:
+            size = file.stat().st_size
+        except OSError:  # the night has ended
+            continue
+        kind = file.parent.name
+        sizes[kind, "bytes"] = sizes.get((kind, "bytes"), 0) + size
+        sizes[kind, "files"] = sizes.get((kind, "files"), 0) + 1
+    return sizes
+
+
+def measure_log(folder):
+    """Return the bytes of both tables' logs."""
+    return sum(file.stat().st_size for file in (folder / "night").glob("enriched*/_delta_log/*"))
+
+
+def measure_exchange(folder):
+    """Return the seconds of one core that products take into an exchange and out of it again, and their bytes."""
+    with (folder / "products.jsonl").open() as lines:
+        rows = pa.Table.from_pylist([json.loads(line) for line in itertools.islice(lines, EXCHANGED_ROWS)])
+    storage = Storage(str(folder / "exchange"))
+    storage.make_folder()
+    exchange = Exchange(storage, "products", rows.schema, EXCHANGED_BUCKETS)
+    place = place_by(("id",), EXCHANGED_BUCKETS)
+    place(rows)  # opens the database
+    started = time.process_time()
+    writer = PartWriter(exchange, "rows", place)
+    for start in range(0, len(rows), EXCHANGED_BLOCK):
+        writer.add(rows.slice(start, EXCHANGED_BLOCK))
+    exchange = exchange.with_parts(writer.close())
+    written = time.process_time()
+    assert sum(exchange.read(bucket).num_rows for bucket in range(EXCHANGED_BUCKETS)) == len(rows)
+    figures = {"write_seconds": written - started, "read_seconds": time.process_time() - written}
+    stored = sum(file.stat().st_size for file in (folder / "exchange").rglob("*.arrow"))
+    rmtree(folder / "exchange")
+    return {"rows": len(rows), "stored_bytes": stored, **figures}
 
 
 def measure_memory(driver, *others):
