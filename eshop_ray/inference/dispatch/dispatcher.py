@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
 from eshop_ray.errors import UserError
 from eshop_ray.inference.dispatch.batching import MAX_KEPT, Call, RecentHashes, build_calls
+from eshop_ray.inference.dispatch.circuit_breaker import EngineBrokenError
 from eshop_ray.inference.dispatch.lifecycle import DidNotStartError, SupervisedEngine
 from eshop_ray.inference.dispatch.supervisor import Limits, Supervisor
 from eshop_ray.inference.requests import Outcome, Request
@@ -155,7 +156,9 @@ class Dispatcher:
         if member not in self._members:
             return
         self._members.remove(member)
-        if self._members and (isinstance(error, DidNotStartError) or any(one.was_up for one in self._members)):
+        if self._members and (
+            isinstance(error, DidNotStartError | EngineBrokenError) or any(one.was_up for one in self._members)
+        ):
             logger.warning("an engine is given up, %d go on: %s", len(self._members), error)
         else:
             self._give_up(error)

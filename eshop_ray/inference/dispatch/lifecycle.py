@@ -103,14 +103,20 @@ class Lifecycle:
                 self._generation += 1
             return self._generation
 
-    async def discard(self, generation: int) -> None:
-        """Stop the engine that a call was lost with, unless another call has already done so."""
+    async def discard(self, generation: int) -> bool:
+        """Stop the engine that a call was lost with, and return whether no other call has already done so."""
         async with self._lock:
-            if self._is_running and self._generation == generation:
+            is_first = self._is_running and self._generation == generation
+            if is_first:
                 self._is_running = False
                 self._num_losses_in_a_row += 1
-                logger.warning("engine %d is lost and starts anew", generation)
+                logger.warning("engine %d is lost", generation)
                 await self._engine.stop()
+            return is_first
+
+    def give_up(self, error: UserError) -> None:
+        """Start the engine no more: whoever wants it running is told why not."""
+        self._hopeless = error
 
     def record_success(self) -> None:
         """Note an answer: the losses before it were no series."""

@@ -9,11 +9,13 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import NoReturn
 
 from eshop_ray.config import InferSection
+from eshop_ray.inference.dispatch.circuit_breaker import CircuitBreaker, EngineBrokenError
 from eshop_ray.inference.dispatch.lifecycle import Backoff, EngineDiedError, Lifecycle, SupervisedEngine
 from eshop_ray.inference.dispatch.shared_lock import SharedLock
-from eshop_ray.inference.requests import Busy, Failure, Outcome, Reply, Request
+from eshop_ray.inference.requests import ApiRequest, Busy, Failure, Outcome, Reply, Request
 from eshop_ray.reporting.words import format_seconds
 
 MAX_DEATHS_ALONE = 2
@@ -89,6 +91,9 @@ class Supervisor:
         self._backoff = Backoff(sleep)
         self._lock = SharedLock()
         self._lifecycle = Lifecycle(engine, limits.max_retries, self._backoff)
+        self._breaker = CircuitBreaker()
+        self._inside: set[int] = set()
+        """Rows that the engine has in hand, by identity."""
 
     @property
     def is_open(self) -> bool:
@@ -109,7 +114,7 @@ class Supervisor:
         """Ask a call and return one outcome per request, in order. Several calls may be asked at the same time.
 
         Raises:
-            UserError: if the engine does not start.
+            UserError: if the engine does not start, or dies whatever it is asked.
         """
         outcomes: dict[int, Outcome] = {}
         await self._settle(_Call([_Row(index, request) for index, request in enumerate(requests)]), outcomes)
@@ -129,7 +134,7 @@ class Supervisor:
         while rows:
             try:
                 async with self._lock.exclusive() if call.is_suspect else self._lock.shared():
-                    replies = await self._ask([row.request for row in rows])
+                    replies = await self._ask(rows)
             except EngineDiedError as death:
                 suspects = _Call(rows, call.is_suspect)
                 if not call.is_suspect or len(rows) > 1:
@@ -141,21 +146,51 @@ class Supervisor:
                     await self._backoff.pause(max(row.num_troubles for row in rows))
         return None
 
-    async def _ask(self, requests: Sequence[Request]) -> Sequence[Reply]:
+    async def _ask(self, rows: Sequence[_Row]) -> Sequence[Reply]:
         generation = await self._lifecycle.ensure_running()
-        call = asyncio.ensure_future(self._engine.ask(requests))
+        call = asyncio.ensure_future(self._engine.ask([row.request for row in rows]))
+        inside = set(map(id, rows))
+        self._inside |= inside
         try:
             while not await _is_done(call, self._limits.timeout_seconds):
                 if not await self._is_at_work(call):
                     raise EngineStalledError(f"no answer within {format_seconds(self._limits.timeout_seconds)}")
             replies = call.result()
-        except EngineDiedError:
-            await self._lifecycle.discard(generation)
+        except EngineDiedError as death:
+            with_these = frozenset(self._inside)
+            is_first = await self._lifecycle.discard(generation)
+            if is_first and self._breaker.record_death(str(death), with_these):
+                await self._prove(rows[0].request)
             raise
         finally:
+            self._inside -= inside
             call.cancel()
         self._lifecycle.record_success()
+        self._breaker.record_answers(len(rows))
         return replies
+
+    async def _prove(self, request: Request) -> None:
+        """Ask something harmless of an engine that dies and dies.
+
+        Raises:
+            EngineBrokenError: if it dies of that too; it is given up then.
+        """
+        probes = [probe] if (probe := build_probe(request)) else []
+        for one in probes * MAX_DEATHS_ALONE:
+            generation = await self._lifecycle.ensure_running()
+            try:
+                async with asyncio.timeout(self._limits.timeout_seconds):
+                    await self._engine.ask([one])
+            except (EngineDiedError, TimeoutError):
+                await self._lifecycle.discard(generation)
+            else:
+                self._breaker.record_answers(0)
+                return
+        self._give_up(self._breaker.explain())
+
+    def _give_up(self, error: EngineBrokenError) -> NoReturn:
+        self._lifecycle.give_up(error)
+        raise error
 
     async def _is_at_work(self, call: "asyncio.Future[Sequence[Reply]]") -> bool:
         """Return whether the engine goes on, or has just answered."""
@@ -189,11 +224,21 @@ class Supervisor:
         row.num_deaths += 1
         if row.num_deaths < MAX_DEATHS_ALONE:
             return [row]
+        if broken := self._breaker.record_guilty(str(death)):
+            self._give_up(broken)
         if isinstance(death, EngineStalledError):
             outcomes[row.index] = Failure("engine", f"{death}, {row.num_deaths} times alone")
         else:
             outcomes[row.index] = Failure("engine_killed", f"the engine died of it {row.num_deaths} times: {death}")
         return []
+
+
+def build_probe(request: Request) -> Request | None:
+    """Return a request of one token that no row's text is in; None for OpenAI's API, which needs a whole body."""
+    if isinstance(request, ApiRequest):
+        return None
+    prompt = "Hello" if isinstance(request.prompt, str) else request.prompt[:1]
+    return Request(prompt, {"max_tokens": 1, "temperature": 0.0})
 
 
 async def _is_done(call: "asyncio.Future[Sequence[Reply]]", seconds: float) -> bool:

@@ -78,6 +78,6 @@ class EngineActor:
 
 
 def _translate(error: RayError) -> Exception:
-    """Name the trouble by type alone: its text may quote rows."""
+    """Name the trouble as the engine itself does, else by type alone: its text may quote rows."""
     cause = error.cause if isinstance(error, RayTaskError) else error
-    return cause if isinstance(cause, UserError) else EngineDiedError(type(cause).__name__)
+    return cause if isinstance(cause, UserError | EngineDiedError) else EngineDiedError(type(cause).__name__)

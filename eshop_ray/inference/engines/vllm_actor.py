@@ -6,6 +6,7 @@ import logging
 import os
 import queue
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, fields, is_dataclass
@@ -13,12 +14,17 @@ from pathlib import Path
 from typing import Any, get_args, get_origin
 
 from eshop_ray.errors import UserError
+from eshop_ray.inference.dispatch.lifecycle import EngineDiedError
 from eshop_ray.inference.engines.vllm_output import read_output
 from eshop_ray.inference.engines.vllm_server import ApiServer, split_arguments
+from eshop_ray.inference.openai_api import quotes
 from eshop_ray.inference.requests import ApiRequest, Failure, Reply, Request, find_too_long
 
 logger = logging.getLogger(__name__)
 
+LAST_WORDS_SECONDS = 3.0
+"""So long a process that ends still tells why."""
+MAX_REASON_CHARACTERS = 300
 COMPILED_DIR = Path("~/.cache/eshop_ray/compiled")
 """What was compiled; the compiler's own choice is a folder for temporary files, which systems clear."""
 
@@ -55,6 +61,8 @@ class VllmActor:
         self._serves_api = serves_api
         self._inbox: queue.SimpleQueue[Callable[[Any], None]] = queue.SimpleQueue()
         self._open: dict[str, Callable[[Any], None]] = {}
+        self._waiting: dict[Future[Any], Sequence[Request]] = {}
+        """Who waits for the engine, and the rows that they wait for, as far as these are known here."""
         self._num_requests = 0
         self._num_finished = 0
         self._up: Future[Any] = Future()
@@ -66,8 +74,14 @@ class VllmActor:
 
         Raises:
             UserError: if vLLM refuses its arguments.
+            EngineDiedError: if it does not start, in vLLM's words: there are no rows yet that they could quote.
         """
-        engine = await asyncio.wrap_future(self._up)
+        try:
+            engine = await asyncio.wrap_future(self._up)
+        except UserError:
+            raise
+        except Exception as error:
+            raise EngineDiedError(name_error(error)) from error
         if self._serves_api and self._server is None:
             self._server = asyncio.create_task(ApiServer.build(engine, self._arguments, self._ask, self._call))
         if self._server:
@@ -84,6 +98,7 @@ class VllmActor:
             server = await asyncio.shield(self._server)
             return list(await asyncio.gather(*map(server.answer, of_api)))
         call = _PendingCall(requests)
+        self._expect(call.done, requests)
         self._inbox.put(functools.partial(self._admit_call, call))
         return await asyncio.wrap_future(call.done)
 
@@ -110,9 +125,28 @@ class VllmActor:
                 for output in engine.step():
                     self._open.pop(output.request_id)(output)
                     self._num_finished += 1
-        except BaseException:
+        except BaseException as error:
             logger.exception("vLLM failed; the process ends, so that its supervisor starts another")
+            self._fail(error, engine)
+            time.sleep(LAST_WORDS_SECONDS)
             os._exit(1)
+
+    def _expect(self, done: "Future[Any]", requests: Sequence[Request] = ()) -> None:
+        self._waiting[done] = requests
+        done.add_done_callback(lambda _: self._waiting.pop(done, None))
+
+    def _fail(self, error: BaseException, engine: Any) -> None:
+        """Tell who waits why there will be no answer, unless that would recite a row."""
+        waiting = list(self._waiting.items())
+        reason = name_error(error)
+        try:
+            texts = [engine.get_tokenizer().decode(one.prompt) for _, requests in waiting for one in requests]
+            is_quoted = quotes(reason, {"prompt": texts}) or not all(requests for _, requests in waiting)
+        except Exception:
+            is_quoted = True
+        for done, _ in waiting:
+            if not done.done():
+                done.set_exception(EngineDiedError(type(error).__name__ if is_quoted else reason))
 
     def _admit_call(self, call: _PendingCall, engine: Any) -> None:
         for index, request in enumerate(call.requests):
@@ -153,6 +187,7 @@ class VllmActor:
 
     async def _run_with_engine(self, function: Callable[[Any, "Future[Any]"], None]) -> Any:
         done: Future[Any] = Future()
+        self._expect(done)
 
         def run(engine: Any) -> None:
             if not done.set_running_or_notify_cancel():
@@ -164,6 +199,11 @@ class VllmActor:
 
         self._inbox.put(run)
         return await asyncio.wrap_future(done)
+
+
+def name_error(error: BaseException) -> str:
+    """Return the type and the first words of an error."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:MAX_REASON_CHARACTERS]}"
 
 
 def _put_output(call: _PendingCall, index: int, output: Any) -> None:

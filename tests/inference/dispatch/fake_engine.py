@@ -40,6 +40,7 @@ class FakeEngine:
     is_slow: bool = False
     """Whether it makes steps."""
     busy: Counter = field(default_factory=Counter)
+    num_deaths_of_probes: int = 0
 
     async def start(self):
         await asyncio.sleep(0)
@@ -68,6 +69,7 @@ class FakeEngine:
                 if turn == 1 and (number in self.deaths or any(prompt.startswith("kill") for prompt in prompts)):
                     self.is_up = False
                 if not self.is_up or self.num_starts != engine:
+                    self.num_deaths_of_probes += prompts == ["Hello"]
                     raise EngineDiedError("died")
             if any(prompt.startswith("stall") for prompt in prompts):
                 await asyncio.sleep(10 * STALL_SECONDS)

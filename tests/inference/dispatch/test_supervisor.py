@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eshop_ray.errors import UserError
+from eshop_ray.inference.dispatch.circuit_breaker import MIN_GUILTY, EngineBrokenError
 from eshop_ray.inference.dispatch.dispatcher import Dispatcher
 from eshop_ray.inference.dispatch.lifecycle import LONGEST_PAUSE
 from eshop_ray.inference.dispatch.supervisor import Limits
@@ -150,6 +151,51 @@ def test_engine_that_refuses_its_settings_ends_the_run_at_once():
     assert engine.num_starts == 1
 
 
+class Broken(FakeEngine):
+    """Dies of whatever it is asked, from some call on."""
+
+    def __init__(self, first=0):
+        super().__init__()
+        self.deaths = range(first, 10_000)
+
+
+def test_an_engine_that_always_dies_ends_the_run():
+    engine = Broken()
+    with pytest.raises(EngineBrokenError, match=r"died \d times in a row, whatever.*has answered nothing so far: died"):
+        answer(engine, good(1000), batch_size=64)
+    assert engine.num_starts <= 6
+
+
+def test_an_engine_that_begins_to_die_ends_the_run_and_what_it_answered_is_known():
+    engine = Broken(first=5)
+    with pytest.raises(EngineBrokenError, match=r"died \d times in a row, whatever it was asked: died"):
+        answer(engine, good(1000), batch_size=64)
+    assert engine.num_starts <= 7
+
+
+def test_an_engine_that_always_stalls_ends_the_run():
+    with pytest.raises(EngineBrokenError, match="no answer within 10 min"):
+        answer(AlwaysStalls(), good(100))
+
+
+class AlwaysStalls(FakeEngine):
+    async def ask(self, requests):
+        return await super().ask([Request(f"stall {request.prompt}", {}) for request in requests])
+
+
+def test_one_row_in_a_thousand_that_kills_ends_nothing():
+    batches = [[f"kill{number}", *good(999, f"row{number}x")] for number in range(30)]
+    answered, _ = answer(FakeEngine(), *batches, batch_size=64)
+    assert [[isinstance(outcome, Failure) for outcome in outcomes].index(True) for outcomes in answered] == [0] * 30
+    assert sum(isinstance(outcome, Failure) for outcomes in answered for outcome in outcomes) == 30
+
+
+def test_more_rows_that_kill_than_rows_can_be_to_blame_for_end_the_run():
+    rows = [f"kill{index}" if index % 20 == 0 else f"row{index}" for index in range(2000)]
+    with pytest.raises(EngineBrokenError, match=r"died of \d+ rows of \d+, too many"):
+        answer(FakeEngine(), rows, batch_size=64)
+
+
 def test_message_is_cut():
     assert len(Failure("engine", "x" * 5000).error) < 250
 
@@ -170,7 +216,12 @@ def test_every_row_ends_once_and_only_the_guilty_fail(batches, deaths, failing_s
     named = [[f"{prompt} {next(counter)}" for prompt in batch] for batch in batches]
     named = [[prompt.replace("row ", "row") for prompt in batch] for batch in named]
     engine = FakeEngine(failing_starts=failing_starts, deaths=deaths)
-    answered, _ = answer(engine, *named, batch_size=batch_size, num_calls=num_calls)
+    try:
+        answered, _ = answer(engine, *named, batch_size=batch_size, num_calls=num_calls)
+    except EngineBrokenError:  # it was killed from outside whenever it was asked something harmless, or for many rows
+        num_guilty = sum(prompt.startswith(("kill", "stall")) for batch in named for prompt in batch)
+        assert num_guilty + len(deaths) // 2 > MIN_GUILTY or engine.num_deaths_of_probes >= 2
+        return
     assert engine.most_inside <= num_calls
     for batch, outcomes in zip(named, answered, strict=True):
         assert len(outcomes) == len(batch)

@@ -142,6 +142,13 @@ def test_each_fault_costs_its_row_only(ray_session):  # noqa: ARG001
     assert (answered[80]["generated_text"], answered[80]["finish_reason"]) == ("", "stop")
 
 
+@pytest.mark.slow  # dispatch/test_supervisor.py has all kinds of it without processes
+def test_engine_that_always_dies_ends_the_job(ray_session):  # noqa: ARG001
+    rows = [row(index) for index in range(120)]
+    with pytest.raises(UserError, match=r"the engine died \d times in a row, whatever it was asked"):
+        answer(cut(rows, 40), engine_kwargs={"kill_on": ""})
+
+
 def test_cut_answer_is_asked_for_once_more(ray_session):  # noqa: ARG001
     def with_room(values):
         if values["id"] == "2":

@@ -4,7 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from eshop_ray.inference.engines.vllm_actor import _PendingCall
+from eshop_ray.inference.dispatch.lifecycle import EngineDiedError
+from eshop_ray.inference.engines.vllm_actor import VllmActor, _PendingCall
 from eshop_ray.inference.engines.vllm_output import read_output
 from eshop_ray.inference.requests import Answer, Failure, Request
 
@@ -23,6 +24,30 @@ def test_reply_that_nobody_waits_for_disturbs_no_other():
     call.done.cancel()
     call.put(0, Answer("1", "stop", 1, 1))
     assert call.done.cancelled()
+
+
+class Tokenizer:
+    @staticmethod
+    def decode(ids):
+        return " ".join(map(str, ids))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("expect A to be bfloat16\n or half", "RuntimeError: expect A to be bfloat16 or half"),
+        ("cannot read 101 102 103 104 105", "RuntimeError"),
+    ],
+)
+def test_who_waits_for_an_engine_that_fails_is_told_why_in_words_that_quote_no_row(text, told):
+    actor = VllmActor.__new__(VllmActor)
+    actor._waiting = {}
+    call = _PendingCall([Request([101, 102, 103, 104, 105], {})])
+    actor._expect(call.done, call.requests)
+    actor._fail(RuntimeError(text), SimpleNamespace(get_tokenizer=Tokenizer))
+    with pytest.raises(EngineDiedError, match=f"^{told}$"):
+        call.done.result()
+    assert actor._waiting == {}
 
 
 @pytest.mark.parametrize(

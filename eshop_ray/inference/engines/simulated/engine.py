@@ -94,7 +94,7 @@ class SimulatedEngine:
 
     def _reply(self, request: Request) -> Reply:
         options, prompt = self._options, str(request.prompt)
-        if options.kill_on and options.kill_on in prompt:
+        if options.kill_on is not None and options.kill_on in prompt:
             os.kill(os.getpid(), signal.SIGKILL)
         if options.stall_on and options.stall_on in prompt:
             time.sleep(1e9)
