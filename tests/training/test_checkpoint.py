@@ -1,15 +1,18 @@
 """A run goes on exactly where it stopped, and never from a checkpoint that is not whole."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from eshop_ray.config import LoraSection, TrainSection
 from eshop_ray.errors import UserError
+from eshop_ray.storage import Storage
 from eshop_ray.training.checkpoint import (
     collect_state,
     find_damage,
-    find_intact,
     load_checkpoint,
+    open_intact,
     read_progress,
     save_checkpoint,
 )
@@ -120,17 +123,35 @@ def test_checkpoint_of_another_method_is_refused(checkpoint_dir, tiny_model_dir)
         load_checkpoint(checkpoint_dir, model, optimizer)
 
 
+def find_newest(folder):
+    with open_intact(Storage(str(folder))) as found:
+        return found
+
+
+@pytest.mark.usefixtures("s3")
+def test_a_checkpoint_in_an_object_store_is_read_from_a_copy(checkpoint_dir):
+    storage = Storage("s3://shop/checkpoints")
+    for path in filter(Path.is_file, checkpoint_dir.rglob("*")):
+        storage.upload(f"{checkpoint_dir.name}/{path.relative_to(checkpoint_dir)}", path)
+    with open_intact(storage) as found:
+        assert find_damage(found) is None
+    assert not found.exists()
+    storage.delete(f"{checkpoint_dir.name}/state.pt")
+    with pytest.raises(UserError, match="every checkpoint in s3://shop/checkpoints is damaged"), open_intact(storage):
+        pass
+
+
 def test_newest_whole_checkpoint_is_found(checkpoint_dir, trained_model, caplog):
-    assert find_intact(checkpoint_dir.parent) == checkpoint_dir
+    assert find_newest(checkpoint_dir.parent) == checkpoint_dir
     newer = save(checkpoint_dir.with_name("checkpoint_2026-11-22_10-00-00.000000"), *trained_model, Progress(step=6))
-    assert find_intact(checkpoint_dir.parent) == newer
+    assert find_newest(checkpoint_dir.parent) == newer
     (newer / "progress.json").unlink()
-    assert find_intact(checkpoint_dir.parent) == checkpoint_dir
+    assert find_newest(checkpoint_dir.parent) == checkpoint_dir
     assert f"{newer} is damaged (progress.json missing)" in caplog.text
 
 
 def test_no_checkpoint_is_no_error_but_only_damaged_ones_are(checkpoint_dir, tmp_path):
-    assert find_intact(tmp_path / "nowhere") is None
+    assert find_newest(tmp_path / "nowhere") is None
     (checkpoint_dir / "checkpoint.json").unlink()
     with pytest.raises(UserError, match=r"every checkpoint in \S+ is damaged; remove that folder to train from"):
-        find_intact(checkpoint_dir.parent)
+        find_newest(checkpoint_dir.parent)

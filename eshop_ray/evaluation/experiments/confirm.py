@@ -118,7 +118,8 @@ def build_chain(run: Config, model_dir: Path) -> Chain:
     Merging is left out where `merged/` is current: that spares a process which loads PyTorch only to find it out.
     """
     merged_dir = run.run_dir / "merged"
-    is_merged = artifacts.is_current(merged_dir, Recipe.of(run, model_dir).inputs)
+    manifest = artifacts.find_complete(merged_dir)
+    is_merged = manifest is not None and manifest.inputs == Recipe.of(run, model_dir).inputs
     return Chain(run, ANSWER if is_merged else MERGE_AND_ANSWER)
 
 
