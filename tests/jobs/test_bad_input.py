@@ -80,7 +80,9 @@ def test_missing_data_file(refuse, shop):
 
 
 def test_unknown_task(refuse):
-    assert "no task ner_taging; choose from attributes, classification," in refuse(prepare_data, "data.tasks=[ner_taging]")
+    assert "no task ner_taging; choose from attributes, classification," in refuse(
+        prepare_data, "data.tasks=[ner_taging]"
+    )
 
 
 @pytest.mark.usefixtures("ray_session")
