@@ -69,7 +69,7 @@ def _take(storage: Storage, path: str, content: bytes) -> None:
     if claim is None:  # it ended just now
         return _take(storage, path, content)
     seconds = _measure_age(storage, claim)
-    if seconds >= LAPSE_SECONDS and storage.replace(path, content, claim.e_tag):
+    if seconds >= LAPSE_SECONDS and storage.replace(path, content, claim):
         return None
     holder = (storage.read(path) or b"").decode(errors="replace").rpartition(" ")[0] or "another job"
     raise HeldError(f"{holder}, last heard of {seconds:.0f} s ago")
@@ -92,7 +92,7 @@ def _renew(storage: Storage, path: str, content: bytes, ended: threading.Event) 
         try:
             claim = storage.stat(path)
             is_mine = claim is not None and storage.read(path) == content
-            if is_mine and claim is not None and storage.replace(path, content, claim.e_tag):
+            if is_mine and claim is not None and storage.replace(path, content, claim):
                 renewed = time.monotonic()
                 continue
         except StorageError as error:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, TYPE_CHECKING, cast
 
 import obstore
 import pyarrow as pa
@@ -19,6 +19,9 @@ from eshop_ray.errors import UserError
 from eshop_ray.places import check_scheme, is_uri, show
 from eshop_ray.storage.access import delta_options, open_store
 from eshop_ray.storage.streams import RandomReader
+
+if TYPE_CHECKING:  # stubs only
+    from obstore import UpdateVersion
 
 _READ_AHEAD = 8 << 20
 _STAYS = "what was committed stays; mend the storage and run it again: it goes on from there"
@@ -49,6 +52,8 @@ class StoredFile:
     """By the storage's own clock."""
     e_tag: str | None = None
     """Changes with the content, where the storage keeps one."""
+    version: str | None = None
+    """Changes with every writing, where the storage counts them."""
 
 
 class Storage:
@@ -189,8 +194,8 @@ class Storage:
                 return False
             return True
 
-    def replace(self, path: str, data: bytes, e_tag: str | None) -> bool:
-        """Write a whole file over the one with this tag, and return whether it still had it.
+    def replace(self, path: str, data: bytes, found: StoredFile) -> bool:
+        """Write a whole file over the one that was found, and return whether it was still that one.
 
         Local folders know no tags: there another's file may be overwritten.
 
@@ -199,7 +204,10 @@ class Storage:
         """
         with self.explain("written"):
             try:
-                obstore.put(self._store, path, data, mode="overwrite" if self.folder else {"e_tag": e_tag})
+                # Google compares versions, the others tags.
+                told = {name: value for name in ("e_tag", "version") if (value := getattr(found, name)) is not None}
+                known = cast("UpdateVersion", told)
+                obstore.put(self._store, path, data, mode="overwrite" if self.folder else known)
             except (FileNotFoundError, PreconditionError):
                 return False
             return True
@@ -301,7 +309,7 @@ class Storage:
 
 
 def _describe(meta: "obstore.ObjectMeta") -> StoredFile:
-    return StoredFile(meta["path"], meta["size"], meta["last_modified"], meta["e_tag"])
+    return StoredFile(meta["path"], meta["size"], meta["last_modified"], meta["e_tag"], meta["version"])
 
 
 def _reason(error: Exception) -> str:
