@@ -24,6 +24,8 @@ if TYPE_CHECKING:  # stubs only
 MAX_RETRIES = 5
 RETRY_TIMEOUT = timedelta(seconds=60)
 """Passing trouble of an object store (5xx, lost connections) is retried this often and this long."""
+_CLIENT: "ClientConfig" = {"timeout": timedelta(minutes=10), "read_timeout": timedelta(seconds=30)}
+"""What stands still is given up, not what is slow: by default a request has 30 seconds for all, its body included."""
 
 _KEYS = ("AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI")
 """Where one of these is set, or no profile is, the store's client finds its credentials by itself."""
@@ -36,11 +38,11 @@ def open_store(uri: str) -> ObjectStore:
     base, _, query = uri.partition("?")
     retry: RetryConfig = {"max_retries": MAX_RETRIES, "retry_timeout": RETRY_TIMEOUT}
     if base.startswith("gs://"):
-        return GCSStore.from_url(base, retry_config=retry)
+        return GCSStore.from_url(base, retry_config=retry, client_options=_CLIENT)
     if not base.startswith("s3"):
-        return AzureStore.from_url(base, retry_config=retry)
+        return AzureStore.from_url(base, retry_config=retry, client_options=_CLIENT)
     settings = _read_s3(query)
-    client: ClientConfig = {"allow_http": True} if settings.get("endpoint", "").startswith("http://") else {}
+    client: ClientConfig = {**_CLIENT, "allow_http": settings.get("endpoint", "").startswith("http://")}
     provider: dict[str, Any] = {"credential_provider": found} if (found := _find_profile()) else {}
     return S3Store.from_url(base, config=settings, retry_config=retry, client_options=client, **provider)  # type: ignore[arg-type]
 

@@ -16,19 +16,21 @@ from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 from obstore.store import ObjectStore
 
 from eshop_ray.errors import UserError
-from eshop_ray.places import check_scheme, is_uri, show
+from eshop_ray.places import CACHE_VARIABLE, check_scheme, is_uri, show
 from eshop_ray.storage.access import delta_options, open_store
 from eshop_ray.storage.streams import RandomReader
 
 if TYPE_CHECKING:  # stubs only
-    from obstore import UpdateVersion
+    from obstore import GetOptions, UpdateVersion
 
 _READ_AHEAD = 8 << 20
+_DOWNLOADED_AT_ONCE = 32 << 20
+"""Bytes of one request: time for retries is counted from its beginning, so one for a large file would have none."""
 _STAYS = "what was committed stays; mend the storage and run it again: it goes on from there"
 _REASONS = (
     re.compile(r"([A-Z][\w ]+) \(os error \d+\)"),
     re.compile(r"non-2xx status code\W+(\d+ [A-Z][a-z]+(?: [A-Z][a-z]+)*)"),
-    re.compile(r"HTTP error: ([\w ]+)"),
+    re.compile(r"HTTP error: ([\w ]+?)(?: Debug source|[^\w ]|$)"),
 )
 _DELETED_AT_ONCE = 1000
 _COLOR = re.compile(r"\x1b\[\d+m")
@@ -172,14 +174,29 @@ class Storage:
             obstore.put(self._store, path, file)
 
     def download(self, path: str, file: Path) -> None:
-        """Write a file's bytes to a local path.
+        """Write a file's bytes, of one and the same version, to a local path.
 
         Raises:
-            StorageError: if the storage cannot be read, or there is no such file.
+            StorageError: if the storage cannot be read, there is no such file, or the local disk takes no more.
         """
-        with self.explain("read"), file.open("wb") as target:
-            for chunk in obstore.get(self._store, path).stream(min_chunk_size=_READ_AHEAD):
-                target.write(chunk)
+        try:
+            with file.open("wb") as target:
+                for chunk in self._stream(path):
+                    target.write(chunk)
+        except OSError as error:
+            raise StorageError(
+                f"{file} cannot be written: {error.strerror}; give its disk room, or set `{CACHE_VARIABLE}` to "
+                "another folder"
+            ) from error
+
+    def _stream(self, path: str) -> Iterator[bytes]:
+        with self.explain("read"):
+            meta = obstore.head(self._store, path)
+            for start in range(0, meta["size"], _DOWNLOADED_AT_ONCE):
+                options: GetOptions = {"range": (start, min(start + _DOWNLOADED_AT_ONCE, meta["size"]))}
+                if meta["e_tag"]:
+                    options["if_match"] = meta["e_tag"]
+                yield from obstore.get(self._store, path, options=options).stream(min_chunk_size=_READ_AHEAD)
 
     def create(self, path: str, data: bytes) -> bool:
         """Write a whole file where there is none, and return whether there was none.

@@ -1,11 +1,15 @@
 """Files in local folders and object stores, and the variables by which stores are reached."""
 
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
 import boto3
 import pytest
 from pyarrow import fs
 
 from eshop_ray.errors import UserError
-from eshop_ray.storage import Storage, access, arrow_filesystem
+from eshop_ray.storage import Storage, StorageError, access, arrow_filesystem, storage
 
 NAMES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "AWS_ENDPOINT_URL")
 
@@ -102,3 +106,53 @@ def test_places_on_this_machine_need_no_store(tmp_path):
 def test_unknown_storage_is_named():
     with pytest.raises(UserError, match="use a local folder, `s3://`, `gs://` or `az://`"):
         Storage("ftp://shop/table")
+
+
+class SlowHandler(BaseHTTPRequestHandler):
+    """Gives parts of a file."""
+
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_):
+        pass
+
+    def do_HEAD(self):
+        self.answer(200, self.server.content)
+
+    def do_GET(self):
+        first, last = map(int, self.headers["Range"].removeprefix("bytes=").split("-"))
+        self.server.requests.append(self.headers["If-Match"])
+        self.answer(206, self.server.content[first : last + 1], f"bytes {first}-{last}/{len(self.server.content)}")
+
+    def answer(self, status, content, part=None):
+        self.send_response(status)
+        for name, value in {"Content-Length": len(content), "ETag": '"one"', "Content-Range": part}.items():
+            if value:
+                self.send_header(name, str(value))
+        self.send_header("Last-Modified", "Wed, 21 Oct 2015 07:28:00 GMT")
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(content)
+
+
+def test_a_large_file_comes_by_several_requests_of_one_version(monkeypatch, tmp_path):
+    monkeypatch.setattr(storage, "_DOWNLOADED_AT_ONCE", 1000)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), SlowHandler)
+    server.content, server.requests = bytes(range(250)) * 10, []
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    for name, value in zip(NAMES, ("x", "x", "us-east-1", f"http://127.0.0.1:{server.server_port}"), strict=True):
+        monkeypatch.setenv(name, value)
+    Storage("s3://shop").download("large", tmp_path / "large")
+    server.shutdown()
+    server.server_close()
+    assert (tmp_path / "large").read_bytes() == server.content
+    assert server.requests == ['"one"'] * 3
+
+
+@pytest.mark.usefixtures("s3")
+def test_a_full_disk_is_not_laid_to_the_store():
+    Storage("s3://shop").write("file", b"content")
+    with pytest.raises(StorageError, match=r"/dev/full cannot be written: No space left on device.*ESHOP_RAY_CACHE"):
+        Storage("s3://shop").download("file", Path("/dev/full"))
+    with pytest.raises(StorageError, match="s3://shop cannot be read"):
+        Storage("s3://shop").download("absent", Path("/dev/null"))
