@@ -210,3 +210,37 @@ def test_who_lost_its_run_to_another_is_ended(monkeypatch, stored):
         stored.write("lock", b"second")
         assert ended.wait(5)
     assert stored.read("lock") == b"second"
+
+
+def test_a_claim_whose_answer_was_lost_is_held(monkeypatch, stored):
+    create, replace = Storage.create, Storage.replace
+    monkeypatch.setattr(Storage, "create", lambda *given: create(*given) and False)
+    monkeypatch.setattr(Storage, "replace", lambda *given: replace(*given) and False)
+    ended = threading.Event()
+    monkeypatch.setattr(lease, "RENEW_SECONDS", 0.05)
+    monkeypatch.setattr(lease.os, "kill", lambda *_: ended.set())
+    with lease.hold(stored, "lock", "first"):
+        assert not ended.wait(0.5)
+
+
+def test_a_store_that_is_gone_in_the_end_hides_no_error(monkeypatch, stored, caplog):
+    def refuse(*_):
+        raise stored.trouble("read", OSError("gone"))
+
+    with pytest.raises(ZeroDivisionError), lease.hold(stored, "lock", "first"):  # noqa: PT012
+        monkeypatch.setattr(Storage, "read", refuse)
+        raise ZeroDivisionError
+    assert "s3://shop/runs/night/lock is held for 90 s more" in caplog.text
+
+
+def test_a_claim_that_cannot_be_renewed_ends_its_holder(monkeypatch, stored):
+    def fail(*_):
+        raise TypeError("no such thing")
+
+    ended = threading.Event()
+    monkeypatch.setattr(lease, "RENEW_SECONDS", 0.05)
+    monkeypatch.setattr(lease, "LAPSE_SECONDS", 0.2)
+    monkeypatch.setattr(lease.os, "kill", lambda *_: ended.set())
+    with lease.hold(stored, "lock", "first"):
+        monkeypatch.setattr(Storage, "replace", fail)
+        assert ended.wait(5)
