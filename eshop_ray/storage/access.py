@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # stubs only
 MAX_RETRIES = 5
 RETRY_TIMEOUT = timedelta(seconds=60)
 """Passing trouble of an object store (5xx, lost connections) is retried this often and this long."""
-_CLIENT: "ClientConfig" = {"timeout": timedelta(minutes=10), "read_timeout": timedelta(seconds=30)}
+_CLIENT: "ClientConfig" = {"timeout": timedelta(minutes=10), "read_timeout": timedelta(minutes=1)}
 """What stands still is given up, not what is slow: by default a request has 30 seconds for all, its body included."""
 
 _KEYS = ("AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI")

@@ -26,6 +26,8 @@ if TYPE_CHECKING:  # stubs only
 _READ_AHEAD = 8 << 20
 _DOWNLOADED_AT_ONCE = 32 << 20
 """Bytes of one request: time for retries is counted from its beginning, so one for a large file would have none."""
+_UPLOADED_AT_ONCE = 4
+"""Parts of 5 MiB of one file: each has a minute, so more of them would not come through a slow line."""
 _STAYS = "what was committed stays; mend the storage and run it again: it goes on from there"
 _REASONS = (
     re.compile(r"([A-Z][\w ]+) \(os error \d+\)"),
@@ -171,7 +173,7 @@ class Storage:
             StorageError: if the storage refuses.
         """
         with self.explain("written"):
-            obstore.put(self._store, path, file)
+            obstore.put(self._store, path, file, max_concurrency=_UPLOADED_AT_ONCE)
 
     def download(self, path: str, file: Path) -> None:
         """Write a file's bytes, of one and the same version, to a local path.
