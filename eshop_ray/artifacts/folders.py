@@ -22,7 +22,7 @@ from eshop_ray.artifacts.documents import CHECKSUM, is_intact, read_checksummed,
 from eshop_ray.artifacts.manifest import Manifest
 from eshop_ray.artifacts.transfer import download, hash_stored, upload
 from eshop_ray.errors import UserError
-from eshop_ray.places import place_of, uri_of
+from eshop_ray.places import make_folder, place_of, uri_of
 from eshop_ray.storage import Storage
 
 
@@ -32,7 +32,8 @@ def stage_dir(folder: Path) -> Iterator[Path]:
     staged = folder.with_name(f".{folder.name}.partial")
     _restore(folder)
     shutil.rmtree(staged, ignore_errors=True)
-    staged.mkdir(parents=True)
+    make_folder(folder.parent)
+    staged.mkdir()
     try:
         yield staged
     except BaseException:

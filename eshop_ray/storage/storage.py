@@ -16,7 +16,7 @@ from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 from obstore.store import ObjectStore
 
 from eshop_ray.errors import UserError
-from eshop_ray.places import CACHE_VARIABLE, check_scheme, is_uri, show
+from eshop_ray.places import CACHE_VARIABLE, check_uri, is_uri, show
 from eshop_ray.storage.access import delta_options, open_store
 from eshop_ray.storage.streams import RandomReader
 
@@ -71,10 +71,10 @@ class Storage:
         """Name a place; nothing is looked up yet.
 
         Raises:
-            UserError: if no such storage is known.
+            UserError: if no such storage is known, or its URI has a `#`.
         """
         self.uri = uri if "://" in uri else str(Path(uri).expanduser().absolute())
-        check_scheme(self.uri)
+        check_uri(self.uri)
 
     def __reduce__(self) -> tuple[Callable[[str], "Storage"], tuple[str]]:
         return Storage, (self.uri,)

@@ -65,10 +65,39 @@ def test_places_and_their_copies(tmp_path):
     assert config.table_uri == "s3://shop/runs/night/enriched"
 
 
-@pytest.mark.parametrize("place", ["s3://", "s3://shop?endpoint_override=x", "s3://shop/../x", "ftp://shop/x"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        "s3://",
+        "s3://shop?endpoint_override=x",
+        "s3://shop/../x",
+        "ftp://shop/x",
+        "s3://shop/.x",
+        "s3://a/b#1",
+        "s3://a/%",
+    ],
+)
 def test_places_that_cannot_be(place):
-    with pytest.raises(UserError, match=r"is written as|no storage is known"):
+    with pytest.raises(UserError, match=r"is written as|no storage is known|cannot have a `#`"):
         local_path(place)
+
+
+@pytest.mark.parametrize("name", [".night", "night#1", "a/../night"])
+def test_runs_in_places_that_cannot_be(name):
+    with pytest.raises(UserError, match=r"is written as|cannot have a `#`"):
+        _ = Config(name=name, run_root="s3://shop/runs").run_dir
+
+
+def test_copies_are_for_their_owner_only(tmp_path):
+    make("text")
+    assert (tmp_path / "first" / "mirror").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_cache_that_cannot_be_written_is_named_in_its_places(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("ESHOP_RAY_CACHE", str(tmp_path / "file"))
+    with pytest.raises(UserError, match=r"file: Not a directory; set `ESHOP_RAY_CACHE`"):
+        make("text")
 
 
 def test_what_one_machine_makes_another_has(go_to, stored):
