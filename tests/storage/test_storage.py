@@ -1,5 +1,6 @@
 """Files in local folders and object stores, and the variables by which stores are reached."""
 
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -95,6 +96,24 @@ def test_a_profile_that_is_not_there_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("AWS_PROFILE", "absent")
     with pytest.raises(UserError, match=r"absent.*correct AWS_PROFILE"):
         Storage("s3://shop").read("file")
+
+
+def test_a_file_that_tells_a_region_only_needs_no_boto3(tmp_path, monkeypatch):
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID", raising=False)
+    monkeypatch.delenv("AWS_REGION", raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    (tmp_path / "config").write_text("[default]\nregion = eu-west-1\n[profile shop]\nregion = eu-west-3\n")
+    monkeypatch.setitem(sys.modules, "boto3", None)
+    store = access.open_store("s3://shop")
+    assert (store.config["region"], store.credential_provider) == ("eu-west-1", None)
+    assert arrow_filesystem("s3://shop")[0].region == "eu-west-1"
+    monkeypatch.setenv("AWS_PROFILE", "shop")
+    assert arrow_filesystem("s3://shop")[0].region == "eu-west-3"
+    assert access.delta_options("s3://shop")["AWS_REGION"] == "eu-west-3"
+    with pytest.raises(UserError, match="boto3, which is not installed"):
+        access.open_store("s3://shop")
 
 
 def test_places_on_this_machine_need_no_store(tmp_path):
