@@ -153,18 +153,23 @@ def read_complete(folder: Path, job: str) -> Manifest:
     return manifest
 
 
-def fetch(folder: Path, manifest: Manifest) -> None:
+def fetch(folder: Path, manifest: Manifest, by_digest: bool = False) -> None:
     """Have the files of an artifact on this machine, if they are in an object store.
+
+    Args:
+        folder: The artifact.
+        manifest: What it has to be.
+        by_digest: Whether a copy that is here already has to have the very bytes, not only the lengths.
 
     Raises:
         StorageError: if the storage cannot be read, or holds other bytes than the manifest names.
     """
     uri = uri_of(folder)
-    if uri is None or _is_copied(folder, manifest):
+    if uri is None or _is_copied(folder, manifest, by_digest):
         return
     make_folder(folder.parent)
     with alone(folder):
-        if not _is_copied(folder, manifest):
+        if not _is_copied(folder, manifest, by_digest):
             _fetch(folder, manifest, Storage(uri))
 
 
@@ -179,13 +184,15 @@ def _fetch(folder: Path, manifest: Manifest, storage: Storage) -> None:
     swap(folder, staged)
 
 
-def _is_copied(folder: Path, manifest: Manifest) -> bool:
+def _is_copied(folder: Path, manifest: Manifest, by_digest: bool) -> bool:
     """Whether this machine's copy has the manifest's files."""
     try:
         copied = _read_copy(folder)
     except (OSError, ValueError, KeyError, TypeError):
         return False
-    return copied.digest == manifest.digest and measure_files(folder).items() >= copied.sizes.items()
+    if copied.digest != manifest.digest or not measure_files(folder).items() >= copied.sizes.items():
+        return False
+    return not by_digest or digest_dir(folder) == manifest.digest
 
 
 def _read_copy(folder: Path) -> Manifest:

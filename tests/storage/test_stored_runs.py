@@ -17,6 +17,7 @@ from eshop_ray.errors import UserError
 from eshop_ray.models import fetch_model
 from eshop_ray.places import local_path, place_of, uri_of
 from eshop_ray.storage import Storage, lease
+from eshop_ray.training.merging.recipe import check_intact
 
 RUN = "s3://shop/runs/night"
 
@@ -367,3 +368,10 @@ def test_a_model_in_a_store_is_fetched_again_where_its_copy_is_damaged(damage):
         list(threads.map(lambda _: fetch_model(model, for_chat=False), range(4)))
     assert (folder / "vocab.txt").is_file()
     assert list_names(own) == ["config.json", "manifest.json", "vocab.txt"]
+
+
+def test_a_copy_with_other_bytes_is_made_anew_before_it_is_merged():
+    make("text")
+    (adapter() / "weights.safetensors").write_text("texT")
+    check_intact(adapter())
+    assert (adapter() / "weights.safetensors").read_text() == "text"
