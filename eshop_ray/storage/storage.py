@@ -241,7 +241,7 @@ class Storage:
             return
         with self.explain("read"):
             for chunk in obstore.list(self._store, prefix, chunk_size=1000):
-                yield from map(_describe, chunk)
+                yield from filter(self._is_file, map(_describe, chunk))
 
     def list_folder(self, prefix: str | None = None) -> tuple[Sequence[str], Sequence[StoredFile]]:
         """Return the folders in a folder, by their paths, and its own files.
@@ -253,7 +253,8 @@ class Storage:
             return [], []
         with self.explain("read"):
             found = obstore.list_with_delimiter(self._store, prefix)
-            return sorted(found["common_prefixes"]), [_describe(meta) for meta in found["objects"]]
+            files = [*filter(self._is_file, map(_describe, found["objects"]))]
+            return sorted(found["common_prefixes"]), files
 
     def delete_all(self, prefix: str | None = None) -> None:
         """Delete the files below a folder; of a local one the folders stay.
@@ -317,6 +318,14 @@ class Storage:
             yield
         except (BaseError, OSError) as error:
             raise self.trouble(verb, error) from error
+
+    def _is_file(self, found: StoredFile) -> bool:
+        """Whether what was listed can be read by its name. Consoles of stores mark folders by empty files whose names
+        end with a slash, which the listing leaves out.
+        """
+        if self.folder is not None or found.size:
+            return True
+        return bool(found.path) and self.stat(found.path) is not None
 
     @property
     def _is_absent(self) -> bool:

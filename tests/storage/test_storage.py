@@ -175,3 +175,15 @@ def test_a_full_disk_is_not_laid_to_the_store():
         Storage("s3://shop").download("file", Path("/dev/full"))
     with pytest.raises(StorageError, match="s3://shop cannot be read"):
         Storage("s3://shop").download("absent", Path("/dev/null"))
+
+
+def test_marks_of_folders_are_no_files(s3):
+    bucket = boto3.client("s3", endpoint_url=s3, region_name="us-east-1")
+    for name in ("place/", "place/file", "place/empty", "place/deep/", "place/deep/file", "place/none/"):
+        bucket.put_object(Bucket="shop", Key=name, Body=b"content" if name.endswith("file") else b"")
+    place = Storage("s3://shop/place")
+    assert sorted(file.path for file in place.list()) == ["deep/file", "empty", "file"]
+    assert [file.path for file in place.list("deep")] == ["deep/file"]
+    folders, files = place.list_folder()
+    assert (folders, sorted(file.path for file in files)) == (["deep", "none"], ["empty", "file"])
+    assert [file.path for file in place.list_folder("deep")[1]] == ["deep/file"]
