@@ -28,9 +28,11 @@ def show(uri: str) -> str:
     return hide_in_text(uri.partition("?")[0]) if "://" in uri else uri
 
 
-def check_scheme(uri: str) -> None:
-    """Raise `UserError` if no storage is known by the URI's scheme."""
+def check_uri(uri: str) -> None:
+    """Raise `UserError` if no storage is known by the URI's scheme, or its path would end at a `#`."""
     scheme = uri.partition("://")[0]
+    if is_uri(uri) and "#" in uri.partition("?")[0]:
+        raise UserError(f"{show(uri)}: a URI cannot have a `#`; choose another name")
     if is_uri(uri) and scheme not in _SCHEMES:
         raise UserError(
             f"{show(uri)}: no storage is known as `{scheme}`; use a local folder, `s3://`, `gs://` or `az://`"
@@ -46,17 +48,18 @@ def local_path(place: str) -> Path:
     """Return the absolute local path of a place: of a URI that of its copy, which may not be there yet.
 
     Raises:
-        UserError: if no such storage is known, or the URI has a query: what is told there would be lost.
+        UserError: if no such storage is known, the URI has a query, whose words would be lost, a `#` or `%`, which
+            libraries read differently, or a name that would be taken for that of unfinished work.
     """
     if not is_uri(place):
         return Path(place.removeprefix("file://")).expanduser().absolute()
-    check_scheme(place)
+    check_uri(place)
     scheme, _, path = place.partition("://")
     parts = [part for part in path.split("/") if part]
-    if "?" in place or not parts or {".", ".."} & set(parts):
+    if set("?#%") & set(place) or not parts or any(part.startswith(".") for part in parts):
         raise UserError(
-            f"{show(place)}: a place is written as `{scheme}://BUCKET/FOLDER`; endpoint and keys come from the "
-            "environment"
+            f"{show(place)}: a place is written as `{scheme}://BUCKET/FOLDER`, without `?`, `#`, `%` and names that "
+            "begin with a dot; endpoint and keys come from the environment"
         )
     return _mirror_dir().joinpath(scheme, *parts)
 
@@ -71,6 +74,29 @@ def uri_of(path: Path) -> str | None:
         return None
     scheme, *parts = path.relative_to(root).parts or ("",)
     return None if not parts or any(part.startswith(".") for part in parts) else f"{scheme}://{'/'.join(parts)}"
+
+
+def make_folder(folder: Path) -> None:
+    """Create a folder; if it is a copy, so that its owner only gets at any copies.
+
+    Raises:
+        UserError: if the cache cannot be written.
+        OSError: if another folder cannot.
+    """
+    root = _mirror_dir()
+    if not folder.is_relative_to(root):
+        folder.mkdir(parents=True, exist_ok=True)
+        return
+    try:
+        root.mkdir(mode=PRIVATE_DIR, parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise explain_cache(error) from error
+
+
+def explain_cache(error: OSError) -> UserError:
+    """Return what to do about a cache that cannot be written."""
+    return UserError(f"{cache_dir()}: {error.strerror}; set `{CACHE_VARIABLE}` to a folder you may write")
 
 
 def place_of(path: Path) -> str:

@@ -37,12 +37,14 @@ from eshop_ray.artifacts.folders import (
 )
 from eshop_ray.artifacts.manifest import Manifest
 from eshop_ray.artifacts.shared import AnyFolder, SharedFolder, share_folder, share_stored
+from eshop_ray.artifacts.transfer import alone
 
 __all__ = [
     "MANIFEST",
     "AnyFolder",
     "Manifest",
     "SharedFolder",
+    "alone",
     "digest_dir",
     "digest_files",
     "fetch",

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from eshop_ray.artifacts.digests import fingerprint
-from eshop_ray.places import uri_of
+from eshop_ray.places import make_folder, uri_of
 from eshop_ray.storage import Storage
 
 CHECKSUM = "checksum"
@@ -24,7 +24,7 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         StorageError: if the run's storage refuses.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     staged = path.with_name(f".{path.name}.partial")
     staged.write_text(text)
     staged.replace(path)

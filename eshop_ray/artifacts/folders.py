@@ -13,17 +13,17 @@ import os
 import shutil
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from eshop_ray.artifacts.digests import MANIFEST, digest_files, hash_files
+from eshop_ray.artifacts.digests import MANIFEST, digest_dir, digest_files, hash_files
 from eshop_ray.artifacts.documents import CHECKSUM, is_intact, read_checksummed, write_checksummed
 from eshop_ray.artifacts.manifest import Manifest
-from eshop_ray.artifacts.transfer import download, hash_stored, upload
+from eshop_ray.artifacts.transfer import alone, download, hash_stored, list_files, upload
 from eshop_ray.errors import UserError
-from eshop_ray.places import place_of, uri_of
-from eshop_ray.storage import Storage
+from eshop_ray.places import make_folder, place_of, uri_of
+from eshop_ray.storage import Storage, StorageError
 
 
 @contextmanager
@@ -32,17 +32,18 @@ def stage_dir(folder: Path) -> Iterator[Path]:
     staged = folder.with_name(f".{folder.name}.partial")
     _restore(folder)
     shutil.rmtree(staged, ignore_errors=True)
-    staged.mkdir(parents=True)
+    make_folder(folder.parent)
+    staged.mkdir()
     try:
         yield staged
     except BaseException:
         shutil.rmtree(staged, ignore_errors=True)
         raise
-    _swap(folder, staged)
+    swap(folder, staged)
     _put_into_storage(folder)
 
 
-def _swap(folder: Path, staged: Path) -> None:
+def swap(folder: Path, staged: Path) -> None:
     """Put a folder in the place of another. Whenever it is cut off, `_restore` finds one of the two whole."""
     former = _former(folder)
     shutil.rmtree(former, ignore_errors=True)
@@ -53,7 +54,7 @@ def _swap(folder: Path, staged: Path) -> None:
 
 
 def _restore(folder: Path) -> None:
-    """Bring back what `_swap` had put aside when it was cut off."""
+    """Bring back what `swap` had put aside when it was cut off."""
     former = _former(folder)
     if former.exists() and not folder.exists():
         with suppress(OSError):  # another process may do the same, or go on with its swap
@@ -152,28 +153,46 @@ def read_complete(folder: Path, job: str) -> Manifest:
     return manifest
 
 
-def fetch(folder: Path, manifest: Manifest) -> None:
+def fetch(folder: Path, manifest: Manifest, by_digest: bool = False) -> None:
     """Have the files of an artifact on this machine, if they are in an object store.
+
+    Args:
+        folder: The artifact.
+        manifest: What it has to be.
+        by_digest: Whether a copy that is here already has to have the very bytes, not only the lengths.
 
     Raises:
         StorageError: if the storage cannot be read, or holds other bytes than the manifest names.
     """
     uri = uri_of(folder)
-    if uri is None or _is_copied(folder, manifest):
+    if uri is None or _is_copied(folder, manifest, by_digest):
         return
+    make_folder(folder.parent)
+    with alone(folder):
+        if not _is_copied(folder, manifest, by_digest):
+            _fetch(folder, manifest, Storage(uri))
+
+
+def _fetch(folder: Path, manifest: Manifest, storage: Storage) -> None:
+    """Make this machine's copy, and note what is in it: the page in the store may be of a later artifact by now."""
     staged = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(staged, ignore_errors=True)
-    download(Storage(uri), {**manifest.files, MANIFEST: None}, staged)
-    _swap(folder, staged)
+    download(storage, list_files(storage, manifest), staged)
+    if not manifest.files and digest_dir(staged) != manifest.digest:
+        raise StorageError(f"{storage.shown} is not as its {MANIFEST} names it; make it anew")
+    write_checksummed(staged / MANIFEST, asdict(replace(manifest, sizes=measure_files(staged))))
+    swap(folder, staged)
 
 
-def _is_copied(folder: Path, manifest: Manifest) -> bool:
+def _is_copied(folder: Path, manifest: Manifest, by_digest: bool) -> bool:
     """Whether this machine's copy has the manifest's files."""
     try:
-        is_same = _read_copy(folder).digest == manifest.digest
+        copied = _read_copy(folder)
     except (OSError, ValueError, KeyError, TypeError):
         return False
-    return is_same and measure_files(folder).items() >= manifest.sizes.items()
+    if copied.digest != manifest.digest or not measure_files(folder).items() >= copied.sizes.items():
+        return False
+    return not by_digest or digest_dir(folder) == manifest.digest
 
 
 def _read_copy(folder: Path) -> Manifest:

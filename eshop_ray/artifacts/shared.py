@@ -4,20 +4,18 @@ Where all nodes see one disk, that is a path. Else the folder stands in an objec
 into a folder of its cache that is named by the content.
 """
 
-import fcntl
+import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from eshop_ray.artifacts.digests import MANIFEST, digest_dir
-from eshop_ray.artifacts.folders import describe_folder, find_complete, find_manifest
-from eshop_ray.artifacts.transfer import download, upload
+from eshop_ray.artifacts.folders import describe_folder, find_complete, find_manifest, measure_files, swap
+from eshop_ray.artifacts.transfer import alone, download, list_files, upload
 from eshop_ray.errors import UserError
-from eshop_ray.places import PRIVATE_DIR, cache_dir, local_path, uri_of
+from eshop_ray.places import cache_dir, local_path, uri_of
 from eshop_ray.storage import Storage
 
 logger = logging.getLogger(__name__)
@@ -48,29 +46,41 @@ class SharedFolder(os.PathLike[str]):
         Raises:
             UserError: if it cannot be fetched.
         """
-        folders, name = cache_dir() / "folders", self.digest[:_NAME_CHARACTERS]
-        if not self.has_weights and not (folders / name).exists():
-            name = f"{name}-without-weights"
-        folder = folders / name
-        if not (folder / MANIFEST).is_file():
-            with _alone(folder):
-                if not (folder / MANIFEST).is_file():
+        folder = cache_dir() / "folders" / self.digest[:_NAME_CHARACTERS]
+        if not self.has_weights and not _is_whole(folder):
+            folder = folder.with_name(f"{folder.name}-without-weights")
+        if not _is_whole(folder):
+            with alone(folder):
+                if not _is_whole(folder):
                     self._fetch(folder)
         return str(folder)
 
     def _fetch(self, folder: Path) -> None:
         storage = Storage(self.uri)
         manifest = find_manifest(local_path(self.uri))
-        files = manifest.files if manifest else {file.path: None for file in storage.list()}
+        self._check(manifest.digest if manifest else None)
+        files = list_files(storage, manifest)
         wanted = {name: digest for name, digest in files.items() if self.has_weights or not name.endswith(_WEIGHTS)}
         staged = folder.with_name(f".{folder.name}.partial")
         shutil.rmtree(staged, ignore_errors=True)
         download(storage, wanted, staged)
-        digest = manifest.digest if manifest else digest_dir(staged)
-        if digest != self.digest and self.has_weights:
+        if self.has_weights and not (manifest and manifest.files):
+            self._check(digest_dir(staged))
+        (staged / MANIFEST).write_text(json.dumps(measure_files(staged)))
+        swap(folder, staged)
+
+    def _check(self, digest: str | None) -> None:
+        if digest not in (None, self.digest):
             raise UserError(f"{self.uri} has changed since the job began; run it again")
-        (staged / MANIFEST).touch()
-        staged.rename(folder)
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether a folder has been fetched, and nobody has deleted files of it since."""
+    try:
+        sizes: dict[str, int] = json.loads((folder / MANIFEST).read_text())
+    except (OSError, ValueError):
+        return False
+    return measure_files(folder).items() >= sizes.items()
 
 
 AnyFolder = Path | SharedFolder
@@ -111,12 +121,3 @@ def share_folder(folder: Path, run_dir: Path) -> AnyFolder:
         logger.info("putting %s (%.1f GB) where all nodes find it: %s", folder, num_bytes / 1e9, storage.shown)
         upload(folder, manifest, storage)
     return SharedFolder(storage.uri, manifest.digest)
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Keep other processes of this machine from fetching the same."""
-    folder.parent.mkdir(mode=PRIVATE_DIR, parents=True, exist_ok=True)
-    with (folder.parent / f".{folder.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

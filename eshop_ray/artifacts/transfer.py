@@ -1,8 +1,10 @@
 """Artifacts on their way to and from an object store."""
 
+import fcntl
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TypeVar
@@ -10,6 +12,7 @@ from typing import TypeVar
 from eshop_ray.artifacts.digests import MANIFEST, hash_file
 from eshop_ray.artifacts.documents import render_checksummed
 from eshop_ray.artifacts.manifest import Manifest
+from eshop_ray.places import PRIVATE_DIR, explain_cache
 from eshop_ray.storage import Storage, StorageError
 
 NUM_THREADS = 8
@@ -31,6 +34,34 @@ def upload(folder: Path, manifest: Manifest, storage: Storage) -> None:
         if file.path not in manifest.files:
             storage.delete(file.path)
     storage.write(MANIFEST, render_checksummed(asdict(manifest)).encode())
+
+
+def list_files(storage: Storage, manifest: Manifest | None) -> dict[str, str | None]:
+    """Return relative path -> SHA-256, None where it is unknown, of an artifact's files, or of all that there are.
+
+    Raises:
+        StorageError: if the storage cannot be read.
+    """
+    if manifest is not None and manifest.files:
+        return dict(manifest.files)
+    return {file.path: None for file in storage.list() if file.path.rpartition("/")[2] != MANIFEST}
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keep other processes of this machine from making the same copy.
+
+    Raises:
+        UserError: if the cache cannot be written.
+    """
+    try:
+        folder.parent.mkdir(mode=PRIVATE_DIR, parents=True, exist_ok=True)
+        lock = (folder.parent / f".{folder.name}.lock").open("w")
+    except OSError as error:
+        raise explain_cache(error) from error
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def download(storage: Storage, files: Mapping[str, str | None], folder: Path) -> None:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from eshop_ray.config.sections import Config
 from eshop_ray.errors import UserError
-from eshop_ray.places import PRIVATE_DIR
+from eshop_ray.places import PRIVATE_DIR, make_folder, uri_of
 from eshop_ray.secrets import hide_secrets
 
 CONFIG = "config.yaml"
@@ -60,6 +60,8 @@ def write_config(config: Config) -> None:
         UserError: if the run directory cannot be written.
     """
     try:
+        if uri_of(config.run_dir):
+            make_folder(config.run_dir.parent)
         config.run_dir.mkdir(mode=PRIVATE_DIR, parents=True, exist_ok=True)
         staged = config.run_dir / ".config.yaml.partial"
         staged.write_text(render_config(config, is_hidden=True))

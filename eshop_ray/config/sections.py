@@ -12,7 +12,7 @@ from eshop_ray.config.experiment import ExperimentSection, MergeSection, SearchS
 from eshop_ray.config.nightly import CatalogSection, EnrichSection, ReviewsSection, TableSection
 from eshop_ray.config.quantization import QuantizeSection
 from eshop_ray.config.training import LoraSection, TrackingSection, TrainSection
-from eshop_ray.places import local_path, place_of
+from eshop_ray.places import is_uri, local_path, place_of
 
 
 class SourceSection(Section):
@@ -195,7 +195,8 @@ class Config(Section):
 
         Where `run_root` is in an object store, the copy of it on this machine, in the cache.
         """
-        return local_path(self.run_root) / self.name
+        root = local_path(self.run_root)
+        return local_path(f"{self.run_root}/{self.name}") if is_uri(self.run_root) else root / self.name
 
     @property
     def records_dir(self) -> Path:

@@ -14,7 +14,7 @@ from eshop_ray.enrichment.plan import ACTIONS, PREVIOUS_ROWS
 from eshop_ray.enrichment.scan import REVIEW_ROWS, product_rows
 from eshop_ray.enrichment.shards import SHARD_ROWS
 from eshop_ray.places import PRIVATE_DIR, uri_of
-from eshop_ray.storage import Storage
+from eshop_ray.storage import Storage, StorageError
 from eshop_ray.storage.lease import find_held, hold
 
 KINDS = {
@@ -103,7 +103,8 @@ def _hold_stored(storage: Storage, run_id: str) -> Iterator[Storage]:
         try:
             yield rows
         finally:
-            rows.delete_all()
+            with suppress(StorageError):  # a later run clears it away; what ended this one is to be said
+                rows.delete_all()
 
 
 def _clear_stored(storage: Storage) -> int:

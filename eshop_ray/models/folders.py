@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +15,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from eshop_ray.artifacts import (
+    MANIFEST,
     AnyFolder,
     SharedFolder,
+    alone,
     digest_dir,
     fetch,
     find_complete,
@@ -29,7 +31,7 @@ from eshop_ray.artifacts import (
 )
 from eshop_ray.config import Config, ModelSection
 from eshop_ray.errors import UserError
-from eshop_ray.places import is_uri, local_path
+from eshop_ray.places import is_uri, local_path, make_folder
 from eshop_ray.storage import Storage
 
 
@@ -172,17 +174,28 @@ def _fetch_stored(folder: Path, storage: Storage) -> None:
     if manifest is not None:
         fetch(folder, manifest)
         return
-    files = {file.path: [file.size, file.e_tag] for file in storage.list()}
+    files = {file.path: [file.size, file.e_tag] for file in storage.list() if file.path != MANIFEST}
     if "config.json" not in files:
         raise UserError(f"model.source {storage.shown}: no config.json there; name the folder of a saved model")
-    listing = folder.with_name(f".{folder.name}.files.json")
-    if folder.is_dir() and listing.is_file() and json.loads(listing.read_text()) == files:
-        return
-    with stage_dir(folder) as staged:
-        for name in files:
-            (staged / name).parent.mkdir(parents=True, exist_ok=True)
-            storage.download(name, staged / name)
-    listing.write_text(json.dumps(files))
+    make_folder(folder.parent)
+    with alone(folder):
+        listing = folder.with_name(f".{folder.name}.files.json")
+        if _is_as_listed(folder, listing, files):
+            return
+        with stage_dir(folder) as staged:
+            for name in files:
+                (staged / name).parent.mkdir(parents=True, exist_ok=True)
+                storage.download(name, staged / name)
+        listing.write_text(json.dumps(files))
+
+
+def _is_as_listed(folder: Path, listing: Path, files: Mapping[str, list[Any]]) -> bool:
+    """Whether a copy was made of these files, and has them all."""
+    try:
+        is_same: bool = json.loads(listing.read_text()) == files
+        return is_same and all((folder / name).stat().st_size == size for name, (size, _) in files.items())
+    except (OSError, ValueError):
+        return False
 
 
 def _fetch_hub(config: ModelSection) -> Path:

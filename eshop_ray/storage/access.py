@@ -7,6 +7,10 @@ They are the stores' usual ones: `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `
 """
 
 import os
+import re
+from configparser import ConfigParser
+from configparser import Error as ConfigParserError
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,9 +28,18 @@ if TYPE_CHECKING:  # stubs only
 MAX_RETRIES = 5
 RETRY_TIMEOUT = timedelta(seconds=60)
 """Passing trouble of an object store (5xx, lost connections) is retried this often and this long."""
+_CLIENT: "ClientConfig" = {"timeout": timedelta(minutes=10), "read_timeout": timedelta(minutes=1)}
+"""What stands still is given up, not what is slow: by default a request has 30 seconds for all, its body included."""
 
-_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI")
+_KEYS = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+)
 """Where one of these is set, or no profile is, the store's client finds its credentials by itself."""
+_CREDENTIALS = re.compile(r"^\s*(?:aws_access_key_id|role_arn|sso_\w+|credential_\w+|login_session)\s*=", re.MULTILINE)
+"""What a file of profiles says where it tells credentials; other settings need nothing but this module."""
 
 
 def open_store(uri: str) -> ObjectStore:
@@ -36,11 +49,11 @@ def open_store(uri: str) -> ObjectStore:
     base, _, query = uri.partition("?")
     retry: RetryConfig = {"max_retries": MAX_RETRIES, "retry_timeout": RETRY_TIMEOUT}
     if base.startswith("gs://"):
-        return GCSStore.from_url(base, retry_config=retry)
+        return GCSStore.from_url(base, retry_config=retry, client_options=_CLIENT)
     if not base.startswith("s3"):
-        return AzureStore.from_url(base, retry_config=retry)
+        return AzureStore.from_url(base, retry_config=retry, client_options=_CLIENT)
     settings = _read_s3(query)
-    client: ClientConfig = {"allow_http": True} if settings.get("endpoint", "").startswith("http://") else {}
+    client: ClientConfig = {**_CLIENT, "allow_http": settings.get("endpoint", "").startswith("http://")}
     provider: dict[str, Any] = {"credential_provider": found} if (found := _find_profile()) else {}
     return S3Store.from_url(base, config=settings, retry_config=retry, client_options=client, **provider)  # type: ignore[arg-type]
 
@@ -50,10 +63,11 @@ def delta_options(uri: str) -> dict[str, str]:
     if not is_uri(uri):
         return {}
     options = {"max_retries": f"{MAX_RETRIES}", "retry_timeout": f"{RETRY_TIMEOUT.seconds}s"}
-    endpoint = _read_s3("").get("endpoint")
-    if uri.startswith("s3") and endpoint:
-        options |= {"AWS_ENDPOINT_URL": endpoint}
-        options |= {"AWS_ALLOW_HTTP": "true"} if endpoint.startswith("http://") else {}
+    if uri.startswith("s3"):
+        settings = _read_s3("")
+        options |= {"AWS_REGION": settings["region"]} if "region" in settings else {}
+        options |= {"AWS_ENDPOINT_URL": settings["endpoint"]} if "endpoint" in settings else {}
+        options |= {"AWS_ALLOW_HTTP": "true"} if settings.get("endpoint", "").startswith("http://") else {}
     return options
 
 
@@ -78,6 +92,7 @@ def _read_s3(query: str) -> dict[str, str]:
     """Return region and endpoint, where they are told."""
     told = dict(parse_qsl(query))
     region = told.get("region") or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    region = region or _read_profile_region()
     endpoint = told.get("endpoint_override")
     if endpoint and "://" not in endpoint:
         endpoint = f"{told.get('scheme', 'https')}://{endpoint}"
@@ -87,9 +102,10 @@ def _read_s3(query: str) -> dict[str, str]:
 
 def _find_profile() -> "S3CredentialProvider | None":
     """Return what finds the credentials of a profile, where there is one and nothing else tells them."""
-    files = (("AWS_SHARED_CREDENTIALS_FILE", "credentials"), ("AWS_CONFIG_FILE", "config"))
-    named = [Path(os.environ.get(variable) or f"~/.aws/{name}").expanduser() for variable, name in files]
-    if any(os.environ.get(name) for name in _KEYS) or not any(path.is_file() for path in named):
+    if any(os.environ.get(name) for name in _KEYS):
+        return None
+    files = [path for path in _profile_files() if path.is_file()]
+    if not files or not (os.environ.get("AWS_PROFILE") or any(_CREDENTIALS.search(_read(path)) for path in files)):
         return None
     try:
         import boto3
@@ -105,3 +121,27 @@ def _find_profile() -> "S3CredentialProvider | None":
         return Boto3CredentialProvider(session) if session.get_credentials() else None
     except BotoCoreError as error:
         raise UserError(f"AWS profile: {error}; correct AWS_PROFILE or ~/.aws") from error
+
+
+def _read_profile_region() -> str | None:
+    profile = os.environ.get("AWS_PROFILE") or "default"
+    for path in _profile_files():
+        parser = ConfigParser(interpolation=None, strict=False)
+        with suppress(ConfigParserError):
+            parser.read_string(_read(path))
+        for section in (profile, f"profile {profile}"):
+            if region := parser.get(section, "region", fallback=None):
+                return region
+    return None
+
+
+def _profile_files() -> list[Path]:
+    files = (("AWS_SHARED_CREDENTIALS_FILE", "credentials"), ("AWS_CONFIG_FILE", "config"))
+    return [Path(os.environ.get(variable) or f"~/.aws/{name}").expanduser() for variable, name in files]
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""

@@ -47,8 +47,7 @@ def hold(storage: Storage, path: str, holder: str) -> Iterator[None]:
     finally:
         ended.set()
         renewing.join()
-        if storage.read(path) == content:
-            storage.delete(path)
+        _let_go(storage, path, content)
 
 
 def find_held(storage: Storage, path: str) -> float | None:
@@ -63,16 +62,25 @@ def find_held(storage: Storage, path: str) -> float | None:
 
 
 def _take(storage: Storage, path: str, content: bytes) -> None:
-    if storage.create(path, content):
+    if storage.create(path, content) or storage.read(path) == content:  # the answer to the first try may be lost
         return None
     claim = storage.stat(path)
     if claim is None:  # it ended just now
         return _take(storage, path, content)
     seconds = _measure_age(storage, claim)
-    if seconds >= LAPSE_SECONDS and storage.replace(path, content, claim.e_tag):
+    if seconds >= LAPSE_SECONDS and storage.replace(path, content, claim):
         return None
     holder = (storage.read(path) or b"").decode(errors="replace").rpartition(" ")[0] or "another job"
     raise HeldError(f"{holder}, last heard of {seconds:.0f} s ago")
+
+
+def _let_go(storage: Storage, path: str, content: bytes) -> None:
+    """Delete the claim; what the block did, or why it failed, counts even if the storage refuses."""
+    try:
+        if storage.read(path) == content:
+            storage.delete(path)
+    except StorageError as error:
+        logger.warning("%s/%s is held for %g s more: %s", storage.shown, path, LAPSE_SECONDS, error.reason)
 
 
 def _measure_age(storage: Storage, claim: StoredFile) -> float:
@@ -92,10 +100,10 @@ def _renew(storage: Storage, path: str, content: bytes, ended: threading.Event) 
         try:
             claim = storage.stat(path)
             is_mine = claim is not None and storage.read(path) == content
-            if is_mine and claim is not None and storage.replace(path, content, claim.e_tag):
+            if is_mine and claim and (storage.replace(path, content, claim) or storage.read(path) == content):
                 renewed = time.monotonic()
                 continue
-        except StorageError as error:
+        except Exception as error:  # a claim that nobody renews any more would lapse unnoticed
             if time.monotonic() - renewed < LAPSE_SECONDS:
                 logger.warning("%s", error)
                 continue

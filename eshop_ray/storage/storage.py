@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, TYPE_CHECKING, cast
 
 import obstore
 import pyarrow as pa
@@ -16,16 +16,23 @@ from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 from obstore.store import ObjectStore
 
 from eshop_ray.errors import UserError
-from eshop_ray.places import check_scheme, is_uri, show
+from eshop_ray.places import CACHE_VARIABLE, check_uri, is_uri, show
 from eshop_ray.storage.access import delta_options, open_store
 from eshop_ray.storage.streams import RandomReader
 
+if TYPE_CHECKING:  # stubs only
+    from obstore import GetOptions, UpdateVersion
+
 _READ_AHEAD = 8 << 20
+_DOWNLOADED_AT_ONCE = 32 << 20
+"""Bytes of one request: time for retries is counted from its beginning, so one for a large file would have none."""
+_UPLOADED_AT_ONCE = 4
+"""Parts of 5 MiB of one file: each has a minute, so more of them would not come through a slow line."""
 _STAYS = "what was committed stays; mend the storage and run it again: it goes on from there"
 _REASONS = (
     re.compile(r"([A-Z][\w ]+) \(os error \d+\)"),
     re.compile(r"non-2xx status code\W+(\d+ [A-Z][a-z]+(?: [A-Z][a-z]+)*)"),
-    re.compile(r"HTTP error: ([\w ]+)"),
+    re.compile(r"HTTP error: ([\w ]+?)(?: Debug source|[^\w ]|$)"),
 )
 _DELETED_AT_ONCE = 1000
 _COLOR = re.compile(r"\x1b\[\d+m")
@@ -49,6 +56,8 @@ class StoredFile:
     """By the storage's own clock."""
     e_tag: str | None = None
     """Changes with the content, where the storage keeps one."""
+    version: str | None = None
+    """Changes with every writing, where the storage counts them."""
 
 
 class Storage:
@@ -62,10 +71,10 @@ class Storage:
         """Name a place; nothing is looked up yet.
 
         Raises:
-            UserError: if no such storage is known.
+            UserError: if no such storage is known, or its URI has a `#`.
         """
         self.uri = uri if "://" in uri else str(Path(uri).expanduser().absolute())
-        check_scheme(self.uri)
+        check_uri(self.uri)
 
     def __reduce__(self) -> tuple[Callable[[str], "Storage"], tuple[str]]:
         return Storage, (self.uri,)
@@ -164,17 +173,32 @@ class Storage:
             StorageError: if the storage refuses.
         """
         with self.explain("written"):
-            obstore.put(self._store, path, file)
+            obstore.put(self._store, path, file, max_concurrency=_UPLOADED_AT_ONCE)
 
     def download(self, path: str, file: Path) -> None:
-        """Write a file's bytes to a local path.
+        """Write a file's bytes, of one and the same version, to a local path.
 
         Raises:
-            StorageError: if the storage cannot be read, or there is no such file.
+            StorageError: if the storage cannot be read, there is no such file, or the local disk takes no more.
         """
-        with self.explain("read"), file.open("wb") as target:
-            for chunk in obstore.get(self._store, path).stream(min_chunk_size=_READ_AHEAD):
-                target.write(chunk)
+        try:
+            with file.open("wb") as target:
+                for chunk in self._stream(path):
+                    target.write(chunk)
+        except OSError as error:
+            raise StorageError(
+                f"{file} cannot be written: {error.strerror}; give its disk room, or set `{CACHE_VARIABLE}` to "
+                "another folder"
+            ) from error
+
+    def _stream(self, path: str) -> Iterator[bytes]:
+        with self.explain("read"):
+            meta = obstore.head(self._store, path)
+            for start in range(0, meta["size"], _DOWNLOADED_AT_ONCE):
+                options: GetOptions = {"range": (start, min(start + _DOWNLOADED_AT_ONCE, meta["size"]))}
+                if meta["e_tag"]:
+                    options["if_match"] = meta["e_tag"]
+                yield from obstore.get(self._store, path, options=options).stream(min_chunk_size=_READ_AHEAD)
 
     def create(self, path: str, data: bytes) -> bool:
         """Write a whole file where there is none, and return whether there was none.
@@ -189,8 +213,8 @@ class Storage:
                 return False
             return True
 
-    def replace(self, path: str, data: bytes, e_tag: str | None) -> bool:
-        """Write a whole file over the one with this tag, and return whether it still had it.
+    def replace(self, path: str, data: bytes, found: StoredFile) -> bool:
+        """Write a whole file over the one that was found, and return whether it was still that one.
 
         Local folders know no tags: there another's file may be overwritten.
 
@@ -199,7 +223,10 @@ class Storage:
         """
         with self.explain("written"):
             try:
-                obstore.put(self._store, path, data, mode="overwrite" if self.folder else {"e_tag": e_tag})
+                # Google compares versions, the others tags.
+                told = {name: value for name in ("e_tag", "version") if (value := getattr(found, name)) is not None}
+                known = cast("UpdateVersion", told)
+                obstore.put(self._store, path, data, mode="overwrite" if self.folder else known)
             except (FileNotFoundError, PreconditionError):
                 return False
             return True
@@ -214,7 +241,7 @@ class Storage:
             return
         with self.explain("read"):
             for chunk in obstore.list(self._store, prefix, chunk_size=1000):
-                yield from map(_describe, chunk)
+                yield from filter(self._is_file, map(_describe, chunk))
 
     def list_folder(self, prefix: str | None = None) -> tuple[Sequence[str], Sequence[StoredFile]]:
         """Return the folders in a folder, by their paths, and its own files.
@@ -226,7 +253,8 @@ class Storage:
             return [], []
         with self.explain("read"):
             found = obstore.list_with_delimiter(self._store, prefix)
-            return sorted(found["common_prefixes"]), [_describe(meta) for meta in found["objects"]]
+            files = [*filter(self._is_file, map(_describe, found["objects"]))]
+            return sorted(found["common_prefixes"]), files
 
     def delete_all(self, prefix: str | None = None) -> None:
         """Delete the files below a folder; of a local one the folders stay.
@@ -291,6 +319,14 @@ class Storage:
         except (BaseError, OSError) as error:
             raise self.trouble(verb, error) from error
 
+    def _is_file(self, found: StoredFile) -> bool:
+        """Whether what was listed can be read by its name. Consoles of stores mark folders by empty files whose names
+        end with a slash, which the listing leaves out.
+        """
+        if self.folder is not None or found.size:
+            return True
+        return bool(found.path) and self.stat(found.path) is not None
+
     @property
     def _is_absent(self) -> bool:
         return self.folder is not None and not self.folder.is_dir()
@@ -301,7 +337,7 @@ class Storage:
 
 
 def _describe(meta: "obstore.ObjectMeta") -> StoredFile:
-    return StoredFile(meta["path"], meta["size"], meta["last_modified"], meta["e_tag"])
+    return StoredFile(meta["path"], meta["size"], meta["last_modified"], meta["e_tag"], meta["version"])
 
 
 def _reason(error: Exception) -> str:

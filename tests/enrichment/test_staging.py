@@ -271,3 +271,17 @@ def test_buckets_are_divided_so_that_a_task_has_enough_to_do():
     assert list(divide_buckets({}, 10)) == []
     assert list(divide_buckets(Counter({7: 3, 1: 5, 4: 5, 9: 1}), 10)) == [[1, 4], [7, 9]]
     assert list(divide_buckets({0: 100, 1: 1}, 10)) == [[0], [1]]
+
+
+@pytest.mark.usefixtures("s3")
+def test_a_store_that_is_gone_in_the_end_hides_no_error(tmp_path, monkeypatch):
+    monkeypatch.setenv("ESHOP_RAY_CACHE", str(tmp_path))
+    opened = open_staging(local_path("s3://shop/runs/night"), "mine", 2, ("name",))
+    with pytest.raises(ZeroDivisionError), opened:  # noqa: PT012
+
+        def refuse(storage, *_):
+            raise storage.trouble("read", OSError("gone"))
+
+        monkeypatch.setattr(Storage, "list", refuse)
+        monkeypatch.setattr(Storage, "read", refuse)
+        raise ZeroDivisionError

@@ -1,16 +1,23 @@
 """Artifacts of a run in an object store, seen from several machines: each has a cache of its own."""
 
+import hashlib
+import json
+import shutil
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from eshop_ray import artifacts
+from eshop_ray.artifacts import transfer
 from eshop_ray.cli.run_lock import hold_run
-from eshop_ray.config import Config
+from eshop_ray.config import Config, ModelSection
 from eshop_ray.errors import UserError
+from eshop_ray.models import fetch_model
 from eshop_ray.places import local_path, place_of, uri_of
 from eshop_ray.storage import Storage, lease
+from eshop_ray.training.merging.recipe import check_intact
 
 RUN = "s3://shop/runs/night"
 
@@ -65,10 +72,39 @@ def test_places_and_their_copies(tmp_path):
     assert config.table_uri == "s3://shop/runs/night/enriched"
 
 
-@pytest.mark.parametrize("place", ["s3://", "s3://shop?endpoint_override=x", "s3://shop/../x", "ftp://shop/x"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        "s3://",
+        "s3://shop?endpoint_override=x",
+        "s3://shop/../x",
+        "ftp://shop/x",
+        "s3://shop/.x",
+        "s3://a/b#1",
+        "s3://a/%",
+    ],
+)
 def test_places_that_cannot_be(place):
-    with pytest.raises(UserError, match=r"is written as|no storage is known"):
+    with pytest.raises(UserError, match=r"is written as|no storage is known|cannot have a `#`"):
         local_path(place)
+
+
+@pytest.mark.parametrize("name", [".night", "night#1", "a/../night"])
+def test_runs_in_places_that_cannot_be(name):
+    with pytest.raises(UserError, match=r"is written as|cannot have a `#`"):
+        _ = Config(name=name, run_root="s3://shop/runs").run_dir
+
+
+def test_copies_are_for_their_owner_only(tmp_path):
+    make("text")
+    assert (tmp_path / "first" / "mirror").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_cache_that_cannot_be_written_is_named_in_its_places(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("ESHOP_RAY_CACHE", str(tmp_path / "file"))
+    with pytest.raises(UserError, match=r"file: Not a directory; set `ESHOP_RAY_CACHE`"):
+        make("text")
 
 
 def test_what_one_machine_makes_another_has(go_to, stored):
@@ -210,3 +246,132 @@ def test_who_lost_its_run_to_another_is_ended(monkeypatch, stored):
         stored.write("lock", b"second")
         assert ended.wait(5)
     assert stored.read("lock") == b"second"
+
+
+def test_a_claim_whose_answer_was_lost_is_held(monkeypatch, stored):
+    create, replace = Storage.create, Storage.replace
+    monkeypatch.setattr(Storage, "create", lambda *given: create(*given) and False)
+    monkeypatch.setattr(Storage, "replace", lambda *given: replace(*given) and False)
+    ended = threading.Event()
+    monkeypatch.setattr(lease, "RENEW_SECONDS", 0.05)
+    monkeypatch.setattr(lease.os, "kill", lambda *_: ended.set())
+    with lease.hold(stored, "lock", "first"):
+        assert not ended.wait(0.5)
+
+
+def test_a_store_that_is_gone_in_the_end_hides_no_error(monkeypatch, stored, caplog):
+    def refuse(*_):
+        raise stored.trouble("read", OSError("gone"))
+
+    with pytest.raises(ZeroDivisionError), lease.hold(stored, "lock", "first"):  # noqa: PT012
+        monkeypatch.setattr(Storage, "read", refuse)
+        raise ZeroDivisionError
+    assert "s3://shop/runs/night/lock is held for 90 s more" in caplog.text
+
+
+def test_a_claim_that_cannot_be_renewed_ends_its_holder(monkeypatch, stored):
+    def fail(*_):
+        raise TypeError("no such thing")
+
+    ended = threading.Event()
+    monkeypatch.setattr(lease, "RENEW_SECONDS", 0.05)
+    monkeypatch.setattr(lease, "LAPSE_SECONDS", 0.2)
+    monkeypatch.setattr(lease.os, "kill", lambda *_: ended.set())
+    with lease.hold(stored, "lock", "first"):
+        monkeypatch.setattr(Storage, "replace", fail)
+        assert ended.wait(5)
+
+
+def test_an_artifact_replaced_while_it_is_fetched_is_not_taken_for_the_later_one(go_to, monkeypatch):
+    make("old")
+    go_to("second")
+    manifest = artifacts.read_manifest(adapter(), job="train_lora")
+    download = Storage.download
+
+    def replace_meanwhile(storage, path, file):
+        download(storage, path, file)
+        if path == "weights.safetensors":
+            go_to("first")
+            make("new")
+            go_to("second")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(transfer, "NUM_THREADS", 1)
+        patch.setattr(Storage, "download", replace_meanwhile)
+        artifacts.fetch(adapter(), manifest)
+    artifacts.read_complete(adapter(), job="train_lora")
+    assert (adapter() / "weights.safetensors").read_text() == "new"
+
+
+def test_an_old_manifest_names_no_files(go_to, stored):
+    stored.write("adapter/deep/config.json", b"text")
+    digest = artifacts.digest_files({"deep/config.json": hashlib.sha256(b"text").hexdigest()})
+    stored.write(
+        "adapter/manifest.json", json.dumps({"kind": "adapter", "digest": digest, "parents": {}, "inputs": ""}).encode()
+    )
+    artifacts.read_complete(adapter(), job="train_lora")
+    assert (adapter() / "deep/config.json").read_text() == "text"
+    shared = artifacts.share_stored(adapter())
+    assert read_shared(shared) == {"config.json"}
+    (adapter() / "deep/config.json").unlink()
+    artifacts.read_complete(adapter(), job="train_lora")
+    assert (adapter() / "deep/config.json").read_text() == "text"
+    stored.write("adapter/deep/config.json", b"other")
+    go_to("another node")
+    with pytest.raises(UserError, match=r"is not as its manifest\.json names it"):
+        artifacts.read_complete(adapter(), job="train_lora")
+    with pytest.raises(UserError, match="has changed since the job began"):
+        read_shared(shared)
+
+
+def test_two_processes_fetch_one_artifact(go_to):
+    make("text", names=[f"{number}" for number in range(20)])
+    go_to("second")
+    manifest = artifacts.read_manifest(adapter(), job="train_lora")
+    with ThreadPoolExecutor() as threads:
+        list(threads.map(lambda _: artifacts.fetch(adapter(), manifest), range(4)))
+    assert len(list(adapter().iterdir())) == 21
+
+
+@pytest.mark.parametrize("lost", ["manifest.json", "weights.safetensors", "*"])
+def test_a_copy_that_was_half_deleted_is_fetched_again(lost, go_to):
+    make("text")
+    shared = artifacts.share_stored(adapter())
+    go_to("node")
+    for path in Path(shared).glob(lost):
+        path.unlink() if path.is_file() else shutil.rmtree(path)
+    read_shared(shared.without_weights())
+    assert read_shared(shared) == {"weights.safetensors", "config.json"}
+
+
+def test_tokenizers_are_of_the_model_that_is_meant(go_to):
+    make("old")
+    shared = artifacts.share_stored(adapter()).without_weights()
+    make("new")
+    go_to("node")
+    with pytest.raises(UserError, match="has changed since the job began"):
+        read_shared(shared)
+
+
+@pytest.mark.parametrize("damage", ["a file is lost", "a listing is half written"])
+def test_a_model_in_a_store_is_fetched_again_where_its_copy_is_damaged(damage):
+    own = Storage("s3://shop/models/own")
+    for name in ("config.json", "vocab.txt", "manifest.json"):
+        own.write(name, b"[]")
+    model = ModelSection(source="s3://shop/models/own")
+    folder = fetch_model(model, for_chat=False)
+    if damage == "a file is lost":
+        (folder / "vocab.txt").unlink()
+    else:
+        (folder.parent / ".own.files.json").write_text("{")
+    with ThreadPoolExecutor() as threads:
+        list(threads.map(lambda _: fetch_model(model, for_chat=False), range(4)))
+    assert (folder / "vocab.txt").is_file()
+    assert list_names(own) == ["config.json", "manifest.json", "vocab.txt"]
+
+
+def test_a_copy_with_other_bytes_is_made_anew_before_it_is_merged():
+    make("text")
+    (adapter() / "weights.safetensors").write_text("texT")
+    check_intact(adapter())
+    assert (adapter() / "weights.safetensors").read_text() == "text"

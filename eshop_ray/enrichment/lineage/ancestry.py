@@ -103,7 +103,7 @@ class Ancestry:
         return lines
 
     def _explain_broken(self, name: str, digest: str, child: str) -> str:
-        hints = [f"damaged: {path}" for path in self._index.damaged_manifests()]
+        hints = [f"damaged: {place_of(path)}" for path in self._index.damaged_manifests()]
         hints += [
             f"{place_of(folder)} has {shorten_digest(found)}" for folder, found in self._index.bare_folders().items()
         ]

@@ -16,7 +16,7 @@ from eshop_ray.artifacts import (
 )
 from eshop_ray.config import Config
 from eshop_ray.models import fetch_model
-from eshop_ray.places import is_uri, local_path, uri_of
+from eshop_ray.places import is_uri, local_path, place_of, uri_of
 
 _BESIDE = ("*", "adapters/*/*", "merges/*/*")
 """Where the artifacts of a run lie in its directory, and, of an experiment, those of its own runs."""
@@ -128,7 +128,7 @@ def _check_page(folder: Path) -> list[str]:
         return []
     except (OSError, ValueError):
         has_checksum = True
-    return [f"{page}: changed since it was written"] if has_checksum and not is_intact(page) else []
+    return [f"{place_of(page)}: changed since it was written"] if has_checksum and not is_intact(page) else []
 
 
 def _find_in_hub_cache(source: str) -> Path | None:

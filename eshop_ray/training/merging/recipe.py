@@ -116,14 +116,16 @@ def check_adapter(adapter_dir: Path, model_dir: Path, base_digest: str) -> None:
 
 
 def check_intact(adapter_dir: Path) -> None:
-    """Compare an adapter with its manifest.
+    """Compare an adapter with its manifest, where it stands; a copy on this machine that differs is made anew.
 
     Raises:
         UserError: naming the file that changed.
     """
-    changes = find_changes(adapter_dir, read_manifest(adapter_dir, job="train_lora"))
+    manifest = read_manifest(adapter_dir, job="train_lora")
+    changes = find_changes(adapter_dir, manifest)
     if changes:
         raise UserError(f"adapter {adapter_dir} is damaged ({changes[0]}); put the file back, or train again")
+    fetch(adapter_dir, manifest, by_digest=True)
 
 
 def _check_weights(weights: Sequence[float], num_adapters: int) -> None:
