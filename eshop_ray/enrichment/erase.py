@@ -18,9 +18,9 @@ from eshop_ray.enrichment.exchange import bucket_of
 from eshop_ray.enrichment.nightly import STATISTICS, read_statistics
 from eshop_ray.enrichment.report import write_report
 from eshop_ray.enrichment.run import name_run
+from eshop_ray.enrichment.staging import clear_abandoned
 from eshop_ray.enrichment.table import DataFile, Table, Writer
 from eshop_ray.enrichment.tables import enriched_table, quarantine_table
-from eshop_ray.enrichment.workspace import clear_abandoned
 from eshop_ray.errors import UserError
 
 _DATA_FILE = re.compile(r"(?:task=([^/]+)/)?bucket=(\d+)/part-[0-9a-f]{32}\.parquet")

@@ -11,8 +11,8 @@ from eshop_ray.data.products import look_up, read_id
 from eshop_ray.enrichment.erase import Erased, Mask, delete_old, erase_examples, list_old, open_tables, take_out
 from eshop_ray.enrichment.run import list_inputs, name_run
 from eshop_ray.enrichment.scan import hash_reviewer
+from eshop_ray.enrichment.staging import clear_abandoned
 from eshop_ray.enrichment.table import DataFile, Table, Writer
-from eshop_ray.enrichment.workspace import clear_abandoned
 from eshop_ray.errors import UserError
 from eshop_ray.places import show
 from eshop_ray.schema import Malformed

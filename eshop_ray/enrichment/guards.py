@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 
+from eshop_ray.enrichment.planning import Plan
 from eshop_ray.enrichment.questions import DELETED
 from eshop_ray.enrichment.run import Night
-from eshop_ray.enrichment.staging import Plan
 from eshop_ray.errors import UserError
 
 _NOTHING = "nothing was changed"

@@ -21,12 +21,7 @@ from eshop_ray.enrichment.exchange import Exchange
 from eshop_ray.enrichment.guards import check_limits
 from eshop_ray.enrichment.map_tasks import map_tasks, read_reports, to_report
 from eshop_ray.enrichment.outcome import read_strictly
-from eshop_ray.enrichment.questions import PromptContext
-from eshop_ray.enrichment.result_writer import ResultWriter
-from eshop_ray.enrichment.run import MAX_BUCKETS, Night, Run
-from eshop_ray.enrichment.scan import scan_catalog, scan_reviews
-from eshop_ray.enrichment.shards import is_canary, load_shard
-from eshop_ray.enrichment.staging import (
+from eshop_ray.enrichment.planning import (
     Plan,
     PlanInputs,
     bucket_items,
@@ -38,6 +33,11 @@ from eshop_ray.enrichment.staging import (
     resolve_asked,
     sort_keys,
 )
+from eshop_ray.enrichment.questions import PromptContext
+from eshop_ray.enrichment.result_writer import ResultWriter
+from eshop_ray.enrichment.run import MAX_BUCKETS, Night, Run
+from eshop_ray.enrichment.scan import scan_catalog, scan_reviews
+from eshop_ray.enrichment.shards import is_canary, load_shard
 from eshop_ray.errors import UserError
 from eshop_ray.inference.answer_identity import identify_answers
 from eshop_ray.inference.build import build_engine

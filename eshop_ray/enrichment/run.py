@@ -17,10 +17,10 @@ from eshop_ray.enrichment.canary import Canary
 from eshop_ray.enrichment.commits import Committer
 from eshop_ray.enrichment.merge import Merge
 from eshop_ray.enrichment.result_writer import ResultWriter
+from eshop_ray.enrichment.staging import open_staging
 from eshop_ray.enrichment.table import Snapshot, Table, Writer
 from eshop_ray.enrichment.tables import enriched_table, quarantine_table
 from eshop_ray.enrichment.templates import build_templates, list_columns
-from eshop_ray.enrichment.workspace import open_staging
 from eshop_ray.errors import UserError
 from eshop_ray.inference.engines.oracle import refuse_oracle
 from eshop_ray.models import Model

@@ -1,315 +1,129 @@
-"""The tasks that plan a night, bucket by bucket: each reads some exchanges of the run and fills others."""
+"""The folder in which one run exchanges its rows, in the run directory or in its object store: held while it lives."""
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import islice
-from typing import Any
+import fcntl
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from shutil import rmtree
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
+from eshop_ray.enrichment.exchange import Exchange
+from eshop_ray.enrichment.merge import BAD_RESULTS, ENRICHED_RESULTS
+from eshop_ray.enrichment.plan import ACTIONS, PREVIOUS_ROWS
+from eshop_ray.enrichment.scan import REVIEW_ROWS, product_rows
+from eshop_ray.enrichment.shards import SHARD_ROWS
+from eshop_ray.places import PRIVATE_DIR, uri_of
+from eshop_ray.storage import Storage, StorageError
+from eshop_ray.storage.lease import find_held, hold
 
-from eshop_ray.artifacts import AnyFolder
-from eshop_ray.enrichment.canary.sample import Candidates, Draw, split
-from eshop_ray.enrichment.compare import BucketTables, compare_bucket
-from eshop_ray.enrichment.exchange import Buckets, Exchange, PartWriter, bucket_of, place_by, place_values
-from eshop_ray.enrichment.plan import ACTIONS, PREVIOUS_ROWS, QUARANTINE_ROWS, group_equal_questions, plan_bucket
-from eshop_ray.enrichment.questions import ASK, DELETED, PromptContext
-from eshop_ray.enrichment.result_writer import NO_FILE
-from eshop_ray.enrichment.shards import CANARY, SHARD_ROWS, group_shards, merge_groups, write_shards
-from eshop_ray.enrichment.table import DataFile, Table
-from eshop_ray.models import load_tokenizer
-from eshop_ray.schema import Row
+KINDS = {
+    "reviews": REVIEW_ROWS,
+    "asked": ACTIONS,
+    "keys": PREVIOUS_ROWS,
+    "resolved": ACTIONS,
+    "questions": SHARD_ROWS,
+    "enriched": ENRICHED_RESULTS,
+    "bad": BAD_RESULTS,
+}
+"""Exchanges of a run and their columns, besides `products`. `asked` and `keys` go by key, `resolved` by the file that
+is copied from, all others by product."""
 
-
-def sort_keys(item: Row, table: Table, keys: Exchange, asked: np.ndarray | None) -> Row:
-    """Exchange the answers of some files of the enriched table by key, to be found; return `parts`.
-
-    Args:
-        item: `files` and their numbers.
-        table: The enriched table.
-        keys: Where to.
-        asked: Sorted beginnings of the keys that are looked for, as `key_beginnings` returns them; None: all.
-    """
-    writer = PartWriter(keys, f"files-{item['number']:06d}", place_by(("prediction_key",), keys.num_buckets))
-    for rows in _read_previous(item["files"], table):
-        found = rows.filter(rows["prediction_key"].is_valid())
-        if asked is not None and len(found):
-            found = found.filter(np.isin(key_beginnings(found["prediction_key"]), asked, kind="sort"))
-        writer.add(found)
-    return {"parts": writer.close()}
-
-
-def _read_previous(files: Sequence[Row], table: Table) -> Iterator[pa.Table]:
-    """Yield last night's rows, file by file, with the columns of `PREVIOUS_ROWS`."""
-    for row in files:
-        rows = table.read_file(DataFile.from_row(row["file"]), _STORED_PREVIOUS)
-        rows = rows.append_column("has_reviewers", pc.is_valid(rows["reviewers"]))
-        rows = rows.append_column("file", pa.repeat(pa.scalar(row["number"], pa.int32()), len(rows)))
-        yield rows.select(PREVIOUS_ROWS.names).cast(PREVIOUS_ROWS)
-
-
-def key_beginnings(keys: pa.ChunkedArray) -> np.ndarray:
-    """Return the first characters of each key, as a number: enough to leave most others aside."""
-    cut = pc.binary_slice(pc.utf8_rpad(keys, _BEGINNING, "0").cast(pa.binary()), 0, _BEGINNING)
-    fixed = pa.chunked_array(cut).cast(pa.binary(_BEGINNING)).combine_chunks()
-    numbers: np.ndarray = np.frombuffer(fixed.buffers()[1], np.int64, len(fixed), 8 * fixed.offset)
-    return numbers
-
-
-_BEGINNING = np.dtype(np.int64).itemsize
-
-
-_STORED_PREVIOUS = [
-    *(name for name in PREVIOUS_ROWS.names if name not in ("has_reviewers", "file", "position")),
-    "reviewers",
-]
-FILE_GROUP_BYTES = 64 << 20
-FILE_GROUP_SIZE = 64
-"""Bytes and files of a table that one task reads."""
-
-
-def number_files(files: Iterable[DataFile]) -> list[Row]:
-    """Return `number` and `file` of a table's files."""
-    return [{"number": number, "file": file.to_row()} for number, file in enumerate(files)]
-
-
-def group_files(files: Sequence[Row]) -> list[Row]:
-    """Return `number` and `files` of groups of what `number_files` returned."""
-    groups: list[Row] = []
-    size = 0
-    for row in files:
-        if not groups or len(groups[-1]["files"]) >= FILE_GROUP_SIZE or size >= FILE_GROUP_BYTES:
-            groups.append({"number": len(groups), "files": []})
-            size = 0
-        groups[-1]["files"].append(row)
-        size += row["file"]["size"]
-    return groups
-
-
-@dataclass(slots=True)
-class Plan:
-    """What is to be done, as the tasks report it."""
-
-    asked: Exchange
-    resolved: Exchange
-    asked_parts: list[Row] = field(default_factory=list)
-    resolved_parts: list[Row] = field(default_factory=list)
-    num_asked: Counter[int] = field(default_factory=Counter)
-    """By bucket of keys."""
-    copied: set[int] = field(default_factory=set)
-    """Files that resolved rows copy from, `NO_FILE` among them."""
-    changes: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """(task, change) -> rows."""
-    samples: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
-    """Some products that are deleted or changed."""
-    beginnings: set[int] | None = field(default_factory=set)
-    """Of the keys that are asked; None: too many to tell."""
-
-    def add(self, report: Row) -> None:
-        """Take what `plan_actions` returned."""
-        self.num_asked.update({int(bucket): count for bucket, count in report["asked"].items()})
-        self.asked_parts += report["asked_parts"]
-        self.resolved_parts += report["resolved_parts"]
-        self.copied.update(report["resolved"])
-        self.changes.update({(task, change): number for task, change, number in report["changes"]})
-        for change, products in report["samples"].items():
-            self.samples[change] = set(sorted(self.samples[change].union(products))[:NUM_SAMPLES])
-        if self.beginnings is not None:
-            self.beginnings.update(report["keys"])
-            if len(self.beginnings) > MAX_BEGINNINGS:
-                self.beginnings = None
-
-    @property
-    def key_beginnings(self) -> np.ndarray | None:
-        """Those of the keys that are asked, sorted; None: any may be."""
-        return None if self.beginnings is None else np.array(sorted(self.beginnings), np.int64)
-
-
-MAX_BEGINNINGS = 500_000
-"""With more questions than this, looking each key of the table up costs more than it saves."""
+_FOLDER = "enrichment"
+_PREFIX = ".staging-"
+_LOCK = ".lock"
+"""In a run's folder; held for as long as its process lives."""
+_ABANDONED_SECONDS = 2 * 86_400
+"""Where the file system knows no locks: after this time no run can still be working in its folder."""
 
 
 @dataclass(frozen=True, slots=True)
-class PlanInputs:
-    """What planning reads."""
+class Staging:
+    """Where one run exchanges its rows; all nodes reach it."""
 
-    products: Exchange
-    reviews: Exchange
-    enriched: Table
-    quarantine: Table
+    storage: Storage
+    num_buckets: int
+    columns: tuple[str, ...]
+    """Of the catalogue, as tasks read them."""
 
-    def read(self, item: Row) -> BucketTables:
-        """Return one bucket: its number, and its `files` and `bad_files` as `number_files` gives them."""
-        bucket = item["bucket"]
-        bad = [
-            self.quarantine.read_file(DataFile.from_row(row["file"]), QUARANTINE_ROWS.names)
-            for row in item["bad_files"]
-        ]
-        return BucketTables(
-            products=self.products.read(bucket),
-            reviews=self.reviews.read(bucket),
-            previous=pa.concat_tables([PREVIOUS_ROWS.empty_table(), *_read_previous(item["files"], self.enriched)]),
-            quarantined=pa.concat_tables(
-                [QUARANTINE_ROWS.empty_table(), *(rows.select(QUARANTINE_ROWS.names) for rows in bad)]
-            ),
-        )
+    def exchange(self, kind: str, num_buckets: int | None = None) -> Exchange:
+        """Return one of the run's exchanges, without anything to read yet: one of `KINDS`, or `products`."""
+        schema = product_rows(self.columns) if kind == "products" else KINDS[kind]
+        return Exchange(self.storage, kind, schema, num_buckets or self.num_buckets)
 
 
-def bucket_items(num_buckets: int, files: Iterable[DataFile], bad_files: Iterable[DataFile]) -> list[Row]:
-    """Return what planning is given, bucket by bucket."""
-    items: list[Row] = [{"bucket": bucket, "files": [], "bad_files": []} for bucket in range(num_buckets)]
-    for name, found in (("files", files), ("bad_files", bad_files)):
-        for row in number_files(found):
-            items[DataFile.from_row(row["file"]).bucket][name].append(row)
-    return items
+@contextmanager
+def open_staging(run_dir: Path, run_id: str, num_buckets: int, columns: Sequence[str]) -> Iterator[Staging]:
+    """Yield an empty workspace, and clear it away in the end, as well as those of runs that were killed.
 
-
-def plan_actions(
-    item: Row,
-    inputs: PlanInputs,
-    asked: Exchange,
-    resolved: Exchange,
-    context: PromptContext,
-    paths: Sequence[str],
-    tokenizer_dir: AnyFolder | None,
-    replay: bool,
-    holds_missing: bool,
-) -> Row:
-    """Compare one bucket with last night's table and exchange what is to be done.
-
-    Returns:
-        `counts`; `asked_parts`, `asked`: rows to be asked per bucket of keys, and `keys`: the beginnings of theirs;
-        `resolved_parts`, `resolved`: numbers of the files that resolved rows copy from.
+    Raises:
+        StorageError: if the run's storage refuses.
     """
-    counts: Counter[str] = Counter()
-    known = compare_bucket(inputs.read(item), context, paths)
-    name = f"bucket-{item['bucket']:06d}"
-    to_ask = PartWriter(asked, name, place_by(("key",), asked.num_buckets))
-    to_resolve = PartWriter(resolved, name, _by_copied_file)
-    num_asked: Counter[int] = Counter()
-    copied: set[int] = set()
-    beginnings: list[int] = []
-    changes: Counter[tuple[str, str]] = Counter()
-    samples: dict[str, list[str]] = {DELETED: [], "changed": []}
-    actions = plan_bucket(known, context, _token_counter(tokenizer_dir), replay, counts, holds_missing)
-    while chunk := list(islice(actions, ACTION_ROWS)):
-        for row in chunk:
-            changes[row["task"], row["change"]] += row["task"] is not None
-            if row["change"] in samples and len(samples[row["change"]]) < NUM_SAMPLES:
-                samples[row["change"]].append(row["product_id"])
-        rows = [row for row in chunk if row["status"] == ASK]
-        if rows:
-            table = pa.Table.from_pylist(rows, ACTIONS)
-            num_asked.update(place_values([table["key"]], asked.num_buckets).tolist())
-            beginnings += key_beginnings(table["key"]).tolist()
-            to_ask.add(table)
-        rows = [row for row in chunk if row["status"] != ASK]
-        copied.update(map(_copied_file, rows))
-        to_resolve.add(pa.Table.from_pylist(rows, ACTIONS))
-    counts["num_duplicates"] += known.num_duplicates
-    counts["num_superseded"] += known.num_superseded
-    return {
-        "counts": dict(counts),
-        "asked": {str(key): value for key, value in num_asked.items()},
-        "keys": sorted(set(beginnings)),
-        "asked_parts": to_ask.close(),
-        "resolved": sorted(copied),
-        "resolved_parts": to_resolve.close(),
-        "samples": samples,
-        "changes": [[task, change, number] for (task, change), number in changes.items() if number],
-    }
+    clear_abandoned(run_dir)
+    uri = uri_of(run_dir)
+    with _hold_folder(run_dir, run_id) if uri is None else _hold_stored(Storage(uri), run_id) as storage:
+        yield Staging(storage, num_buckets, tuple(columns))
 
 
-NUM_SAMPLES = 3
-"""Products that a message shows."""
-ACTION_ROWS = 8_000
-"""Rows of `ACTIONS` that planning holds as Python values."""
+def clear_abandoned(run_dir: Path) -> int:
+    """Delete the workspaces of runs that were killed, and return how many they were.
 
-
-def _token_counter(tokenizer_dir: AnyFolder | None) -> Callable[[str], int]:
-    if tokenizer_dir is None:
-        return lambda text: len(text.split())
-    # Loaded for the first text that is to be counted: few are.
-    return lambda text: len(load_tokenizer(tokenizer_dir)(text, add_special_tokens=False)["input_ids"])
-
-
-def _copied_file(row: Mapping[str, Any]) -> int:
-    """Return where resolved rows meet: at the file that they copy from, so that a task opens one file only."""
-    return int(row["copy_file"]) if row["copy_file"] is not None else NO_FILE
-
-
-def _by_copied_file(rows: pa.Table) -> Buckets:
-    """Return the bucket of resolved rows: 0 for those that copy nothing, else one more than the file's number."""
-    places: Buckets = rows["copy_file"].fill_null(NO_FILE).to_numpy() + 1
-    return places
-
-
-def resolve_asked(
-    buckets: Sequence[int],
-    asked: Exchange,
-    keys: Exchange,
-    resolved: Exchange,
-    questions: Exchange,
-    canary_rows: int = 0,
-) -> Row:
-    """Find answers that the table has, and merge equal questions.
-
-    Returns:
-        `questions`: how many there are per bucket of the first product that asks, and the `question_parts`; `resolved`:
-        files whose rows are copied, and the `resolved_parts`; `candidates` for a canary of `canary_rows`.
+    Raises:
+        StorageError: if the run's storage refuses.
     """
-    start, stop = buckets[0], buckets[-1] + 1
-    rows = asked.read(start, stop).to_pylist()
-    known = {row["prediction_key"]: (row["file"], row["position"]) for row in keys.read(start, stop).to_pylist()}
-    copies, groups = group_equal_questions(rows, known)
-    part = f"asked-{start:06d}"
-    to_resolve = PartWriter(resolved, part, _by_copied_file)
-    to_resolve.add(pa.Table.from_pylist(copies, ACTIONS))
-    to_ask = PartWriter(questions, part, place_by(("first_product",), questions.num_buckets))
-    rows = list(merge_groups(groups))
-    merged = pa.Table.from_pylist(rows, SHARD_ROWS)
-    to_ask.add(merged)
-    counted = Counter(place_values([merged["first_product"]], questions.num_buckets).tolist())
-    candidates = Candidates(canary_rows)
-    candidates.add_questions(rows)
-    return {
-        "candidates": candidates.hashes,
-        "questions": {str(bucket): number for bucket, number in counted.items()},
-        "question_parts": to_ask.close(),
-        "resolved": sorted({_copied_file(row) for row in copies}),
-        "resolved_parts": to_resolve.close(),
-    }
+    uri = uri_of(run_dir)
+    if uri is not None:
+        return _clear_stored(Storage(uri))
+    abandoned = [folder for folder in (run_dir / _FOLDER).glob(f"{_PREFIX}*") if not _is_held(folder)]
+    for folder in abandoned:
+        rmtree(folder, ignore_errors=True)
+    return len(abandoned)
 
 
-def cut_shards(buckets: Sequence[int], questions: Exchange, rows_per_shard: int, drawn: Draw) -> Row:
-    """Write the questions of some buckets as shards, task by task, and return `shards`: what inference is to load.
-
-    Those of the canary stand in shards of their own.
-    """
-    rows = questions.read(buckets[0], buckets[-1] + 1).to_pylist()
-    rows.sort(key=lambda row: (row["task"], bucket_of(row["first_product"], questions.num_buckets), row["key"]))
-    return {
-        "shards": [
-            shard
-            for name, chosen in zip((CANARY, "questions"), split(rows, drawn), strict=True)
-            for shard in write_shards(
-                questions.storage, f"{name}-{buckets[0]:06d}", group_shards(chosen, rows_per_shard)
-            )
-        ]
-    }
+@contextmanager
+def _hold_folder(run_dir: Path, run_id: str) -> Iterator[Storage]:
+    folder = run_dir / _FOLDER / f"{_PREFIX}{run_id}"
+    new = folder.with_name(f".new{folder.name}")  # nobody looks at it before it is held
+    new.mkdir(mode=PRIVATE_DIR, parents=True)
+    with (new / _LOCK).open("w") as lock:
+        with suppress(OSError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        new.rename(folder)
+        try:
+            yield Storage(str(folder))
+        finally:
+            rmtree(folder, ignore_errors=True)
 
 
-def divide_buckets(asked: Mapping[int, int], max_rows: int) -> Iterator[list[int]]:
-    """Group buckets of keys so that a task has about `max_rows` rows, however few changed."""
-    held: list[int] = []
-    num_rows = 0
-    for bucket in sorted(asked):
-        held.append(bucket)
-        num_rows += asked[bucket]
-        if num_rows >= max_rows:
-            yield held
-            held, num_rows = [], 0
-    if held:
-        yield held
+@contextmanager
+def _hold_stored(storage: Storage, run_id: str) -> Iterator[Storage]:
+    folder = f"{_FOLDER}/{_PREFIX}{run_id}"
+    rows = storage.below(f"{folder}/rows")
+    with hold(storage, f"{folder}/{_LOCK}", run_id):
+        try:
+            yield rows
+        finally:
+            with suppress(StorageError):  # a later run clears it away; what ended this one is to be said
+                rows.delete_all()
+
+
+def _clear_stored(storage: Storage) -> int:
+    folders, _ = storage.list_folder(_FOLDER)
+    staged = [folder for folder in folders if folder.rpartition("/")[2].startswith(_PREFIX)]
+    abandoned = [folder for folder in staged if find_held(storage, f"{folder}/{_LOCK}") is None]
+    for folder in abandoned:
+        storage.delete_all(folder)
+    return len(abandoned)
+
+
+def _is_held(folder: Path) -> bool:
+    try:
+        with (folder / _LOCK).open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return False
+    except BlockingIOError:
+        return True
+    except OSError:
+        with suppress(OSError):
+            return time.time() - folder.stat().st_mtime < _ABANDONED_SECONDS
+        return False

@@ -16,8 +16,8 @@ from eshop_ray.config.nightly import TableSection
 from eshop_ray.enrichment.commits import BUCKETS_PER_COMMIT
 from eshop_ray.enrichment.exchange import PART_BYTES
 from eshop_ray.enrichment.pipeline import RESOLVED_ROWS
+from eshop_ray.enrichment.planning import MAX_BEGINNINGS
 from eshop_ray.enrichment.run import BUCKET_BYTES, MAX_BUCKETS
-from eshop_ray.enrichment.staging import MAX_BEGINNINGS
 from eshop_ray.enrichment.table.writer import CHECKPOINT_INTERVAL
 
 BENCH = Path(__file__).parents[2] / "runs" / "bench"

@@ -16,10 +16,7 @@ from eshop_ray.enrichment.canary import Candidates, draw
 from eshop_ray.enrichment.columns import ENRICHED_SCHEMA, QUARANTINE_SCHEMA
 from eshop_ray.enrichment.exchange import bucket_of
 from eshop_ray.enrichment.plan import QUARANTINE_ROWS
-from eshop_ray.enrichment.questions import ASK, DELETED, EMPTY, ENRICHED, QUARANTINED
-from eshop_ray.enrichment.scan import scan_catalog, scan_reviews
-from eshop_ray.enrichment.shards import load_shard
-from eshop_ray.enrichment.staging import (
+from eshop_ray.enrichment.planning import (
     Plan,
     PlanInputs,
     bucket_items,
@@ -31,9 +28,12 @@ from eshop_ray.enrichment.staging import (
     resolve_asked,
     sort_keys,
 )
+from eshop_ray.enrichment.questions import ASK, DELETED, EMPTY, ENRICHED, QUARANTINED
+from eshop_ray.enrichment.scan import scan_catalog, scan_reviews
+from eshop_ray.enrichment.shards import load_shard
+from eshop_ray.enrichment.staging import Staging
 from eshop_ray.enrichment.table import DataFile, partition_of
 from eshop_ray.enrichment.templates import list_columns
-from eshop_ray.enrichment.workspace import Staging
 from eshop_ray.errors import UserError
 from eshop_ray.storage import Storage, StorageError
 from eshop_ray.tasks import get_task
@@ -243,7 +243,7 @@ def test_every_row_of_many_nights_has_one_outcome(nights, replay):
 
 def check_outcomes(nights, replay):
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        for module in ("exchange", "staging"):
+        for module in ("exchange", "planning"):
             patch.setattr(f"eshop_ray.enrichment.{module}.place_values", place_values)
         shop = Shop(Path(folder))
         for catalog, reviews in nights:
