@@ -8,8 +8,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import replace
-from itertools import pairwise
 from typing import Any
+
+import numpy as np
 
 from eshop_ray.config import TableSection
 from eshop_ray.enrichment.canary import Canary, CanaryError
@@ -215,6 +216,8 @@ class PendingParts:
     def __init__(self) -> None:
         self._rows: dict[str, Row] = {}
         self._names: dict[int, list[str]] = {}
+        self._num_buckets: Counter[str] = Counter()
+        """Of each part: with rows that are waiting."""
 
     @property
     def buckets(self) -> set[int]:
@@ -224,18 +227,27 @@ class PendingParts:
     def add(self, parts: Iterable[Row]) -> None:
         """Take parts, as `Part.to_row` gives them."""
         for part in parts:
-            self._rows[part["name"]] = part
-            for bucket, (start, end) in enumerate(pairwise(part["offsets"])):
-                if end > start:
-                    self._names.setdefault(bucket, []).append(part["name"])
+            offsets = np.array(part["offsets"], np.int64)
+            buckets = np.flatnonzero(np.diff(offsets)).tolist()
+            for bucket in buckets:
+                self._names.setdefault(bucket, []).append(part["name"])
+            if buckets:
+                self._rows[part["name"]] = {**part, "offsets": offsets}
+                self._num_buckets[part["name"]] = len(buckets)
 
     def take(self, bucket: int) -> list[str]:
         """Return the names of parts with rows of a bucket, which are waiting no more."""
-        return self._names.pop(bucket, [])
+        names = self._names.pop(bucket, [])
+        self._num_buckets.subtract(names)
+        return names
 
     def rows(self, names: Iterable[str]) -> list[Row]:
-        """Return parts by name."""
-        return [self._rows[name] for name in names]
+        """Return parts by name, and forget those of which nothing is waiting: a long night has too many to keep."""
+        found = [self._rows[name] for name in names]
+        for part in found:
+            if not self._num_buckets[part["name"]]:
+                del self._rows[part["name"]], self._num_buckets[part["name"]]
+        return found
 
 
 _END = object()

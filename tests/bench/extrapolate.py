@@ -128,6 +128,8 @@ READING_SECONDS = 14.6e-6
 PYTHON_BYTES = {"asked": 1_480, "question": 1_650, "key": 1_010, "product": 4_000, "offset": 22, "shard": 700}
 """What one of these takes as a Python value. Weighed with 400 characters of text, but `product` and `shard`, reckoned;
 of `key`, its place in the dictionary of known keys too."""
+OFFSET_BYTES = 8
+"""Of an array: a place in a part."""
 COLUMN_BYTES = {"asked": 400, "key": 190}
 """What one of these takes by columns."""
 COLUMN_FACTOR = 6
@@ -252,6 +254,8 @@ class Counts:
     keys_per_task: int
     """Rows of the table among which one task looks for known answers."""
     shards: int
+    open_shards: int
+    """Answered and not all committed, at one time: those of one flush, and as many that end in buckets still open."""
     commits: int
     compactions: int
     """Commits after the answers, each of which puts the files of one bucket and task together."""
@@ -321,6 +325,7 @@ def count(size, night, sizes, table=TABLE):
         + answer_ranges,
         keys_per_task=math.ceil(keys / resolve_tasks) if resolve_tasks else 0,
         shards=shards,
+        open_shards=min(shards, 2 * table.commit_files),
         commits=commits,
         compactions=compactions,
         added_files=added + compactions,
@@ -359,7 +364,7 @@ def weigh_driver(counts):
         "parts of the catalogue": counts.scan_parts * width * PYTHON_BYTES["offset"],
         "parts of questions": (counts.asked_parts * key_width + counts.question_parts * width) * PYTHON_BYTES["offset"],
         "parts of keys": counts.key_parts * key_width * PYTHON_BYTES["offset"],
-        "parts of answers": counts.shards * width * PYTHON_BYTES["offset"],
+        "parts of answers": counts.open_shards * width * OFFSET_BYTES,
         "shards": counts.shards * PYTHON_BYTES["shard"],
     }
 

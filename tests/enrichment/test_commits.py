@@ -8,7 +8,7 @@ import pytest
 from eshop_ray.config import TableSection
 from eshop_ray.enrichment.canary import Canary, CanaryError, Limits
 from eshop_ray.enrichment.canary.reference import Reference
-from eshop_ray.enrichment.commits import Committer
+from eshop_ray.enrichment.commits import Committer, PendingParts
 from eshop_ray.enrichment.exchange import Exchange, bucket_of
 from eshop_ray.enrichment.merge import BAD_RESULTS, ENRICHED_RESULTS, Merge
 from eshop_ray.enrichment.outcome import RunInfo
@@ -202,6 +202,17 @@ def test_damaged_file_is_named_and_nothing_is_committed(tmp_path):
 def canary_report(night, number, failed):
     report = night.report(f"canary-{number}", [f"p{number}"])
     return {**report, "answers": [[f"p{number}", failed, None if failed else '"x"', 5]] * 8}
+
+
+def test_parts_are_forgotten_once_all_their_rows_are_on_their_way():
+    pending = PendingParts()
+    pending.add([{"name": "both", "offsets": [0, 5, 5, 9]}, {"name": "none", "offsets": [0, 0, 0, 0]}])
+    assert (pending.buckets, pending.take(1)) == ({0, 2}, [])
+    assert pending.take(0) == ["both"]
+    assert [part["name"] for part in pending.rows(["both"])] == ["both"]
+    assert pending.take(2) == ["both"]
+    assert [part["offsets"].tolist() for part in pending.rows(["both"])] == [[0, 5, 5, 9]]
+    assert pending._rows == {}
 
 
 def hold(night, num_shards=2):
