@@ -135,16 +135,25 @@ def _divide_tables(run: Run) -> None:
             writer.refresh()
 
 
+PARTITIONS_PER_COMMIT = 64
+"""Of which the files are put together in one version: each version's log is read by who commits the next."""
+
+
 def maintain(run: Run) -> int:
     """Put small files together, delete what no version needs any more, and return how many files were put together."""
     num_compacted = 0
     for table, writer in run.tables:
         groups = [group for group in find_partitions(writer.files) if len(group) > 1]
         items = [{"files": [file.to_row() for file in group]} for group in groups]
-        for report in map_tasks(partial(compact, table=table, run_id=run.run_id), items):
-            removed = [DataFile.from_row(row) for row in report["files"]]
-            writer.commit([DataFile.from_row(report["file"])], removed, is_change=False)
-            num_compacted += len(removed)
+        added: list[DataFile] = []
+        removed: list[DataFile] = []
+        for number, report in enumerate(map_tasks(partial(compact, table=table, run_id=run.run_id), items), 1):
+            added.append(DataFile.from_row(report["file"]))
+            removed += [DataFile.from_row(row) for row in report["files"]]
+            if len(added) == PARTITIONS_PER_COMMIT or number == len(items):
+                writer.commit(added, removed, is_change=False)
+                num_compacted += len(removed)
+                added, removed = [], []
         writer.tidy(run.config.table.retention_hours)
     return num_compacted
 

@@ -15,6 +15,7 @@ from statistics import median
 from eshop_ray.config.nightly import TableSection
 from eshop_ray.enrichment.commits import BUCKETS_PER_COMMIT
 from eshop_ray.enrichment.exchange import PART_BYTES
+from eshop_ray.enrichment.nightly import PARTITIONS_PER_COMMIT
 from eshop_ray.enrichment.pipeline import RESOLVED_ROWS
 from eshop_ray.enrichment.planning import MAX_BEGINNINGS
 from eshop_ray.enrichment.run import BUCKET_BYTES, MAX_BUCKETS
@@ -257,8 +258,10 @@ class Counts:
     open_shards: int
     """Answered and not all committed, at one time: those of one flush, and as many that end in buckets still open."""
     commits: int
+    compacted: int
+    """Files that were put together after the answers."""
     compactions: int
-    """Commits after the answers, each of which puts the files of one bucket and task together."""
+    """Commits after the answers, each of which puts the files of some buckets and tasks together."""
     added_files: int
     live_files: int
     log_bytes: float
@@ -296,7 +299,8 @@ def count(size, night, sizes, table=TABLE):
     answer_ranges = round(shards * (1 + table.rows_per_file / max(questions / pairs, 1))) if questions else 0
     answer_ranges = min(answer_ranges, shards * buckets)
     added = min(questions, pairs + (FILES_PER_FLUSH * flushes if flushes > 1 else 0))
-    compactions = pairs if night == "first" and added > pairs else 0
+    compacted = pairs if night == "first" and added > pairs else 0
+    compactions = math.ceil(compacted / PARTITIONS_PER_COMMIT)
     commits = max(flushes, math.ceil(buckets / BUCKETS_PER_COMMIT)) if questions else 0
     content = size * (sizes["products"] + sizes["reviews"]) + keys * sizes["keys"]
     content += questions * sum(sizes[kind] for kind in ("asked", "questions", "shards", "enriched"))
@@ -327,10 +331,11 @@ def count(size, night, sizes, table=TABLE):
         shards=shards,
         open_shards=min(shards, 2 * table.commit_files),
         commits=commits,
+        compacted=compacted,
         compactions=compactions,
-        added_files=added + compactions,
+        added_files=added + compacted,
         live_files=pairs,
-        log_bytes=_weigh_log(night, commits, compactions, added, pairs),
+        log_bytes=_weigh_log(night, commits, compacted, added, pairs),
         commit_seconds=_time_commits(night, commits, compactions, added, pairs),
         frame_bytes=staging - content,
         staging_bytes=staging,
@@ -339,11 +344,12 @@ def count(size, night, sizes, table=TABLE):
     )
 
 
-def _weigh_log(night, commits, compactions, added, pairs):
+def _weigh_log(night, commits, compacted, added, pairs):
     """Return the bytes that a night adds to the enriched table's log; files that are gone stay in checkpoints."""
-    removed = {"first": added if compactions else 0, "unchanged": 0, "changed": added}[night]
+    compactions = math.ceil(compacted / PARTITIONS_PER_COMMIT)
+    removed = {"first": added if compacted else 0, "unchanged": 0, "changed": added}[night]
     entries = (commits + compactions + 1) * LOG_BYTES["commit"]
-    entries += (added + compactions) * LOG_BYTES["add"] + removed * LOG_BYTES["remove"]
+    entries += (added + compacted) * LOG_BYTES["add"] + removed * LOG_BYTES["remove"]
     known = added / 2 if night == "first" else pairs + added / 2
     checkpoints = commits / CHECKPOINT_INTERVAL * (LOG_BYTES["checkpoint"] + known * LOG_BYTES["entry"])
     later = LOG_BYTES["checkpoint"] + (added + pairs) * LOG_BYTES["entry"]
@@ -418,7 +424,10 @@ def check_counts(enrich, sizes):
                 pairs = {
                     "shards": (said.shards, night["staging"]["shards"]["files"]),
                     "commits": (said.commits, night["num_commits"]),
-                    "files added": (said.added_files - said.compactions, night["num_files"]),
+                    "files added": (
+                        said.added_files - (said.live_files if said.compactions else 0),
+                        night["num_files"],
+                    ),
                     "bytes of the staging": (said.staging_bytes, stored),
                     "bytes of the log": (said.log_bytes, night["log_bytes"]),
                 }
