@@ -111,6 +111,6 @@ def find_answering_model(config: Config, name: str, for_chat: bool = True) -> Mo
 def check_platform(config: Config, model_dir: Path) -> None:
     """Raise `UserError` if the model is quantized in a way that does not run where the config has it answer."""
     if config.infer.engine == "serve":
-        check_model(model_dir, config.serve.use_gpu)
+        check_model(model_dir, config.serve.use_gpu, config.serve.engine_kwargs.get("dtype"))
     elif config.infer.engine == "vllm":
-        check_model(model_dir, config.infer.use_gpu)
+        check_model(model_dir, config.infer.use_gpu, config.infer.engine_kwargs.get("dtype"))

@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 def run(config: Config) -> None:
     """Serve until interrupted."""
     model_dir = find_model(config, "merged")
-    check_model(model_dir, config.serve.use_gpu)
+    check_model(model_dir, config.serve.use_gpu, config.serve.engine_kwargs.get("dtype"))
     start_ray(config.ray, num_cpus=APP_CPUS, num_gpus=1 if config.serve.use_gpu else 0)
     serve.start(http_options={"host": config.serve.host, "port": config.serve.port})
     logger.info("starting: http://%s:%d/v1, model `%s`", config.serve.host, config.serve.port, config.serve.model_id)

@@ -16,6 +16,8 @@ OLDEST = (7, 5)
 """Compute capability below which vLLM has no kernel for any of them."""
 NO_INT8 = (10, 0)
 """From here on its int8 kernels are left out."""
+FULL_PRECISION = ("float32", "float")
+"""Names of vLLM's for a type that the int8 kernel of CPUs with matrix units cannot take."""
 FULL_FP8 = (8, 9)
 """From here on products are computed in fp8; below, only weights are kept so."""
 
@@ -57,16 +59,26 @@ def check_scheme(scheme: str, use_gpu: bool, source: str = "`quantize.scheme`") 
         logger.warning("fp8 on this GPU: weights only; products in fp8 need compute capability 8.9")
 
 
-def check_model(model_dir: Path, use_gpu: bool) -> None:
+def check_model(model_dir: Path, use_gpu: bool, dtype: str | None = None) -> None:
     """Refuse a model whose own quantization cannot run where the config has answers computed.
 
+    Args:
+        model_dir: The model.
+        use_gpu: As in the config.
+        dtype: Of the engine's arguments, if it is stated.
+
     Raises:
-        UserError: naming the schemes that run.
+        UserError: naming the schemes that run, or the type that the kernel takes.
     """
     config = json.loads((model_dir / "config.json").read_text()).get("quantization_config") or {}
     scheme = find_scheme(config)
     if scheme:
         check_scheme(scheme, use_gpu, f"the scheme of model {model_dir}")
+    if scheme == "w8a8" and not use_gpu and dtype in FULL_PRECISION and _has_matrix_units():
+        raise UserError(
+            f"model {model_dir} has int8 weights, and this CPU's kernel for them takes bfloat16 or half besides: set "
+            f"`engine_kwargs.dtype` to bfloat16, now {dtype}"
+        )
 
 
 _KINDS: Mapping[tuple[Any, ...], str] = {
@@ -87,6 +99,13 @@ def find_scheme(quantization_config: Mapping[str, Any]) -> str | None:
         if kind in _KINDS:
             return _KINDS[kind]
     return None
+
+
+def _has_matrix_units() -> bool:
+    """Whether this CPU has AMX, which vLLM then multiplies int8 with."""
+    import torch
+
+    return bool(torch.cpu._is_amx_tile_supported())
 
 
 def _find_capability() -> tuple[int, int] | None:

@@ -1,8 +1,10 @@
 """A scheme that no kernel runs is refused before any work, with those that run."""
 
+import contextlib
 import json
 
 import pytest
+import torch
 
 from eshop_ray.errors import UserError
 from eshop_ray.inference.quantization import platform
@@ -74,6 +76,17 @@ def test_model_is_judged_by_its_own_config(gpu, tmp_path):
     folder = write_model(tmp_path, quant_method="compressed-tensors", config_groups={"group_0": W8A8})
     with pytest.raises(UserError, match=f"the scheme of model {folder} is w8a8"):
         check_model(folder, use_gpu=True)
+
+
+@pytest.mark.parametrize("has_amx", [True, False])
+def test_type_that_a_cpus_int8_kernel_cannot_take_is_known_before_the_start(has_amx, monkeypatch, tmp_path):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: has_amx)
+    folder = write_model(tmp_path, quant_method="compressed-tensors", config_groups={"group_0": W8A8})
+    for dtype in (None, "auto", "bfloat16"):
+        check_model(folder, use_gpu=False, dtype=dtype)
+    refused = pytest.raises(UserError, match=r"`engine_kwargs.dtype` to bfloat16, now float32")
+    with refused if has_amx else contextlib.nullcontext():
+        check_model(folder, use_gpu=False, dtype="float32")
 
 
 def test_int4_is_known_by_its_weights():
