@@ -12,6 +12,7 @@ from eshop_ray.config import LoraSection, TrainSection
 from eshop_ray.errors import UserError
 from eshop_ray.models import load_tokenizer
 from eshop_ray.training.adapter import build_lora_config, check_adapter_settings, load_initial
+from eshop_ray.training.base_model import check_unquantized
 
 LLAMA_LIKE = {"llama", "mistral", "qwen2", "qwen3"}
 """Architectures (`model_type`) whose scores are the head's product and nothing else, and whose layers' norms feed
@@ -23,11 +24,12 @@ def check_method(train: TrainSection, lora: LoraSection, model_dir: Path) -> Non
 
     Raises:
         UserError: if the section `lora` does not fit PEFT, the base, or `lora.init_from`; if `qlora` does not run
-            here; if settings exclude one another.
+            here; if settings exclude one another; if the base is quantized.
     """
     if train.method == "full":
         if lora.init_from:
             raise UserError("`lora.init_from` needs an adapter, and `train.method: full` trains none; leave it out")
+        check_unquantized(model_dir)
         return
     if train.method == "qlora":
         if train.sharding == "fsdp":
@@ -36,6 +38,7 @@ def check_method(train: TrainSection, lora: LoraSection, model_dir: Path) -> Non
                 "set `train.method: lora` or `train.sharding: replicate`"
             )
         _check_quantization(train.use_gpu)
+    check_unquantized(model_dir)
     check_adapter_settings(model_dir, lora)
 
 

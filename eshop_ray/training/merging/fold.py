@@ -16,6 +16,7 @@ from eshop_ray.models.shards import MAX_SHARD_BYTES, locate_tensors, write_shard
 from eshop_ray.places import place_of
 from eshop_ray.training.merging.adapters import AdapterFile, is_adapter, list_modules
 from eshop_ray.training.merging.combine import combine_module
+from eshop_ray.training.merging.proof import check_folded
 from eshop_ray.training.merging.recipe import Recipe, get_weights
 
 
@@ -32,7 +33,8 @@ def write_merged(recipe: Recipe, merged_dir: Path, max_shard_bytes: int = MAX_SH
 
     Raises:
         UserError: if an adapter was trained on another base, is damaged or not finite, if they cannot be combined, or
-            if they change what the base does not have as a weight of its own.
+            if they change what the base does not have as a weight of its own, or if what was written is not base plus
+            update.
     """
     recipe.check()
     adapters = [AdapterFile.open(folder) for folder in recipe.adapter_dirs if is_adapter(folder)]
@@ -45,6 +47,8 @@ def write_merged(recipe: Recipe, merged_dir: Path, max_shard_bytes: int = MAX_SH
             share = get_weights(recipe.merge, 1)[0] * recipe.merge.wise_ft
             model = fold_adapter(recipe.model_dir, adapter_dir, share)
             model.to(_find_dtype(recipe.model_dir)).save_pretrained(folder)
+        if adapters and not any(adapter.extras for adapter in adapters):
+            check_folded(recipe.model_dir, adapters, recipe.merge, recipe.seed, folder)
         load_tokenizer(recipe.model_dir).save_pretrained(folder)
         details = {"dtype": read_dtype(recipe.model_dir), **recipe.settings}
         if len(adapters) > 1:
@@ -106,13 +110,12 @@ def _can_stream(adapters: Sequence[AdapterFile], model_dir: Path) -> bool:
         UserError: if several adapters are combined and it has not.
     """
     located = locate_tensors(model_dir)
-    is_quantized = "quantization_config" in json.loads((model_dir / "config.json").read_text())
     missing = [module for module in list_modules(adapters) if f"{module}.weight" not in located]
-    if located and not is_quantized and not missing and not any(adapter.extras for adapter in adapters):
+    if located and not missing and not any(adapter.extras for adapter in adapters):
         return True
     if len(adapters) == 1:
         return False
-    reason = f"no tensor {missing[0]}.weight" if located and missing else "not kept as unquantized safetensors"
+    reason = f"no tensor {missing[0]}.weight" if located and missing else "not kept as safetensors"
     raise UserError(
         f"several adapters cannot be folded into the base {model_dir}: {reason}; save it with `save_pretrained` of "
         "the Transformers version in use, and set `model.source` to that folder"

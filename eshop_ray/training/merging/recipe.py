@@ -14,6 +14,7 @@ from eshop_ray.errors import UserError
 from eshop_ray.models import model_digest
 from eshop_ray.places import local_path
 from eshop_ray.training.adapter import SETTINGS
+from eshop_ray.training.base_model import check_unquantized
 from eshop_ray.training.merging.adapters import AdapterFile, is_adapter, list_modules
 
 
@@ -63,6 +64,7 @@ class Recipe:
         Raises:
             UserError: as `check_adapter` and `check_merge`.
         """
+        check_unquantized(self.model_dir)
         digest = self.parents["base"]
         for folder in self.adapter_dirs:
             fetch(folder, read_manifest(folder, job="train_lora"))

@@ -20,7 +20,7 @@ from eshop_ray.training.merging import fold
 from eshop_ray.training.merging.adapters import AdapterFile
 from eshop_ray.training.merging.fold import fold_adapter, read_dtype, write_merged
 from eshop_ray.training.merging.recipe import Recipe, check_adapter
-from eshop_ray.training.model import build_model, save_trained
+from eshop_ray.training.model import build_model, check_method, save_trained
 
 
 @pytest.fixture
@@ -53,6 +53,32 @@ def adapter_model(tiny_model_dir):
 @pytest.fixture
 def adapter_dir(adapter_model, base_digest, tmp_path):
     return save(adapter_model, tmp_path / "adapter", base_digest)
+
+
+def test_a_quantized_base_is_refused_before_anything_is_loaded(adapter_dir, tiny_model_dir, tmp_path):
+    base = shutil.copytree(tiny_model_dir, tmp_path / "base")
+    config = json.loads((base / "config.json").read_text())
+    (base / "config.json").write_text(json.dumps({**config, "quantization_config": {"quant_method": "gptq"}}))
+    with pytest.raises(UserError, match=r"is kept quantized \(gptq\).*`eshop quantize`"):
+        write_merged(make_recipe(base, adapter_dir), tmp_path / "merged")
+    with pytest.raises(UserError, match=r"is kept quantized \(gptq\)"):
+        check_method(TrainSection(), LoraSection(), base)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.9])
+def test_a_merge_that_is_not_base_plus_update_leaves_nothing(adapter_dir, tiny_model_dir, tmp_path, monkeypatch, share):
+    def add_less(located, change, dtype, folder, max_shard_bytes):
+        def lose(name, weight):
+            return weight + share * (change(name, weight.clone()) - weight)
+
+        shards.write_shards(located, lose, dtype, folder, max_shard_bytes)
+
+    monkeypatch.setattr(fold, "write_shards", add_less)
+    with pytest.raises(
+        UserError, match=r"differs from base plus adapter by \S+ \(rounding explains .*nothing was kept"
+    ):
+        write_merged(make_recipe(tiny_model_dir, adapter_dir), tmp_path / "merged")
+    assert not (tmp_path / "merged").exists()
 
 
 @pytest.fixture
@@ -257,7 +283,7 @@ def keep_under_short_names(model_dir):
 @pytest.mark.parametrize(
     ("keep", "reason"),
     [
-        (keep_as_pickle, "not kept as unquantized safetensors"),
+        (keep_as_pickle, "not kept as safetensors"),
         (keep_under_short_names, r"no tensor model\.layers\.0\.mlp\.down_proj\.weight"),
     ],
 )
