@@ -53,7 +53,7 @@ def tokenize_answer(tokenizer: Any, messages: Sequence[Message], answer: str) ->
         ValueError: if the template changes the turns before an answer, so that no prefix of the text is the prompt.
     """
     prompt = _render_prompt(tokenizer, messages)
-    turns = [*messages, {"role": "assistant", "content": answer}]
+    turns = [*arrange_turns(tokenizer, messages), {"role": "assistant", "content": answer}]
     text = tokenizer.apply_chat_template(turns, tokenize=False)
     if not text.startswith(prompt):
         raise ValueError("the chat template does not extend the prompt by the answer")
@@ -152,8 +152,38 @@ def tokenize_row(row: Mapping[str, Any], model_dir: AnyFolder, max_row_length: i
     return {**tokens, "prompt_ids": prompt_ids, "answer_ids": answer_ids, "num_cut": num_cut}
 
 
+def arrange_turns(tokenizer: Any, messages: Sequence[Message]) -> list[Message]:
+    """Return messages as the chat template takes them: what the system says goes into the first user's turn where the
+    template refuses a system message, leaves it out, or moves it so that an answer would not extend the prompt.
+    """
+    place = next((index for index, message in enumerate(messages) if message["role"] == "user"), None)
+    if not messages or messages[0]["role"] != "system" or place is None or takes_system(tokenizer):
+        return list(messages)
+    content = f"{messages[0]['content']}\n\n{messages[place]['content']}"
+    return [*messages[1:place], {**messages[place], "content": content}, *messages[place + 1 :]]
+
+
+def takes_system(tokenizer: Any) -> bool:
+    """Return whether a chat template takes a system message as what it is; asked once per template."""
+    template = str(tokenizer.chat_template)
+    if template not in _TAKES_SYSTEM:
+        turns: list[Message] = [{"role": "system", "content": MARKS[0]}, {"role": "user", "content": MARKS[1]}]
+        try:
+            prompt = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+            answered = [*turns, {"role": "assistant", "content": MARKS[2]}]
+            text = tokenizer.apply_chat_template(answered, tokenize=False)
+            _TAKES_SYSTEM[template] = MARKS[0] in prompt and text.startswith(prompt)
+        except Exception:  # whatever a template raises to refuse
+            _TAKES_SYSTEM[template] = False
+    return _TAKES_SYSTEM[template]
+
+
+_TAKES_SYSTEM: dict[str, bool] = {}
+
+
 def _render_prompt(tokenizer: Any, messages: Sequence[Message]) -> str:
-    text: str = tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
+    turns = arrange_turns(tokenizer, messages)
+    text: str = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
     return text
 
 

@@ -5,6 +5,7 @@ from eshop_ray.data.prompts import build_prompt
 from eshop_ray.data.tokenization import (
     TOKEN_SCHEMA,
     add_tokens,
+    arrange_turns,
     find_own_text,
     tokenize_answer,
     tokenize_prompt,
@@ -52,6 +53,36 @@ def test_template_that_rewrites_earlier_turns_is_refused(tokenizer, monkeypatch)
     monkeypatch.setattr(tokenizer, "chat_template", "{{ messages | length }} turns{{ messages[-1].content }}")
     with pytest.raises(ValueError, match="does not extend the prompt"):
         tokenize_answer(tokenizer, MESSAGES, "red")
+
+
+GEMMA = (
+    "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+    "{% for m in messages %}<|im_start|>{{ 'model' if m.role == 'assistant' else m.role }}\n{{ m.content | trim }}"
+    "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>model\n{% endif %}"
+)
+MISTRAL = (  # moves the system message into the last user's turn, as long as that is the last of all
+    "{% set s = messages[0].content if messages[0].role == 'system' else '' %}"
+    "{% for m in messages if m.role != 'system' %}{% if m.role == 'user' %}[INST] "
+    "{% if loop.last and s %}{{ s }}\n\n{% endif %}{{ m.content }}[/INST]{% else %} {{ m.content }}<|im_end|>"
+    "{% endif %}{% endfor %}"
+)
+SILENT = "{% for m in messages if m.role != 'system' %}{{ m.role }}: {{ m.content }}<|im_end|>{% endfor %}"
+
+
+@pytest.mark.parametrize("template", [GEMMA, MISTRAL, SILENT])
+def test_instruction_goes_to_the_user_where_a_template_takes_no_system_message(tokenizer, monkeypatch, template):
+    monkeypatch.setattr(tokenizer, "chat_template", template)
+    ids = tokenize_prompt(tokenizer, MESSAGES)
+    assert "Be brief.\n\nWhich colour?" in tokenizer.decode(ids)
+    assert "red<|im_end|>" in tokenizer.decode(tokenize_answer(tokenizer, MESSAGES, "red"))
+    own = find_own_text(tokenizer, MESSAGES, ids)
+    assert "Which colour?" in tokenizer.decode(ids[own.start : own.end])
+    assert "brief" not in tokenizer.decode(ids[own.start : own.end]), "the instruction is everybody's"
+
+
+def test_template_that_takes_a_system_message_gets_it(tokenizer):
+    assert arrange_turns(tokenizer, MESSAGES) == MESSAGES
+    assert arrange_turns(tokenizer, MESSAGES[:1]) == MESSAGES[:1]
 
 
 def test_rows_that_fail_keep_their_place(ray_session, tiny_model_dir):
