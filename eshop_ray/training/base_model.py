@@ -3,7 +3,12 @@
 import json
 from pathlib import Path
 
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
+
 from eshop_ray.errors import UserError
+from eshop_ray.models import load_tokenizer
+from eshop_ray.training.kernels.attention import check_kind, check_window
 
 
 def check_unquantized(model_dir: Path) -> None:
@@ -20,4 +25,36 @@ def check_unquantized(model_dir: Path) -> None:
             f"the base {model_dir} is kept quantized ({method}): an adapter learns from weights with all their bits, "
             "and is folded into them. Set `model.source` to the model before it was quantized, and quantize the merged "
             "one with `eshop quantize`; to train in little memory, there is `train.method: qlora`"
+        )
+
+
+def check_parts(model_dir: Path, max_row_length: int) -> None:
+    """Find out from configs and tokenizer, before weights are loaded, what would fail or go wrong in a worker.
+
+    Args:
+        model_dir: The base.
+        max_row_length: Tokens of a row at most.
+
+    Raises:
+        UserError: if the attention is of a kind that packs cannot compute, its window is too short, the tokenizer knows
+            tokens that the model does not, or an answer has no end.
+    """
+    config = AutoConfig.from_pretrained(model_dir)
+    try:
+        with torch.device("meta"):
+            outline = AutoModelForCausalLM.from_config(config)
+    except (TypeError, ValueError, NotImplementedError, RuntimeError) as error:
+        raise UserError(f"Transformers builds no causal language model from {model_dir}: {str(error)[:300]}") from error
+    check_kind(config, outline)
+    check_window(config, max_row_length)
+    tokenizer, num_known = load_tokenizer(model_dir), outline.get_input_embeddings().num_embeddings
+    if tokenizer.eos_token_id is None:
+        raise UserError(
+            f"the tokenizer of {model_dir} has no `eos_token`, with which a model ends its answers; set it in "
+            "tokenizer_config.json"
+        )
+    if len(tokenizer) > num_known:
+        raise UserError(
+            f"the tokenizer of {model_dir} has {len(tokenizer)} tokens, and the model knows {num_known}: they are not "
+            "of one model, or tokens were added without `resize_token_embeddings`"
         )

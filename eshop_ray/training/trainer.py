@@ -13,7 +13,6 @@ import ray
 import ray.train
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
-from transformers import AutoConfig
 
 from eshop_ray.artifacts import (
     SharedFolder,
@@ -33,10 +32,10 @@ from eshop_ray.progress import watch
 from eshop_ray.storage import arrow_filesystem
 from eshop_ray.tasks import get_task, list_tasks
 from eshop_ray.training.adapter import digest_initial, find_initial
+from eshop_ray.training.base_model import check_parts
 from eshop_ray.training.checkpoint import ADAPTER, CHECKPOINTS, read_progress
 from eshop_ray.training.feed import Feed, PackFeed
 from eshop_ray.training.history import Progress
-from eshop_ray.training.kernels.attention import check_window
 from eshop_ray.training.learning_rate import cosine_rate
 from eshop_ray.training.loop import train_worker
 from eshop_ray.training.model import check_method
@@ -102,7 +101,7 @@ def check_training(config: Config, model_dir: Path) -> None:
     if unknown:
         raise UserError(f"`train.task_weights`: no task {', '.join(unknown)}; choose from {', '.join(list_tasks())}")
     check_method(config.train, config.lora, model_dir)
-    check_window(AutoConfig.from_pretrained(model_dir), config.train.max_row_length)
+    check_parts(model_dir, config.train.max_row_length)
     check_tracking(config.tracking)
 
 

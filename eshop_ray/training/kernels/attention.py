@@ -35,13 +35,30 @@ def check_window(model_config: Any, max_row_length: int) -> None:
     Raises:
         UserError: naming the window.
     """
-    window = getattr(model_config, "sliding_window", None)
-    kinds = getattr(model_config, "layer_types", None)
+    text = model_config.get_text_config()
+    window, kinds = getattr(text, "sliding_window", None), getattr(text, "layer_types", None)
     if window and max_row_length > window and (kinds is None or "sliding_attention" in kinds):
         raise UserError(
             f"this base attends to the last {window} tokens only; set `train.max_row_length`, now {max_row_length}, "
             f"to {window} or less"
         )
+
+
+def check_kind(model_config: Any, outline: torch.nn.Module) -> None:
+    """Refuse attention that packs cannot compute.
+
+    Args:
+        model_config: Of Transformers.
+        outline: The model without weights.
+
+    Raises:
+        UserError: naming what the attention has.
+    """
+    text = model_config.get_text_config()
+    own = ["a cap on its scores (`attn_logit_softcapping`)"] if getattr(text, "attn_logit_softcapping", None) else []
+    own += ["sinks"] if any(name.endswith(".sinks") for name, _ in outline.named_parameters()) else []
+    if own:
+        raise UserError(f"this base cannot be trained here: its attention has {' and '.join(own)}; take another base")
 
 
 def use_layouts(model: Any) -> None:

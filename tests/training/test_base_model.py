@@ -1,0 +1,66 @@
+"""What cannot be trained is known from configs and the tokenizer, in the user's words."""
+
+import json
+import shutil
+
+import pytest
+from transformers import AutoConfig, Gemma2Config, GptOssConfig, LlamaConfig, Mistral3Config, MistralConfig
+
+from eshop_ray.errors import UserError
+from eshop_ray.training.base_model import check_parts
+from eshop_ray.training.kernels.attention import check_window
+
+SMALL = {
+    "vocab_size": 600,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+}
+
+
+@pytest.fixture
+def make(tiny_model_dir, tmp_path):
+    """Return a function that gives the tiny model another config, and its folder."""
+
+    def give(config, **tokenizer):
+        folder = shutil.copytree(tiny_model_dir, tmp_path / "base", dirs_exist_ok=True)
+        config.save_pretrained(folder)
+        path = folder / "tokenizer_config.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), **tokenizer}))
+        return folder
+
+    return give
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        (Gemma2Config(**SMALL), r"a cap on its scores \(`attn_logit_softcapping`\)"),
+        (GptOssConfig(**SMALL, num_local_experts=2, num_experts_per_tok=1), "its attention has sinks"),
+        (MistralConfig(**SMALL, sliding_window=64), "set `train.max_row_length`, now 128, to 64 or less"),
+        (LlamaConfig(**{**SMALL, "vocab_size": 100}), "tokens, and the model knows 100"),
+    ],
+)
+def test_a_base_that_cannot_be_trained_is_told_before_weights_are_loaded(make, config, said):
+    with pytest.raises(UserError, match=said):
+        check_parts(make(config), 128)
+
+
+def test_a_tokenizer_without_an_end_is_told(make):
+    with pytest.raises(UserError, match="has no `eos_token`"):
+        check_parts(make(LlamaConfig(**SMALL), eos_token=None), 128)
+
+
+def test_a_base_as_most_are_passes(make, tiny_model_dir):
+    check_parts(tiny_model_dir, 128)
+    check_parts(make(MistralConfig(**SMALL, sliding_window=None)), 128)
+
+
+def test_a_window_of_a_model_with_pictures_counts(make):
+    config = Mistral3Config(text_config=MistralConfig(**SMALL, sliding_window=64))
+    folder = make(config)
+    with pytest.raises(UserError, match="to 64 or less"):
+        check_window(AutoConfig.from_pretrained(folder), 128)
