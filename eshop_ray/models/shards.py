@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -24,6 +25,24 @@ def locate_tensors(model_dir: Path) -> dict[str, Path]:
         names = json.loads((model_dir / INDEX).read_text())["weight_map"]
         return {name: model_dir / file for name, file in names.items()}
     return {}
+
+
+def find_precision(model_dir: Path) -> str | None:
+    """Return the type of a model's largest number of tensors by the name that torch has for it, as its files have them.
+
+    Returns:
+        None if there are no floating-point tensors in safetensors files.
+    """
+    located = locate_tensors(model_dir)
+    counts: Counter[str] = Counter()
+    for path in sorted(set(located.values())):
+        with safe_open(path, framework="pt") as weights:
+            counts.update(str(weights.get_slice(name).get_dtype()) for name in weights.keys())  # noqa: SIM118
+    found = [name for name, _ in counts.most_common() if name in _PRECISIONS]
+    return _PRECISIONS[found[0]] if found else None
+
+
+_PRECISIONS = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "F64": "float64"}
 
 
 def write_shards(

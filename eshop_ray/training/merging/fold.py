@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 from eshop_ray.artifacts import stage_dir, write_manifest
 from eshop_ray.errors import UserError
 from eshop_ray.models import load_tokenizer
-from eshop_ray.models.shards import MAX_SHARD_BYTES, locate_tensors, write_shards
+from eshop_ray.models.shards import MAX_SHARD_BYTES, find_precision, locate_tensors, write_shards
 from eshop_ray.places import place_of
 from eshop_ray.training.merging.adapters import AdapterFile, is_adapter, list_modules
 from eshop_ray.training.merging.combine import combine_module
@@ -84,9 +84,12 @@ def fold_adapter(model_dir: Path, adapter_dir: Path, share: float = 1.0) -> Any:
 
 
 def read_dtype(model_dir: Path) -> str:
-    """Return the precision a model was saved in: `dtype`, or `torch_dtype` before Transformers 5."""
+    """Return the precision of a model by the name that torch has for it: what its config says, else its weights."""
     config = json.loads((model_dir / "config.json").read_text())
-    return str(config.get("dtype") or config.get("torch_dtype") or "bfloat16")
+    for part in (config, config.get("text_config") or {}):
+        if stated := part.get("dtype") or part.get("torch_dtype"):
+            return str(stated)
+    return find_precision(model_dir) or "float32"
 
 
 def _find_dtype(model_dir: Path) -> torch.dtype:

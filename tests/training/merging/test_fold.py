@@ -9,7 +9,7 @@ import pytest
 import torch
 from lora_files import load_peft, save_adapter
 from safetensors import safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from eshop_ray import artifacts
@@ -344,8 +344,21 @@ def test_adapter_without_manifest_is_incomplete(adapter_dir, tiny_model_dir, bas
 
 @pytest.mark.parametrize(
     ("config", "dtype"),
-    [({"dtype": "float16"}, "float16"), ({"torch_dtype": "float16"}, "float16"), ({}, "bfloat16")],
+    [
+        ({"dtype": "float16"}, "float16"),
+        ({"torch_dtype": "float16"}, "float16"),
+        ({"text_config": {"dtype": "float16"}}, "float16"),
+        ({}, "float32"),
+    ],
 )
 def test_precision_is_the_base_models(tmp_path, config, dtype):
     (tmp_path / "config.json").write_text(json.dumps(config))
     assert read_dtype(tmp_path) == dtype
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_precision_that_a_config_does_not_tell_is_that_of_the_weights(tmp_path, dtype):
+    (tmp_path / "config.json").write_text("{}")
+    weights = {"a": torch.zeros(2, dtype=dtype), "b": torch.zeros(2, dtype=dtype), "c": torch.zeros(2)}
+    save_file({**weights, "position": torch.arange(3)}, tmp_path / "model.safetensors")
+    assert read_dtype(tmp_path) == str(dtype).removeprefix("torch.")
