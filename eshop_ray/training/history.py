@@ -25,3 +25,5 @@ class Progress:
     """Mean loss per answer token, one for each step done."""
     held_out: list[HeldOut] = field(default_factory=list)
     """One for each checkpoint, if rows are held out."""
+    is_packed: bool = True
+    """Whether several rows share a pass."""

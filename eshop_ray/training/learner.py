@@ -1,5 +1,6 @@
 """One worker's model and how it learns: its packs of a global batch, one summed gradient, one step."""
 
+import logging
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from eshop_ray.config import LoraSection, TrainSection
 from eshop_ray.training.feed import Microbatches
+from eshop_ray.training.isolation import keeps_rows_apart
 from eshop_ray.training.kernels.attention import use_layouts
 from eshop_ray.training.kernels.frozen_head import freeze_head
 from eshop_ray.training.kernels.frozen_norm import freeze_norms
@@ -23,6 +25,8 @@ from eshop_ray.training.loss import answer_loss, answer_losses, average, sum_by_
 from eshop_ray.training.model import build_model, get_causal_lm
 from eshop_ray.training.packing.pack import Pack, TokenRow, build_pack
 from eshop_ray.training.sharding import Parallelism, Replicas, build_parallelism
+
+logger = logging.getLogger(__name__)
 
 FILLER = build_pack([TokenRow("", "", [0], [0], weight=0.0)])
 """What a worker computes when it has run out of packs and others, who need its part of the weights, have not."""
@@ -42,6 +46,8 @@ class Learner:
     train: TrainSection
     attention: str
     device: torch.device
+    is_packed: bool
+    """Whether several rows share a pass; else the model would not keep them apart."""
 
     @property
     def parameters(self) -> list[torch.nn.Parameter]:
@@ -61,13 +67,14 @@ class Learner:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.zero_grad()
-        losses = [self._pass_through(pack, share.total_weight) for pack in self._fill(share.packs, is_training=True)]
+        packs = self._divide(share.packs)
+        losses = [self._pass_through(pack, share.total_weight) for pack in self._fill(packs, is_training=True)]
         total = torch.stack([torch.zeros((), device=self.device), *losses]).sum()
         self.parallelism.sum_gradients(self.parameters, total)
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.train.max_grad_norm)
         mean = float(total)
         if not math.isfinite(mean + float(norm)):
-            raise NotFiniteError(name_rows(share.packs, [math.isfinite(float(loss)) for loss in losses]))
+            raise NotFiniteError(name_rows(packs, [math.isfinite(float(loss)) for loss in losses]))
         self.optimizer.step()
         return mean
 
@@ -76,7 +83,7 @@ class Learner:
         sums = torch.zeros(2, len(tasks), dtype=torch.float64, device=self.device)
         self.model.eval()
         with torch.no_grad():
-            for pack in self._fill(packs, is_training=False):
+            for pack in self._fill(self._divide(packs), is_training=False):
                 with self._autocast():
                     losses, rows = answer_losses(self.model, pack, self.attention, self.device)
                 if pack is not FILLER:
@@ -85,6 +92,9 @@ class Learner:
         if dist.is_initialized():
             dist.all_reduce(sums)
         return average(sums, tasks)
+
+    def _divide(self, packs: Sequence[Pack]) -> Sequence[Pack]:
+        return packs if self.is_packed else [one for pack in packs for one in pack.split()]
 
     def _pass_through(self, pack: Pack, total_weight: float) -> Tensor:
         with self._autocast():
@@ -112,13 +122,20 @@ def build_learner(model_dir: Path, train: TrainSection, lora: LoraSection, seed:
     parallelism = build_parallelism(train)
     if train.method == "lora":
         apply_kernels(model, train, parallelism)
+    is_packed = keeps_rows_apart(model, train.precision)
+    if not is_packed:
+        logger.warning(
+            "this model does not keep the rows of a pack apart: it has layers that are no attention, or an attention "
+            "of its own. Each pass takes one row, which is slower"
+        )
     model = parallelism.prepare(model, device)
     optimizer = torch.optim.AdamW(
         [parameter for parameter in model.parameters() if parameter.requires_grad],
         lr=train.learning_rate,
         weight_decay=train.weight_decay,
     )
-    return Learner(model, optimizer, parallelism, train, choose_attention(train.attention, device), device)
+    attention = choose_attention(train.attention, device)
+    return Learner(model, optimizer, parallelism, train, attention, device, is_packed)
 
 
 def apply_kernels(model: Any, train: TrainSection, parallelism: Parallelism) -> None:

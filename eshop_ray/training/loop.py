@@ -40,7 +40,9 @@ def train_worker(settings: Mapping[str, Any]) -> None:
     device = _set_up_device(train, ray.train.get_context().get_world_size())
     lora = LoraSection(**settings["lora"])
     learner = build_learner(Path(settings["model_dir"]), train, lora, settings["seed"], device)
-    run = _Run(settings, sampler, learner, _restore(learner, settings["workdir"]), _EvalSet.build(feed, sampler, train))
+    progress = _restore(learner, settings["workdir"])
+    progress.is_packed = learner.is_packed
+    run = _Run(settings, sampler, learner, progress, _EvalSet.build(feed, sampler, train))
     try:
         run.learn(feed)
     except NotFiniteError as error:

@@ -204,6 +204,7 @@ def _write_history(
     history = {
         **counts,
         "method": train.method,
+        "packed": progress.is_packed,
         "num_epochs": train.num_epochs,
         "seconds": round(seconds, 3),
         "learning_rates": [

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from eshop_ray.config import LoraSection, TrainSection
 from eshop_ray.schema import content_id
+from eshop_ray.training.isolation import keeps_rows_apart
 from eshop_ray.training.kernels.attention import use_layouts
 from eshop_ray.training.kernels.fused_lora import ADAPTER
 from eshop_ray.training.kernels.layouts import choose_attention
@@ -114,6 +115,7 @@ class LossScorer:
         self._model = build_model(model_dir, train, lora, 0, device).requires_grad_(False).eval()
         use_layouts(get_causal_lm(self._model))
         apply_kernels(self._model, train, Replicas())
+        self._is_packed = keeps_rows_apart(self._model, train.precision)
         self._model.to(device)
         named = get_causal_lm(self._model).named_modules()
         self._layers: dict[str, Any] = {name: module for name, module in named if isinstance(module, LoraLayer)}
@@ -131,12 +133,16 @@ class LossScorer:
         """
         self._put(updates)
         sums = torch.zeros(2, len(eval_set.tasks), dtype=torch.float64, device=self._device)
-        with torch.inference_mode(), torch.autocast(self._device.type, torch.bfloat16, enabled=self._is_autocast):
-            for pack in eval_set.packs:
+        packs = eval_set.packs if self._is_packed else [one for pack in eval_set.packs for one in pack.split()]
+        with torch.inference_mode(), self._autocast():
+            for pack in packs:
                 losses, rows = answer_losses(self._model, pack, self._attention, self._device)
                 sums += sum_by_task(losses, rows, pack, eval_set.tasks)
         means = average(sums, eval_set.tasks)
         return {task: loss if math.isfinite(loss) else None for task, loss in means.items()}
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self._device.type, torch.bfloat16, enabled=self._is_autocast)
 
     def _put(self, updates: Iterable[tuple[str, Update]]) -> None:
         """Put each layer's update, of any rank, in the place of the one before."""

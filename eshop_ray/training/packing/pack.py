@@ -56,6 +56,25 @@ class Pack:
         """Tokens of the pack."""
         return len(self.input_ids)
 
+    def split(self) -> "list[Pack]":
+        """Return the rows in packs of their own, each with the whole of its prompt."""
+        return [self._take(row) for row in range(len(self.ids))]
+
+    def _take(self, row: int) -> "Pack":
+        is_own = self.segment_ids == row
+        group = self.group_ids[np.flatnonzero(is_own)[0]]
+        chosen = is_own | ((self.segment_ids == PREFIX) & (self.group_ids == group))
+        return Pack(
+            input_ids=self.input_ids[chosen],
+            labels=self.labels[chosen],
+            position_ids=self.position_ids[chosen],
+            segment_ids=np.zeros(int(chosen.sum()), np.int64),
+            group_ids=np.zeros(int(chosen.sum()), np.int64),
+            weights=self.weights[chosen],
+            ids=(self.ids[row],),
+            tasks=(self.tasks[row],),
+        )
+
     def attention_mask(self) -> npt.NDArray[np.bool_]:
         """Return who may look at whom, (T, T): causally, at the own group's prefix and at one's own row."""
         same_group = self.group_ids[:, None] == self.group_ids[None, :]
