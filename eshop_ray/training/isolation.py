@@ -1,7 +1,7 @@
 """Whether a model keeps the rows of a pack apart: tried on a few tokens before it is trained.
 
 Packing replaces the attention of Transformers. What does not go through it (recurrent, convolutional and linear
-attention layers, an attention of the model's own) lets a row see its neighbours, and gradients are wrong without a word.
+attention layers, an attention of the model's own) lets a row see its neighbours: gradients are wrong without a word.
 """
 
 from typing import Any
