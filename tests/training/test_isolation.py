@@ -12,6 +12,7 @@ from transformers import (
     MixtralConfig,
     Qwen3Config,
     Qwen3NextConfig,
+    StableLmConfig,
 )
 
 from eshop_ray.training.isolation import keeps_rows_apart
@@ -52,6 +53,7 @@ def test_plain_decoders_keep_rows_apart(kind, precision):
         Lfm2Config(**SMALL, layer_types=["conv", "full_attention"]),
         JambaConfig(**SMALL, use_mamba_kernels=False),
         Qwen3NextConfig(**SMALL),
+        StableLmConfig(**{name: value for name, value in SMALL.items() if name != "head_dim"}),
         BloomConfig(vocab_size=100, hidden_size=32, n_layer=2, n_head=4),
     ],
     ids=lambda config: config.model_type,

@@ -74,17 +74,22 @@ def _attend(
     value: Tensor,
     attention_mask: Tensor | None,  # noqa: ARG001
     *,
-    layout: Layout,
+    layout: Layout | None = None,
     scaling: float | None = None,
     **options: Any,
 ) -> tuple[Tensor, None]:
-    """Attention as Transformers calls it: (1, H, T, D) in, (1, T, H, D) out."""
+    """Attention as Transformers calls it: (1, H, T, D) in, (1, T, H, D) out.
+
+    Some models do not hand the layout on to their layers. Theirs is causal, which is right for one row.
+    """
     for name in UNSUPPORTED:
         if options.get(name) is not None:
             raise NotImplementedError(f"packs cannot be trained with this model's attention: it uses `{name}`")
     if torch.is_autocast_enabled(query.device.type):
         dtype = torch.get_autocast_dtype(query.device.type)
         query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
+    if layout is None:
+        return attend_batch(query, key, value, scaling, mask=None).transpose(1, 2), None
     return layout.attend(query[0], key[0], value[0], scaling).transpose(0, 1)[None], None
 
 
