@@ -141,7 +141,7 @@ def show(table, products):
     step = len(held_out) // NUM_SHOWN
     for row in held_out[::step][:NUM_SHOWN]:
         answers = table.filter(pl.col("product_id") == str(row["id"])).sort("task")
-        columns = ["task", "status", "text", "num_generated_tokens"]
+        columns = ["task", "status", "prediction", "num_generated_tokens"]
         yield {**row, "answers": answers.select(columns).to_dicts()}
 
 
@@ -155,7 +155,7 @@ def render(results):
     ]
     for example in results["examples"]:
         lines.append(f"{example['id']} {example['name']} ({example['category']})")
-        lines += [f"    {answer['task']}: {answer['text']}" for answer in example["answers"]]
+        lines += [f"    {answer['task']}: {answer['prediction']}" for answer in example["answers"]]
     return "\n".join(lines)
 
 
