@@ -58,6 +58,7 @@ def test_bad_answers_end_the_night_before_anything_is_committed(settled_shop, fa
     assert "## The canary" in report
 
 
+@pytest.mark.slow
 def test_setting_lets_a_night_through_that_is_meant(settled_shop):
     shop = settled_shop
     shop.faults = {"empty_on": "fine thing"}
@@ -76,6 +77,7 @@ def test_budget_that_ends_in_the_canary_lets_nothing_bad_through(settled_shop):
     assert shop.rows() == before
 
 
+@pytest.mark.slow  # test_canary_judge.py has the judgement without nights
 def test_new_model_that_answers_alike_passes(settled_shop):
     stats = settled_shop.night(model="better", enrich=CANARY)
     assert (stats["num_changed"], stats["num_inferred"]) == (180, 180)

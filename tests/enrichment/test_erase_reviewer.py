@@ -73,6 +73,7 @@ def test_what_was_made_of_a_users_reviews_is_gone_in_every_version_and_asked_aga
     assert (again.num_rows, again.num_old_files) == (0, 0)
 
 
+@pytest.mark.slow
 def test_old_versions_are_searched_after_the_night_that_no_longer_saw_the_reviews(shop):
     shop.night()
     forget(shop)

@@ -229,7 +229,7 @@ def fuzz(num_nights):
     return decorate
 
 
-@fuzz(40)
+@fuzz(25)
 def test_every_row_of_every_night_has_one_outcome(nights, replay):
     check_outcomes(nights, replay)
 

@@ -100,6 +100,7 @@ def test_column_that_no_product_has_is_refused_before_anything_is_asked(shop):
     assert shop.rows() == {}
 
 
+@pytest.mark.slow  # table/test_table.py widens a table without nights
 def test_table_of_an_earlier_version_gets_the_column_and_nothing_is_asked_for_that(shop):
     shop.night()
     forget_prompts(shop)

@@ -34,7 +34,11 @@ def cut_last_commit(folder):
     path.write_bytes(path.read_bytes()[:-20])
 
 
-@pytest.mark.parametrize("damage", [flip_data, remove_data, cut_last_commit])
+SLOW = [pytest.param(damage, marks=pytest.mark.slow) for damage in (remove_data, cut_last_commit)]
+"""test_repair.py has all kinds of damage without nights."""
+
+
+@pytest.mark.parametrize("damage", [flip_data, *SLOW])
 def test_night_after_repair_asks_what_was_lost_and_nothing_else(enriched_shop, damage):
     shop = enriched_shop
     before = shop.rows()

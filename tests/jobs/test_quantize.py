@@ -196,6 +196,6 @@ def test_model_that_the_engines_gpu_cannot_run_is_refused_before_it_starts(monke
     infer = InferSection(engine=engine, use_gpu=engine == "vllm")
     config = Config(name="x", infer=infer, serve=ServeSection(use_gpu=engine == "serve"))
     batch_infer.check_platform(config, tmp_path)
-    assert asked == [(tmp_path, True)]
+    assert asked == [(tmp_path, True, None)]
     batch_infer.check_platform(config.model_copy(update={"infer": InferSection(engine="simulated")}), tmp_path)
     assert len(asked) == 1

@@ -61,6 +61,7 @@ def test_batch_job_finds_the_model_warm_and_gets_the_engines_own_answers(served,
     assert answers == read_answers(run_root, "vllm")
 
 
+@pytest.mark.slow
 def test_batch_file_is_answered_by_the_deployment(served, tmp_path):
     chat, user = "/v1/chat/completions", [{"role": "user", "content": "red wool scarf"}]
     greedy = {"model": "shop", "temperature": 0, "max_tokens": 3, "ignore_eos": True}
