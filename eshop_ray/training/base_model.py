@@ -8,7 +8,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from eshop_ray.errors import UserError
 from eshop_ray.models import load_tokenizer
-from eshop_ray.training.kernels.attention import check_kind, check_window
+from eshop_ray.training.kernels.attention import check_kind, check_window, has_dropout
 
 
 def check_unquantized(model_dir: Path) -> None:
@@ -28,12 +28,13 @@ def check_unquantized(model_dir: Path) -> None:
         )
 
 
-def check_parts(model_dir: Path, max_row_length: int) -> None:
+def check_parts(model_dir: Path, max_row_length: int, attention: str) -> None:
     """Find out from configs and tokenizer, before weights are loaded, what would fail or go wrong in a worker.
 
     Args:
         model_dir: The base.
         max_row_length: Tokens of a row at most.
+        attention: `train.attention`.
 
     Raises:
         UserError: if the attention is of a kind that packs cannot compute, its window is too short, the tokenizer knows
@@ -47,6 +48,11 @@ def check_parts(model_dir: Path, max_row_length: int) -> None:
         raise UserError(f"Transformers builds no causal language model from {model_dir}: {str(error)[:300]}") from error
     check_kind(config, outline)
     check_window(config, max_row_length)
+    if attention == "flex" and has_dropout(config):
+        raise UserError(
+            "`train.attention: flex`: this base's attention has dropout, which flex attention has not; set "
+            "`train.attention: auto`"
+        )
     tokenizer, num_known = load_tokenizer(model_dir), outline.get_input_embeddings().num_embeddings
     if tokenizer.eos_token_id is None:
         raise UserError(

@@ -1,6 +1,5 @@
 """One worker's model and how it learns: its packs of a global batch, one summed gradient, one step."""
 
-import logging
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,23 +9,15 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from peft.tuners.lora import LoraLayer
 from torch import Tensor
 
 from eshop_ray.config import LoraSection, TrainSection
+from eshop_ray.training.execution import Execution
 from eshop_ray.training.feed import Microbatches
-from eshop_ray.training.isolation import keeps_rows_apart
-from eshop_ray.training.kernels.attention import use_layouts
-from eshop_ray.training.kernels.frozen_head import freeze_head
-from eshop_ray.training.kernels.frozen_norm import freeze_norms
-from eshop_ray.training.kernels.fused_lora import fuse_updates
-from eshop_ray.training.kernels.layouts import choose_attention
 from eshop_ray.training.loss import answer_loss, answer_losses, average, sum_by_task
-from eshop_ray.training.model import build_model, get_causal_lm
+from eshop_ray.training.model import build_model
 from eshop_ray.training.packing.pack import Pack, TokenRow, build_pack
 from eshop_ray.training.sharding import Parallelism, Replicas, build_parallelism
-
-logger = logging.getLogger(__name__)
 
 FILLER = build_pack([TokenRow("", "", [0], [0], weight=0.0)])
 """What a worker computes when it has run out of packs and others, who need its part of the weights, have not."""
@@ -44,10 +35,8 @@ class Learner:
     optimizer: torch.optim.Optimizer
     parallelism: Parallelism
     train: TrainSection
-    attention: str
+    execution: Execution
     device: torch.device
-    is_packed: bool
-    """Whether several rows share a pass; else the model would not keep them apart."""
 
     @property
     def parameters(self) -> list[torch.nn.Parameter]:
@@ -85,7 +74,7 @@ class Learner:
         with torch.no_grad():
             for pack in self._fill(self._divide(packs), is_training=False):
                 with self._autocast():
-                    losses, rows = answer_losses(self.model, pack, self.attention, self.device)
+                    losses, rows = answer_losses(self.model, pack, self.execution.attention, self.device)
                 if pack is not FILLER:
                     sums += sum_by_task(losses, rows, pack, tasks)
         self.model.train()
@@ -94,11 +83,11 @@ class Learner:
         return average(sums, tasks)
 
     def _divide(self, packs: Sequence[Pack]) -> Sequence[Pack]:
-        return packs if self.is_packed else [one for pack in packs for one in pack.split()]
+        return packs if self.execution.is_packed else [one for pack in packs for one in pack.split()]
 
     def _pass_through(self, pack: Pack, total_weight: float) -> Tensor:
         with self._autocast():
-            loss = answer_loss(self.model, pack, self.attention, self.device) / total_weight
+            loss = answer_loss(self.model, pack, self.execution.attention, self.device) / total_weight
         loss.backward()
         return loss.detach()
 
@@ -116,38 +105,21 @@ class Learner:
 
 
 def build_learner(model_dir: Path, train: TrainSection, lora: LoraSection, seed: int, device: torch.device) -> Learner:
-    """Load the model onto this worker's device, or its share of it, with an optimizer over what is trained."""
+    """Load the model onto this worker's device, or its share of it, with an optimizer over what is trained.
+
+    Raises:
+        UserError: if packs of this model cannot be computed.
+    """
     model = build_model(model_dir, train, lora, seed, device)
-    use_layouts(get_causal_lm(model))
     parallelism = build_parallelism(train)
-    if train.method == "lora":
-        apply_kernels(model, train, parallelism)
-    is_packed = keeps_rows_apart(model, train.precision)
-    if not is_packed:
-        logger.warning(
-            "this model does not keep the rows of a pack apart: it has layers that are no attention, or an attention "
-            "of its own. Each pass takes one row, which is slower"
-        )
+    execution = Execution.prepare(model, train, device, replaces_head=isinstance(parallelism, Replicas))
     model = parallelism.prepare(model, device)
     optimizer = torch.optim.AdamW(
         [parameter for parameter in model.parameters() if parameter.requires_grad],
         lr=train.learning_rate,
         weight_decay=train.weight_decay,
     )
-    attention = choose_attention(train.attention, device)
-    return Learner(model, optimizer, parallelism, train, attention, device, is_packed)
-
-
-def apply_kernels(model: Any, train: TrainSection, parallelism: Parallelism) -> None:
-    """Let a model with an adapter compute the same in less time, as its base is frozen."""
-    dtype = torch.bfloat16 if train.precision == "bf16" else torch.float32
-    fuse_updates(model)
-    freeze_norms(model, dtype)
-    for module in model.modules():
-        if dtype == torch.bfloat16 and isinstance(module, LoraLayer):
-            module.cast_input_dtype_enabled = False  # autocast brings bf16 to fp32 weights itself, not by way of fp32
-    if isinstance(parallelism, Replicas):  # who holds a share of the head only computes with it where it is gathered
-        freeze_head(model, dtype)
+    return Learner(model, optimizer, parallelism, train, execution, device)
 
 
 def name_rows(packs: Sequence[Pack], is_finite: Sequence[bool]) -> str:

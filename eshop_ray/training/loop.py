@@ -13,6 +13,7 @@ import ray.train
 import torch
 
 from eshop_ray.config import LoraSection, TrainSection
+from eshop_ray.errors import UserError
 from eshop_ray.storage import Storage
 from eshop_ray.training.checkpoint import CHECKPOINTS, collect_state, load_checkpoint, open_intact, save_checkpoint
 from eshop_ray.training.feed import Feed, build_held_out_packs, iterate_microbatches
@@ -39,9 +40,13 @@ def train_worker(settings: Mapping[str, Any]) -> None:
     sampler: BatchSampler = ray.get(feed.sampler)
     device = _set_up_device(train, ray.train.get_context().get_world_size())
     lora = LoraSection(**settings["lora"])
-    learner = build_learner(Path(settings["model_dir"]), train, lora, settings["seed"], device)
+    try:
+        learner = build_learner(Path(settings["model_dir"]), train, lora, settings["seed"], device)
+    except UserError as error:
+        leave_word(settings["workdir"], str(error))
+        return
     progress = _restore(learner, settings["workdir"])
-    progress.is_packed = learner.is_packed
+    progress.is_packed = learner.execution.is_packed
     run = _Run(settings, sampler, learner, progress, _EvalSet.build(feed, sampler, train))
     try:
         run.learn(feed)
@@ -98,9 +103,7 @@ class _Run:
             f"step {self.progress.step + 1} of {self.sampler.num_steps}: the loss or its gradient is not finite, rows "
             f"{error}. The checkpoints before it are kept; look at these rows, or lower `train.learning_rate`"
         )
-        logger.error(message)
-        if self._rank == 0:
-            Storage(self.settings["workdir"]).write(FAILURE, message.encode())
+        leave_word(self.settings["workdir"], message)
 
     @property
     def _rank(self) -> int:
@@ -139,6 +142,13 @@ class _Run:
         with TemporaryDirectory() as folder:
             save_checkpoint(Path(folder), self.learner.model, state, self.progress)
             ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder))
+
+
+def leave_word(workdir: str, message: str) -> None:
+    """Leave word for the driver of why a run stops: trying again would not help, so no worker fails over it."""
+    logger.error(message)
+    if ray.train.get_context().get_world_rank() == 0:
+        Storage(workdir).write(FAILURE, message.encode())
 
 
 def _set_up_device(train: TrainSection, world_size: int) -> torch.device:

@@ -14,10 +14,6 @@ from eshop_ray.models import load_tokenizer
 from eshop_ray.training.adapter import build_lora_config, check_adapter_settings, load_initial
 from eshop_ray.training.base_model import check_unquantized
 
-LLAMA_LIKE = {"llama", "mistral", "qwen2", "qwen3"}
-"""Architectures (`model_type`) whose scores are the head's product and nothing else, and whose layers' norms feed
-projections and nothing else."""
-
 
 def check_method(train: TrainSection, lora: LoraSection, model_dir: Path) -> None:
     """Find out on the driver, before anything is loaded, whether the method can be had.

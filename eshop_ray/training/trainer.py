@@ -101,7 +101,7 @@ def check_training(config: Config, model_dir: Path) -> None:
     if unknown:
         raise UserError(f"`train.task_weights`: no task {', '.join(unknown)}; choose from {', '.join(list_tasks())}")
     check_method(config.train, config.lora, model_dir)
-    check_parts(model_dir, config.train.max_row_length)
+    check_parts(model_dir, config.train.max_row_length, config.train.attention)
     check_tracking(config.tracking)
 
 

@@ -46,17 +46,24 @@ def make(tiny_model_dir, tmp_path):
 )
 def test_a_base_that_cannot_be_trained_is_told_before_weights_are_loaded(make, config, said):
     with pytest.raises(UserError, match=said):
-        check_parts(make(config), 128)
+        check_parts(make(config), 128, "auto")
 
 
 def test_a_tokenizer_without_an_end_is_told(make):
     with pytest.raises(UserError, match="has no `eos_token`"):
-        check_parts(make(LlamaConfig(**SMALL), eos_token=None), 128)
+        check_parts(make(LlamaConfig(**SMALL), eos_token=None), 128, "auto")
 
 
 def test_a_base_as_most_are_passes(make, tiny_model_dir):
-    check_parts(tiny_model_dir, 128)
-    check_parts(make(MistralConfig(**SMALL, sliding_window=None)), 128)
+    check_parts(tiny_model_dir, 128, "auto")
+    check_parts(make(MistralConfig(**SMALL, sliding_window=None)), 128, "auto")
+
+
+def test_flex_attention_of_a_base_with_dropout_is_told(make):
+    folder = make(LlamaConfig(**SMALL, attention_dropout=0.1))
+    check_parts(folder, 128, "auto")
+    with pytest.raises(UserError, match=r"`train\.attention: flex`: this base's attention has dropout"):
+        check_parts(folder, 128, "flex")
 
 
 def test_a_window_of_a_model_with_pictures_counts(make):

@@ -17,17 +17,13 @@ from torch import Tensor
 
 from eshop_ray.config import LoraSection, TrainSection
 from eshop_ray.schema import content_id
-from eshop_ray.training.isolation import keeps_rows_apart
-from eshop_ray.training.kernels.attention import use_layouts
+from eshop_ray.training.execution import Execution
 from eshop_ray.training.kernels.fused_lora import ADAPTER
-from eshop_ray.training.kernels.layouts import choose_attention
-from eshop_ray.training.learner import apply_kernels
 from eshop_ray.training.loss import answer_losses, average, sum_by_task
 from eshop_ray.training.merging.adapters import Update
 from eshop_ray.training.model import build_model, get_causal_lm
 from eshop_ray.training.packing.pack import Pack
 from eshop_ray.training.sampler import build_sampler
-from eshop_ray.training.sharding import Replicas
 from eshop_ray.training.tokens import TokenStore
 
 
@@ -108,14 +104,11 @@ class LossScorer:
             device: Where to compute.
         """
         self._device = device
-        self._attention = choose_attention(train.attention, device)
         self._is_autocast = train.precision == "bf16"
         train = train.model_copy(update={"method": "lora", "gradient_checkpointing": False})
         lora = LoraSection(r=1, lora_alpha=1, target_modules=tuple(modules))
         self._model = build_model(model_dir, train, lora, 0, device).requires_grad_(False).eval()
-        use_layouts(get_causal_lm(self._model))
-        apply_kernels(self._model, train, Replicas())
-        self._is_packed = keeps_rows_apart(self._model, train.precision)
+        self._execution = Execution.prepare(self._model, train, device, replaces_head=True)
         self._model.to(device)
         named = get_causal_lm(self._model).named_modules()
         self._layers: dict[str, Any] = {name: module for name, module in named if isinstance(module, LoraLayer)}
@@ -133,10 +126,12 @@ class LossScorer:
         """
         self._put(updates)
         sums = torch.zeros(2, len(eval_set.tasks), dtype=torch.float64, device=self._device)
-        packs = eval_set.packs if self._is_packed else [one for pack in eval_set.packs for one in pack.split()]
+        packs = (
+            eval_set.packs if self._execution.is_packed else [one for pack in eval_set.packs for one in pack.split()]
+        )
         with torch.inference_mode(), self._autocast():
             for pack in packs:
-                losses, rows = answer_losses(self._model, pack, self._attention, self._device)
+                losses, rows = answer_losses(self._model, pack, self._execution.attention, self._device)
                 sums += sum_by_task(losses, rows, pack, eval_set.tasks)
         means = average(sums, eval_set.tasks)
         return {task: loss if math.isfinite(loss) else None for task, loss in means.items()}

@@ -22,11 +22,17 @@ UNSUPPORTED = ("softcap", "s_aux", "position_bias")
 """What some models add to attention and none of the ways here computes."""
 
 
+DROPOUTS = ("attention_dropout", "attn_pdrop", "attn_dropout", "attention_probs_dropout_prob")
+"""What configs call the share of the attention's weights that are set to 0 in training."""
+
+
 class Layout(Protocol):
     """How one pack's attention is computed."""
 
-    def attend(self, query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
-        """Return (H, T, D) from queries (H, T, D) and keys and values (H_kv, T, D)."""
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, scale: float | None, dropout: float) -> Tensor:
+        """Return (H, T, D) from queries (H, T, D) and keys and values (H_kv, T, D); `dropout` is the share of the
+        attention's weights that are set to 0.
+        """
 
 
 def check_window(model_config: Any, max_row_length: int) -> None:
@@ -61,6 +67,12 @@ def check_kind(model_config: Any, outline: torch.nn.Module) -> None:
         raise UserError(f"this base cannot be trained here: its attention has {' and '.join(own)}; take another base")
 
 
+def has_dropout(model_config: Any) -> bool:
+    """Whether training sets some of the attention's weights to 0 by chance."""
+    text = model_config.get_text_config()
+    return any(getattr(text, name, None) for name in DROPOUTS)
+
+
 def use_layouts(model: Any) -> None:
     """Make a model of Transformers compute its attention by the `layout` handed to its forward pass."""
     AttentionInterface.register(NAME, _attend)
@@ -76,6 +88,7 @@ def _attend(
     *,
     layout: Layout | None = None,
     scaling: float | None = None,
+    dropout: float = 0.0,
     **options: Any,
 ) -> tuple[Tensor, None]:
     """Attention as Transformers calls it: (1, H, T, D) in, (1, T, H, D) out.
@@ -89,8 +102,8 @@ def _attend(
         dtype = torch.get_autocast_dtype(query.device.type)
         query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
     if layout is None:
-        return attend_batch(query, key, value, scaling, mask=None).transpose(1, 2), None
-    return layout.attend(query[0], key[0], value[0], scaling).transpose(0, 1)[None], None
+        return attend_batch(query, key, value, scaling, None, dropout).transpose(1, 2), None
+    return layout.attend(query[0], key[0], value[0], scaling, dropout).transpose(0, 1)[None], None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,18 +113,21 @@ class MaskLayout:
     mask: Tensor
     """(T, T)."""
 
-    def attend(self, query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, scale: float | None, dropout: float) -> Tensor:
         """See `Layout`."""
-        return attend_batch(query[None], key[None], value[None], scale, mask=self.mask)[0]
+        return attend_batch(query[None], key[None], value[None], scale, self.mask, dropout)[0]
 
 
-def attend_batch(query: Tensor, key: Tensor, value: Tensor, scale: float | None, mask: Tensor | None) -> Tensor:
+def attend_batch(
+    query: Tensor, key: Tensor, value: Tensor, scale: float | None, mask: Tensor | None, dropout: float = 0.0
+) -> Tensor:
     """Return (n, H, Q, D); without a mask, attention is causal."""
     return scaled_dot_product_attention(
         query,
         key,
         value,
         attn_mask=mask,
+        dropout_p=dropout,
         is_causal=mask is None,
         scale=scale,
         enable_gqa=query.shape[1] != key.shape[1],

@@ -37,8 +37,14 @@ class FlexLayout:
 
         return cls(create_block_mask(is_visible, None, None, num_padded, num_padded, device=str(device)), more)
 
-    def attend(self, query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
-        """See `attention.Layout`."""
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, scale: float | None, dropout: float) -> Tensor:
+        """See `attention.Layout`.
+
+        Raises:
+            NotImplementedError: for dropout, which the kernel does not have.
+        """
+        if dropout:
+            raise NotImplementedError("flex attention has no dropout")
         padded = [pad(states, (0, 0, 0, self.num_padded))[None] for states in (query, key, value)]
         kernel = _compile() if query.device.type == "cuda" else flex_attention
         output: Tensor = kernel(

@@ -11,8 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from eshop_ray.training.model import LLAMA_LIKE, get_causal_lm
-
 BLOCK = 2048
 """Words of the vocabulary whose scores are held at a time."""
 
@@ -34,18 +32,9 @@ class FrozenHead(torch.nn.Module):  # type: ignore[misc]
         return losses
 
 
-def freeze_head(model: Any, dtype: torch.dtype) -> None:
-    """Replace the head of a model whose head is not trained, if its scores are a plain product.
-
-    Args:
-        model: A causal LM of Transformers, or PEFT's wrapper of one.
-        dtype: Of the product.
-    """
-    causal_lm = get_causal_lm(model)
-    head = causal_lm.get_output_embeddings()
-    is_plain = type(head) is torch.nn.Linear and head.bias is None and not head.weight.requires_grad
-    if is_plain and causal_lm.config.model_type in LLAMA_LIKE:
-        causal_lm.set_output_embeddings(FrozenHead(head.weight.detach().to(dtype)))
+def can_freeze(head: Any) -> bool:
+    """Whether a head is a plain product that is not trained."""
+    return type(head) is torch.nn.Linear and head.bias is None and not head.weight.requires_grad
 
 
 class _HeadLoss(torch.autograd.Function):  # type: ignore[misc]

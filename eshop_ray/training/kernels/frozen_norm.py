@@ -9,26 +9,33 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from eshop_ray.training.model import LLAMA_LIKE, find_layers, get_causal_lm
 
-NORMS = ("input_layernorm", "post_attention_layernorm")
+def can_freeze(module: torch.nn.Module) -> bool:
+    """Whether a module may be such a norm, by what it is made of: one frozen vector, and one small number beside it."""
+    weights = dict(module.named_parameters())
+    return (
+        list(weights) == ["weight"]
+        and weights["weight"].dim() == 1
+        and not weights["weight"].requires_grad
+        and not list(module.buffers())
+        and _find_epsilon(module) is not None
+    )
 
 
-def freeze_norms(model: Any, dtype: torch.dtype) -> None:
-    """Let each layer's norms hand out `dtype`, which the products behind them compute in, cast once for all of them."""
-    causal_lm = get_causal_lm(model)
-    if causal_lm.config.model_type not in LLAMA_LIKE:
-        return
-    for layer in find_layers(model):
-        for name in NORMS:
-            norm = getattr(layer, name)
-            if not norm.weight.requires_grad:
-                norm.output_dtype = dtype
-                norm.forward = MethodType(_forward, norm)
+def freeze_norm(module: Any, dtype: torch.dtype) -> None:
+    """Let a norm hand out `dtype`, which the products behind it compute in, cast once for all of them."""
+    module.frozen_epsilon, module.output_dtype = _find_epsilon(module), dtype
+    module.forward = MethodType(_forward, module)
+
+
+def _find_epsilon(module: torch.nn.Module) -> float | None:
+    """Return what is added to the mean square, by whatever name."""
+    numbers = [value for value in vars(module).values() if type(value) is float]
+    return numbers[0] if numbers else None
 
 
 def _forward(norm: Any, states: Tensor) -> Tensor:
-    output: Tensor = _Norm.apply(states, norm.weight, norm.variance_epsilon, norm.output_dtype)
+    output: Tensor = _Norm.apply(states, norm.weight, norm.frozen_epsilon, norm.output_dtype)
     return output
 
 

@@ -15,19 +15,13 @@ from torch.nn.functional import linear
 ADAPTER = "default"
 
 
-def fuse_updates(model: Any) -> None:
-    """Let the layers of a model with a fresh or loaded adapter compute base and update together.
-
-    Layers that do more than add a product of two matrices (DoRA, dropout, biases of the update) stay as they are.
+def can_fuse(module: Any) -> bool:
+    """Whether a layer is PEFT's and adds a product of two matrices and nothing else: no DoRA, no dropout, no biases of
+    the update.
     """
-    for module in model.modules():
-        if type(module) is Linear and _is_plain(module):
-            module.forward = MethodType(_forward, module)
-
-
-def _is_plain(module: Any) -> bool:
     return (
-        type(module.base_layer) is torch.nn.Linear
+        type(module) is Linear
+        and type(module.base_layer) is torch.nn.Linear
         and list(module.lora_A) == [ADAPTER]
         and not module.lora_variant
         and not module.fan_in_fan_out
@@ -35,6 +29,11 @@ def _is_plain(module: Any) -> bool:
         and module.lora_A[ADAPTER].bias is None
         and module.lora_B[ADAPTER].bias is None
     )
+
+
+def fuse_update(module: Any) -> None:
+    """Let a layer compute base and update together."""
+    module.forward = MethodType(_forward, module)
 
 
 def _forward(module: Any, states: Tensor, *args: Any, **kwargs: Any) -> Tensor:

@@ -59,7 +59,7 @@ class GatherLayout:
             num_slots = own.stop
         return cls(tuple(buckets), torch.cat(tokens).to(device), slots.to(device))
 
-    def attend(self, query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, scale: float | None, dropout: float) -> Tensor:
         """See `Layout`."""
         padded = [_Pad.apply(states, self.tokens, self.slots) for states in (query, key, value)]
         outputs = []
@@ -70,7 +70,7 @@ class GatherLayout:
                     torch.cat((states[:, bucket.prefix].expand(len(own_query), -1, -1, -1), own), dim=2)
                     for states, own in ((key, own_key), (value, own_value))
                 )
-            output = _attend_rows(own_query, own_key, own_value, scale, bucket.mask)
+            output = _attend_rows(own_query, own_key, own_value, scale, bucket.mask, dropout)
             outputs.append(output.transpose(0, 1).flatten(1, 2))
         result: Tensor = _Unpad.apply(torch.cat(outputs, dim=1), self.tokens, self.slots)
         return result
@@ -122,9 +122,11 @@ def _cut(padded: Tensor, bucket: Bucket) -> Tensor:
     return padded[:, bucket.slots].unflatten(1, (-1, bucket.length)).transpose(0, 1)
 
 
-def _attend_rows(query: Tensor, key: Tensor, value: Tensor, scale: float | None, mask: Tensor | None) -> Tensor:
-    if query.device.type != "cpu" or key.shape[2] > MAX_KEYS:
-        return attend_batch(query, key, value, scale, mask)
+def _attend_rows(
+    query: Tensor, key: Tensor, value: Tensor, scale: float | None, mask: Tensor | None, dropout: float
+) -> Tensor:
+    if query.device.type != "cpu" or key.shape[2] > MAX_KEYS or dropout:
+        return attend_batch(query, key, value, scale, mask, dropout)
     output: Tensor = ShortAttention.apply(query, key, value, mask, scale or query.shape[-1] ** -0.5)
     return output
 

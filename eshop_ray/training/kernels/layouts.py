@@ -8,11 +8,18 @@ from eshop_ray.training.kernels.gather import GatherLayout
 from eshop_ray.training.packing.pack import Pack
 
 
-def choose_attention(requested: str, device: torch.device) -> str:
-    """Return the way to take: `auto` is `flex` where Triton compiles for the device, else `gather`."""
+def choose_attention(requested: str, device: torch.device, has_dropout: bool = False) -> str:
+    """Return the way to take: `auto` is `flex` where Triton compiles for the device, else `gather`.
+
+    Args:
+        requested: `train.attention`.
+        device: Where the model is trained.
+        has_dropout: Whether the base's attention has dropout, for which there is no `flex`.
+    """
     if requested != "auto":
         return requested
-    return "flex" if device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0) else "gather"
+    compiles = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+    return "flex" if compiles and not has_dropout else "gather"
 
 
 def build_layout(pack: Pack, attention: str, device: torch.device) -> Layout:

@@ -16,7 +16,7 @@ from eshop_ray.models.shards import MAX_SHARD_BYTES, find_precision, locate_tens
 from eshop_ray.places import place_of
 from eshop_ray.training.merging.adapters import AdapterFile, is_adapter, list_modules
 from eshop_ray.training.merging.combine import combine_module
-from eshop_ray.training.merging.proof import check_folded
+from eshop_ray.training.merging.proof import check_answers, check_folded
 from eshop_ray.training.merging.recipe import Recipe, get_weights
 
 
@@ -34,7 +34,7 @@ def write_merged(recipe: Recipe, merged_dir: Path, max_shard_bytes: int = MAX_SH
     Raises:
         UserError: if an adapter was trained on another base, is damaged or not finite, if they cannot be combined, or
             if they change what the base does not have as a weight of its own, or if what was written is not base plus
-            update.
+            update, by its weights or its answers.
     """
     recipe.check()
     adapters = [AdapterFile.open(folder) for folder in recipe.adapter_dirs if is_adapter(folder)]
@@ -51,6 +51,8 @@ def write_merged(recipe: Recipe, merged_dir: Path, max_shard_bytes: int = MAX_SH
             check_folded(recipe.model_dir, adapters, recipe.merge, recipe.seed, folder)
         load_tokenizer(recipe.model_dir).save_pretrained(folder)
         details = {"dtype": read_dtype(recipe.model_dir), **recipe.settings}
+        if adapters:
+            details["logits_error"] = check_answers(recipe.model_dir, adapters, recipe.merge, recipe.seed, folder)
         if len(adapters) > 1:
             details["adapters"] = [place_of(adapter.folder) for adapter in adapters]
         write_manifest(folder, "model", recipe.inputs, recipe.parents, details)

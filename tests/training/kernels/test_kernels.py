@@ -2,18 +2,38 @@
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
+from transformers import (
+    AutoModelForCausalLM,
+    CohereConfig,
+    Gemma3TextConfig,
+    GraniteConfig,
+    Olmo2Config,
+    Phi3Config,
+    Qwen3Config,
+)
 
 from eshop_ray.config import LoraSection, TrainSection
-from eshop_ray.training.kernels import frozen_head
+from eshop_ray.training.kernels import frozen_head, substitutes
 from eshop_ray.training.kernels.attention import attend_batch, use_layouts
-from eshop_ray.training.kernels.frozen_norm import freeze_norms
-from eshop_ray.training.kernels.fused_lora import fuse_updates
 from eshop_ray.training.kernels.short_attention import ShortAttention
+from eshop_ray.training.kernels.substitutes import substitute_layers
 from eshop_ray.training.loss import answer_loss
 from eshop_ray.training.model import build_model, get_causal_lm
 from eshop_ray.training.packing.pack import build_pack
 
 CPU = torch.device("cpu")
+LORA = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM")
+SMALL = {
+    "vocab_size": 100,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "pad_token_id": 0,
+}
 
 
 def build(model_dir, precision, options=None):
@@ -38,20 +58,31 @@ def learn(model, rows, precision):
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-5), ("bf16", 0.04)])
 @pytest.mark.parametrize("options", [{}, {"use_rslora": True}, {"use_dora": True}], ids=["plain", "rslora", "dora"])
-def test_fused_layers_learn_what_pefts_learn(tiny_model_dir, token_rows, precision, tolerance, options):
+def test_substitutes_learn_what_the_layers_learn(
+    tiny_model_dir, token_rows, precision, tolerance, options, monkeypatch
+):
+    monkeypatch.setattr(frozen_head, "BLOCK", 50)  # several blocks, the last one shorter
     expected_loss, expected = learn(build(tiny_model_dir, precision, options), token_rows, precision)
     model = build(tiny_model_dir, precision, options)
-    fuse_updates(model)
-    num_fused = sum("forward" in vars(module) for module in model.modules())
-    assert num_fused == (0 if "use_dora" in options else 14)
+    taken = substitute_layers(model, precision, replaces_head=True)
+    num_norms = 5 if precision == "fp32" else 4  # the last one's output is cut before it is cast
+    assert {**taken.counts, "casts": 0} == {
+        **({} if "use_dora" in options else {"updates": 14}),
+        "norms": num_norms,
+        "heads": 1,
+        "casts": 0,
+    }
     loss, gradients = learn(model, token_rows, precision)
-    assert loss == pytest.approx(expected_loss, rel=tolerance)
+    assert loss == pytest.approx(expected_loss, rel=tolerance / 10)
     assert (gradients - expected).norm() <= tolerance * expected.norm()
+    taken.undo()
+    loss, gradients = learn(build(tiny_model_dir, precision, options), token_rows, precision)
+    assert (loss, gradients.tolist()) == (expected_loss, expected.tolist())
 
 
 def test_adapter_that_is_switched_off_is_off_in_fused_layers(tiny_model_dir, token_rows):
     model = build(tiny_model_dir, "fp32")
-    fuse_updates(model)
+    assert substitute_layers(model, "fp32", replaces_head=False).counts["updates"] == 14
     with torch.no_grad(), model.disable_adapter():
         without = answer_loss(model, build_pack(token_rows), "gather", CPU).item()
     for name, parameter in model.named_parameters():
@@ -60,32 +91,57 @@ def test_adapter_that_is_switched_off_is_off_in_fused_layers(tiny_model_dir, tok
     assert answer_loss(model, build_pack(token_rows), "gather", CPU).item() == pytest.approx(without, rel=1e-6)
 
 
-@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-5), ("bf16", 0.04)])
-def test_frozen_norms_give_what_the_norms_give(tiny_model_dir, token_rows, precision, tolerance):
-    expected_loss, expected = learn(build(tiny_model_dir, precision), token_rows, precision)
-    model = build(tiny_model_dir, precision)
-    freeze_norms(model, torch.bfloat16 if precision == "bf16" else torch.float32)
-    assert sum("forward" in vars(module) for module in model.modules()) == 4
-    loss, gradients = learn(model, token_rows, precision)
-    assert loss == pytest.approx(expected_loss, rel=tolerance / 10)
-    assert (gradients - expected).norm() <= tolerance * expected.norm()
+@pytest.mark.parametrize(
+    ("broken", "kind"),
+    [
+        ("fused_lora._UpdatedLinear", "updates"),
+        ("frozen_norm._Norm", "norms"),
+        ("frozen_head._HeadLoss", "heads"),
+    ],
+)
+@pytest.mark.parametrize("fault", ["another value", "another gradient", "an error"])
+def test_a_substitute_that_computes_something_else_is_not_taken(tiny_model_dir, monkeypatch, broken, kind, fault):
+    module, name = broken.split(".")
+    real = getattr(getattr(substitutes, module), name)
+
+    class Broken:
+        """Stands in for the operation."""
+
+        @staticmethod
+        def apply(states, *args):
+            if fault == "an error":
+                raise AttributeError("no such name in this release")
+            output = real.apply(states, *args)
+            return output * 1.5 if fault == "another value" else output + (output - output.detach())
+
+    monkeypatch.setattr(getattr(substitutes, module), name, Broken)
+    counts = substitute_layers(build(tiny_model_dir, "fp32"), "fp32", replaces_head=True).counts
+    assert counts[kind] == 0
+    assert sum(counts.values()) == {"updates": 6, "norms": 15, "heads": 19}[kind]
 
 
-@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-5), ("bf16", 0.04)])
-def test_frozen_head_gives_the_losses_of_the_head(tiny_model_dir, token_rows, precision, tolerance, monkeypatch):
-    monkeypatch.setattr(frozen_head, "BLOCK", 50)  # several blocks, the last one shorter
-    expected_loss, expected = learn(build(tiny_model_dir, precision), token_rows, precision)
-    model = build(tiny_model_dir, precision)
-    frozen_head.freeze_head(model, torch.bfloat16 if precision == "bf16" else torch.float32)
-    loss, gradients = learn(model, token_rows, precision)
-    assert loss == pytest.approx(expected_loss, rel=tolerance / 10)
-    assert (gradients - expected).norm() <= tolerance * expected.norm()
+@pytest.mark.parametrize(
+    ("config", "num_norms", "num_heads"),
+    [
+        (Qwen3Config(**SMALL), 4, 1),
+        (Phi3Config(**SMALL), 4, 1),
+        (Olmo2Config(**SMALL), 8, 1),
+        (Gemma3TextConfig(**SMALL), 0, 1),
+        (GraniteConfig(**SMALL, logits_scaling=8.0), 4, 0),
+        (CohereConfig(**SMALL, logit_scale=0.1), 0, 0),
+    ],
+    ids=lambda value: getattr(value, "model_type", ""),
+)
+def test_what_is_replaced_is_told_by_what_a_layer_does(config, num_norms, num_heads):
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    counts = substitute_layers(get_peft_model(model.requires_grad_(False), LORA), "bf16", replaces_head=True).counts
+    assert (counts["norms"], counts["heads"]) == (num_norms, num_heads)
 
 
 def test_head_that_is_trained_is_left_alone(tiny_model_dir):
     model = build_model(tiny_model_dir, TrainSection(method="full"), LoraSection(), 1, CPU)
-    frozen_head.freeze_head(model, torch.float32)
-    assert type(model.get_output_embeddings()) is torch.nn.Linear
+    assert not substitute_layers(model, "fp32", replaces_head=True).counts
 
 
 @pytest.mark.parametrize("num_prefix", [0, 26])

@@ -118,7 +118,8 @@ def test_merged_folder_is_a_model_of_its_own(adapter_model, adapter_dir, tiny_mo
     assert "<|im_start|>" in (merged_dir / "chat_template.jinja").read_text()
     manifest = artifacts.read_manifest(merged_dir, job="merge_lora")
     assert manifest.parents == {"base": base_digest, "adapter": artifacts.digest_dir(adapter_dir)}
-    assert manifest.details == {"dtype": "float32"}
+    assert manifest.details["dtype"] == "float32"
+    assert 0 <= manifest.details["logits_error"] < 1e-5
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -152,7 +153,7 @@ def test_large_base_is_one_shard_in_memory(adapter_dir, tiny_model_dir, monkeypa
         part = dict(list(tensors.items())[number::8]) | {f"filler.{number}": torch.full((large // 4,), float(number))}
         shards.save_file(part, model_dir / f"part-{number}.safetensors")
         weight_map |= dict.fromkeys(part, f"part-{number}.safetensors")
-    (model_dir / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    (model_dir / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
     artifacts.write_manifest(adapter_dir, "adapter", "inputs", {"base": model_digest(model_dir)})
     peaks, save_file = [], shards.save_file
 
