@@ -4,7 +4,7 @@ Pure: rows in, decisions out.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -288,27 +288,3 @@ def _action(copy: Row | None = None, old: Row | None = None, bad: Row | None = N
     if copy is not None:
         row["copy_file"], row["copy_position"] = copy["file"], copy["position"]
     return row
-
-
-def group_equal_questions(
-    rows: Iterable[Row], known: Mapping[str, tuple[int, int]]
-) -> tuple[list[Row], list[list[Row]]]:
-    """Divide asked rows into those whose key the table has already, and groups that one answer serves.
-
-    Args:
-        rows: Rows of `ACTIONS` with the status `ask`.
-        known: Key -> (file, position) of a row of the table with a prediction.
-
-    Returns:
-        Rows with `copy_*` filled in and the status `enriched`; groups of rows of equal key, sorted by task and key.
-    """
-    copies: list[Row] = []
-    groups: dict[tuple[str, str], list[Row]] = defaultdict(list)
-    for row in rows:
-        place = known.get(row["key"])
-        if place is None:
-            groups[row["task"], row["key"]].append(row)
-        else:
-            file, position = place
-            copies.append({**row, "status": ENRICHED, "fields": None, "copy_file": file, "copy_position": position})
-    return copies, [groups[name] for name in sorted(groups)]

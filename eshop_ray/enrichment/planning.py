@@ -13,11 +13,11 @@ import pyarrow.compute as pc
 from eshop_ray.artifacts import AnyFolder
 from eshop_ray.enrichment.canary.sample import Candidates, Draw, split
 from eshop_ray.enrichment.compare import BucketTables, compare_bucket
-from eshop_ray.enrichment.exchange import Buckets, Exchange, PartWriter, bucket_of, place_by, place_values
-from eshop_ray.enrichment.plan import ACTIONS, PREVIOUS_ROWS, QUARANTINE_ROWS, group_equal_questions, plan_bucket
-from eshop_ray.enrichment.questions import ASK, DELETED, PromptContext
+from eshop_ray.enrichment.exchange import Buckets, Exchange, PartWriter, place_by, place_values
+from eshop_ray.enrichment.plan import ACTIONS, PREVIOUS_ROWS, QUARANTINE_ROWS, plan_bucket
+from eshop_ray.enrichment.questions import ASK, DELETED, ENRICHED, PromptContext
 from eshop_ray.enrichment.result_writer import NO_FILE
-from eshop_ray.enrichment.shards import CANARY, SHARD_ROWS, group_shards, merge_groups, write_shards
+from eshop_ray.enrichment.shards import CANARY, divide_shards, merge_questions, write_shards
 from eshop_ray.enrichment.table import DataFile, Table
 from eshop_ray.models import load_tokenizer
 from eshop_ray.schema import Row
@@ -197,8 +197,9 @@ def plan_actions(
     while chunk := list(islice(actions, ACTION_ROWS)):
         for row in chunk:
             changes[row["task"], row["change"]] += row["task"] is not None
-            if row["change"] in samples and len(samples[row["change"]]) < NUM_SAMPLES:
-                samples[row["change"]].append(row["product_id"])
+        for change, products in samples.items():
+            told = {row["product_id"] for row in chunk if row["change"] == change}
+            samples[change] = sorted(told.union(products))[:NUM_SAMPLES]
         rows = [row for row in chunk if row["status"] == ASK]
         if rows:
             table = pa.Table.from_pylist(rows, ACTIONS)
@@ -261,26 +262,45 @@ def resolve_asked(
         files whose rows are copied, and the `resolved_parts`; `candidates` for a canary of `canary_rows`.
     """
     start, stop = buckets[0], buckets[-1] + 1
-    rows = asked.read(start, stop).to_pylist()
-    known = {row["prediction_key"]: (row["file"], row["position"]) for row in keys.read(start, stop).to_pylist()}
-    copies, groups = group_equal_questions(rows, known)
+    copies, rows = take_answers(asked.read(start, stop), keys.read(start, stop))
     part = f"asked-{start:06d}"
     to_resolve = PartWriter(resolved, part, _by_copied_file)
-    to_resolve.add(pa.Table.from_pylist(copies, ACTIONS))
+    to_resolve.add(copies)
     to_ask = PartWriter(questions, part, place_by(("first_product",), questions.num_buckets))
-    rows = list(merge_groups(groups))
-    merged = pa.Table.from_pylist(rows, SHARD_ROWS)
+    merged = merge_questions(rows)
     to_ask.add(merged)
     counted = Counter(place_values([merged["first_product"]], questions.num_buckets).tolist())
     candidates = Candidates(canary_rows)
-    candidates.add_questions(rows)
+    candidates.add_questions(merged)
     return {
         "candidates": candidates.hashes,
         "questions": {str(bucket): number for bucket, number in counted.items()},
         "question_parts": to_ask.close(),
-        "resolved": sorted({_copied_file(row) for row in copies}),
+        "resolved": copies["copy_file"].unique().sort().to_pylist(),
         "resolved_parts": to_resolve.close(),
     }
+
+
+def take_answers(rows: pa.Table, known: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """Divide asked rows into those whose answer the table has, and the others.
+
+    Args:
+        rows: Of `ACTIONS`, with the status `ask`.
+        known: Of `PREVIOUS_ROWS`, with a prediction.
+
+    Returns:
+        Rows with `copy_*` filled in and the status `enriched`; the others, as they are.
+    """
+    places = pc.index_in(rows["key"], value_set=known["prediction_key"].combine_chunks())
+    copies, sources = rows.filter(places.is_valid()), known.take(places.drop_null())
+    filled = {
+        "status": pa.repeat(ENRICHED, len(copies)),
+        "fields": pa.nulls(len(copies), pa.string()),
+        "copy_file": sources["file"],
+        "copy_position": sources["position"],
+    }
+    columns = [filled.get(name, copies[name]) for name in ACTIONS.names]
+    return pa.table(columns, schema=ACTIONS), rows.filter(places.is_null())
 
 
 def cut_shards(buckets: Sequence[int], questions: Exchange, rows_per_shard: int, drawn: Draw) -> Row:
@@ -288,14 +308,18 @@ def cut_shards(buckets: Sequence[int], questions: Exchange, rows_per_shard: int,
 
     Those of the canary stand in shards of their own.
     """
-    rows = questions.read(buckets[0], buckets[-1] + 1).to_pylist()
-    rows.sort(key=lambda row: (row["task"], bucket_of(row["first_product"], questions.num_buckets), row["key"]))
+    rows = questions.read(buckets[0], buckets[-1] + 1)
+    homes = pa.array(place_values([rows["first_product"]], questions.num_buckets))
+    order = pc.sort_indices(
+        rows.select(["task", "key"]).append_column("home", homes),
+        [("task", "ascending"), ("home", "ascending"), ("key", "ascending")],
+    )
     return {
         "shards": [
             shard
-            for name, chosen in zip((CANARY, "questions"), split(rows, drawn), strict=True)
+            for name, chosen in zip((CANARY, "questions"), split(rows.take(order), drawn), strict=True)
             for shard in write_shards(
-                questions.storage, f"{name}-{buckets[0]:06d}", group_shards(chosen, rows_per_shard)
+                questions.storage, f"{name}-{buckets[0]:06d}", divide_shards(chosen, rows_per_shard)
             )
         ]
     }

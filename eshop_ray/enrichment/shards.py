@@ -4,10 +4,12 @@ A shard is one file before the engine, and a part of the exchange of results aft
 shard counts once, however often a cluster in trouble runs it.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from eshop_ray.data.prompts import build_prompt
@@ -58,44 +60,67 @@ RETRY_MIN_TOKENS = 8
 """A free text that came back empty is asked again for at least so many tokens."""
 
 
-def merge_groups(groups: Iterable[Sequence[Row]]) -> Iterator[Row]:
-    """Yield a row of `SHARD_ROWS` for each group of equal questions, or several, for `MAX_TARGETS` products each."""
-    for group in groups:
-        for start in range(0, len(group), MAX_TARGETS):
-            first = group[start]
-            targets = [{name: row[name] for name in _TARGET_NAMES} for row in group[start : start + MAX_TARGETS]]
-            asked = {name: first[name] for name in ("key", "task", "prompt_id", "fields")}
-            yield {**asked, "targets": targets, "first_product": first["product_id"]}
+def merge_questions(rows: pa.Table) -> pa.Table:
+    """Return rows of `SHARD_ROWS`, one for each question, or several, for `MAX_TARGETS` products each.
+
+    Args:
+        rows: Of `ACTIONS`, all of them to be asked; equal questions have one task and one key.
+
+    Returns:
+        Sorted by task and key; the products of a question in the order in which they come.
+    """
+    rows = rows.take(pc.sort_indices(rows, [("task", "ascending"), ("key", "ascending")])).combine_chunks()
+    starts = _find_starts(rows)
+    columns = [rows[name].combine_chunks() for name in _TARGET_NAMES]
+    targets = pa.StructArray.from_arrays(columns, fields=list(TARGETS.value_type))
+    firsts = rows.take(starts)
+    merged = {name: firsts[name] for name in ("key", "task", "prompt_id", "fields")}
+    merged["targets"] = pa.ListArray.from_arrays(pa.array([*starts.tolist(), len(rows)], pa.int32()), targets)
+    return pa.table({**merged, "first_product": firsts["product_id"]}, schema=SHARD_ROWS)
 
 
-def group_shards(rows: Iterable[Row], rows_per_shard: int) -> Iterator[list[Row]]:
-    """Yield shards of at most `rows_per_shard` rows of `SHARD_ROWS`, never of two tasks, for `MAX_TARGETS` products."""
-    shard: list[Row] = []
-    num_targets = 0
-    for row in rows:
-        is_full = len(shard) >= rows_per_shard or num_targets + len(row["targets"]) > MAX_TARGETS
-        if shard and (is_full or shard[0]["task"] != row["task"]):
-            yield shard
-            shard, num_targets = [], 0
-        shard.append(row)
-        num_targets += len(row["targets"])
-    if shard:
-        yield shard
+def _find_starts(rows: pa.Table) -> np.ndarray:
+    """Return where sorted rows have another question than the row before, or `MAX_TARGETS` products more."""
+    is_first = np.ones(len(rows), dtype=bool)
+    if len(rows) > 1:
+        changes = [pc.not_equal(rows[name].slice(1), rows[name].slice(0, len(rows) - 1)) for name in ("task", "key")]
+        is_first[1:] = pc.or_(*changes).to_numpy()
+    starts = np.flatnonzero(is_first)
+    within = np.arange(len(rows)) - np.repeat(starts, np.diff(starts, append=len(rows)))
+    return np.flatnonzero(within % MAX_TARGETS == 0)
 
 
-def write_shards(storage: Storage, part: str, shards: Iterable[Sequence[Row]]) -> list[Row]:
+def divide_shards(rows: pa.Table, rows_per_shard: int) -> Iterator[pa.Table]:
+    """Yield shards of at most `rows_per_shard` rows of `SHARD_ROWS`, never of two tasks, for `MAX_TARGETS` products.
+
+    Args:
+        rows: Those of a task side by side.
+        rows_per_shard: At most.
+    """
+    num_targets = np.cumsum([0, *pc.list_value_length(rows["targets"]).to_pylist()])
+    tasks = np.array(rows["task"].to_pylist(), dtype=object)
+    ends = [*(np.flatnonzero(tasks[1:] != tasks[:-1]) + 1).tolist(), len(rows)]
+    start = 0
+    for end in ends:
+        while start < end:
+            most = int(np.searchsorted(num_targets, num_targets[start] + MAX_TARGETS, "right")) - 1
+            stop = max(start + 1, min(end, start + rows_per_shard, most))
+            yield rows.slice(start, stop - start)
+            start = stop
+
+
+def write_shards(storage: Storage, part: str, shards: Iterable[pa.Table]) -> list[Row]:
     """Write each shard as a file and return `task`, `shard`, `path`, `num_rows` and, of products, `num_targets`."""
     written = []
     for number, rows in enumerate(shards):
         name = f"{part}-{number:06d}"
         sink = pa.BufferOutputStream()
-        pq.write_table(pa.Table.from_pylist(rows, schema=SHARD_ROWS), sink, compression="zstd")
+        pq.write_table(rows, sink, compression="zstd")
         path = f"shards/{name}.parquet"
         storage.write(path, sink.getvalue().to_pybytes())
-        num_targets = sum(len(row["targets"]) for row in rows)
-        written.append(
-            {"task": rows[0]["task"], "shard": name, "path": path, "num_rows": len(rows), "num_targets": num_targets}
-        )
+        num_targets = pc.sum(pc.list_value_length(rows["targets"])).as_py()
+        task = rows["task"][0].as_py()
+        written.append({"task": task, "shard": name, "path": path, "num_rows": len(rows), "num_targets": num_targets})
     return written
 
 

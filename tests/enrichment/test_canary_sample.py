@@ -2,14 +2,22 @@
 
 import random
 
+import pyarrow as pa
 import pytest
 
 from eshop_ray.enrichment.canary import Answered, Candidates, draw
-from eshop_ray.enrichment.canary.sample import hash_question, read_answered, split
+from eshop_ray.enrichment.canary.sample import hash_questions, read_answered, split
+from eshop_ray.enrichment.exchange import bucket_of
+from eshop_ray.enrichment.shards import SHARD_ROWS
 
 
 def question(key, task="a", clears=False):
-    return {"key": key, "task": task, "targets": [{"product_id": f"p-{key}", "clears": clears}]}
+    targets = [{"product_id": f"p-{key}", "clears": False}, {"product_id": f"q-{key}", "clears": clears}]
+    return {"key": key, "task": task, "targets": targets}
+
+
+def table(rows):
+    return pa.Table.from_pylist(rows, pa.schema([SHARD_ROWS.field(name) for name in ("key", "task", "targets")]))
 
 
 def choose(parts, num_rows):
@@ -17,11 +25,11 @@ def choose(parts, num_rows):
     candidates = Candidates(num_rows)
     for rows in parts:
         part = Candidates(num_rows)
-        part.add_questions(rows)
+        part.add_questions(table(rows))
         for task, hashes in part.hashes.items():
             candidates.add(task, hashes)
     drawn = draw(candidates)
-    found = [split(rows, drawn) for rows in parts]
+    found = [[half.to_pylist() for half in split(table(rows), drawn)] for rows in parts]
     assert sorted(row["key"] for pair in found for rows in pair for row in rows) == sorted(
         row["key"] for rows in parts for row in rows
     )
@@ -72,8 +80,9 @@ def test_what_failed_before_is_no_canary():
 
 def test_equal_questions_are_one():
     candidates = Candidates(2)
-    candidates.add_questions([question("k"), question("k"), question("l")])
-    assert candidates.hashes["a"] == sorted({hash_question("k"), hash_question("l")})
+    candidates.add_questions(table([question("k"), question("k"), question("l")]))
+    assert candidates.hashes["a"] == sorted(hash_questions(pa.chunked_array([["k", "l"]])).tolist())
+    assert candidates.hashes["a"] == sorted(bucket_of(key, 1 << 62) for key in "kl")
 
 
 def test_answer_is_told_without_its_text_where_it_failed():

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from eshop_ray.artifacts import fingerprint
-from eshop_ray.enrichment.plan import group_equal_questions, plan_bucket
+from eshop_ray.enrichment.plan import plan_bucket
 from eshop_ray.enrichment.questions import OUTPUT_VERSION
 from eshop_ray.inference.answer_identity import identify_task
 from eshop_ray.schema import content_id, decode
@@ -417,11 +417,3 @@ def test_faulty_field_with_a_former_key_stays_in_quarantine():
 
 def test_product_that_left_keeps_its_former_key():
     assert plan(previous=[previous_row(former_key_of())])[0]["classification"]["key"] == former_key_of()
-
-
-def test_equal_questions_are_merged_and_known_ones_copied():
-    names = zip("abac", "1234", strict=True)
-    asked = [{"task": "t", "key": key, "product_id": name, "fields": "{}"} for key, name in names]
-    copies, groups = group_equal_questions(asked, {"b": (2, 9)})
-    assert [(row["product_id"], row["copy_file"], row["copy_position"]) for row in copies] == [("2", 2, 9)]
-    assert [[row["product_id"] for row in group] for group in groups] == [["1", "3"], ["4"]]

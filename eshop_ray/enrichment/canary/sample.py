@@ -1,11 +1,14 @@
 """Which questions are the canary: those of the smallest hash, so that any part of the questions tells its own."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from eshop_ray.enrichment.exchange import bucket_of
-from eshop_ray.schema import Row
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from eshop_ray.enrichment.exchange import place_values
 
 _HASHES = 1 << 62
 
@@ -40,19 +43,20 @@ class Candidates:
         """Take hashes of questions of a task."""
         self.hashes[task] = sorted({*self.hashes.get(task, ()), *hashes})[: self.num_rows]
 
-    def add_questions(self, rows: Sequence[Row]) -> None:
+    def add_questions(self, rows: pa.Table) -> None:
         """Take rows of `SHARD_ROWS`, those in trouble left out."""
-        by_task: dict[str, list[int]] = {}
-        for row in rows if self.num_rows else ():
-            if not _is_in_trouble(row):
-                by_task.setdefault(row["task"], []).append(hash_question(row["key"]))
-        for task, hashes in by_task.items():
-            self.add(task, hashes)
+        if not self.num_rows:
+            return
+        rows = rows.filter(~_find_trouble(rows))
+        hashes, tasks = hash_questions(rows["key"]), rows["task"]
+        for task in tasks.unique().to_pylist():
+            own = np.unique(hashes[pc.equal(tasks, task).to_numpy()])
+            self.add(task, own[: self.num_rows].tolist())
 
 
-def hash_question(key: str) -> int:
-    """Return a number that says nothing of a question but whether it is the same."""
-    return bucket_of(key, _HASHES)
+def hash_questions(keys: pa.ChunkedArray) -> np.ndarray:
+    """Return for each key a number that says nothing of a question but whether it is the same."""
+    return place_values([keys], _HASHES)
 
 
 def draw(candidates: Candidates) -> Draw:
@@ -69,14 +73,11 @@ def draw(candidates: Candidates) -> Draw:
     return drawn
 
 
-def split(rows: Iterable[Row], drawn: Draw) -> tuple[list[Row], list[Row]]:
+def split(rows: pa.Table, drawn: Draw) -> tuple[pa.Table, pa.Table]:
     """Divide rows of `SHARD_ROWS` into those of the canary and all others, each in the order in which they come."""
-    canary: list[Row] = []
-    others: list[Row] = []
-    for row in rows:
-        is_drawn = hash_question(row["key"]) <= drawn.get(row["task"], -1) and not _is_in_trouble(row)
-        (canary if is_drawn else others).append(row)
-    return canary, others
+    largest = np.array([drawn.get(task, -1) for task in rows["task"].to_pylist()], np.int64)
+    is_drawn = (hash_questions(rows["key"]) <= largest) & ~_find_trouble(rows)
+    return rows.filter(is_drawn), rows.filter(~is_drawn)
 
 
 def read_answered(rows: Iterable[Mapping[str, Any]]) -> Iterator[Answered]:
@@ -87,6 +88,12 @@ def read_answered(rows: Iterable[Mapping[str, Any]]) -> Iterator[Answered]:
         yield Answered(row["targets"][0]["product_id"], failed, prediction, row["num_generated_tokens"])
 
 
-def _is_in_trouble(row: Row) -> bool:
-    """Whether it failed before: what is asked again of the quarantine tells nothing of tonight's engine."""
-    return any(target["clears"] for target in row["targets"])
+def _find_trouble(rows: pa.Table) -> np.ndarray:
+    """Return which failed before, (rows,): what is asked again of the quarantine tells nothing of tonight's engine."""
+    if not len(rows):
+        return np.zeros(0, dtype=bool)
+    targets = rows["targets"].combine_chunks()
+    clears = pc.fill_null(pc.struct_field(targets.flatten(), "clears"), False).to_numpy(zero_copy_only=False)
+    starts = np.cumsum([0, *pc.list_value_length(targets).to_pylist()])[:-1]
+    in_trouble: np.ndarray = np.logical_or.reduceat(clears, starts)
+    return in_trouble
