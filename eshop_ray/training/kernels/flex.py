@@ -6,9 +6,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
+from torch.nn.attention.flex_attention import BlockMask, create_block_mask, create_mask, flex_attention
 from torch.nn.functional import pad
 
+from eshop_ray.training.kernels.attention import attend_batch
 from eshop_ray.training.packing.pack import PREFIX, Pack
 
 BLOCK = 128
@@ -40,17 +41,25 @@ class FlexLayout:
     def attend(self, query: Tensor, key: Tensor, value: Tensor, scale: float | None, dropout: float) -> Tensor:
         """See `attention.Layout`.
 
+        On a CPU, where a model is tried before it moves to its GPU, PyTorch gives flex attention no gradients. There
+        the same rule is a mask.
+
         Raises:
             NotImplementedError: for dropout, which the kernel does not have.
         """
         if dropout:
             raise NotImplementedError("flex attention has no dropout")
-        padded = [pad(states, (0, 0, 0, self.num_padded))[None] for states in (query, key, value)]
-        kernel = _compile() if query.device.type == "cuda" else flex_attention
-        output: Tensor = kernel(
-            *padded, block_mask=self.block_mask, scale=scale, enable_gqa=query.shape[0] != key.shape[0]
-        )
+        queries, keys, values = (pad(states, (0, 0, 0, self.num_padded))[None] for states in (query, key, value))
+        if query.device.type == "cpu":
+            output = attend_batch(queries, keys, values, scale, self._write_mask())
+        else:
+            is_grouped = query.shape[0] != key.shape[0]
+            output = _compile()(queries, keys, values, block_mask=self.block_mask, scale=scale, enable_gqa=is_grouped)
         return output[0, :, : query.shape[1]]
+
+    def _write_mask(self) -> Tensor:
+        """Return the rule for all pairs, (1, 1, Q, K)."""
+        return create_mask(self.block_mask.mask_mod, None, None, *self.block_mask.seq_lengths, device="cpu")
 
 
 @cache
