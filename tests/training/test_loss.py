@@ -7,8 +7,9 @@ from transformers import AttentionInterface, AutoModelForCausalLM, LlamaConfig, 
 
 from eshop_ray.config import LoraSection, TrainSection
 from eshop_ray.errors import UserError
-from eshop_ray.training.kernels import attention
+from eshop_ray.training.kernels import attention, layouts
 from eshop_ray.training.kernels.attention import check_window, use_layouts
+from eshop_ray.training.kernels.flex import BLOCK
 from eshop_ray.training.loss import answer_loss, answer_losses
 from eshop_ray.training.model import build_model, get_causal_lm
 from eshop_ray.training.packing.pack import TokenRow, build_pack
@@ -74,8 +75,10 @@ def test_loss_and_gradients_are_those_of_single_rows(model, mixed_rows, num_rows
         assert (gradient - single[name]).norm() <= 1e-4 * single[name].norm(), name
 
 
-def test_flex_attention_computes_the_same(model, mixed_rows):
-    loss, gradients = measure(model, mixed_rows, 100, "flex")
+@pytest.mark.parametrize("attention", ["flex", "flex_split"])
+def test_flex_attention_computes_the_same(model, mixed_rows, attention, monkeypatch):
+    monkeypatch.setattr(layouts, "SPAN", BLOCK)
+    loss, gradients = measure(model, mixed_rows, 100, attention)
     expected_loss, expected = measure(model, mixed_rows, 100, "mask")
     assert loss == pytest.approx(expected_loss, rel=1e-5)
     for name, gradient in gradients.items():

@@ -3,7 +3,7 @@
 import torch
 
 from eshop_ray.training.kernels.attention import Layout, MaskLayout
-from eshop_ray.training.kernels.flex import FlexLayout
+from eshop_ray.training.kernels.flex import SPAN, FlexLayout
 from eshop_ray.training.kernels.gather import GatherLayout
 from eshop_ray.training.packing.pack import Pack
 
@@ -27,11 +27,12 @@ def build_layout(pack: Pack, attention: str, device: torch.device) -> Layout:
 
     Args:
         pack: The rows.
-        attention: `mask`, `gather` or `flex`.
+        attention: `mask`, `gather`, `flex`, or `flex_split`: `flex` with shared prefixes repeated, which a config
+            cannot choose until it has been measured on a GPU.
         device: Where the model is.
     """
     if attention == "mask":
         return MaskLayout(torch.from_numpy(pack.attention_mask()).to(device))
-    if attention == "flex":
-        return FlexLayout.build(pack, device)
+    if attention in ("flex", "flex_split"):
+        return FlexLayout.build(pack, device, SPAN if attention == "flex_split" else None)
     return GatherLayout.build(pack, device)
