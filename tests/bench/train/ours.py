@@ -26,7 +26,7 @@ class Training:
         self.sampler = build_sampler(self.rows, self.train, job["seed"])
         device = torch.device("cuda" if self.train.use_gpu else "cpu")
         model_dir, lora = Path(job["model_dir"]), LoraSection(**job["lora"])
-        self._learner = build_learner(model_dir, self.train, lora, job["seed"], device)
+        self.learner = build_learner(model_dir, self.train, lora, job["seed"], device)
 
     def build_share(self, number: int) -> Microbatches:
         """Return a step's packs; the rows of a step are the same as the peer's."""
@@ -42,12 +42,17 @@ class Training:
     def step(self, share: Microbatches) -> float:
         """Make one optimizer step and return its loss."""
         settings = (self.sampler.num_steps, self.train.learning_rate, self.train.warmup_share)
-        return self._learner.step(share, cosine_rate(share.step, *settings))
+        return self.learner.step(share, cosine_rate(share.step, *settings))
 
 
 def run(job):
     """Train on all rows, packing included; the first step is the warm-up."""
-    training, clock, losses, packs = Training(job), StepClock(), [], []
+    return learn(Training(job))
+
+
+def learn(training):
+    """Make every step and return what the clock counted, with the losses and what the packs held."""
+    clock, losses, packs = StepClock(), [], []
     for number in range(training.sampler.num_steps):
         share = training.build_share(number)
         losses.append(training.step(share))

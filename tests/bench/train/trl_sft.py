@@ -44,27 +44,37 @@ class EndOfStep(TrainerCallback):
 
 def run(job):
     """Train on all rows; the first step is the warm-up."""
+    with tempfile.TemporaryDirectory() as folder:
+        return learn(build_trainer(job, folder))
+
+
+def build_trainer(job, folder):
+    """Return the trainer with its model loaded; it may write into the folder."""
     torch.set_num_threads(job["threads"])
     train, rows = TrainSection(**job["train"]), read_rows(job["rows_path"])
     dataset = build_dataset(rows, train.global_batch_size, is_packed=job["is_packed"])
     num_steps = math.ceil(len(rows) / train.global_batch_size)
-    tokenizer = load_tokenizer(Path(job["model_dir"]))
     weights = torch.bfloat16 if job["weights"] == "bf16" else torch.float32
-    clock = StepClock()
-    with tempfile.TemporaryDirectory() as folder:
-        trainer = CountingTrainer(
-            model=AutoModelForCausalLM.from_pretrained(job["model_dir"], dtype=weights),
-            args=SFTConfig(folder, **describe_run(job, train, num_steps, dataset)),
-            train_dataset=dataset,
-            processing_class=tokenizer,
-            peft_config=build_lora(LoraSection(**job["lora"])),
-            callbacks=[EndOfStep(clock)],
-        )
-        trainer.clock = clock
-        trainer.remove_callback(PrinterCallback)
-        trainer.train()
+    trainer = CountingTrainer(
+        model=AutoModelForCausalLM.from_pretrained(job["model_dir"], dtype=weights),
+        args=SFTConfig(folder, **describe_run(job, train, num_steps, dataset)),
+        train_dataset=dataset,
+        processing_class=load_tokenizer(Path(job["model_dir"])),
+        peft_config=build_lora(LoraSection(**job["lora"])),
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def learn(trainer):
+    """Make every step, however often asked, and return what the clock counted, with the losses."""
+    trainer.clock = StepClock()
+    end_of_step = EndOfStep(trainer.clock)
+    trainer.add_callback(end_of_step)
+    trainer.train()
+    trainer.remove_callback(end_of_step)
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    return {**clock.read(), "losses": losses}
+    return {**trainer.clock.read(), "losses": losses}
 
 
 def build_dataset(rows, batch_size, is_packed):
