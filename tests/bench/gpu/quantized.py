@@ -57,9 +57,8 @@ def find_quantized(scheme, made, workdir):
         write_quantized(Quantization(write_model(workdir / "model", SMALL), QuantizeSection()), folder)
     elif not made or not (folder / "config.json").is_file():
         raise Absent(
-            "llm-compressor has an environment of its own: make the model with "
-            f"`eshop quantize CONFIG --scheme {scheme}` where a package index can be reached, and give the folder "
-            f"above {scheme}/ as `--quantized`"
+            f"llm-compressor writes {scheme} in an environment of its own: run `python -m tests.bench.gpu.quantize "
+            "FOLDER` where a package index can be reached, and hand the check `--quantized FOLDER`"
         )
     found = find_scheme(json.loads((folder / "config.json").read_text()).get("quantization_config") or {})
     if found != scheme:
