@@ -125,7 +125,8 @@ def test_no_part_goes_beyond_the_time_for_all(tmp_path, ran):
     assert check.main(["--only", "fsdp", "--seconds", "0", "--results", str(results)]) == 0
     part = json.loads(results.read_text())["parts"]["fsdp"]
     assert "fsdp" not in ran
-    assert (part["state"], part["reason"]) == ("absent", "no time was left; ask for the part by `--only`")
+    assert part["state"] == "absent"
+    assert part["reason"].startswith("no time was left; ask for the part by `--only`")
 
 
 def test_a_python_that_is_too_old_for_the_project_begins_no_part(tmp_path, ran, monkeypatch):

@@ -113,7 +113,7 @@ def run_part(part, patience, left, job):
     if sys.version_info < OLDEST_PYTHON:
         return skip("Python {}.{} or newer is needed".format(*OLDEST_PYTHON))
     if left < LEAST_SECONDS:
-        return skip("no time was left; ask for the part by `--only`")
+        return skip("no time was left; ask for the part by `--only`, with another file as `--results`")
     return run(f"{PACKAGE}.{part.module}", round(min(part.seconds * patience, left)), {**job, **part.settings})
 
 
