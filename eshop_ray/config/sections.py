@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from eshop_ray.config.autotune import AutotuneSection
 from eshop_ray.config.base import PositiveInt, Section, Share
@@ -56,8 +56,12 @@ class ModelSection(Section):
     source: str = "smollm2-135m-instruct"
     """`smollm2-135m-instruct` (from its PyPI wheel), a local folder, `s3://`, `gs://` or `az://`, or a model hub's
     id."""
+    template_options: dict[str, JsonValue] = {}
+    """Options of the chat template, e.g. `{enable_thinking: false}`: any name that it reads. They hold in training and
+    wherever the model is asked, and the merged model takes them along."""
     cache_dir: str = "~/.cache/eshop_ray"
-    """Where fetched models are kept."""
+    """Where fetched models are kept, and models whose chat template has options in it. On a cluster whose nodes share a
+    disk, a folder of that."""
     merged_dir: str | None = None
     """Folder or URI of the merged model; None: `merged/` of the run directory."""
 

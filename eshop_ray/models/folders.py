@@ -19,7 +19,6 @@ from eshop_ray.artifacts import (
     AnyFolder,
     SharedFolder,
     alone,
-    digest_dir,
     fetch,
     find_complete,
     find_manifest,
@@ -31,7 +30,8 @@ from eshop_ray.artifacts import (
 )
 from eshop_ray.config import Config, ModelSection
 from eshop_ray.errors import UserError
-from eshop_ray.places import is_uri, local_path, make_folder
+from eshop_ray.models.templates import DEFAULT, read_options, read_templates, settle_templates
+from eshop_ray.places import is_uri, local_path, make_folder, place_of
 from eshop_ray.storage import Storage
 
 
@@ -75,19 +75,22 @@ class Model:
 def fetch_model(config: ModelSection, for_chat: bool = True) -> Path:
     """Return the folder of the base model, fetching it on first use.
 
+    Its chat template has `model.template_options` in it, and prints one date whatever the day: see
+    `eshop_ray.models.templates`.
+
     Args:
         config: Which.
         for_chat: Whether it has to have a chat template.
 
     Raises:
-        UserError: if the source is no known name, no model folder and not to be had from the hub, or if it lacks what
-            it has to have.
+        UserError: if the source is no known name, no model folder and not to be had from the hub, if it lacks what it
+            has to have, or if its template does not read an option.
     """
-    folder = _find_local(config) or _fetch_hub(config)
+    source = _find_local(config) or _fetch_hub(config)
+    _check_folder(source)
+    folder = settle_templates(source, config.template_options, config.cache_dir)
     if for_chat:
         load_tokenizer(folder)
-    else:
-        _check_folder(folder)
     return folder
 
 
@@ -100,21 +103,18 @@ def find_model(config: Config, name: str, for_chat: bool = True) -> Path:
         for_chat: Whether a base model has to have a chat template; the others were made from one that has.
 
     Raises:
-        UserError: if the merged or the quantized model has not been made, or the base cannot be had.
+        UserError: if the merged or the quantized model has not been made, or was made with other options of its chat
+            template, or if the base cannot be had.
     """
     if name == "base":
         return fetch_model(config.model, for_chat)
     merged_dir = config.model.merged_dir if name == "merged" else None
     folder = local_path(merged_dir) if merged_dir else config.run_dir / name
     read_complete(folder, job="merge_lora" if name == "merged" else "quantize")
+    _check_options(folder, config.model.template_options)
+    folder = settle_templates(folder, {}, config.model.cache_dir)
     load_tokenizer(folder)
     return folder
-
-
-def model_digest(folder: Path) -> str:
-    """Return the digest of a model folder, from its manifest where it has one."""
-    manifest = find_manifest(folder)
-    return manifest.digest if manifest else _digest_once(folder)
 
 
 @functools.lru_cache(maxsize=4)
@@ -143,12 +143,22 @@ def load_tokenizer(model_dir: AnyFolder) -> Any:
     return tokenizer
 
 
+def _check_options(folder: Path, options: Mapping[str, Any]) -> None:
+    """Refuse a model that was trained, or quantized, with other options than it would be asked with."""
+    template = read_templates(folder).get(DEFAULT, "")
+    made_with = read_options(template)
+    different = [name for name, value in options.items() if name not in made_with or made_with[name] != value]
+    if different:
+        had = f"{made_with[different[0]]!r}" if different[0] in made_with else "nothing"
+        raise UserError(
+            f"`model.template_options.{different[0]}` is {options[different[0]]!r}, and {place_of(folder)} was made "
+            f"with {had}; train and merge again, or ask it as it was made"
+        )
+
+
 def _check_folder(folder: Path) -> None:
     if not (folder / "config.json").is_file():
         raise UserError(f"model folder {folder}: no config.json; set `model.source` to a folder with a saved model")
-
-
-_digest_once = functools.lru_cache(maxsize=4)(digest_dir)
 
 
 def _find_local(config: ModelSection) -> Path | None:
