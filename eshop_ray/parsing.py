@@ -7,6 +7,7 @@ published ones as long as they stay.
 
 import ast
 import json
+import re
 import warnings
 
 MAX_RESPONSE_CHARACTERS = 5_000
@@ -14,6 +15,44 @@ MAX_RESPONSE_CHARACTERS = 5_000
 
 UNREADABLE_CHOICE = -1
 """The option that stands for an answer which is none."""
+
+THOUGHTS = (
+    ("<think>", "</think>"),
+    ("<thinking>", "</thinking>"),
+    ("<thought>", "</thought>"),
+    ("<reasoning>", "</reasoning>"),
+    ("<seed:think>", "</seed:think>"),
+    ("[THINK]", "[/THINK]"),
+    ("<|begin_of_thought|>", "<|end_of_thought|>"),
+    ("<|START_THINKING|>", "<|END_THINKING|>"),
+    ("\u25c1think\u25b7", "\u25c1/think\u25b7"),
+)
+"""How models of several makers begin and end what they think before they answer."""
+
+_SOLUTION = re.compile(r"<\|begin_of_solution\|>(.*?)(?:<\|end_of_solution\|>.*)?", re.DOTALL)
+"""What follows the thoughts of OpenThinker and its kind."""
+
+
+def drop_thought(text: str) -> str | None:
+    """Return an answer without the reasoning before it; None if that was cut off, so that there is no answer.
+
+    The beginning of the reasoning may be missing: it stood in the prompt. One that comes later is a part of the answer.
+    """
+    begun = text.lstrip()
+    for start, end in THOUGHTS:
+        if begun.startswith(start):
+            _, is_ended, answer = begun.partition(end)
+            return _open_solution(answer) if is_ended else None
+    for start, end in THOUGHTS:
+        thought, is_ended, answer = begun.partition(end)
+        if is_ended and start not in thought:
+            return _open_solution(answer)
+    return text
+
+
+def _open_solution(answer: str) -> str:
+    solution = _SOLUTION.fullmatch(answer.lstrip())
+    return solution[1].strip() if solution else answer.lstrip()
 
 
 def parse_multiple_choice(text: str) -> int:

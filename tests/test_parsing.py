@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from eshop_ray.parsing import (
     MAX_RESPONSE_CHARACTERS,
+    THOUGHTS,
+    drop_thought,
     parse_entities,
     parse_generation,
     parse_multiple_choice,
@@ -185,3 +187,30 @@ def test_spans(text: str, spans: list[list[str]]) -> None:
 )
 def test_first_object_is_read(text, found):
     assert parse_object(text) == found
+
+
+@pytest.mark.parametrize(("start", "end"), THOUGHTS)
+def test_reasoning_before_an_answer_is_no_part_of_it(start, end):
+    assert drop_thought(f"{start}\n1 or 2?\n{end}\n\n 0 \n") == "0 \n"
+    assert drop_thought(f"\n {start}{end}0") == "0"
+    assert drop_thought(f"1 or 2?\n{end}\n\n0") == "0", "its beginning stood in the prompt"
+    assert drop_thought(f"{start} 1 or 2? </b>") is None, "cut off"
+    assert drop_thought(f"0 {start}1{end}") == f"0 {start}1{end}", "what comes later is the answer's own"
+    assert drop_thought(f"{start}a{end}b{end}c") == f"b{end}c"
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("", ""),
+        (" 0\n", " 0\n"),
+        ("I think 0", "I think 0"),
+        ("<thin>0</thin>", "<thin>0</thin>"),
+        ("<thinking>never </think> mind</thinking>0", "0"),
+        ("<think>" + "why? " * 5_000 + "</think>0", "0"),
+        ("<|begin_of_thought|>a<|end_of_thought|>\n<|begin_of_solution|> 0 <|end_of_solution|> x", "0"),
+        ("<|begin_of_thought|>a<|end_of_thought|><|begin_of_solution|>0", "0"),
+    ],
+)
+def test_what_is_left_of_an_answer(text, answer):
+    assert drop_thought(text) == answer

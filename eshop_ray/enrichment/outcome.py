@@ -19,6 +19,7 @@ STAGES = {
     "engine": "engine",
     "engine_killed": "engine",
     "truncated": "answer",
+    "reasoning": "answer",
     "unparseable": "answer",
     "parse": "answer",
 }

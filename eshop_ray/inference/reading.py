@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from eshop_ray.parsing import drop_thought
 from eshop_ray.schema import encode
 from eshop_ray.tasks import Task, get_task
 
@@ -27,7 +28,8 @@ Reader = Callable[[Mapping[str, Any]], Reading]
 def read_prediction(row: Mapping[str, Any], tasks: Mapping[str, Task] | None = None) -> Reading:
     """Parse `generated_text` by the row's `task`; an answer that breaks the parser becomes an error.
 
-    A cut-off or unreadable answer is read as it stands: a model's junk is a wrong answer, which the score counts.
+    A cut-off or unreadable answer is read as it stands: a model's junk is a wrong answer, which the score counts. What
+    a model thinks before it answers is no part of the answer, and where it never came to one, nothing is read.
 
     Args:
         row: `task` and `generated_text`.
@@ -35,6 +37,9 @@ def read_prediction(row: Mapping[str, Any], tasks: Mapping[str, Task] | None = N
     """
     try:
         task = get_task(row["task"]) if tasks is None else tasks[row["task"]]
-        return Reading(encode(task.parse(row["generated_text"])))
+        answer = drop_thought(row["generated_text"])
+        if answer is None:
+            return Reading(None, "reasoning: the answer ended before its reasoning did")
+        return Reading(encode(task.parse(answer)))
     except Exception as error:  # a parser that breaks on one answer must not end the run
         return Reading(None, f"parse: {type(error).__name__}")

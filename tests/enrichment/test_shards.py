@@ -101,6 +101,8 @@ def test_second_try_gives_room_or_holds_to_the_form():
 def test_answers_that_must_not_stand_say_why():
     assert read_strictly(answer("A", "length"), TASKS).error.startswith("truncated: cut off after 9 tokens")
     assert read_strictly(answer(""), TASKS).error.startswith("unparseable: ")
+    assert read_strictly(answer("<think>A"), TASKS).error.startswith("reasoning: ")
+    assert split_error("reasoning: cut")[0] == "reasoning"
     assert split_error("too_long: 9 tokens") == ("too_long", "9 tokens")
     assert split_error("something else") == ("engine", "something else")
 
