@@ -21,6 +21,7 @@ from eshop_ray.inference.quantization.int8 import CLIPS, quantize_int8
 from eshop_ray.inference.quantization.layers import Layers, find_layers
 from eshop_ray.models import model_digest
 from eshop_ray.models.shards import INDEX, MAX_SHARD_BYTES, SINGLE
+from eshop_ray.models.templates import MORE_TEMPLATES
 
 Tensors = dict[str, torch.Tensor]
 
@@ -162,6 +163,8 @@ def copy_rest(model_dir: Path, settings: Mapping[str, Any], folder: Path) -> Non
         is_weights = path.suffix in WEIGHT_SUFFIXES or path.name.endswith(".index.json")
         if path.is_file() and not is_weights and path.name != MANIFEST:
             shutil.copyfile(path, folder / path.name)
+    if (model_dir / MORE_TEMPLATES).is_dir():
+        shutil.copytree(model_dir / MORE_TEMPLATES, folder / MORE_TEMPLATES, dirs_exist_ok=True)
     config = json.loads((model_dir / "config.json").read_text())
     config["quantization_config"] = dict(settings)
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
