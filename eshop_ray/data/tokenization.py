@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from eshop_ray.artifacts import AnyFolder
+from eshop_ray.data.chat_template import MARKS, render_answer, render_prompt
 from eshop_ray.models import load_tokenizer
 from eshop_ray.schema import Message, decode
 from eshop_ray.tasks import get_task
 
 if TYPE_CHECKING:
     from ray.data import Dataset
-
-MARKS = ("\ue000", "\ue001", "\ue002")
-"""Contents of a user message to compare with: private characters, of which a text begins or ends with two at most."""
 
 logger = logging.getLogger(__name__)
 
@@ -39,25 +37,20 @@ TOO_LONG = "too_long"
 
 
 def tokenize_prompt(tokenizer: Any, messages: Sequence[Message]) -> list[int]:
-    """Return the ids of the messages and the header of the assistant's turn."""
-    return _encode(tokenizer, _render_prompt(tokenizer, messages))
+    """Return the ids of what a conversation has before the answer to these messages."""
+    return _encode(tokenizer, render_prompt(tokenizer, messages))
 
 
 def tokenize_answer(tokenizer: Any, messages: Sequence[Message], answer: str) -> list[int]:
     """Return the ids of the assistant's turn, from its first word to its end token.
 
-    The turn is cut out of the chat template's own text, so whatever the template puts around an answer is learned
-    as the engine will expect it.
+    The turn is cut out of the chat template's own text, so whatever the template puts behind an answer is learned as
+    the engine will expect it.
 
     Raises:
-        ValueError: if the template changes the turns before an answer, so that no prefix of the text is the prompt.
+        ValueError: if no prefix of the text is the prompt.
     """
-    prompt = _render_prompt(tokenizer, messages)
-    turns = [*arrange_turns(tokenizer, messages), {"role": "assistant", "content": answer}]
-    text = tokenizer.apply_chat_template(turns, tokenize=False)
-    if not text.startswith(prompt):
-        raise ValueError("the chat template does not extend the prompt by the answer")
-    ids = _encode(tokenizer, text[len(prompt) :])
+    ids = _encode_further(tokenizer, render_answer(tokenizer, messages, answer))
     end = tokenizer.eos_token_id
     return ids[: ids.index(end) + 1] if end in ids else [*ids, end]
 
@@ -88,11 +81,12 @@ def find_own_text(tokenizer: Any, messages: Sequence[Message], ids: Sequence[int
     last = max((index for index, message in enumerate(messages) if message["role"] == "user"), default=None)
     if last is None:
         return Span(len(ids), len(ids), ())
-    text = _render_prompt(tokenizer, messages)
+    text = render_prompt(tokenizer, messages)
     content = messages[last]["content"]
-    other = next(mark for mark in MARKS if not content.strip() or mark not in (content.strip()[0], content.strip()[-1]))
+    ends = content.strip()[:1] + content.strip()[-1:]
+    other = next(mark for mark in MARKS if mark not in ends)
     turns = [*messages[:last], {**messages[last], "content": other}, *messages[last + 1 :]]
-    start, end = _compare(text, _render_prompt(tokenizer, turns))
+    start, end = _compare(text, render_prompt(tokenizer, turns))
     if not tokenizer.is_fast:
         num_head = _count_shared(ids, _encode(tokenizer, text[:start]))
         num_tail = _count_shared(ids[::-1], _encode(tokenizer, text[end:])[::-1])
@@ -152,41 +146,6 @@ def tokenize_row(row: Mapping[str, Any], model_dir: AnyFolder, max_row_length: i
     return {**tokens, "prompt_ids": prompt_ids, "answer_ids": answer_ids, "num_cut": num_cut}
 
 
-def arrange_turns(tokenizer: Any, messages: Sequence[Message]) -> list[Message]:
-    """Return messages as the chat template takes them: what the system says goes into the first user's turn where the
-    template refuses a system message, leaves it out, or moves it so that an answer would not extend the prompt.
-    """
-    place = next((index for index, message in enumerate(messages) if message["role"] == "user"), None)
-    if not messages or messages[0]["role"] != "system" or place is None or takes_system(tokenizer):
-        return list(messages)
-    content = f"{messages[0]['content']}\n\n{messages[place]['content']}"
-    return [*messages[1:place], {**messages[place], "content": content}, *messages[place + 1 :]]
-
-
-def takes_system(tokenizer: Any) -> bool:
-    """Return whether a chat template takes a system message as what it is; asked once per template."""
-    template = str(tokenizer.chat_template)
-    if template not in _TAKES_SYSTEM:
-        turns: list[Message] = [{"role": "system", "content": MARKS[0]}, {"role": "user", "content": MARKS[1]}]
-        try:
-            prompt = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-            answered = [*turns, {"role": "assistant", "content": MARKS[2]}]
-            text = tokenizer.apply_chat_template(answered, tokenize=False)
-            _TAKES_SYSTEM[template] = MARKS[0] in prompt and text.startswith(prompt)
-        except Exception:  # whatever a template raises to refuse
-            _TAKES_SYSTEM[template] = False
-    return _TAKES_SYSTEM[template]
-
-
-_TAKES_SYSTEM: dict[str, bool] = {}
-
-
-def _render_prompt(tokenizer: Any, messages: Sequence[Message]) -> str:
-    turns = arrange_turns(tokenizer, messages)
-    text: str = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-    return text
-
-
 def _compare(text: str, other: str) -> tuple[int, int]:
     """Return where the part of a text lies that another text, of the same beginning and end, has not."""
     start = len(commonprefix([text, other]))  # noqa: RUF071 - these are texts, not paths
@@ -201,3 +160,20 @@ def _count_shared(ids: Sequence[int], others: Sequence[int]) -> int:
 def _encode(tokenizer: Any, text: str) -> list[int]:
     ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
     return ids
+
+
+def _encode_further(tokenizer: Any, text: str) -> list[int]:
+    """Return the ids of a text that goes on from another: tokenizers of SentencePiece's kind put a blank before a text
+    that begins, which no engine would generate, and no constraint allow.
+    """
+    if not _adds_blank(tokenizer):
+        return _encode(tokenizer, text)
+    head, ids = _encode(tokenizer, _LINE_END), _encode(tokenizer, f"{_LINE_END}{text}")
+    return ids[len(head) :] if ids[: len(head)] == head else _encode(tokenizer, text)
+
+
+_LINE_END = "\n"
+
+
+def _adds_blank(tokenizer: Any) -> bool:
+    return bool(tokenizer.convert_ids_to_tokens(_encode(tokenizer, "a"))[0].startswith("\u2581"))

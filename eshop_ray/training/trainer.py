@@ -26,6 +26,7 @@ from eshop_ray.artifacts import (
 )
 from eshop_ray.cluster import cpu_environment
 from eshop_ray.config import Config
+from eshop_ray.data.chat_template import check_template
 from eshop_ray.errors import UserError
 from eshop_ray.places import place_of, uri_of
 from eshop_ray.progress import watch
@@ -102,6 +103,7 @@ def check_training(config: Config, model_dir: Path) -> None:
         raise UserError(f"`train.task_weights`: no task {', '.join(unknown)}; choose from {', '.join(list_tasks())}")
     check_method(config.train, config.lora, model_dir)
     check_parts(model_dir, config.train.max_row_length, config.train.attention)
+    check_template(model_dir, [get_task(name) for name in config.data.tasks or list_tasks()])
     check_tracking(config.tracking)
 
 

@@ -1,11 +1,11 @@
 import pyarrow as pa
 import pytest
 
+from eshop_ray.data.chat_template import arrange_turns
 from eshop_ray.data.prompts import build_prompt
 from eshop_ray.data.tokenization import (
     TOKEN_SCHEMA,
     add_tokens,
-    arrange_turns,
     find_own_text,
     tokenize_answer,
     tokenize_prompt,
@@ -13,6 +13,7 @@ from eshop_ray.data.tokenization import (
 )
 from eshop_ray.models import load_tokenizer
 from eshop_ray.schema import PROMPT_SCHEMA, encode
+from tests.chat_templates import GEMMA, MISTRAL
 
 MESSAGES = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Which colour? ½ ü"}]
 
@@ -43,29 +44,16 @@ def test_template_without_an_end_token_gets_one(tokenizer, monkeypatch):
     monkeypatch.setattr(
         tokenizer, "chat_template", "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
     )
-    monkeypatch.setattr(
-        tokenizer, "chat_template", tokenizer.chat_template + "{% if add_generation_prompt %}{% endif %}"
-    )
-    assert tokenizer.decode(tokenize_answer(tokenizer, MESSAGES, "red")) == "assistant: red\n<|im_end|>"
+    assert tokenizer.decode(tokenize_prompt(tokenizer, MESSAGES)).endswith("ü\nassistant: ")
+    assert tokenizer.decode(tokenize_answer(tokenizer, MESSAGES, "red")) == "red\n<|im_end|>"
 
 
-def test_template_that_rewrites_earlier_turns_is_refused(tokenizer, monkeypatch):
-    monkeypatch.setattr(tokenizer, "chat_template", "{{ messages | length }} turns{{ messages[-1].content }}")
+def test_template_that_changes_the_prompt_by_the_answer_is_refused(tokenizer, monkeypatch):
+    monkeypatch.setattr(tokenizer, "chat_template", "{{ messages[-1].content | length }} {{ messages[-1].content }}")
     with pytest.raises(ValueError, match="does not extend the prompt"):
         tokenize_answer(tokenizer, MESSAGES, "red")
 
 
-GEMMA = (
-    "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
-    "{% for m in messages %}<|im_start|>{{ 'model' if m.role == 'assistant' else m.role }}\n{{ m.content | trim }}"
-    "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>model\n{% endif %}"
-)
-MISTRAL = (  # moves the system message into the last user's turn, as long as that is the last of all
-    "{% set s = messages[0].content if messages[0].role == 'system' else '' %}"
-    "{% for m in messages if m.role != 'system' %}{% if m.role == 'user' %}[INST] "
-    "{% if loop.last and s %}{{ s }}\n\n{% endif %}{{ m.content }}[/INST]{% else %} {{ m.content }}<|im_end|>"
-    "{% endif %}{% endfor %}"
-)
 SILENT = "{% for m in messages if m.role != 'system' %}{{ m.role }}: {{ m.content }}<|im_end|>{% endfor %}"
 
 

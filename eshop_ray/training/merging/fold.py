@@ -10,6 +10,7 @@ from peft import PeftModel
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
 from eshop_ray.artifacts import stage_dir, write_manifest
+from eshop_ray.data.chat_template import save_tokenizer
 from eshop_ray.errors import UserError
 from eshop_ray.models import load_tokenizer
 from eshop_ray.models.shards import MAX_SHARD_BYTES, find_precision, locate_tensors, write_shards
@@ -49,7 +50,7 @@ def write_merged(recipe: Recipe, merged_dir: Path, max_shard_bytes: int = MAX_SH
             model.to(_find_dtype(recipe.model_dir)).save_pretrained(folder)
         if adapters and not any(adapter.extras for adapter in adapters):
             check_folded(recipe.model_dir, adapters, recipe.merge, recipe.seed, folder)
-        load_tokenizer(recipe.model_dir).save_pretrained(folder)
+        save_tokenizer(load_tokenizer(recipe.model_dir), folder)
         details = {"dtype": read_dtype(recipe.model_dir), **recipe.settings}
         if adapters:
             details["logits_error"] = check_answers(recipe.model_dir, adapters, recipe.merge, recipe.seed, folder)
