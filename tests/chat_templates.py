@@ -1,5 +1,7 @@
 """Chat templates in the manner of well-known models, over the tokens of the tiny tokenizer."""
 
+from tests.conftest import CHAT_TEMPLATE
+
 QWEN3 = (  # an empty thinking block before the last answer, which only an option puts into the prompt
     "{%- for m in messages %}{% if m.role == 'assistant' %}"
     "{% set content = m.content.split('</think>')[-1].lstrip('\\n') %}"
@@ -53,3 +55,13 @@ MISTRAL = (  # moves the system message into the last user's turn, as long as th
     "{% if loop.last and s %}{{ s }}\n\n{% endif %}{{ m.content }}[/INST]{% else %} {{ m.content }}<|im_end|>"
     "{% endif %}{% endfor %}"
 )
+
+TEMPLATES = {
+    "ChatML": CHAT_TEMPLATE,
+    "Qwen3": QWEN3,
+    "GLM": GLM4,
+    "R1 distill": R1_DISTILL,
+    "Llama 3": LLAMA3,
+    "Gemma": GEMMA,
+    "Mistral": MISTRAL,
+}

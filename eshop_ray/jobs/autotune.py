@@ -4,7 +4,7 @@ from pathlib import Path
 
 from eshop_ray import artifacts
 from eshop_ray.config import Config
-from eshop_ray.data.chat_template import check_template
+from eshop_ray.data.template_gap import check_template
 from eshop_ray.inference.autotune import autotune, check_tunable
 from eshop_ray.inference.build import start_engine
 from eshop_ray.models import Model, find_model, model_digest

@@ -4,7 +4,7 @@ import logging
 
 from eshop_ray import artifacts
 from eshop_ray.config import Config
-from eshop_ray.data.chat_template import check_template
+from eshop_ray.data.template_gap import check_template
 from eshop_ray.inference.batch import fingerprint_inference, infer_split
 from eshop_ray.inference.build import check_platform, start_engine
 from eshop_ray.models import Model, find_model, model_digest

@@ -2,7 +2,7 @@
 
 from eshop_ray.cluster import start_ray
 from eshop_ray.config import Config
-from eshop_ray.data.chat_template import check_template
+from eshop_ray.data.template_gap import check_template
 from eshop_ray.enrichment.estimate import estimate_night
 from eshop_ray.enrichment.nightly import run_night
 from eshop_ray.enrichment.templates import build_templates

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from eshop_ray.artifacts import fingerprint
 from eshop_ray.config import Config
-from eshop_ray.data.chat_template import warn_of_gap
+from eshop_ray.data.template_gap import warn_of_gap
 from eshop_ray.errors import UserError
 from eshop_ray.inference.answer_identity import identify_engine
 from eshop_ray.inference.build import find_answering_model, start_engine
@@ -28,9 +28,6 @@ from eshop_ray.places import show
 
 WHOLE_CONTEXT = -1
 """vLLM's word for it, as `max_model_len`."""
-
-SETS_TEMPLATE = {"chat_template", "default_chat_template_kwargs"}
-"""Arguments of vLLM's server that decide how chats are written."""
 
 logger = logging.getLogger(__name__)
 
@@ -80,8 +77,9 @@ def run(
         requests = look_through(path, config.infer)
         check_models(requests, rules)
         model = find_answering_model(config, "base", for_chat=False)
-        if model.folder and not SETS_TEMPLATE & config.infer.engine_kwargs.keys():
-            warn_of_gap(model.folder)
+        if model.folder:
+            section = config.serve if config.infer.engine == "serve" else config.infer
+            warn_of_gap(model.folder, section.engine_kwargs)
         with BatchFiles(local, kept_errors or name_errors(local)) as files:
             counts = answer(config, model, requests, files, rules, retry_failed)
             codes, where = files.count_codes(), str(files.errors)

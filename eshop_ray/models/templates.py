@@ -6,7 +6,7 @@ of somebody else's) then renders alike, and a merged or quantized model takes th
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,15 @@ from jinja2.meta import find_undeclared_variables
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from eshop_ray.artifacts import MANIFEST, alone, find_complete, fingerprint, stage_dir, write_manifest
+from eshop_ray.artifacts import (
+    MANIFEST,
+    alone,
+    find_complete,
+    find_manifest,
+    fingerprint,
+    stage_dir,
+    write_manifest,
+)
 from eshop_ray.errors import UserError
 from eshop_ray.models.digests import model_digest
 from eshop_ray.places import place_of
@@ -58,11 +66,17 @@ def settle_templates(folder: Path, options: Mapping[str, Any], cache_dir: str) -
         cache_dir: Where models are kept.
 
     Raises:
-        UserError: if no template reads an option of that name.
+        UserError: if no template reads an option of that name, or one is no template.
     """
     templates = read_templates(folder)
-    _check_read(folder, templates, options)
-    settled = {name: write_options(text, options) for name, text in templates.items()}
+    try:
+        known = {name for text in templates.values() for name in list_option_names(text)}
+        settled = {name: write_options(text, options) for name, text in templates.items()}
+    except TemplateSyntaxError as error:
+        raise UserError(
+            f"the chat template of {place_of(folder)} cannot be read (line {error.lineno}: {error.message}); mend it"
+        ) from error
+    _check_known(folder, options, known)
     if settled == templates:
         return folder
     digest = model_digest(folder)
@@ -76,6 +90,12 @@ def settle_templates(folder: Path, options: Mapping[str, Any], cache_dir: str) -
                 details = {"source": place_of(folder), "template_options": dict(options)}
                 write_manifest(staged, "model", inputs, {"base": digest}, details)
     return derived
+
+
+def name_source(folder: Path) -> str:
+    """Return where the model of a folder comes from whose templates were settled; else the folder's own place."""
+    manifest = find_manifest(folder) if folder.parent.name == _DERIVED else None
+    return str(manifest.details["source"]) if manifest else place_of(folder)
 
 
 def read_templates(folder: Path) -> dict[str, str]:
@@ -137,19 +157,18 @@ def find_variables(template: str) -> set[str]:
     """Return the names that a template reads without having set them itself.
 
     Raises:
-        UserError: if it is no template.
+        TemplateSyntaxError: if it is no template.
     """
     environment = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
     )
-    try:
-        tree = environment.parse(template)
-    except TemplateSyntaxError as error:
-        raise UserError(f"the chat template cannot be read (line {error.lineno}: {error.message}); mend it") from error
+    tree = environment.parse(template)
     # Of what is set in one branch Jinja cannot tell whether it is set; a name of others is asked for with care.
-    is_set = {name.name for name in tree.find_all(nodes.Name) if name.ctx == "store"}
+    names = list(tree.find_all(nodes.Name))
+    is_set = {name.name for name in names if name.ctx == "store"}
     asked = (one for one in tree.find_all((nodes.Test, nodes.Filter)) if one.name in _ASKED_FOR)
     is_optional = {one.node.name for one in asked if isinstance(one.node, nodes.Name)}
+    is_optional -= {name.name for name in names if name.ctx == "param"}  # asked for in a macro that is given it
     return find_undeclared_variables(tree) - (is_set - is_optional)
 
 
@@ -164,17 +183,17 @@ class _Generation(Extension):
         return parser.parse_statements(("name:endgeneration",), drop_needle=True)
 
 
-def _check_read(folder: Path, templates: Mapping[str, str], options: Mapping[str, Any]) -> None:
-    if not options:
+def _check_known(folder: Path, options: Mapping[str, Any], known: Set[str]) -> None:
+    unknown = sorted(options.keys() - known)
+    if not unknown:
         return
-    known = sorted({name for text in templates.values() for name in list_option_names(text)})
-    unknown = sorted(options.keys() - set(known))
-    if unknown:
-        reads = f"reads {', '.join(f'`{name}`' for name in known)}" if known else "reads no options"
-        raise UserError(
-            f"`model.template_options`: the chat template of {place_of(folder)} does not read `{unknown[0]}`; it "
-            f"{reads if templates else 'is missing'}"
-        )
+    if not read_templates(folder):
+        has = "it has no chat template"
+    else:
+        has = f"it reads {', '.join(f'`{name}`' for name in sorted(known))}" if known else "it reads no options"
+    raise UserError(
+        f"`model.template_options`: the chat template of {place_of(folder)} does not read `{unknown[0]}`; {has}"
+    )
 
 
 def _read_tokenizer_config(folder: Path) -> dict[str, Any]:

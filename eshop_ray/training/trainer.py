@@ -26,7 +26,7 @@ from eshop_ray.artifacts import (
 )
 from eshop_ray.cluster import cpu_environment
 from eshop_ray.config import Config
-from eshop_ray.data.chat_template import check_template
+from eshop_ray.data.template_gap import check_template
 from eshop_ray.errors import UserError
 from eshop_ray.places import place_of, uri_of
 from eshop_ray.progress import watch

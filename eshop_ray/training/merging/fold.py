@@ -10,7 +10,7 @@ from peft import PeftModel
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
 from eshop_ray.artifacts import stage_dir, write_manifest
-from eshop_ray.data.chat_template import save_tokenizer
+from eshop_ray.data.template_gap import save_tokenizer
 from eshop_ray.errors import UserError
 from eshop_ray.models import load_tokenizer
 from eshop_ray.models.shards import MAX_SHARD_BYTES, find_precision, locate_tensors, write_shards

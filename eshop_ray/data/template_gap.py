@@ -1,0 +1,188 @@
+"""Where a chat template's own prompt is not what stands before an answer: found, told, and closed where an option does.
+
+vLLM's server and other programs take the template's own prompts; see `eshop_ray.data.chat_template` for ours.
+"""
+
+import logging
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import dataclass
+from os.path import commonprefix
+from pathlib import Path
+from typing import Any
+
+from eshop_ray.data.chat_template import MARKS, arrange_turns, render, render_answer, render_before_answer
+from eshop_ray.errors import UserError
+from eshop_ray.models import load_tokenizer
+from eshop_ray.models.templates import (
+    list_option_names,
+    name_source,
+    read_options,
+    read_templates,
+    save_templates,
+    write_options,
+)
+from eshop_ray.schema import Message
+from eshop_ray.tasks import Task
+
+SETS_PROMPTS = ("chat_template", "default_chat_template_kwargs", "reasoning_parser")
+"""Arguments of vLLM's server that say how chats are to begin, or that they may think."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """How a template's own prompt, for an answer that is yet to come, ends otherwise than what stands before one."""
+
+    own: str
+    """What only the template's own prompt ends with."""
+    before_answer: str
+    """What only a conversation with an answer has before it."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a model that learnt the one is asked something else by the other; white space does not count."""
+        return bool(self.own.strip() or self.before_answer.strip())
+
+
+def find_gap(tokenizer: Any, options: Mapping[str, Any] | None = None) -> Gap:
+    """Compare a template's own prompt with what it puts before an answer.
+
+    Args:
+        tokenizer: With the template.
+        options: Of the template, beside those that are set in it.
+
+    Raises:
+        ValueError: if the template does not take an answer, or if it changes earlier turns by it.
+    """
+    turns = arrange_turns(tokenizer, _QUESTION)
+    try:
+        own = render(tokenizer, turns, add_generation_prompt=True, **(options or {}))
+        before = render_before_answer(tokenizer, turns, options)
+    except Exception as error:  # whatever a template raises to refuse
+        raise ValueError(f"it takes no conversation that ends with an answer ({error})") from error
+    head = own[: own.rfind(MARKS[1]) + 1]
+    if not head or not before.startswith(head):
+        raise ValueError("it leaves the question out, or writes it otherwise once an answer follows")
+    num_shared = len(commonprefix([own, before]))  # noqa: RUF071 - these are texts, not paths
+    return Gap(own[num_shared:], before[num_shared:])
+
+
+_QUESTION: list[Message] = [{"role": "system", "content": MARKS[0]}, {"role": "user", "content": MARKS[1]}]
+
+
+def list_closing_options(tokenizer: Any) -> list[dict[str, bool]]:
+    """Return the options with which a template's own prompt is what stands before an answer, e.g. `enable_thinking`.
+
+    None are needed, and none returned, where it is so already; options that are set in the template stay.
+    """
+    try:
+        if not find_gap(tokenizer).is_open:
+            return []
+    except ValueError:  # `check_template` says so
+        return []
+    template = tokenizer.get_chat_template()
+    names = [name for name in list_option_names(template) if name not in read_options(template)]
+    return [{name: value} for value in (False, True) for name in names if _closes(tokenizer, {name: value})]
+
+
+def _closes(tokenizer: Any, option: Mapping[str, bool]) -> bool:
+    try:
+        return not find_gap(tokenizer, option).is_open
+    except ValueError:  # it is no boolean
+        return False
+
+
+def save_tokenizer(tokenizer: Any, folder: Path) -> None:
+    """Save the tokenizer of a model that was trained, with a template whose own prompts are those that it learnt, as
+    far as an option does that: other programs ask it so.
+    """
+    tokenizer.save_pretrained(folder)
+    option = _find_kept_option(tokenizer)
+    if option:
+        templates = read_templates(folder)
+        save_templates(folder, {name: write_options(text, option) for name, text in templates.items()})
+        logger.info("%s: %s in its chat template, as it was trained", folder.name, _word(option))
+
+
+def _find_kept_option(tokenizer: Any) -> dict[str, bool] | None:
+    """Return an option that makes the template's own prompt what was learnt, and changes nothing of that."""
+    turns = arrange_turns(tokenizer, _QUESTION)
+    learnt = render_before_answer(tokenizer, turns)
+    options = list_closing_options(tokenizer)
+    return next((one for one in options if render_before_answer(tokenizer, turns, one) == learnt), None)
+
+
+def check_template(model_dir: Path, tasks: Iterable[Task]) -> None:
+    """Find out, before an engine or weights are loaded, whether what is learnt can be what is asked.
+
+    Args:
+        model_dir: Folder whose tokenizer and chat template apply.
+        tasks: What is asked.
+
+    Raises:
+        UserError: if the template takes no answer, changes earlier turns by it, or alters an answer of a task.
+    """
+    tokenizer, name = load_tokenizer(model_dir), name_source(model_dir)
+    try:
+        gap = find_gap(tokenizer)
+    except ValueError as error:
+        raise UserError(f"the chat template of {name} cannot be trained or asked: {error}; mend it") from error
+    for task in tasks:
+        for example in task.examples:
+            _check_example(name, tokenizer, task, example)
+    if gap.is_open:
+        told = f"{name}: {_describe(gap)}; prompts are as conversations have it, in training and in inference"
+        logger.info(told if _find_kept_option(tokenizer) else f"{told}. An endpoint asks otherwise{_advise(tokenizer)}")
+
+
+def warn_of_gap(model_dir: Path, arguments: Container[str]) -> None:
+    """Say so if vLLM's server, which writes a template's own prompts, asks otherwise than a model is trained.
+
+    Args:
+        model_dir: Folder of the model.
+        arguments: Names of the server's arguments; who states how chats begin is told nothing.
+    """
+    if any(name in arguments for name in SETS_PROMPTS) or not read_templates(model_dir):
+        return
+    tokenizer = load_tokenizer(model_dir)
+    try:
+        gap = find_gap(tokenizer)
+    except ValueError:  # nobody has trained it, and vLLM has its own words
+        return
+    if gap.is_open:
+        name = name_source(model_dir)
+        logger.warning("%s: %s: chats may begin with a thought%s", name, _describe(gap), _advise(tokenizer))
+
+
+def _advise(tokenizer: Any) -> str:
+    options = list_closing_options(tokenizer)
+    if not options:
+        return ""
+    return f"; for answers alone set `model.template_options={_word(options[0])}`, before training if it is trained"
+
+
+def _check_example(name: str, tokenizer: Any, task: Task, example: Mapping[str, Any]) -> None:
+    answer = task.format_target(example["target"])
+    try:
+        rendered = render_answer(tokenizer, task.build_messages(example), answer)
+    except Exception as error:  # whatever a template raises
+        raise UserError(
+            f"the chat template of {name} cannot be trained or asked, as an example of `{task.name}` shows: "
+            f"{error}; mend it"
+        ) from error
+    if not rendered.startswith(answer.strip()):
+        raise UserError(
+            f"the chat template of {name} alters answers: of `{answer}`, an answer of `{task.name}`, it makes "
+            f"`{rendered}`; mend it"
+        )
+
+
+def _word(option: Mapping[str, bool]) -> str:
+    return "{" + ", ".join(f"{name}: {str(value).lower()}" for name, value in option.items()) + "}"
+
+
+def _describe(gap: Gap) -> str:
+    if gap.before_answer.strip():
+        return f"the chat template puts {gap.before_answer!r} before an answer"
+    return f"the chat template's own prompts end with {gap.own!r}, which no conversation has before an answer"

@@ -1,0 +1,136 @@
+"""Where a template's own prompt is not what stands before an answer: found and told before it costs anything."""
+
+import logging
+import shutil
+
+import pytest
+
+from eshop_ray.config import ModelSection
+from eshop_ray.data.chat_template import render_prompt
+from eshop_ray.data.template_gap import (
+    check_template,
+    find_gap,
+    list_closing_options,
+    save_tokenizer,
+    warn_of_gap,
+)
+from eshop_ray.errors import UserError
+from eshop_ray.models import fetch_model, load_tokenizer
+from eshop_ray.tasks import get_task, list_tasks
+from tests.chat_templates import GEMMA, GLM4, LLAMA3, MISTRAL, QWEN3, R1_DISTILL, TEMPLATES
+from tests.conftest import CHAT_TEMPLATE
+
+MESSAGES = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Which colour? ½ ü"}]
+TASKS = [get_task(name) for name in list_tasks()]
+
+
+@pytest.mark.parametrize(
+    ("template", "own", "before_answer", "is_open"),
+    [
+        (CHAT_TEMPLATE, "", "", False),
+        (QWEN3, "", "<think>\n\n</think>\n\n", True),
+        (GLM4, "", "\n<think></think>\n", True),
+        (R1_DISTILL, "<think>\n", "", True),
+        (LLAMA3, "", "", False),
+        (GEMMA, "", "", False),
+        (MISTRAL, "", " ", False),
+    ],
+    ids=TEMPLATES,
+)
+def test_what_a_templates_own_prompt_lacks(make_model, template, own, before_answer, is_open):
+    gap = find_gap(load_tokenizer(make_model(template)))
+    assert (gap.own, gap.before_answer, gap.is_open) == (own, before_answer, is_open)
+
+
+@pytest.mark.parametrize(
+    ("template", "options"),
+    [
+        (CHAT_TEMPLATE, []),
+        (QWEN3, [{"enable_thinking": False}]),
+        (QWEN3.replace("enable_thinking is false", "enable_thinking"), [{"enable_thinking": True}]),
+        (GLM4, [{"enable_thinking": False}]),
+        (R1_DISTILL, []),
+        ("{{ messages | length }}", []),
+    ],
+)
+def test_options_that_make_the_own_prompt_the_learnt_one(make_model, template, options):
+    assert list_closing_options(load_tokenizer(make_model(template))) == options
+
+
+ADVICE = "An endpoint asks otherwise; for answers alone set `model.template_options={enable_thinking: false}`, before"
+
+
+@pytest.mark.parametrize("template", TEMPLATES.values(), ids=TEMPLATES)
+def test_templates_that_are_fine_are_let_through(make_model, template, caplog):
+    with caplog.at_level(logging.INFO):
+        check_template(make_model(template), TASKS)
+    assert ("prompts are as conversations have it" in caplog.text) == (template in (QWEN3, GLM4, R1_DISTILL))
+    assert (ADVICE in caplog.text) == (template == GLM4), "the merged Qwen3 brings its option along"
+
+
+@pytest.mark.parametrize(
+    ("template", "reason"),
+    [
+        ("{{ messages | length }} turns{{ messages[-1].content }}", "leaves the question out"),
+        (
+            "{{ messages | length }}{% for m in messages %}{{ m.content }}{% endfor %}",
+            "writes it otherwise once an answer follows",
+        ),
+        ("{% for m in messages if m.role == 'user' %}{{ m.content }}{% endfor %}", "leaves an answer out"),
+        (
+            "{% if messages[-1].role == 'assistant' %}{{ raise_exception('a user asks last') }}{% endif %}",
+            "takes no conversation that ends with an answer .*a user asks last",
+        ),
+        (CHAT_TEMPLATE.replace("message.content", "message.content | upper"), "alters answers"),
+        (
+            "{{ '!' if messages[-1].content | length > 1 }}{% for m in messages %}{{ m.content }}\n{% endfor %}",
+            "an example of `.*` shows: the chat template does not extend the prompt",
+        ),
+    ],
+)
+def test_template_that_cannot_be_trained_is_refused(make_model, template, reason):
+    folder = make_model(template)
+    with pytest.raises(UserError, match=rf"the chat template of {folder} .*{reason}"):
+        check_template(folder, TASKS)
+
+
+def test_saved_template_asks_by_itself_as_the_model_was_trained(make_model, tmp_path):
+    tokenizer = load_tokenizer(make_model(QWEN3))
+    folder = tmp_path / "merged"
+    save_tokenizer(tokenizer, folder)
+    shutil.copyfile(tmp_path / "model" / "config.json", folder / "config.json")
+    saved = load_tokenizer(folder)
+    own = saved.apply_chat_template(MESSAGES, tokenize=False, add_generation_prompt=True)
+    assert own == render_prompt(tokenizer, MESSAGES) == render_prompt(saved, MESSAGES)
+    thinking = {"tokenize": False, "add_generation_prompt": True, "enable_thinking": True}
+    assert "<think>" not in saved.apply_chat_template(MESSAGES, **thinking), "a request may say otherwise"
+
+
+def test_saved_template_stays_where_an_option_would_ask_another_question(make_model, tmp_path):
+    save_tokenizer(load_tokenizer(make_model(GLM4)), tmp_path / "merged")
+    assert (tmp_path / "merged" / "chat_template.jinja").read_text() == GLM4
+
+
+def test_server_that_asks_otherwise_is_told_of(make_model, caplog):
+    warn_of_gap(make_model(QWEN3), {"max_model_len": 9})
+    assert "chats may begin with a thought; for answers alone set `model.template_options={enable_th" in caplog.text
+    caplog.clear()
+    warn_of_gap(make_model(R1_DISTILL), ())
+    assert "end with '<think>\\n', which no conversation has before an answer: chats may" in caplog.text
+    assert "model.template_options" not in caplog.text
+    caplog.clear()
+    for template in (CHAT_TEMPLATE, "{{ messages[0].content }}"):
+        warn_of_gap(make_model(template), ())
+    warn_of_gap(make_model(QWEN3), {"reasoning_parser": "qwen3"})
+    assert not caplog.text
+
+
+def test_model_is_named_as_the_user_knows_it(make_model, tmp_path):
+    source = make_model(f"{SILENT}{{{{ a }}}}")
+    folder = fetch_model(ModelSection(source=str(source), cache_dir=str(tmp_path), template_options={"a": "b"}))
+    assert folder != source
+    with pytest.raises(UserError, match=f"the chat template of {source} cannot be trained or asked"):
+        check_template(folder, TASKS)
+
+
+SILENT = "{{ messages | length }}"
