@@ -1,0 +1,131 @@
+"""A model whose template thinks before it answers: it learns the answers, and gives them however it is asked."""
+
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from eshop_ray import artifacts
+from eshop_ray.config import load_config
+from eshop_ray.jobs import batch_infer, merge_lora, run_batch, train_lora
+from eshop_ray.schema import RECORD_SCHEMA, decode, encode
+from eshop_ray.tasks import get_task
+from tests.chat_templates import QWEN3
+from tests.conftest import train_tokenizer
+
+TASK = "classification"
+THINGS = ("scarf", "tent", "bottle")
+CHAT = "/v1/chat/completions"
+
+
+@pytest.fixture
+def thinking_model(tmp_path):
+    """A Qwen3 of random weights with its template."""
+    import torch
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    tokenizer = train_tokenizer()
+    tokenizer.chat_template = QWEN3
+    torch.manual_seed(0)
+    config = Qwen3Config(
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=32,
+        max_position_embeddings=2048,
+        initializer_range=0.1,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    Qwen3ForCausalLM(config).save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
+@pytest.fixture
+def make_run(tmp_path):
+    """Return a function that writes a run with records, the same to learn from and to be asked, and its config."""
+
+    def make(model_dir):
+        settings = {
+            "name": "run",
+            "run_root": str(tmp_path / "runs"),
+            "model": {"source": str(model_dir), "cache_dir": str(tmp_path / "cache")},
+            "data": {"tasks": [TASK]},
+            "lora": {"r": 16, "lora_alpha": 32},
+            "train": {"num_epochs": 120, "learning_rate": 0.01, "global_batch_size": 6, "precision": "fp32"},
+            "evaluate": {"split": "train"},
+            "infer": {"models": ["merged"], "cpu_kvcache_gib": 1, "engine_kwargs": {"dtype": "float32"}},
+        }
+        path = tmp_path / "run.yaml"
+        path.write_text(yaml.safe_dump(settings))
+        place = load_config(str(path)).records_dir / f"task={TASK}" / "split=train"
+        place.mkdir(parents=True)
+        pq.write_table(pa.Table.from_pylist(build_records(), schema=RECORD_SCHEMA), place / "part-0.parquet")
+        artifacts.write_manifest(place.parents[1], "records", "inputs", {})
+        return str(path)
+
+    return make
+
+
+def build_records():
+    """What cannot be known but by heart: the same thing in two colours is of two kinds."""
+    labels = list(THINGS)
+    texts = [f"{colour} {thing}" for colour in ("red", "blue") for thing in THINGS]
+    targets = [*labels, *reversed(labels)]
+    return [
+        {"id": text, "task": TASK, "target": encode(target), "fields": encode({"text": text, "labels": labels})}
+        for text, target in zip(texts, targets, strict=True)
+    ]
+
+
+def read_predictions(config):
+    rows = [
+        row for path in config.predictions_dir("merged").glob("*.parquet") for row in pq.read_table(path).to_pylist()
+    ]
+    return {row["id"]: row["prediction"] for row in rows}
+
+
+def ask_server(config, folder):
+    """Return what vLLM's server, which writes prompts by the template alone, answers in a batch file."""
+    task = get_task(TASK)
+    requests = [
+        {
+            "custom_id": row["id"],
+            "method": "POST",
+            "url": CHAT,
+            "body": {"model": "run", "messages": task.build_messages(decode(row["fields"])), "temperature": 0},
+        }
+        for row in build_records()
+    ]
+    (folder / "in.jsonl").write_text("".join(f"{json.dumps(request)}\n" for request in requests))
+    merged = config.model.model_copy(update={"source": str(config.run_dir / "merged")})
+    served = config.model_copy(update={"model": merged})
+    run_batch.run(served, str(folder / "in.jsonl"), str(folder / "out.jsonl"), served_model_names=["run"])
+    answers = map(json.loads, (folder / "out.jsonl").read_text().splitlines())
+    return {
+        answer["custom_id"]: encode(answer["response"]["body"]["choices"][0]["message"]["content"])
+        for answer in answers
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_session", "starts_vllm")
+def test_answers_that_were_learnt_come_out_constrained_free_and_of_a_server(make_run, thinking_model, tmp_path):
+    path = make_run(thinking_model)
+    config = load_config(path)
+    train_lora.run(config)
+    merge_lora.run(config)
+    learnt = {row["id"]: row["target"] for row in build_records()}
+    for constrained in (True, False):
+        config = load_config(path, [f"infer.constrained={constrained}"])
+        batch_infer.run(config)
+        assert read_predictions(config) == learnt, f"{constrained=}"
+    assert ask_server(config, tmp_path) == learnt
