@@ -5,12 +5,18 @@ vLLM's server and other programs take the template's own prompts; see `eshop_ray
 
 import logging
 from collections.abc import Container, Iterable, Mapping
-from dataclasses import dataclass
-from os.path import commonprefix
 from pathlib import Path
 from typing import Any
 
-from eshop_ray.data.chat_template import MARKS, arrange_turns, render, render_answer, render_before_answer
+from eshop_ray.data.chat_template import (
+    QUESTION,
+    Gap,
+    arrange_turns,
+    find_gap,
+    render_answer,
+    render_before_answer,
+    render_prompt,
+)
 from eshop_ray.errors import UserError
 from eshop_ray.models import load_tokenizer
 from eshop_ray.models.templates import (
@@ -21,54 +27,12 @@ from eshop_ray.models.templates import (
     save_templates,
     write_options,
 )
-from eshop_ray.schema import Message
 from eshop_ray.tasks import Task
 
 SETS_PROMPTS = ("chat_template", "default_chat_template_kwargs", "reasoning_parser")
 """Arguments of vLLM's server that say how chats are to begin, or that they may think."""
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Gap:
-    """How a template's own prompt, for an answer that is yet to come, ends otherwise than what stands before one."""
-
-    own: str
-    """What only the template's own prompt ends with."""
-    before_answer: str
-    """What only a conversation with an answer has before it."""
-
-    @property
-    def is_open(self) -> bool:
-        """Whether a model that learnt the one is asked something else by the other; white space does not count."""
-        return bool(self.own.strip() or self.before_answer.strip())
-
-
-def find_gap(tokenizer: Any, options: Mapping[str, Any] | None = None) -> Gap:
-    """Compare a template's own prompt with what it puts before an answer.
-
-    Args:
-        tokenizer: With the template.
-        options: Of the template, beside those that are set in it.
-
-    Raises:
-        ValueError: if the template does not take an answer, or if it changes earlier turns by it.
-    """
-    turns = arrange_turns(tokenizer, _QUESTION)
-    try:
-        own = render(tokenizer, turns, add_generation_prompt=True, **(options or {}))
-        before = render_before_answer(tokenizer, turns, options)
-    except Exception as error:  # whatever a template raises to refuse
-        raise ValueError(f"it takes no conversation that ends with an answer ({error})") from error
-    head = own[: own.rfind(MARKS[1]) + 1]
-    if not head or not before.startswith(head):
-        raise ValueError("it leaves the question out, or writes it otherwise once an answer follows")
-    num_shared = len(commonprefix([own, before]))  # noqa: RUF071 - these are texts, not paths
-    return Gap(own[num_shared:], before[num_shared:])
-
-
-_QUESTION: list[Message] = [{"role": "system", "content": MARKS[0]}, {"role": "user", "content": MARKS[1]}]
 
 
 def list_closing_options(tokenizer: Any) -> list[dict[str, bool]]:
@@ -107,7 +71,7 @@ def save_tokenizer(tokenizer: Any, folder: Path) -> None:
 
 def _find_kept_option(tokenizer: Any) -> dict[str, bool] | None:
     """Return an option that makes the template's own prompt what was learnt, and changes nothing of that."""
-    turns = arrange_turns(tokenizer, _QUESTION)
+    turns = arrange_turns(tokenizer, QUESTION)
     learnt = render_before_answer(tokenizer, turns)
     options = list_closing_options(tokenizer)
     return next((one for one in options if render_before_answer(tokenizer, turns, one) == learnt), None)
@@ -127,7 +91,9 @@ def check_template(model_dir: Path, tasks: Iterable[Task]) -> None:
     try:
         gap = find_gap(tokenizer)
     except ValueError as error:
-        raise UserError(f"the chat template of {name} cannot be trained or asked: {error}; mend it") from error
+        raise UserError(
+            f"the chat template of {name} cannot be trained or asked: {error}; {_remedy(tokenizer)}"
+        ) from error
     for task in tasks:
         for example in task.examples:
             _check_example(name, tokenizer, task, example)
@@ -163,19 +129,27 @@ def _advise(tokenizer: Any) -> str:
 
 
 def _check_example(name: str, tokenizer: Any, task: Task, example: Mapping[str, Any]) -> None:
-    answer = task.format_target(example["target"])
+    answer, messages = task.format_target(example["target"]), task.build_messages(example)
     try:
-        rendered = render_answer(tokenizer, task.build_messages(example), answer)
+        prompt, rendered = render_prompt(tokenizer, messages), render_answer(tokenizer, messages, answer)
+        before = render_before_answer(tokenizer, arrange_turns(tokenizer, messages))
+        if prompt.rstrip() != before.rstrip():
+            raise ValueError("what it puts before an answer depends on what is asked")
     except Exception as error:  # whatever a template raises
         raise UserError(
             f"the chat template of {name} cannot be trained or asked, as an example of `{task.name}` shows: "
-            f"{error}; mend it"
+            f"{error}; {_remedy(tokenizer)}"
         ) from error
     if not rendered.startswith(answer.strip()):
         raise UserError(
             f"the chat template of {name} alters answers: of `{answer}`, an answer of `{task.name}`, it makes "
-            f"`{rendered}`; mend it"
+            f"`{rendered}`; {_remedy(tokenizer)}"
         )
+
+
+def _remedy(tokenizer: Any) -> str:
+    is_set = read_options(tokenizer.get_chat_template())
+    return "mend it, or change `model.template_options`" if is_set else "mend it"
 
 
 def _word(option: Mapping[str, bool]) -> str:

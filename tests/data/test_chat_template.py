@@ -2,12 +2,14 @@
 
 import pytest
 
-from eshop_ray.data.chat_template import arrange_turns, render_answer, render_prompt
+from eshop_ray.data.chat_template import arrange_turns, find_gap, render_answer, render_prompt
 from eshop_ray.data.tokenization import tokenize_answer, tokenize_prompt
 from eshop_ray.models import load_tokenizer
-from tests.chat_templates import GLM4, QWEN3, R1_DISTILL, TEMPLATES
+from tests.chat_templates import GEMMA, GLM4, LLAMA3, MISTRAL, QWEN3, R1_DISTILL, TEMPLATES
+from tests.conftest import CHAT_TEMPLATE
 
 MESSAGES = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Which colour? ½ ü"}]
+THINKING = (QWEN3, GLM4, R1_DISTILL)
 
 
 @pytest.mark.parametrize("template", TEMPLATES.values(), ids=TEMPLATES)
@@ -17,12 +19,40 @@ def test_prompt_and_answer_together_are_the_conversation(make_model, template, a
     turns = [*arrange_turns(tokenizer, MESSAGES), {"role": "assistant", "content": answer}]
     text = tokenizer.apply_chat_template(turns, tokenize=False)
     prompt = render_prompt(tokenizer, MESSAGES)
-    assert text == prompt + render_answer(tokenizer, MESSAGES, answer)
+    rest = render_answer(tokenizer, MESSAGES, answer)
+    assert text == prompt + (" " if template == MISTRAL else "") + rest
     assert all(message["content"] in prompt for message in MESSAGES)
-    assert text[len(prompt) :].startswith(answer)
+    assert rest.startswith(answer)
     prompt_ids, answer_ids = tokenize_prompt(tokenizer, MESSAGES), tokenize_answer(tokenizer, MESSAGES, answer)
     assert tokenizer.decode(prompt_ids) == prompt
     assert tokenizer.decode(answer_ids) == f"{answer}<|im_end|>"
+
+
+@pytest.mark.parametrize(
+    ("template", "own", "before_answer", "is_open"),
+    [
+        (CHAT_TEMPLATE, "", "", False),
+        (QWEN3, "", "<think>\n\n</think>\n\n", True),
+        (GLM4, "", "\n<think></think>\n", True),
+        (R1_DISTILL, "<think>\n", "", True),
+        (LLAMA3, "", "", False),
+        (GEMMA, "", "", False),
+        (MISTRAL, "", " ", False),
+    ],
+    ids=TEMPLATES,
+)
+def test_what_a_templates_own_prompt_lacks(make_model, template, own, before_answer, is_open):
+    gap = find_gap(load_tokenizer(make_model(template)))
+    assert (gap.own, gap.before_answer, gap.is_open) == (own, before_answer, is_open)
+
+
+@pytest.mark.parametrize("template", [one for one in TEMPLATES.values() if one not in THINKING])
+def test_own_prompt_is_taken_where_only_white_space_is_between(make_model, template):
+    tokenizer = load_tokenizer(make_model(template))
+    turns = arrange_turns(tokenizer, MESSAGES)
+    assert render_prompt(tokenizer, MESSAGES) == tokenizer.apply_chat_template(
+        turns, tokenize=False, add_generation_prompt=True
+    )
 
 
 def test_prompt_takes_in_what_stands_before_an_answer(make_model):
@@ -31,7 +61,7 @@ def test_prompt_takes_in_what_stands_before_an_answer(make_model):
 
 
 def test_system_message_stays_where_only_the_end_of_the_prompt_differs(make_model):
-    for template in (QWEN3, GLM4, R1_DISTILL):
+    for template in THINKING:
         assert arrange_turns(load_tokenizer(make_model(template)), MESSAGES) == MESSAGES
 
 

@@ -9,7 +9,6 @@ from eshop_ray.config import ModelSection
 from eshop_ray.data.chat_template import render_prompt
 from eshop_ray.data.template_gap import (
     check_template,
-    find_gap,
     list_closing_options,
     save_tokenizer,
     warn_of_gap,
@@ -17,29 +16,11 @@ from eshop_ray.data.template_gap import (
 from eshop_ray.errors import UserError
 from eshop_ray.models import fetch_model, load_tokenizer
 from eshop_ray.tasks import get_task, list_tasks
-from tests.chat_templates import GEMMA, GLM4, LLAMA3, MISTRAL, QWEN3, R1_DISTILL, TEMPLATES
+from tests.chat_templates import GLM4, QWEN3, R1_DISTILL, TEMPLATES
 from tests.conftest import CHAT_TEMPLATE
 
 MESSAGES = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Which colour? ½ ü"}]
 TASKS = [get_task(name) for name in list_tasks()]
-
-
-@pytest.mark.parametrize(
-    ("template", "own", "before_answer", "is_open"),
-    [
-        (CHAT_TEMPLATE, "", "", False),
-        (QWEN3, "", "<think>\n\n</think>\n\n", True),
-        (GLM4, "", "\n<think></think>\n", True),
-        (R1_DISTILL, "<think>\n", "", True),
-        (LLAMA3, "", "", False),
-        (GEMMA, "", "", False),
-        (MISTRAL, "", " ", False),
-    ],
-    ids=TEMPLATES,
-)
-def test_what_a_templates_own_prompt_lacks(make_model, template, own, before_answer, is_open):
-    gap = find_gap(load_tokenizer(make_model(template)))
-    assert (gap.own, gap.before_answer, gap.is_open) == (own, before_answer, is_open)
 
 
 @pytest.mark.parametrize(
@@ -79,12 +60,16 @@ def test_templates_that_are_fine_are_let_through(make_model, template, caplog):
         ("{% for m in messages if m.role == 'user' %}{{ m.content }}{% endfor %}", "leaves an answer out"),
         (
             "{% if messages[-1].role == 'assistant' %}{{ raise_exception('a user asks last') }}{% endif %}",
-            "takes no conversation that ends with an answer .*a user asks last",
+            "refuses a conversation that ends with an answer .*a user asks last",
         ),
         (CHAT_TEMPLATE.replace("message.content", "message.content | upper"), "alters answers"),
         (
             "{{ '!' if messages[-1].content | length > 1 }}{% for m in messages %}{{ m.content }}\n{% endfor %}",
             "an example of `.*` shows: the chat template does not extend the prompt",
+        ),
+        (
+            "{{ '?' if messages[-1].role == 'assistant' and '\ue000' not in messages[0].content }}" + CHAT_TEMPLATE,
+            "an example of `.*` shows: what it puts before an answer depends on what is asked",
         ),
     ],
 )
@@ -129,7 +114,8 @@ def test_model_is_named_as_the_user_knows_it(make_model, tmp_path):
     source = make_model(f"{SILENT}{{{{ a }}}}")
     folder = fetch_model(ModelSection(source=str(source), cache_dir=str(tmp_path), template_options={"a": "b"}))
     assert folder != source
-    with pytest.raises(UserError, match=f"the chat template of {source} cannot be trained or asked"):
+    asked = f"the chat template of {source} cannot be trained or asked: .*; mend it, or change `model.template_options`"
+    with pytest.raises(UserError, match=asked):
         check_template(folder, TASKS)
 
 
