@@ -1,6 +1,7 @@
 """A model whose template thinks before it answers: it learns the answers, and gives them however it is asked."""
 
 import json
+import shutil
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -9,9 +10,12 @@ import yaml
 
 from eshop_ray import artifacts
 from eshop_ray.config import load_config
-from eshop_ray.jobs import batch_infer, merge_lora, run_batch, train_lora
+from eshop_ray.errors import UserError
+from eshop_ray.jobs import autotune, batch_infer, enrich_catalog, merge_lora, run_batch, train_lora
+from eshop_ray.models import fetch_model
 from eshop_ray.schema import RECORD_SCHEMA, decode, encode
 from eshop_ray.tasks import get_task
+from eshop_ray.training.trainer import check_training
 from tests.chat_templates import QWEN3
 from tests.conftest import train_tokenizer
 
@@ -129,3 +133,27 @@ def test_answers_that_were_learnt_come_out_constrained_free_and_of_a_server(make
         batch_infer.run(config)
         assert read_predictions(config) == learnt, f"{constrained=}"
     assert ask_server(config, tmp_path) == learnt
+
+
+@pytest.fixture
+def silent_model(tmp_path, tiny_model_dir):
+    """A model whose template leaves answers out, as far as no weights are needed."""
+    folder = shutil.copytree(tiny_model_dir, tmp_path / "silent", ignore=shutil.ignore_patterns("*.safetensors"))
+    (folder / "chat_template.jinja").write_text("{{ messages[0].content }}")
+    return folder
+
+
+def train(config):
+    check_training(config, fetch_model(config.model))
+
+
+def tune(config):
+    autotune.run(config, config.run_dir / "tuned.yaml")
+
+
+@pytest.mark.parametrize("job", [train, batch_infer.run, tune, enrich_catalog.run])
+def test_template_that_cannot_be_asked_is_refused_before_anything_starts(make_run, silent_model, job):
+    settings = ["infer.models=[base]", "enrich.model=base", "enrich.tasks=[ner_tagging]", "autotune.write=false"]
+    config = load_config(make_run(silent_model), settings)
+    with pytest.raises(UserError, match=f"the chat template of {silent_model} cannot be trained or asked: it"):
+        job(config)
