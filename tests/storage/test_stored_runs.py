@@ -15,6 +15,7 @@ from eshop_ray.cli.run_lock import hold_run
 from eshop_ray.config import Config, ModelSection
 from eshop_ray.errors import UserError
 from eshop_ray.models import fetch_model
+from eshop_ray.models.templates import name_source, read_options, read_templates
 from eshop_ray.places import local_path, place_of, uri_of
 from eshop_ray.storage import Storage, lease
 from eshop_ray.training.merging.recipe import check_intact
@@ -221,6 +222,18 @@ def test_a_model_without_a_manifest_is_fetched_from_a_store(go_to):
     go_to("another node")
     with pytest.raises(UserError, match="has changed since the job began"):
         read_shared(shared)
+
+
+def test_options_of_a_model_in_a_store_are_read_on_every_node(tmp_path, go_to):
+    for name, text in {"config.json": "{}", "model.safetensors": "w", "chat_template.jinja": "{{ x }}"}.items():
+        Storage("s3://shop/models/own").write(name, text.encode())
+    settings = {"source": "s3://shop/models/own", "cache_dir": str(tmp_path / "cache"), "template_options": {"x": "y"}}
+    folder = fetch_model(ModelSection(**settings), for_chat=False)
+    assert (name_source(folder), read_options(read_templates(folder)["default"])) == (settings["source"], {"x": "y"})
+    shared = artifacts.share_folder(folder, local_path(RUN))
+    go_to("node")
+    assert read_shared(shared) == {"config.json", "model.safetensors", "chat_template.jinja"}
+    assert read_templates(Path(shared)) == read_templates(folder)
 
 
 def test_one_job_at_a_time_in_a_run_in_a_store(go_to, monkeypatch, stored):
