@@ -7,7 +7,6 @@ published ones as long as they stay.
 
 import ast
 import json
-import re
 import warnings
 
 MAX_RESPONSE_CHARACTERS = 5_000
@@ -26,11 +25,18 @@ THOUGHTS = (
     ("<|begin_of_thought|>", "<|end_of_thought|>"),
     ("<|START_THINKING|>", "<|END_THINKING|>"),
     ("\u25c1think\u25b7", "\u25c1/think\u25b7"),
+    ("<mm:think>", "</mm:think>"),
+    ("<|channel>", "<channel|>"),
+    ("Here is my thought process:", "Here is my response:"),
 )
 """How models of several makers begin and end what they think before they answer."""
 
-_SOLUTION = re.compile(r"<\|begin_of_solution\|>(.*?)(?:<\|end_of_solution\|>.*)?", re.DOTALL)
-"""What follows the thoughts of OpenThinker and its kind."""
+ENVELOPES = (
+    ("<|begin_of_solution|>", "<|end_of_solution|>"),
+    ("<answer>", "</answer>"),
+    ("<response>", "</response>"),
+)
+"""What some of them put around the answer that follows."""
 
 
 def drop_thought(text: str) -> str | None:
@@ -42,17 +48,20 @@ def drop_thought(text: str) -> str | None:
     for start, end in THOUGHTS:
         if begun.startswith(start):
             _, is_ended, answer = begun.partition(end)
-            return _open_solution(answer) if is_ended else None
+            return _open_envelope(answer) if is_ended else None
     for start, end in THOUGHTS:
         thought, is_ended, answer = begun.partition(end)
         if is_ended and start not in thought:
-            return _open_solution(answer)
+            return _open_envelope(answer)
     return text
 
 
-def _open_solution(answer: str) -> str:
-    solution = _SOLUTION.fullmatch(answer.lstrip())
-    return solution[1].strip() if solution else answer.lstrip()
+def _open_envelope(answer: str) -> str:
+    answer = answer.lstrip()
+    for start, end in ENVELOPES:
+        if answer.startswith(start):
+            return answer.removeprefix(start).partition(end)[0].strip()
+    return answer
 
 
 def parse_multiple_choice(text: str) -> int:

@@ -210,6 +210,9 @@ def test_reasoning_before_an_answer_is_no_part_of_it(start, end):
         ("<think>" + "why? " * 5_000 + "</think>0", "0"),
         ("<|begin_of_thought|>a<|end_of_thought|>\n<|begin_of_solution|> 0 <|end_of_solution|> x", "0"),
         ("<|begin_of_thought|>a<|end_of_thought|><|begin_of_solution|>0", "0"),
+        ("<think>\na\n</think>\n<answer>\n0\n</answer>", "0"),
+        ("a\n</think>\n\n<response>\n0\n</response>\n", "0"),
+        ("<answer>0</answer>", "<answer>0</answer>"),
     ],
 )
 def test_what_is_left_of_an_answer(text, answer):
