@@ -10,7 +10,14 @@ from eshop_ray import artifacts
 from eshop_ray.config import Config, ModelSection
 from eshop_ray.errors import UserError
 from eshop_ray.models import fetch_model, find_model, load_tokenizer, model_digest
-from eshop_ray.models.templates import TODAY, list_option_names, read_options, read_templates, write_options
+from eshop_ray.models.templates import (
+    TODAY,
+    describe_model,
+    list_option_names,
+    read_options,
+    read_templates,
+    write_options,
+)
 from tests.chat_templates import GEMMA, GLM4, LLAMA3, QWEN3, R1_DISTILL
 
 MESSAGES = [{"role": "user", "content": "Colour?"}]
@@ -65,6 +72,13 @@ def test_option_is_in_the_template_of_a_folder_of_its_own(make_model, fetch):
     assert fetch(source, enable_thinking=False) == folder
     assert fetch(source, enable_thinking=True) not in (folder, source)
     assert fetch(source) == source
+
+
+def test_model_is_described_as_the_user_knows_it(make_model, fetch):
+    source = make_model(chat_template=QWEN3)
+    assert describe_model(source) == str(source)
+    options = '{"enable_thinking": false}'
+    assert describe_model(fetch(source, enable_thinking=False)) == f"{source} with `model.template_options` {options}"
 
 
 def test_folder_follows_its_source(make_model, fetch):

@@ -98,6 +98,14 @@ def name_source(folder: Path) -> str:
     return str(manifest.details["source"]) if manifest else place_of(folder)
 
 
+def describe_model(folder: Path) -> str:
+    """Return where the model of a folder comes from, and the options that are set in its chat template."""
+    options = read_options(read_templates(folder).get(DEFAULT, ""))
+    return (
+        f"{name_source(folder)} with `model.template_options` {json.dumps(options)}" if options else name_source(folder)
+    )
+
+
 def read_templates(folder: Path) -> dict[str, str]:
     """Return name -> text of the templates that Transformers finds in a model folder; none where there are none."""
     files = {path.stem: path for path in sorted((folder / MORE_TEMPLATES).glob("*.jinja"))}

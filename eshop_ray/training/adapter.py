@@ -17,6 +17,7 @@ from eshop_ray.artifacts import digest_files, fetch, find_manifest, hash_file, s
 from eshop_ray.config import LoraSection
 from eshop_ray.errors import UserError
 from eshop_ray.models import model_digest
+from eshop_ray.models.templates import describe_model
 from eshop_ray.places import local_path, uri_of
 
 logger = logging.getLogger(__name__)
@@ -143,9 +144,10 @@ def _check_base(folder: Path, model_dir: Path, named: str | None) -> None:
         logger.warning("%s has no manifest: its base, by PEFT's note %s, cannot be verified", folder, named)
     elif manifest.parents.get("base") != (digest := model_digest(model_dir)):
         own = shorten_digest(str(manifest.parents.get("base")))
+        base = describe_model(Path(named)) if named else named
         raise UserError(
-            f"`lora.init_from` {folder} was trained on {named} (digest {own}), but `model.source` is {model_dir} "
-            f"(digest {shorten_digest(digest)}); take an adapter of this base, or its base"
+            f"`lora.init_from` {folder} was trained on {base} (digest {own}), but `model.source` is "
+            f"{describe_model(model_dir)} (digest {shorten_digest(digest)}); take an adapter of this base, or its base"
         )
 
 

@@ -12,6 +12,7 @@ from eshop_ray.config import Config, MergeSection
 from eshop_ray.config.experiment import EQUAL_RANKS, METHODS
 from eshop_ray.errors import UserError
 from eshop_ray.models import model_digest
+from eshop_ray.models.templates import describe_model
 from eshop_ray.places import local_path
 from eshop_ray.training.adapter import SETTINGS
 from eshop_ray.training.base_model import check_unquantized
@@ -111,7 +112,7 @@ def check_adapter(adapter_dir: Path, model_dir: Path, base_digest: str) -> None:
     if trained_on != base_digest:
         raise UserError(
             f"adapter {adapter_dir} was trained on {_describe_base(adapter_dir, trained_on)}, but "
-            f"`model.source` is {model_dir} (digest {shorten_digest(base_digest)}); "
+            f"`model.source` is {describe_model(model_dir)} (digest {shorten_digest(base_digest)}); "
             "set `model.source` to the adapter's base, or train again"
         )
     check_intact(adapter_dir)
@@ -210,7 +211,9 @@ def _check_ranks(adapters: Sequence[AdapterFile], method: str) -> None:
 def _describe_base(adapter_dir: Path, digest: str | None) -> str:
     """Return what PEFT notes as the base, with its digest; a fully trained model has no such note."""
     settings = json.loads((adapter_dir / SETTINGS).read_text()) if is_adapter(adapter_dir) else {}
-    return f"{settings.get('base_model_name_or_path') or 'another model'} (digest {shorten_digest(str(digest))})"
+    noted = settings.get("base_model_name_or_path")
+    named = describe_model(Path(noted)) if noted else "another model"
+    return f"{named} (digest {shorten_digest(str(digest))})"
 
 
 def _join(values: Sequence[float]) -> str:
