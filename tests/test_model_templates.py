@@ -10,14 +10,8 @@ from eshop_ray import artifacts
 from eshop_ray.config import Config, ModelSection
 from eshop_ray.errors import UserError
 from eshop_ray.models import fetch_model, find_model, load_tokenizer, model_digest
-from eshop_ray.models.templates import (
-    TODAY,
-    describe_model,
-    list_option_names,
-    read_options,
-    read_templates,
-    write_options,
-)
+from eshop_ray.models.template_text import TODAY, list_option_names, read_options, write_options
+from eshop_ray.models.templates import describe_model, read_templates
 from tests.chat_templates import GEMMA, GLM4, LLAMA3, QWEN3, R1_DISTILL
 
 MESSAGES = [{"role": "user", "content": "Colour?"}]

@@ -96,6 +96,8 @@ _PROMPTS_BY_ITSELF: dict[str, bool] = {}
 class Gap:
     """How a template's own prompt, for an answer that is yet to come, ends otherwise than what stands before one."""
 
+    shared: str
+    """What both have behind the question."""
     own: str
     """What only the template's own prompt ends with."""
     before_answer: str
@@ -127,7 +129,7 @@ def find_gap(tokenizer: Any, options: Mapping[str, Any] | None = None) -> Gap:
     if not head or not before.startswith(head):
         raise ValueError("it leaves the question out, or writes it otherwise once an answer follows")
     num_shared = len(commonprefix([own, before]))  # noqa: RUF071 - these are texts, not paths
-    return Gap(own[num_shared:], before[num_shared:])
+    return Gap(own[len(head) : num_shared], own[num_shared:], before[num_shared:])
 
 
 def _find_head(prompt: str) -> str:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from eshop_ray.data.chat_template import (
-    QUESTION,
     Gap,
     arrange_turns,
     find_gap,
@@ -19,14 +18,8 @@ from eshop_ray.data.chat_template import (
 )
 from eshop_ray.errors import UserError
 from eshop_ray.models import load_tokenizer
-from eshop_ray.models.templates import (
-    list_option_names,
-    name_source,
-    read_options,
-    read_templates,
-    save_templates,
-    write_options,
-)
+from eshop_ray.models.template_text import list_option_names, read_options, write_prompt_end
+from eshop_ray.models.templates import DEFAULT, name_source, read_templates, save_templates
 from eshop_ray.tasks import Task
 
 SETS_PROMPTS = ("chat_template", "default_chat_template_kwargs", "reasoning_parser")
@@ -58,23 +51,17 @@ def _closes(tokenizer: Any, option: Mapping[str, bool]) -> bool:
 
 
 def save_tokenizer(tokenizer: Any, folder: Path) -> None:
-    """Save the tokenizer of a model that was trained, with a template whose own prompts are those that it learnt, as
-    far as an option does that: other programs ask it so.
+    """Save the tokenizer of a model that was trained, with a template whose own prompts are those that it learnt: other
+    programs ask it so.
     """
     tokenizer.save_pretrained(folder)
-    option = _find_kept_option(tokenizer)
-    if option:
-        templates = read_templates(folder)
-        save_templates(folder, {name: write_options(text, option) for name, text in templates.items()})
-        logger.info("%s: %s in its chat template, as it was trained", folder.name, _word(option))
-
-
-def _find_kept_option(tokenizer: Any) -> dict[str, bool] | None:
-    """Return an option that makes the template's own prompt what was learnt, and changes nothing of that."""
-    turns = arrange_turns(tokenizer, QUESTION)
-    learnt = render_before_answer(tokenizer, turns)
-    options = list_closing_options(tokenizer)
-    return next((one for one in options if render_before_answer(tokenizer, turns, one) == learnt), None)
+    try:
+        gap = find_gap(tokenizer)
+    except ValueError:  # nobody has trained it
+        return
+    if gap.is_open:
+        own, learnt = f"{gap.shared}{gap.own}", f"{gap.shared}{gap.before_answer}"
+        save_templates(folder, {DEFAULT: write_prompt_end(read_templates(folder)[DEFAULT], own, learnt)})
 
 
 def check_template(model_dir: Path, tasks: Iterable[Task]) -> None:
@@ -98,8 +85,7 @@ def check_template(model_dir: Path, tasks: Iterable[Task]) -> None:
         for example in task.examples:
             _check_example(name, tokenizer, task, example)
     if gap.is_open:
-        told = f"{name}: {_describe(gap)}; prompts are as conversations have it, in training and in inference"
-        logger.info(told if _find_kept_option(tokenizer) else f"{told}. An endpoint asks otherwise{_advise(tokenizer)}")
+        logger.info("%s: %s; prompts are as conversations have it, in training and in inference", name, _describe(gap))
 
 
 def warn_of_gap(model_dir: Path, arguments: Container[str]) -> None:
@@ -125,7 +111,7 @@ def _advise(tokenizer: Any) -> str:
     options = list_closing_options(tokenizer)
     if not options:
         return ""
-    return f"; for answers alone set `model.template_options={_word(options[0])}`, before training if it is trained"
+    return f"; for answers alone set `model.template_options={_word(options[0])}`"
 
 
 def _check_example(name: str, tokenizer: Any, task: Task, example: Mapping[str, Any]) -> None:

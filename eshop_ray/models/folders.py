@@ -30,7 +30,8 @@ from eshop_ray.artifacts import (
 )
 from eshop_ray.config import Config, ModelSection
 from eshop_ray.errors import UserError
-from eshop_ray.models.templates import DEFAULT, read_options, read_templates, settle_templates
+from eshop_ray.models.template_text import read_options
+from eshop_ray.models.templates import DEFAULT, read_templates, settle_templates
 from eshop_ray.places import is_uri, local_path, make_folder, place_of
 from eshop_ray.storage import Storage
 

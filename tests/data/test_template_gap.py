@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from eshop_ray.config import ModelSection
-from eshop_ray.data.chat_template import render_prompt
+from eshop_ray.data.chat_template import arrange_turns, render, render_prompt
 from eshop_ray.data.template_gap import (
     check_template,
     list_closing_options,
@@ -20,6 +20,7 @@ from tests.chat_templates import GLM4, QWEN3, R1_DISTILL, TEMPLATES
 from tests.conftest import CHAT_TEMPLATE
 
 MESSAGES = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Which colour? ½ ü"}]
+THINKING = (QWEN3, GLM4, R1_DISTILL)
 TASKS = [get_task(name) for name in list_tasks()]
 
 
@@ -38,15 +39,11 @@ def test_options_that_make_the_own_prompt_the_learnt_one(make_model, template, o
     assert list_closing_options(load_tokenizer(make_model(template))) == options
 
 
-ADVICE = "An endpoint asks otherwise; for answers alone set `model.template_options={enable_thinking: false}`, before"
-
-
 @pytest.mark.parametrize("template", TEMPLATES.values(), ids=TEMPLATES)
 def test_templates_that_are_fine_are_let_through(make_model, template, caplog):
     with caplog.at_level(logging.INFO):
         check_template(make_model(template), TASKS)
-    assert ("prompts are as conversations have it" in caplog.text) == (template in (QWEN3, GLM4, R1_DISTILL))
-    assert (ADVICE in caplog.text) == (template == GLM4), "the merged Qwen3 brings its option along"
+    assert ("prompts are as conversations have it" in caplog.text) == (template in THINKING)
 
 
 @pytest.mark.parametrize(
@@ -79,21 +76,27 @@ def test_template_that_cannot_be_trained_is_refused(make_model, template, reason
         check_template(folder, TASKS)
 
 
-def test_saved_template_asks_by_itself_as_the_model_was_trained(make_model, tmp_path):
-    tokenizer = load_tokenizer(make_model(QWEN3))
+NO_HEADER = "{% for m in messages %}{{ '=' if m.role == 'assistant' }}{{ m.content }}{% endfor %}"
+
+
+@pytest.mark.parametrize("template", [*TEMPLATES.values(), NO_HEADER], ids=[*TEMPLATES, "no header"])
+def test_saved_template_asks_by_itself_as_the_model_was_trained(make_model, tmp_path, template):
+    tokenizer = load_tokenizer(make_model(f"{template}\n"))
     folder = tmp_path / "merged"
     save_tokenizer(tokenizer, folder)
     shutil.copyfile(tmp_path / "model" / "config.json", folder / "config.json")
     saved = load_tokenizer(folder)
-    own = saved.apply_chat_template(MESSAGES, tokenize=False, add_generation_prompt=True)
-    assert own == render_prompt(tokenizer, MESSAGES) == render_prompt(saved, MESSAGES)
-    thinking = {"tokenize": False, "add_generation_prompt": True, "enable_thinking": True}
-    assert "<think>" not in saved.apply_chat_template(MESSAGES, **thinking), "a request may say otherwise"
-
-
-def test_saved_template_stays_where_an_option_would_ask_another_question(make_model, tmp_path):
-    save_tokenizer(load_tokenizer(make_model(GLM4)), tmp_path / "merged")
-    assert (tmp_path / "merged" / "chat_template.jinja").read_text() == GLM4
+    assert (saved.chat_template == tokenizer.chat_template) == (
+        template not in THINKING and template in TEMPLATES.values()
+    )
+    assert render_prompt(saved, MESSAGES) == render_prompt(tokenizer, MESSAGES)
+    turns = arrange_turns(saved, MESSAGES)
+    assert render(saved, turns, add_generation_prompt=True) == render_prompt(tokenizer, MESSAGES)
+    answered = [*turns, {"role": "assistant", "content": "red"}, *turns[-1:]]
+    assert render(saved, answered) == render(tokenizer, answered)
+    for is_on in (True, False):
+        asked = render(saved, turns, add_generation_prompt=True, enable_thinking=is_on)
+        assert asked.count("</think>") == (template in (QWEN3, GLM4)), "a request says it too, and changes nothing"
 
 
 def test_server_that_asks_otherwise_is_told_of(make_model, caplog):

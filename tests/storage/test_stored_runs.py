@@ -15,7 +15,8 @@ from eshop_ray.cli.run_lock import hold_run
 from eshop_ray.config import Config, ModelSection
 from eshop_ray.errors import UserError
 from eshop_ray.models import fetch_model
-from eshop_ray.models.templates import name_source, read_options, read_templates
+from eshop_ray.models.template_text import read_options
+from eshop_ray.models.templates import name_source, read_templates
 from eshop_ray.places import local_path, place_of, uri_of
 from eshop_ray.storage import Storage, lease
 from eshop_ray.training.merging.recipe import check_intact
