@@ -93,7 +93,7 @@ def warn_of_gap(model_dir: Path, arguments: Container[str]) -> None:
 
     Args:
         model_dir: Folder of the model.
-        arguments: Names of the server's arguments; who states how chats begin is told nothing.
+        arguments: Names of the server's arguments; who states how chats begin, here or by an option, is told nothing.
     """
     if any(name in arguments for name in SETS_PROMPTS) or not read_templates(model_dir):
         return
@@ -102,7 +102,7 @@ def warn_of_gap(model_dir: Path, arguments: Container[str]) -> None:
         gap = find_gap(tokenizer)
     except ValueError:  # nobody has trained it, and vLLM has its own words
         return
-    if gap.is_open:
+    if gap.is_open and not read_options(tokenizer.get_chat_template()):
         name = name_source(model_dir)
         logger.warning("%s: %s: chats may begin with a thought%s", name, _describe(gap), _advise(tokenizer))
 

@@ -15,6 +15,7 @@ from eshop_ray.data.template_gap import (
 )
 from eshop_ray.errors import UserError
 from eshop_ray.models import fetch_model, load_tokenizer
+from eshop_ray.models.template_text import write_options
 from eshop_ray.tasks import get_task, list_tasks
 from tests.chat_templates import GLM4, QWEN3, R1_DISTILL, TEMPLATES
 from tests.conftest import CHAT_TEMPLATE
@@ -110,6 +111,7 @@ def test_server_that_asks_otherwise_is_told_of(make_model, caplog):
     for template in (CHAT_TEMPLATE, "{{ messages[0].content }}"):
         warn_of_gap(make_model(template), ())
     warn_of_gap(make_model(QWEN3), {"reasoning_parser": "qwen3"})
+    warn_of_gap(make_model(write_options(QWEN3, {"enable_thinking": True})), ())
     assert not caplog.text
 
 
