@@ -1,5 +1,6 @@
 """Chat messages -> token ids, the same ids in training and in inference."""
 
+import functools
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -175,5 +176,6 @@ def _encode_further(tokenizer: Any, text: str) -> list[int]:
 _LINE_END = "\n"
 
 
+@functools.lru_cache(maxsize=4)
 def _adds_blank(tokenizer: Any) -> bool:
     return bool(tokenizer.convert_ids_to_tokens(_encode(tokenizer, "a"))[0].startswith("\u2581"))
