@@ -17,6 +17,7 @@ from eshop_ray.errors import UserError
 from eshop_ray.inference.quantization import write
 from eshop_ray.inference.quantization.write import Quantization, write_quantized
 from eshop_ray.models import model_digest
+from eshop_ray.models.templates import MORE_TEMPLATES, read_templates, save_templates
 
 LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
@@ -103,9 +104,12 @@ def test_logits_are_near_the_parents(model_dir):
 def test_rest_of_the_folder_is_the_parents(model_dir):
     (model_dir / "pytorch_model.bin").touch()
     (model_dir / "pytorch_model.bin.index.json").touch()
+    save_templates(model_dir, {"default": "{{ messages }}", "tool_use": "{{ tools }}"})
     folder = quantize(model_dir)
+    assert read_templates(folder) == {"default": "{{ messages }}", "tool_use": "{{ tools }}"}
     kept = {path.name for path in model_dir.iterdir()} - {"pytorch_model.bin", "pytorch_model.bin.index.json"}
     assert {path.name for path in folder.iterdir()} == kept | {"manifest.json"}
+    kept.remove(MORE_TEMPLATES)
     for name in kept - {"model.safetensors", "config.json"}:
         assert (folder / name).read_bytes() == (model_dir / name).read_bytes()
     config = json.loads((folder / "config.json").read_text())
