@@ -50,6 +50,8 @@ def drop_thought(text: str) -> str | None:
             _, is_ended, answer = begun.partition(end)
             return _open_envelope(answer) if is_ended else None
     for start, end in THOUGHTS:
+        if start[0].isalpha():  # words, which an answer may hold as well
+            continue
         thought, is_ended, answer = begun.partition(end)
         if is_ended and start not in thought:
             return _open_envelope(answer)

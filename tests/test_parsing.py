@@ -193,7 +193,8 @@ def test_first_object_is_read(text, found):
 def test_reasoning_before_an_answer_is_no_part_of_it(start, end):
     assert drop_thought(f"{start}\n1 or 2?\n{end}\n\n 0 \n") == "0 \n"
     assert drop_thought(f"\n {start}{end}0") == "0"
-    assert drop_thought(f"1 or 2?\n{end}\n\n0") == "0", "its beginning stood in the prompt"
+    if not start[0].isalpha():  # words may be the answer's own
+        assert drop_thought(f"1 or 2?\n{end}\n\n0") == "0", "its beginning stood in the prompt"
     assert drop_thought(f"{start} 1 or 2? </b>") is None, "cut off"
     assert drop_thought(f"0 {start}1{end}") == f"0 {start}1{end}", "what comes later is the answer's own"
     assert drop_thought(f"{start}a{end}b{end}c") == f"b{end}c"
