@@ -56,14 +56,14 @@ def build_model(model_dir: Path, train: TrainSection, lora: LoraSection, seed: i
     """
     torch.manual_seed(seed)
     model = _load_base(model_dir, train, device)
-    if train.method == "lora" and train.precision == "bf16":
-        for layer in find_layers(model).modules():
-            if isinstance(layer, torch.nn.Linear):
-                layer.to(torch.bfloat16)
     if train.method != "full":
         model = get_peft_model(model, build_lora_config(lora))
         if lora.init_from:
             load_initial(model, lora)
+    if train.method == "lora" and train.precision == "bf16":
+        for layer in find_layers(model).modules():
+            if isinstance(layer, torch.nn.Linear):
+                _halve_frozen(layer)
     if train.gradient_checkpointing:
         get_causal_lm(model).gradient_checkpointing_enable({"use_reentrant": False})
     return model.train()
@@ -93,6 +93,12 @@ def save_trained(weights: Mapping[str, torch.Tensor], model: Any, folder: Path) 
         return
     model.save_pretrained(folder, state_dict=dict(weights))
     load_tokenizer(Path(model.name_or_path)).save_pretrained(folder)
+
+
+def _halve_frozen(layer: torch.nn.Linear) -> None:
+    for weight in layer.parameters(recurse=False):
+        if not weight.requires_grad:
+            weight.data = weight.data.to(torch.bfloat16)
 
 
 def _load_base(model_dir: Path, train: TrainSection, device: torch.device) -> Any:
