@@ -146,4 +146,5 @@ def _open_folder(storage: Storage, name: str) -> Iterator[Path]:
 
 
 def _name_trained(model: Any) -> set[str]:
-    return {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    """Return all names of what is trained; weights that are tied have several, and PEFT saves by each."""
+    return {name for name, weight in model.named_parameters(remove_duplicate=False) if weight.requires_grad}
