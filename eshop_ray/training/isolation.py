@@ -118,7 +118,7 @@ def rounding_noise(model: Any, precision: str, attention: str, trial: Trial) -> 
 
 
 def _draw_rows(model: Any) -> list[TokenRow]:
-    num_known = get_causal_lm(model).get_input_embeddings().num_embeddings
+    num_known = len(get_causal_lm(model).get_input_embeddings().weight)
     drawn = np.random.default_rng(0).integers(0, num_known, (3, NUM_OWN + NUM_ANSWER)).tolist()
     shared = drawn[0][:NUM_SHARED]
     return [TokenRow(str(number), "", shared + ids[:NUM_OWN], ids[NUM_OWN:]) for number, ids in enumerate(drawn[1:])]

@@ -17,11 +17,12 @@ ADAPTER = "default"
 
 def can_fuse(module: Any) -> bool:
     """Whether a layer is PEFT's and adds a product of two matrices and nothing else: no DoRA, no dropout, no biases of
-    the update.
+    the update, no bias of the base that is trained.
     """
     return (
         type(module) is Linear
         and type(module.base_layer) is torch.nn.Linear
+        and not any(weight.requires_grad for weight in module.base_layer.parameters())
         and list(module.lora_A) == [ADAPTER]
         and not module.lora_variant
         and not module.fan_in_fan_out

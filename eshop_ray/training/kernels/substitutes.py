@@ -122,7 +122,7 @@ def _observe(model: Any, layers: Sequence[Any], dtype: torch.dtype) -> _Observed
     hooks = [layer.register_forward_hook(note, with_kwargs=True) for layer in layers if layer is not None]
     hooks.append(embedding.register_forward_hook(lambda *call: call[-1].detach().requires_grad_()))
     device, was_training = embedding.weight.device, model.training
-    ids = torch.arange(NUM_TOKENS, device=device)[None] % embedding.num_embeddings
+    ids = torch.arange(NUM_TOKENS, device=device)[None] % len(embedding.weight)
     model.eval()
     try:
         with torch.enable_grad(), torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
