@@ -1,10 +1,10 @@
 """The adapter's settings, checked against PEFT and the base before anything is loaded; and earlier adapters."""
 
 import dataclasses
-import difflib
 import logging
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -19,67 +19,52 @@ from eshop_ray.errors import UserError
 from eshop_ray.models import model_digest
 from eshop_ray.models.templates import describe_model
 from eshop_ray.places import local_path, uri_of
+from eshop_ray.training.adapter_effects import check_copies, check_effects, check_read_back
+from eshop_ray.training.adapter_options import build_lora_config, check_four_bits
 
 logger = logging.getLogger(__name__)
 
 SETTINGS = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 
-FIXED = {
-    *("auto_mapping", "base_model_name_or_path", "inference_mode", "peft_type", "peft_version", "revision"),
-    *("task_type", "runtime_config", "layer_replication", "loftq_config", "eva_config", "corda_config"),
-    *("lora_ga_config", "kasa_config"),
-}
-"""Fields of `peft.LoraConfig` that are no option: PEFT's own notes, and what makes another base of the base."""
-STARTS = (True, False, "gaussian", "orthogonal")
-"""`init_lora_weights` that leave the base as it is: with others the adapter would not fold into the base on disk."""
 COMPARED = ("r", "lora_alpha", "use_rslora", "use_dora", "rank_pattern", "alpha_pattern")
 """Settings under which an adapter's weights mean something else."""
 
 
-def build_lora_config(lora: LoraSection) -> LoraConfig:
-    """Return PEFT's settings.
-
-    Raises:
-        UserError: if an option is unknown, has a field of its own in the section, or is refused by PEFT.
-    """
-    own = {name: getattr(lora, name) for name in ("r", "lora_alpha", "lora_dropout")}
-    modules = lora.target_modules if isinstance(lora.target_modules, str) else list(lora.target_modules)
-    known = {field.name for field in dataclasses.fields(LoraConfig)} - FIXED
-    for name in lora.options:
-        if name in LoraSection.model_fields:
-            raise UserError(f"`lora.options.{name}`: set `lora.{name}` itself")
-        if name not in known:
-            near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.0)[0]
-            raise UserError(
-                f"`lora.options.{name}`: no option of peft.LoraConfig that can be set here; did you mean `{near}`?"
-            )
-    start = lora.options.get("init_lora_weights", True)
-    if start not in STARTS:
-        raise UserError(
-            f"`lora.options.init_lora_weights: {start}` changes the base's own weights, so that the adapter would not "
-            f"fit the base on disk; set one of {', '.join(map(str, STARTS))}"
-        )
-    try:
-        return LoraConfig(**own, target_modules=modules, task_type="CAUSAL_LM", **lora.options)
-    except (TypeError, ValueError, ImportError) as error:
-        raise UserError(f"`lora.options`: PEFT refuses them ({error})") from error
-
-
-def check_adapter_settings(model_dir: Path, lora: LoraSection) -> None:
+def check_adapter_settings(model_dir: Path, lora: LoraSection, method: str) -> None:
     """Lay the adapter over the base's empty outline: wrong settings come to light before weights are loaded.
 
+    Args:
+        model_dir: The base.
+        lora: The section.
+        method: `lora` or `qlora`.
+
     Raises:
-        UserError: if no layer gets an update, or `lora.init_from` is no adapter of this base and these settings.
+        UserError: if no layer gets an update, if an option would do nothing or what cannot be merged, or if
+            `lora.init_from` is no adapter of this base and these settings.
     """
-    settings = dataclasses.replace(build_lora_config(lora), init_lora_weights=False)
+    settings = build_lora_config(lora)
+    if method == "qlora":
+        check_four_bits(lora)
     try:
-        with torch.device("meta"):
-            outline = get_peft_model(AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(model_dir)), settings)
-    except (TypeError, ValueError, NotImplementedError, RuntimeError) as error:
+        outline = outline_adapter(model_dir, settings)
+    except (AttributeError, TypeError, ValueError, NotImplementedError, RuntimeError) as error:
         raise UserError(f"section `lora` does not fit the model {model_dir}: {str(error)[:500]}") from error
+    check_effects(lora, outline)
+    if method == "qlora":
+        check_copies(outline)
+    with TemporaryDirectory() as folder:
+        outline.peft_config["default"].save_pretrained(folder)
+        check_read_back(outline, outline_adapter(model_dir, LoraConfig.from_pretrained(folder)))
     if lora.init_from:
         _check_initial(find_initial(lora), model_dir, outline)
+
+
+def outline_adapter(model_dir: Path, settings: LoraConfig) -> Any:
+    """Return PEFT's wrapper of a base with an adapter, both without weights."""
+    with torch.device("meta"):
+        base = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(model_dir))
+        return get_peft_model(base, dataclasses.replace(settings, init_lora_weights=False))
 
 
 def find_initial(lora: LoraSection) -> Path:

@@ -11,7 +11,8 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 from eshop_ray.config import LoraSection, TrainSection
 from eshop_ray.errors import UserError
 from eshop_ray.models import load_tokenizer
-from eshop_ray.training.adapter import build_lora_config, check_adapter_settings, load_initial
+from eshop_ray.training.adapter import check_adapter_settings, load_initial
+from eshop_ray.training.adapter_options import build_lora_config
 from eshop_ray.training.base_model import check_unquantized
 
 
@@ -35,7 +36,7 @@ def check_method(train: TrainSection, lora: LoraSection, model_dir: Path) -> Non
             )
         _check_quantization(train.use_gpu)
     check_unquantized(model_dir)
-    check_adapter_settings(model_dir, lora)
+    check_adapter_settings(model_dir, lora, train.method)
 
 
 def build_model(model_dir: Path, train: TrainSection, lora: LoraSection, seed: int, device: torch.device) -> Any:

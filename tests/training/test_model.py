@@ -124,7 +124,7 @@ def test_checkpointed_activations_give_the_same_gradients(tiny_model_dir, method
         torch.testing.assert_close(frugal_gradients[name], gradient)
 
 
-@pytest.mark.parametrize("options", [{"use_dora": True}, {"use_rslora": True}, {"bias": "lora_only"}])
+@pytest.mark.parametrize("options", [{"use_dora": True}, {"use_rslora": True}, {"fan_in_fan_out": False}])
 def test_options_reach_peft(tiny_model_dir, options):
     check(tiny_model_dir, {"options": options})
     settings = build(tiny_model_dir, {"options": options}).peft_config["default"]

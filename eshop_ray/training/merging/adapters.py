@@ -15,13 +15,14 @@ from safetensors.torch import load_file
 
 from eshop_ray.artifacts import Manifest, fetch, read_manifest
 from eshop_ray.errors import UserError
-from eshop_ray.training.adapter import SETTINGS, STARTS, WEIGHTS
+from eshop_ray.training.adapter import SETTINGS, WEIGHTS
+from eshop_ray.training.adapter_options import STARTS
 
 PREFIX, SUFFIX_A, SUFFIX_B = "base_model.model.", ".lora_A.weight", ".lora_B.weight"
 PLAIN = {
     *("r", "lora_alpha", "lora_dropout", "use_rslora", "rank_pattern", "alpha_pattern", "target_modules"),
     *("exclude_modules", "layers_to_transform", "layers_pattern", "auto_mapping", "base_model_name_or_path"),
-    *("inference_mode", "peft_type", "peft_version", "revision", "task_type", "runtime_config"),
+    *("inference_mode", "peft_type", "peft_version", "revision", "task_type", "runtime_config", "velora_config"),
 }
 """Fields of `peft.LoraConfig` under which a weight's update is still B @ A times a number."""
 
@@ -98,10 +99,6 @@ class AdapterFile:
     def has(self, module: str) -> bool:
         """Whether the module gets an update."""
         return _name(module, SUFFIX_A) in self._weights
-
-    def touches(self, module: str) -> bool:
-        """Whether anything of a module is trained, in whatever form."""
-        return any(name.startswith(f"{PREFIX}{module}.") for name in self._weights)
 
     def rank(self, module: str) -> int:
         """Rows of A."""

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel
+from peft import LoraConfig, PeftModel
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
+from transformers.pytorch_utils import Conv1D
 
 from eshop_ray.artifacts import stage_dir, write_manifest
 from eshop_ray.data.template_gap import save_tokenizer
@@ -15,6 +16,8 @@ from eshop_ray.errors import UserError
 from eshop_ray.models import load_tokenizer
 from eshop_ray.models.shards import MAX_SHARD_BYTES, find_precision, locate_tensors, write_shards
 from eshop_ray.places import place_of
+from eshop_ray.training.adapter import outline_adapter
+from eshop_ray.training.adapter_effects import find_split_embedding
 from eshop_ray.training.merging.adapters import AdapterFile, is_adapter, list_modules
 from eshop_ray.training.merging.combine import combine_module
 from eshop_ray.training.merging.proof import check_answers, check_folded
@@ -25,7 +28,7 @@ def write_merged(recipe: Recipe, merged_dir: Path, max_shard_bytes: int = MAX_SH
     """Write the merged model with its tokenizer, in the base's precision.
 
     Plain adapters are added to the base tensor by tensor, so that a base larger than memory can be merged; what is
-    more than B @ A, and whole models, go through memory.
+    more than B @ A, what the base's files keep in another form, and whole models, go through memory.
 
     Args:
         recipe: What is merged.
@@ -43,13 +46,12 @@ def write_merged(recipe: Recipe, merged_dir: Path, max_shard_bytes: int = MAX_SH
     with stage_dir(merged_dir) as folder:
         if adapters and _can_stream(adapters, recipe.model_dir):
             _write_streamed(recipe, adapters, folder, max_shard_bytes)
+            check_folded(recipe.model_dir, adapters, recipe.merge, recipe.seed, folder)
         else:
             (adapter_dir,) = recipe.adapter_dirs
             share = get_weights(recipe.merge, 1)[0] * recipe.merge.wise_ft
             model = fold_adapter(recipe.model_dir, adapter_dir, share)
             model.to(_find_dtype(recipe.model_dir)).save_pretrained(folder)
-        if adapters and not any(adapter.extras for adapter in adapters):
-            check_folded(recipe.model_dir, adapters, recipe.merge, recipe.seed, folder)
         save_tokenizer(load_tokenizer(recipe.model_dir), folder)
         details = {"dtype": read_dtype(recipe.model_dir), **recipe.settings}
         if adapters:
@@ -110,22 +112,34 @@ def _go_back(model: Any, model_dir: Path, share: float) -> None:
 
 
 def _can_stream(adapters: Sequence[AdapterFile], model_dir: Path) -> bool:
-    """Whether every update has its tensor in the base's files.
+    """Whether every update has its tensor in the base's files, and as rows of outputs.
 
     Raises:
         UserError: if several adapters are combined and it has not.
     """
     located = locate_tensors(model_dir)
-    missing = [module for module in list_modules(adapters) if f"{module}.weight" not in located]
-    if located and not missing and not any(adapter.extras for adapter in adapters):
+    modules, parts = list_modules(adapters), dict(_outline(model_dir).named_modules())
+    missing = [module for module in modules if f"{module}.weight" not in located]
+    turned = [module for module in modules if isinstance(parts.get(module), Conv1D)]
+    if located and not missing and not turned and not any(adapter.extras for adapter in adapters):
         return True
     if len(adapters) == 1:
         return False
+    if turned:
+        raise UserError(
+            f"several adapters cannot be folded into the base {model_dir}: it keeps the weights of {turned[0]} turned "
+            "(Conv1D); fold one adapter alone, or train one on all tasks"
+        )
     reason = f"no tensor {missing[0]}.weight" if located and missing else "not kept as safetensors"
     raise UserError(
         f"several adapters cannot be folded into the base {model_dir}: {reason}; save it with `save_pretrained` of "
         "the Transformers version in use, and set `model.source` to that folder"
     )
+
+
+def _outline(model_dir: Path) -> Any:
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(model_dir))
 
 
 def _write_streamed(recipe: Recipe, adapters: Sequence[AdapterFile], folder: Path, max_shard_bytes: int) -> None:
@@ -156,16 +170,9 @@ def _read_generation(model_dir: Path, config: Any) -> Any:
 
 def _check_tied(adapters: Sequence[AdapterFile], model_dir: Path) -> None:
     """Refuse to change an embedding that the base uses in two places: saved, the update would be in both or in none."""
-    config = AutoConfig.from_pretrained(model_dir)
-    if not getattr(config.get_text_config(), "tie_word_embeddings", False):
-        return
-    with torch.device("meta"):
-        outline = AutoModelForCausalLM.from_config(config)
-    ends = (outline.get_input_embeddings(), outline.get_output_embeddings())
-    tied = [name for name, module in outline.named_modules() if any(module is end for end in ends)]
     for adapter in adapters:
-        found = next((name for name in tied if adapter.touches(name)), None)
-        if found and not adapter.settings.get("ensure_weight_tying"):
+        found = find_split_embedding(outline_adapter(model_dir, LoraConfig.from_pretrained(adapter.folder)))
+        if found:
             raise UserError(
                 f"adapter {adapter.folder} changes {found}, which the base {model_dir} ties to its other embedding, so "
                 "that the update cannot be folded into one of them; leave it out of `lora.target_modules` and train "

@@ -1,0 +1,237 @@
+"""Whether all that an adapter trains is saved, read back and merged: told by the base's empty outline."""
+
+import difflib
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import Any
+
+import torch
+from peft import get_peft_model_state_dict
+from peft.tuners.lora import LoraLayer
+from peft.utils import AuxiliaryTrainingWrapper, ModulesToSaveWrapper, TrainableTokensWrapper
+
+from eshop_ray.config import LoraSection
+from eshop_ray.errors import UserError
+
+
+def check_effects(lora: LoraSection, model: Any) -> None:
+    """Refuse what PEFT would pass over in silence, and what it would train and then not save or not fold.
+
+    Args:
+        lora: The section.
+        model: PEFT's wrapper of the base with an adapter of these settings; weights do not count.
+
+    Raises:
+        UserError: naming the option.
+    """
+    for option, entries, names, fits in _list_named(lora, model):
+        for entry in entries:
+            if not any(fits(entry, name) for name in names):
+                raise UserError(f"`lora.{option}`: {entry} fits nothing in the base{_suggest(str(entry), names)}")
+    _check_scales(model)
+    _check_biases(lora, model)
+    _check_tokens(model)
+    _check_tying(lora, model)
+    _check_saved(model)
+
+
+def check_copies(model: Any) -> None:
+    """Refuse layers that are trained whole where they are kept in 4 bits.
+
+    Raises:
+        UserError: naming the layer.
+    """
+    base = model.get_base_model()
+    copied = {name: part for name, part in base.named_modules() if isinstance(part, ModulesToSaveWrapper)}
+    for name, part in copied.items():
+        has_products = any(isinstance(layer, torch.nn.Linear) for layer in part.original_module.modules())
+        if has_products and part is not base.get_output_embeddings():
+            raise UserError(
+                f"`lora.options.modules_to_save`: {name} is kept in 4 bits by `train.method: qlora` and cannot be "
+                "trained whole; take it out, or set `train.method: lora`"
+            )
+
+
+def check_read_back(model: Any, again: Any) -> None:
+    """Refuse an adapter that PEFT builds otherwise from the settings that it saves than from those that it was given.
+
+    Args:
+        model: PEFT's wrapper of the base with an adapter; weights do not count.
+        again: The same of the adapter's saved settings.
+
+    Raises:
+        UserError: naming what differs.
+    """
+    first, then = _describe(model), _describe(again)
+    changed = next((name for name in first.keys() | then.keys() if first.get(name) != then.get(name)), None)
+    if changed or find_split_embedding(again):
+        what = changed or find_split_embedding(again)
+        raise UserError(
+            f"`lora.options`: PEFT would save {what} and read it back as something else, so that it could not be "
+            "merged; leave out the option that is for it (`rank_pattern`, `alpha_pattern`, `ensure_weight_tying`)"
+        )
+
+
+def _describe(model: Any) -> dict[str, Any]:
+    weights = get_peft_model_state_dict(model, save_embedding_layers=False)
+    scales = {
+        name: module.scaling["default"] for name, module in model.named_modules() if isinstance(module, LoraLayer)
+    }
+    return {**{name: weight.shape for name, weight in weights.items()}, **scales}
+
+
+def find_split_embedding(model: Any) -> str | None:
+    """Return the name of an embedding that is trained apart from the one that the base ties it to, None if none is.
+
+    Such a model is none that the base's kind can hold: saved, the change would be in both embeddings or in none.
+
+    Args:
+        model: PEFT's wrapper of a base with an adapter; weights do not count.
+    """
+    base = model.get_base_model()
+    first, last = base.get_input_embeddings(), base.get_output_embeddings()
+    if last is None or _get_own_weight(first) is not _get_own_weight(last):
+        return None
+    trained = [end for end in (first, last) if isinstance(end, (LoraLayer, AuxiliaryTrainingWrapper))]
+    if not trained or _are_one(first, last):
+        return None
+    names: dict[int, str] = {id(module): name for name, module in base.named_modules()}
+    return names[id(trained[0])]
+
+
+def _list_named(
+    lora: LoraSection, model: Any
+) -> Iterator[tuple[str, Iterable[Any], Collection[str], Callable[[Any, str], bool]]]:
+    """Yield every setting that names parts of the base: its entries, what they can name, and what fits what."""
+    settings, tuner = model.peft_config["default"], model.base_model
+    updated = [*tuner.targeted_module_names, *tuner.targeted_parameter_names]
+    parts = dict(model.get_base_model().named_modules())
+    copied = [name for name, part in parts.items() if isinstance(part, ModulesToSaveWrapper)]
+    options = lora.options
+    if not isinstance(lora.target_modules, str):  # PEFT takes experts' layers out of the list, and updates parameters
+        listed = [name for name in lora.target_modules if name in settings.target_modules]
+        yield "target_modules", listed, tuner.targeted_module_names, _ends_with
+    yield (
+        "options.target_parameters",
+        options.get("target_parameters") or (),
+        tuner.targeted_parameter_names,
+        _ends_with,
+    )
+    yield "options.modules_to_save", options.get("modules_to_save") or (), copied, lambda end, name: name.endswith(end)
+    excluded = options.get("exclude_modules") or ()
+    if isinstance(excluded, str):
+        yield "options.exclude_modules", [excluded], parts, lambda pattern, name: bool(re.fullmatch(pattern, name))
+    else:
+        yield "options.exclude_modules", excluded, parts, _ends_with
+    layers = options.get("layers_to_transform")
+    numbers = [layers] if isinstance(layers, int) else layers or ()
+    yield "options.layers_to_transform", numbers, updated, lambda number, name: str(number) in name.split(".")
+    for option in ("rank_pattern", "alpha_pattern"):
+        yield f"options.{option}", options.get(option) or (), updated, _fits_pattern
+
+
+def _ends_with(end: str, name: str) -> bool:
+    return name == end or name.endswith(f".{end}")
+
+
+def _fits_pattern(pattern: str, name: str) -> bool:
+    """As `peft.utils.other.get_pattern_key`."""
+    return bool(re.match(rf"(.*\.)?({pattern})$", name))
+
+
+def _suggest(entry: str, names: Iterable[str]) -> str:
+    near = difflib.get_close_matches(entry.rpartition(".")[2], {name.rpartition(".")[2] for name in names}, n=1)
+    return f"; did you mean `{near[0]}`?" if near else "; take it out"
+
+
+def _check_biases(lora: LoraSection, model: Any) -> None:
+    """`bias` trains biases that the base has; those that `lora_bias` adds can be folded into such only."""
+    trained = [name for name, weight in model.named_parameters() if weight.requires_grad and ".lora_" not in name]
+    kind = lora.options.get("bias", "none")
+    if kind != "none" and not any(name.endswith(".bias") for name in trained):
+        where = "the layers that get an update have" if kind == "lora_only" else "this base has"
+        raise UserError(f"`lora.options.bias: {kind}`: {where} no biases to train; leave it out")
+    if lora.options.get("lora_bias"):
+        for name, module in model.get_base_model().named_modules():
+            if isinstance(module, LoraLayer) and getattr(module.get_base_layer(), "bias", None) is None:
+                raise UserError(
+                    f"`lora.options.lora_bias`: {name} has no bias that the update's could be folded into; leave the "
+                    "option out, or name layers with biases in `lora.target_modules`"
+                )
+
+
+def _check_tokens(model: Any) -> None:
+    for module in model.modules():
+        if isinstance(module, TrainableTokensWrapper):
+            indices = module.token_adapter.token_indices["default"]
+            num_known = len(module.token_adapter.get_base_layer().weight)
+            wrong = [index for index in indices if not 0 <= index < num_known]
+            if wrong or len(set(indices)) < len(indices):
+                what = f"the base has no token {wrong[0]}, it knows {num_known}" if wrong else "a token is named twice"
+                raise UserError(f"`lora.options.trainable_token_indices`: {what}; name each token once, by its id")
+
+
+def _check_tying(lora: LoraSection, model: Any) -> None:
+    settings, name = model.peft_config["default"], find_split_embedding(model)
+    is_asked = bool(lora.options.get("ensure_weight_tying"))
+    if name:
+        raise UserError(
+            f"section `lora` trains {name}, which the base ties to its other embedding, so that the update could not "
+            f"be merged into one of them; {_advise(model.get_base_model().get_submodule(name), is_asked)}"
+        )
+    num_wrapped = sum(isinstance(module, TrainableTokensWrapper) for module in model.modules())
+    if is_asked and not getattr(settings, "modules_to_tie", None) and num_wrapped < 2:
+        raise UserError(
+            "`lora.options.ensure_weight_tying`: the base ties no embeddings, or none of them is trained; leave it out"
+        )
+
+
+def _advise(embedding: Any, is_asked: bool) -> str:
+    """Say how to train an embedding together with the one that it is tied to."""
+    if isinstance(embedding, TrainableTokensWrapper):
+        return "give `lora.options.trainable_token_indices` as a plain list of ids, which counts for both"
+    if isinstance(embedding, ModulesToSaveWrapper) and not is_asked:
+        return "add `ensure_weight_tying: true` to `lora.options`, and both are trained as one"
+    whole = "name `lm_head` in `lora.options.modules_to_save`, with `ensure_weight_tying: true`"
+    if isinstance(embedding, ModulesToSaveWrapper):
+        return f"{whole}: PEFT knows them by that name"
+    return (
+        f"take it out of `lora.target_modules` and `target_parameters`; to train it all the same, {whole}, or some of "
+        "its tokens in `lora.options.trainable_token_indices`"
+    )
+
+
+def _get_own_weight(module: Any) -> Any:
+    """Return the weight of the base within PEFT's wrapper of a module."""
+    if isinstance(module, AuxiliaryTrainingWrapper):
+        return module.original_module.weight
+    return module.get_base_layer().weight if isinstance(module, LoraLayer) else module.weight
+
+
+def _are_one(first: Any, last: Any) -> bool:
+    """Whether two embeddings are trained as one; of two updates by LoRA, PEFT would fold both into the one weight."""
+    if isinstance(first, ModulesToSaveWrapper) and isinstance(last, ModulesToSaveWrapper):
+        return first.modules_to_save["default"].weight is last.modules_to_save["default"].weight
+    if isinstance(first, TrainableTokensWrapper) and isinstance(last, TrainableTokensWrapper):
+        return last.token_adapter.tied_adapter is first.token_adapter
+    return False
+
+
+def _check_scales(model: Any) -> None:
+    for name, module in model.get_base_model().named_modules():
+        if isinstance(module, LoraLayer) and not module.scaling["default"] > 0:
+            raise UserError(
+                f"`lora.options.alpha_pattern`: the update of {name} would count 0 times; set a number above 0"
+            )
+
+
+def _check_saved(model: Any) -> None:
+    """Compare what is trained with what PEFT writes into an adapter's file."""
+    trained = {name: weight for name, weight in model.named_parameters(remove_duplicate=False) if weight.requires_grad}
+    saved = get_peft_model_state_dict(model, state_dict=trained, save_embedding_layers=False)
+    lost = {id(weight) for weight in trained.values()} - {id(weight) for weight in saved.values()}
+    names = [name for name, weight in trained.items() if id(weight) in lost]
+    if names:
+        raise UserError(
+            f"`lora.options`: PEFT trains {names[0]} and does not save it; leave out the option that asks it to"
+        )
