@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from peft import LoraConfig, set_peft_model_state_dict
 from safetensors import safe_open
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM
@@ -19,8 +19,14 @@ from eshop_ray.errors import UserError
 from eshop_ray.models import model_digest
 from eshop_ray.models.templates import describe_model
 from eshop_ray.places import local_path, uri_of
-from eshop_ray.training.adapter_effects import check_copies, check_effects, check_read_back
+from eshop_ray.training.adapter_effects import (
+    check_copies,
+    check_effects,
+    check_read_back,
+    list_saved,
+)
 from eshop_ray.training.adapter_options import build_lora_config, check_four_bits
+from eshop_ray.training.adapter_senses import add_adapter
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +70,7 @@ def outline_adapter(model_dir: Path, settings: LoraConfig) -> Any:
     """Return PEFT's wrapper of a base with an adapter, both without weights."""
     with torch.device("meta"):
         base = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(model_dir))
-        return get_peft_model(base, dataclasses.replace(settings, init_lora_weights=False))
+        return add_adapter(base, dataclasses.replace(settings, init_lora_weights=False))
 
 
 def find_initial(lora: LoraSection) -> Path:
@@ -112,10 +118,8 @@ def _check_initial(folder: Path, model_dir: Path, outline: Any) -> None:
         if getattr(theirs, name) != getattr(ours, name)
     ]
     if not differences:
-        weights = get_peft_model_state_dict(outline, save_embedding_layers=False)
-        differences = _compare_weights(
-            _read_shapes(folder / WEIGHTS), {name: tuple(weight.shape) for name, weight in weights.items()}
-        )
+        shapes = {name: tuple(weight.shape) for name, weight in list_saved(outline).items()}
+        differences = _compare_weights(_read_shapes(folder / WEIGHTS), shapes)
     if differences:
         raise UserError(
             f"`lora.init_from` {folder} has other settings than the section `lora`: {'; '.join(differences)}; "

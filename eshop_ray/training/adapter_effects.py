@@ -8,10 +8,12 @@ from typing import Any
 import torch
 from peft import get_peft_model_state_dict
 from peft.tuners.lora import LoraLayer
-from peft.utils import AuxiliaryTrainingWrapper, ModulesToSaveWrapper, TrainableTokensWrapper
+from peft.utils import ModulesToSaveWrapper, TrainableTokensWrapper
 
 from eshop_ray.config import LoraSection
 from eshop_ray.errors import UserError
+from eshop_ray.training.adapter_senses import check_senses
+from eshop_ray.training.adapter_ties import check_tying, find_split_embedding
 
 
 def check_effects(lora: LoraSection, model: Any) -> None:
@@ -28,10 +30,12 @@ def check_effects(lora: LoraSection, model: Any) -> None:
         for entry in entries:
             if not any(fits(entry, name) for name in names):
                 raise UserError(f"`lora.{option}`: {entry} fits nothing in the base{_suggest(str(entry), names)}")
+    check_senses(model)
+    _check_products(model)
     _check_scales(model)
     _check_biases(lora, model)
     _check_tokens(model)
-    _check_tying(lora, model)
+    check_tying(lora, model)
     _check_saved(model)
 
 
@@ -72,31 +76,28 @@ def check_read_back(model: Any, again: Any) -> None:
         )
 
 
+def list_saved(model: Any) -> dict[str, torch.Tensor]:
+    """Return what PEFT writes into an adapter's file, by its names there.
+
+    Args:
+        model: PEFT's wrapper of the base with an adapter.
+    """
+    saved: dict[str, torch.Tensor] = get_peft_model_state_dict(
+        model, state_dict=_list_trained(model), save_embedding_layers=False
+    )
+    return saved
+
+
+def _list_trained(model: Any) -> dict[str, torch.Tensor]:
+    return {name: weight for name, weight in model.named_parameters(remove_duplicate=False) if weight.requires_grad}
+
+
 def _describe(model: Any) -> dict[str, Any]:
     weights = get_peft_model_state_dict(model, save_embedding_layers=False)
     scales = {
         name: module.scaling["default"] for name, module in model.named_modules() if isinstance(module, LoraLayer)
     }
     return {**{name: weight.shape for name, weight in weights.items()}, **scales}
-
-
-def find_split_embedding(model: Any) -> str | None:
-    """Return the name of an embedding that is trained apart from the one that the base ties it to, None if none is.
-
-    Such a model is none that the base's kind can hold: saved, the change would be in both embeddings or in none.
-
-    Args:
-        model: PEFT's wrapper of a base with an adapter; weights do not count.
-    """
-    base = model.get_base_model()
-    first, last = base.get_input_embeddings(), base.get_output_embeddings()
-    if last is None or _get_own_weight(first) is not _get_own_weight(last):
-        return None
-    trained = [end for end in (first, last) if isinstance(end, (LoraLayer, AuxiliaryTrainingWrapper))]
-    if not trained or _are_one(first, last):
-        return None
-    names: dict[int, str] = {id(module): name for name, module in base.named_modules()}
-    return names[id(trained[0])]
 
 
 def _list_named(
@@ -171,52 +172,6 @@ def _check_tokens(model: Any) -> None:
                 raise UserError(f"`lora.options.trainable_token_indices`: {what}; name each token once, by its id")
 
 
-def _check_tying(lora: LoraSection, model: Any) -> None:
-    settings, name = model.peft_config["default"], find_split_embedding(model)
-    is_asked = bool(lora.options.get("ensure_weight_tying"))
-    if name:
-        raise UserError(
-            f"section `lora` trains {name}, which the base ties to its other embedding, so that the update could not "
-            f"be merged into one of them; {_advise(model.get_base_model().get_submodule(name), is_asked)}"
-        )
-    num_wrapped = sum(isinstance(module, TrainableTokensWrapper) for module in model.modules())
-    if is_asked and not getattr(settings, "modules_to_tie", None) and num_wrapped < 2:
-        raise UserError(
-            "`lora.options.ensure_weight_tying`: the base ties no embeddings, or none of them is trained; leave it out"
-        )
-
-
-def _advise(embedding: Any, is_asked: bool) -> str:
-    """Say how to train an embedding together with the one that it is tied to."""
-    if isinstance(embedding, TrainableTokensWrapper):
-        return "give `lora.options.trainable_token_indices` as a plain list of ids, which counts for both"
-    if isinstance(embedding, ModulesToSaveWrapper) and not is_asked:
-        return "add `ensure_weight_tying: true` to `lora.options`, and both are trained as one"
-    whole = "name `lm_head` in `lora.options.modules_to_save`, with `ensure_weight_tying: true`"
-    if isinstance(embedding, ModulesToSaveWrapper):
-        return f"{whole}: PEFT knows them by that name"
-    return (
-        f"take it out of `lora.target_modules` and `target_parameters`; to train it all the same, {whole}, or some of "
-        "its tokens in `lora.options.trainable_token_indices`"
-    )
-
-
-def _get_own_weight(module: Any) -> Any:
-    """Return the weight of the base within PEFT's wrapper of a module."""
-    if isinstance(module, AuxiliaryTrainingWrapper):
-        return module.original_module.weight
-    return module.get_base_layer().weight if isinstance(module, LoraLayer) else module.weight
-
-
-def _are_one(first: Any, last: Any) -> bool:
-    """Whether two embeddings are trained as one; of two updates by LoRA, PEFT would fold both into the one weight."""
-    if isinstance(first, ModulesToSaveWrapper) and isinstance(last, ModulesToSaveWrapper):
-        return first.modules_to_save["default"].weight is last.modules_to_save["default"].weight
-    if isinstance(first, TrainableTokensWrapper) and isinstance(last, TrainableTokensWrapper):
-        return last.token_adapter.tied_adapter is first.token_adapter
-    return False
-
-
 def _check_scales(model: Any) -> None:
     for name, module in model.get_base_model().named_modules():
         if isinstance(module, LoraLayer) and not module.scaling["default"] > 0:
@@ -227,11 +182,25 @@ def _check_scales(model: Any) -> None:
 
 def _check_saved(model: Any) -> None:
     """Compare what is trained with what PEFT writes into an adapter's file."""
-    trained = {name: weight for name, weight in model.named_parameters(remove_duplicate=False) if weight.requires_grad}
-    saved = get_peft_model_state_dict(model, state_dict=trained, save_embedding_layers=False)
+    trained = _list_trained(model)
+    saved = list_saved(model)
     lost = {id(weight) for weight in trained.values()} - {id(weight) for weight in saved.values()}
     names = [name for name, weight in trained.items() if id(weight) in lost]
     if names:
         raise UserError(
             f"`lora.options`: PEFT trains {names[0]} and does not save it; leave out the option that asks it to"
         )
+
+
+def _check_products(model: Any) -> None:
+    """PEFT takes what is derived from a linear layer for a product: also routers, which return more."""
+    for name, module in model.get_base_model().named_modules():
+        layer = module.get_base_layer() if isinstance(module, LoraLayer) else None
+        if isinstance(layer, torch.nn.Linear) and type(layer).forward is not torch.nn.Linear.forward:
+            try:
+                module(layer.weight.new_zeros(1, layer.in_features))
+            except (AttributeError, TypeError) as error:
+                raise UserError(
+                    f"section `lora`: {name} is more than a product ({type(layer).__name__}) and cannot be updated; "
+                    f"set `lora.options.exclude_modules` to {[name.rpartition('.')[2]]}"
+                ) from error

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, AutoModelForCausalLM
 
 from eshop_ray.errors import UserError
 from eshop_ray.models import load_tokenizer
@@ -25,6 +25,26 @@ def check_unquantized(model_dir: Path) -> None:
             f"the base {model_dir} is kept quantized ({method}): an adapter learns from weights with all their bits, "
             "and is folded into them. Set `model.source` to the model before it was quantized, and quantize the merged "
             "one with `eshop quantize`; to train in little memory, there is `train.method: qlora`"
+        )
+
+
+def check_causal(model_dir: Path) -> None:
+    """Refuse a base that Transformers does not load as a causal language model.
+
+    Raises:
+        UserError: naming its kind.
+    """
+    try:
+        config = AutoConfig.from_pretrained(model_dir)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"Transformers cannot read the base's {model_dir / 'config.json'}: {str(error)[:300]}"
+        ) from error
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        more = "" if config.get_text_config() is config else ", as it reads more than text"
+        raise UserError(
+            f"the base {model_dir} is a `{config.model_type}`, of which Transformers has no causal language model"
+            f"{more}; set `model.source` to a text model, or save this one's text part as a model of its own"
         )
 
 

@@ -5,15 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import get_peft_model
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from eshop_ray.config import LoraSection, TrainSection
 from eshop_ray.errors import UserError
 from eshop_ray.models import load_tokenizer
+from eshop_ray.models.processors import copy_processors
 from eshop_ray.training.adapter import check_adapter_settings, load_initial
 from eshop_ray.training.adapter_options import build_lora_config
-from eshop_ray.training.base_model import check_unquantized
+from eshop_ray.training.adapter_senses import add_adapter
+from eshop_ray.training.base_model import check_causal, check_unquantized
 
 
 def check_method(train: TrainSection, lora: LoraSection, model_dir: Path) -> None:
@@ -21,12 +22,13 @@ def check_method(train: TrainSection, lora: LoraSection, model_dir: Path) -> Non
 
     Raises:
         UserError: if the section `lora` does not fit PEFT, the base, or `lora.init_from`; if `qlora` does not run
-            here; if settings exclude one another; if the base is quantized.
+            here; if settings exclude one another; if the base is quantized, or no causal language model.
     """
     if train.method == "full":
         if lora.init_from:
             raise UserError("`lora.init_from` needs an adapter, and `train.method: full` trains none; leave it out")
         check_unquantized(model_dir)
+        check_causal(model_dir)
         return
     if train.method == "qlora":
         if train.sharding == "fsdp":
@@ -36,6 +38,7 @@ def check_method(train: TrainSection, lora: LoraSection, model_dir: Path) -> Non
             )
         _check_quantization(train.use_gpu)
     check_unquantized(model_dir)
+    check_causal(model_dir)
     check_adapter_settings(model_dir, lora, train.method)
 
 
@@ -58,7 +61,7 @@ def build_model(model_dir: Path, train: TrainSection, lora: LoraSection, seed: i
     torch.manual_seed(seed)
     model = _load_base(model_dir, train, device)
     if train.method != "full":
-        model = get_peft_model(model, build_lora_config(lora))
+        model = add_adapter(model, build_lora_config(lora))
         if lora.init_from:
             load_initial(model, lora)
     if train.method == "lora" and train.precision == "bf16":
@@ -93,7 +96,9 @@ def save_trained(weights: Mapping[str, torch.Tensor], model: Any, folder: Path) 
         model.save_pretrained(folder, state_dict=dict(weights), save_embedding_layers=False)
         return
     model.save_pretrained(folder, state_dict=dict(weights))
-    load_tokenizer(Path(model.name_or_path)).save_pretrained(folder)
+    base = Path(model.name_or_path)
+    load_tokenizer(base).save_pretrained(folder)
+    copy_processors(base, folder)
 
 
 def _halve_frozen(layer: torch.nn.Linear) -> None:

@@ -5,12 +5,13 @@ import dataclasses
 import pytest
 import torch
 from peft import LoraConfig
+from transformers import Llama4TextConfig
 
 from eshop_ray.config import LoraSection, TrainSection
 from eshop_ray.errors import UserError
 from eshop_ray.training.adapter_options import REFUSED, STARTS
 from eshop_ray.training.model import check_method
-from tests.training.adapter_road import BASES, save_base, travel
+from tests.training.adapter_road import BASES, SMALL, save_base, travel
 
 BLOCKS = {"target_modules_bd_a": ["o_proj"], "target_modules_bd_b": ["q_proj"], "nblocks": 2, "match_strict": False}
 WHOLE = {"modules_to_save": ["lm_head"], "ensure_weight_tying": True}
@@ -18,18 +19,20 @@ EXPERTS = ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]
 FAST = [
     ("tied", "bf16", {}, {"use_rslora": True, "rank_pattern": {"q_proj": 2}, "alpha_pattern": {"k_proj": 5}}),
     ("tied", "bf16", {}, WHOLE),
-    ("tied", "fp32", {}, {"trainable_token_indices": [7, 9]}),
+    ("tied", "fp32", {}, {"trainable_token_indices": [290, 13]}),
     ("untied", "bf16", {"target_modules": ("q_proj", "lm_head", "embed_tokens")}, {}),
     ("untied", "bf16", {}, {"modules_to_save": ["embed_tokens", "lm_head", "norm"], "use_dora": True}),
     ("biased", "bf16", {"target_modules": ("q_proj",)}, {"lora_bias": True, "bias": "all", "layers_to_transform": 1}),
+    ("biased", "bf16", {}, {"bias": "all"}),
     ("experts", "bf16", {}, {}),
+    ("with pictures", "fp32", {}, {}),
 ]
 """Base, precision, fields of the section, options."""
 SLOW = [
     ("tied", "fp32", {}, {**WHOLE, "modules_to_save": ["embed_tokens"]}),
-    ("tied", "bf16", {}, {"trainable_token_indices": {"embed_tokens": [7], "lm_head": [7]}}),
+    ("tied", "bf16", {}, {"trainable_token_indices": {"embed_tokens": [290], "lm_head": [290]}}),
     ("untied", "fp32", {"target_modules": ("q_proj", "lm_head", "embed_tokens")}, {}),
-    ("untied", "bf16", {}, {"trainable_token_indices": {"embed_tokens": [7], "lm_head": [3]}}),
+    ("untied", "bf16", {}, {"trainable_token_indices": {"embed_tokens": [290], "lm_head": [3]}}),
     ("untied", "bf16", {}, {"modules_to_save": ["q_proj"]}),
     ("untied", "fp32", {"target_modules": ()}, {"target_parameters": ["q_proj.weight"]}),
     ("untied", "fp32", {}, {"exclude_modules": ["q_proj"], "fan_in_fan_out": True}),
@@ -43,7 +46,7 @@ SLOW = [
     ("renamed experts", "fp32", {}, {"use_rslora": True}),
     ("renamed experts", "fp32", {"target_modules": ("q_proj", "w2")}, {}),
     ("turned", "fp32", {}, {"use_dora": True, "bias": "all"}),
-    ("turned", "bf16", {}, {"trainable_token_indices": [7]}),
+    ("turned", "bf16", {}, {"trainable_token_indices": [290]}),
 ]
 GOING = [*FAST, *(pytest.param(*case, marks=pytest.mark.slow) for case in SLOW)]
 
@@ -70,6 +73,8 @@ WRONG = [
     ("untied", {}, {"init_lora_weights": "mica"}, "set one of True, False, gaussian, orthogonal"),
     ("experts", {"lora_dropout": 0.1}, {}, "does not work with lora_dropout"),
     ("experts", {}, {"alpha_pattern": {"experts.gate_up_proj": 5}}, "read it back as something else"),
+    ("with pictures", {}, {"exclude_modules": ["q_proj"]}, r"trains model\.vision_tower, which reads no text"),
+    ("with pictures", {}, {"bias": "all"}, r"trains model\.vision_tower, .* `bias: lora_only`"),
     ("turned", {}, {"modules_to_save": ["wte"], "ensure_weight_tying": True}, "PEFT knows them by that name"),
     ("turned", {}, WHOLE, "read it back as something else"),
 ]
@@ -93,9 +98,12 @@ def test_an_option_goes_the_whole_road(bases, tmp_path, base, precision, fields,
     arrival = travel(bases[base], lora, train, tmp_path)
     assert arrival.effect > 0.5
     assert arrival.error < 1e-4
+    assert arrival.start < 1e-4
     assert not arrival.differences
+    assert not arrival.untouched
     assert arrival.types == {torch.float32}
-    assert arrival.is_tied == (base in ("tied", "turned"))
+    assert arrival.is_tied == (base in ("tied", "turned", "with pictures"))
+    assert (tmp_path / "merged" / "preprocessor_config.json").exists() == (base == "with pictures")
 
 
 @pytest.mark.parametrize("name", sorted(REFUSED))
@@ -108,6 +116,14 @@ def test_a_refused_option_says_why(bases, name):
 def test_what_would_end_late_is_told_before_loading(bases, base, fields, options, said):
     with pytest.raises(UserError, match=said):
         check(bases[base], options, **fields)
+
+
+def test_a_router_is_no_product(tmp_path):
+    text = {**SMALL, "num_local_experts": 2, "attention_chunk_size": 64, "no_rope_layers": [1, 1]}
+    Llama4TextConfig(**text).save_pretrained(tmp_path)
+    with pytest.raises(UserError, match=r"router is more than a product .*exclude_modules` to \['router'\]"):
+        check(tmp_path, {})
+    check(tmp_path, {"exclude_modules": ["router"]})
 
 
 @pytest.mark.parametrize(
@@ -130,7 +146,7 @@ def test_what_four_bits_exclude_is_told_before_loading(bases, options, said):
 @pytest.mark.parametrize(
     ("base", "fields", "options"),
     [
-        ("tied", {}, {"use_dora": True, "trainable_token_indices": [7]}),
+        ("tied", {}, {"use_dora": True, "trainable_token_indices": [290]}),
         ("tied", {}, WHOLE),
         ("untied", {"target_modules": ("q_proj", "embed_tokens", "lm_head")}, {}),
         ("experts", {}, {}),
@@ -143,6 +159,7 @@ def test_an_option_goes_the_whole_road_over_four_bits(bases, tmp_path, base, fie
     arrival = travel(bases[base], lora, train, tmp_path)
     assert arrival.effect > 0.5
     assert arrival.error < 1e-4
+    assert arrival.start < 1e-4
     assert not arrival.differences
 
 

@@ -7,7 +7,8 @@ import pytest
 from transformers import AutoConfig, Gemma2Config, GptOssConfig, LlamaConfig, Mistral3Config, MistralConfig
 
 from eshop_ray.errors import UserError
-from eshop_ray.training.base_model import check_parts
+from eshop_ray.models.processors import copy_processors
+from eshop_ray.training.base_model import check_causal, check_parts
 from eshop_ray.training.kernels.attention import check_window
 
 SMALL = {
@@ -71,3 +72,23 @@ def test_a_window_of_a_model_with_pictures_counts(make):
     folder = make(config)
     with pytest.raises(UserError, match="to 64 or less"):
         check_window(AutoConfig.from_pretrained(folder), 128)
+
+
+def test_a_kind_that_is_no_language_model_is_told(make):
+    with pytest.raises(
+        UserError, match="is a `mistral3`, of which Transformers has no causal language model, as it reads"
+    ):
+        check_causal(make(Mistral3Config(text_config=MistralConfig(**SMALL))))
+
+
+def test_a_text_part_does_not_take_over_what_reads_pictures(make, tmp_path, caplog):
+    base = make(Mistral3Config(text_config=MistralConfig(**SMALL)))
+    (base / "processor_config.json").write_text("{}")
+    text, whole = tmp_path / "text", tmp_path / "whole"
+    MistralConfig(**SMALL).save_pretrained(text)
+    copy_processors(base, text)
+    assert not (text / "processor_config.json").exists()
+    assert "reads text only" in caplog.text
+    AutoConfig.from_pretrained(base).save_pretrained(whole)
+    copy_processors(base, whole)
+    assert (whole / "processor_config.json").exists()

@@ -14,10 +14,11 @@ from eshop_ray.artifacts import stage_dir, write_manifest
 from eshop_ray.data.template_gap import save_tokenizer
 from eshop_ray.errors import UserError
 from eshop_ray.models import load_tokenizer
+from eshop_ray.models.processors import copy_processors
 from eshop_ray.models.shards import MAX_SHARD_BYTES, find_precision, locate_tensors, write_shards
 from eshop_ray.places import place_of
 from eshop_ray.training.adapter import outline_adapter
-from eshop_ray.training.adapter_effects import find_split_embedding
+from eshop_ray.training.adapter_ties import find_split_embedding
 from eshop_ray.training.merging.adapters import AdapterFile, is_adapter, list_modules
 from eshop_ray.training.merging.combine import combine_module
 from eshop_ray.training.merging.proof import check_answers, check_folded
@@ -53,6 +54,7 @@ def write_merged(recipe: Recipe, merged_dir: Path, max_shard_bytes: int = MAX_SH
             model = fold_adapter(recipe.model_dir, adapter_dir, share)
             model.to(_find_dtype(recipe.model_dir)).save_pretrained(folder)
         save_tokenizer(load_tokenizer(recipe.model_dir), folder)
+        copy_processors(recipe.model_dir, folder)
         details = {"dtype": read_dtype(recipe.model_dir), **recipe.settings}
         if adapters:
             details["logits_error"] = check_answers(recipe.model_dir, adapters, recipe.merge, recipe.seed, folder)
