@@ -57,7 +57,8 @@ def restore_state(model: Any, optimizer: torch.optim.Optimizer, state: Mapping[s
     if state["model"].keys() != _name_trained(model):
         raise UserError("the checkpoint holds other weights than this config trains; start with a new `name`")
     options = StateDictOptions(full_state_dict=True, strict=False)
-    set_model_state_dict(model, dict(state["model"]), options=options)
+    once = {name: state["model"][name] for name, weight in model.named_parameters() if weight.requires_grad}
+    set_model_state_dict(model, once, options=options)  # what is tied comes by one name: shares cannot be set twice
     set_optimizer_state_dict(model, optimizer, state["optimizer"], options=options)
 
 

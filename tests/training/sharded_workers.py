@@ -20,9 +20,12 @@ PACKS = (((5,), (6, 7, 8)), ((), (9, 10)), ((11, 12), (13, 14)), ((15, 16, 17), 
 CASES = {
     "lora": {"method": "lora", "precision": "fp32"},
     "lora_bf16": {"method": "lora", "precision": "bf16", "gradient_checkpointing": True},
+    "tokens": {"method": "lora", "precision": "fp32"},
     "full": {"method": "full", "precision": "fp32"},
 }
-CHANGES = {"lora": ("fsdp", "replicate"), "full": ("replicate", "fsdp")}
+OPTIONS = {"tokens": {"trainable_token_indices": [5, 6]}}
+"""Case -> `lora.options`; tokens of tied embeddings are one weight in two places."""
+CHANGES = {"lora": ("fsdp", "replicate"), "tokens": ("replicate", "fsdp"), "full": ("replicate", "fsdp")}
 """Case -> ways of sharing before and after a stop."""
 MAX_NORM = 0.05
 """Below every step's norm."""
@@ -45,7 +48,7 @@ class Worker:
         train = TrainSection(**CASES[case], sharding=sharding)
         self.is_bf16 = train.precision == "bf16"
         self.parallelism = build_parallelism(train)
-        model = build_model(model_dir, train, LoraSection(r=4), seed, CPU)
+        model = build_model(model_dir, train, LoraSection(r=4, options=OPTIONS.get(case, {})), seed, CPU)
         if seed == 1:
             torch.manual_seed(5)
             for name, weight in model.named_parameters():
