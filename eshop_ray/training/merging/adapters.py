@@ -3,7 +3,7 @@
 import functools
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -81,15 +81,8 @@ class AdapterFile:
 
     @functools.cached_property
     def extras(self) -> tuple[str, ...]:
-        """What is more than B @ A times a number: settings as DoRA's, weights that are no factors; none for most."""
-        defaults = LoraConfig().to_dict()
-        settings = {name: value for name, value in self.settings.items() if name not in PLAIN}
-        if settings.get("init_lora_weights") in STARTS:
-            del settings["init_lora_weights"]
-        known = {name for module in self.modules for name in (_name(module, SUFFIX_A), _name(module, SUFFIX_B))}
-        others = (name for name, weight in self._weights.items() if name not in known or weight.dim() != 2)
-        changed = (name for name, value in settings.items() if value and value != defaults.get(name))
-        return (*sorted(changed), *sorted(others))
+        """Of `find_extras`; none for most."""
+        return find_extras(self.settings, self._weights)
 
     @property
     def max_rank(self) -> int:
@@ -123,6 +116,34 @@ class AdapterFile:
     @functools.cached_property
     def _weights(self) -> dict[str, torch.Tensor]:
         return dict(load_file(self.folder / WEIGHTS))
+
+
+def find_extras(settings: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) -> tuple[str, ...]:
+    """Return what of an adapter is more than B @ A times a number: settings as DoRA's, weights that are no factors.
+
+    Args:
+        settings: PEFT's `adapter_config.json`.
+        weights: Of the adapter's file, by name; they may be without values.
+    """
+    defaults = LoraConfig().to_dict()
+    given = {name: value for name, value in settings.items() if name not in PLAIN}
+    if given.get("init_lora_weights") in STARTS:
+        del given["init_lora_weights"]
+    modules = [name.removesuffix(SUFFIX_A) for name in weights if name.endswith(SUFFIX_A)]
+    known = {f"{module}{suffix}" for module in modules for suffix in (SUFFIX_A, SUFFIX_B)}
+    others = (name for name, weight in weights.items() if name not in known or weight.dim() != 2)
+    changed = (name for name, value in given.items() if value and value != defaults.get(name))
+    return (*sorted(changed), *sorted(others))
+
+
+def advise_plain(extras: Sequence[str]) -> str:
+    """Say how to train an adapter again that is combined with others."""
+    if "target_parameters" in extras:
+        return (
+            "experts are updated as stacks of weights: name other layers in `lora.target_modules`, e.g. [q_proj, "
+            "k_proj, v_proj, o_proj]"
+        )
+    return "take out of `lora` what makes it more than plain LoRA"
 
 
 def is_adapter(folder: Path) -> bool:

@@ -8,15 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from eshop_ray.artifacts import fetch, find_changes, fingerprint, read_manifest, shorten_digest
-from eshop_ray.config import Config, MergeSection
+from eshop_ray.config import Config, LoraSection, MergeSection
 from eshop_ray.config.experiment import EQUAL_RANKS, METHODS
 from eshop_ray.errors import UserError
 from eshop_ray.models import model_digest
 from eshop_ray.models.templates import describe_model
 from eshop_ray.places import local_path
-from eshop_ray.training.adapter import SETTINGS
+from eshop_ray.training.adapter import SETTINGS, outline_adapter
+from eshop_ray.training.adapter_effects import list_saved
+from eshop_ray.training.adapter_options import build_lora_config
 from eshop_ray.training.base_model import check_unquantized
-from eshop_ray.training.merging.adapters import AdapterFile, is_adapter, list_modules
+from eshop_ray.training.merging.adapters import AdapterFile, advise_plain, find_extras, is_adapter, list_modules
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,25 @@ def check_merge(adapters: Sequence[AdapterFile], merge: MergeSection) -> None:
         _check_finite(adapter)
     if len(adapters) > 1 and merge.method in EQUAL_RANKS:
         _check_ranks(adapters, merge.method)
+
+
+def check_combinable(model_dir: Path, lora: LoraSection) -> None:
+    """Refuse settings of adapters that could not be combined once they are trained.
+
+    Args:
+        model_dir: The base.
+        lora: Of all the adapters.
+
+    Raises:
+        UserError: naming what is in the way.
+    """
+    outline = outline_adapter(model_dir, build_lora_config(lora))
+    extras = find_extras(outline.peft_config["default"].to_dict(), list_saved(outline))
+    if extras:
+        raise UserError(
+            f"`experiment.strategies`: `merged` combines plain LoRA, and by section `lora` adapters of {model_dir} are "
+            f"more ({', '.join(extras[:3])}); take `merged` out, or {advise_plain(extras)}"
+        )
 
 
 def check_adapter(adapter_dir: Path, model_dir: Path, base_digest: str) -> None:
@@ -184,7 +205,7 @@ def _check_plain(adapter: AdapterFile) -> None:
         shown = ", ".join(adapter.extras[:3])
         raise UserError(
             f"adapter {adapter.folder} is more than plain LoRA ({shown}) and cannot be combined with others; fold it "
-            "alone, or train it again without"
+            f"alone, or train it again: {advise_plain(adapter.extras)}"
         )
 
 

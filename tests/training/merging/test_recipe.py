@@ -8,13 +8,14 @@ import torch
 from lora_files import MODULES, save_adapter
 from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
+from transformers import Qwen3MoeConfig
 
 from eshop_ray import artifacts
-from eshop_ray.config import Config, MergeSection
+from eshop_ray.config import Config, LoraSection, MergeSection
 from eshop_ray.config.experiment import EQUAL_RANKS, METHODS
 from eshop_ray.errors import UserError
 from eshop_ray.training.merging.adapters import AdapterFile
-from eshop_ray.training.merging.recipe import Recipe, check_merge
+from eshop_ray.training.merging.recipe import Recipe, check_combinable, check_merge
 
 
 @pytest.fixture
@@ -99,6 +100,18 @@ def test_more_than_plain_lora(pair, tiny_model_dir, tmp_path, settings):
     message = refuse([*pair, other])
     assert f"{other.folder} is more than plain LoRA (" in message
     assert other.extras[0] in message
+
+
+def test_adapters_that_will_not_go_together_are_told_before_training(tiny_model_dir, tmp_path):
+    for plain in ({}, {"use_rslora": True, "rank_pattern": {"q_proj": 2}}, {"velora_config": {"num_groups": 4}}):
+        check_combinable(tiny_model_dir, LoraSection(options=plain))
+    with pytest.raises(UserError, match=r"`merged` combines plain LoRA, .* more \(use_dora, .*take `merged` out"):
+        check_combinable(tiny_model_dir, LoraSection(options={"use_dora": True}))
+    small = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "head_dim": 16}
+    Qwen3MoeConfig(**small, num_key_value_heads=2, num_experts=2, num_experts_per_tok=1).save_pretrained(tmp_path)
+    with pytest.raises(UserError, match=r"more \(target_parameters\).*experts are updated as stacks"):
+        check_combinable(tmp_path, LoraSection())
+    check_combinable(tmp_path, LoraSection(target_modules=("q_proj", "k_proj", "v_proj", "o_proj")))
 
 
 def test_fully_trained_model(tiny_model_dir, tmp_path):
