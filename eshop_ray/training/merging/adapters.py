@@ -23,6 +23,7 @@ PLAIN = {
     *("r", "lora_alpha", "lora_dropout", "use_rslora", "rank_pattern", "alpha_pattern", "target_modules"),
     *("exclude_modules", "layers_to_transform", "layers_pattern", "auto_mapping", "base_model_name_or_path"),
     *("inference_mode", "peft_type", "peft_version", "revision", "task_type", "runtime_config", "velora_config"),
+    "fan_in_fan_out",
 }
 """Fields of `peft.LoraConfig` under which a weight's update is still B @ A times a number."""
 

@@ -1,7 +1,7 @@
 """Folding updates into their base: one model that every engine loads. A fully trained model only changes precision."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,8 @@ from eshop_ray.models.shards import MAX_SHARD_BYTES, find_precision, locate_tens
 from eshop_ray.places import place_of
 from eshop_ray.training.adapter import outline_adapter
 from eshop_ray.training.adapter_ties import find_split_embedding
-from eshop_ray.training.merging.adapters import AdapterFile, is_adapter, list_modules
-from eshop_ray.training.merging.combine import combine_module
+from eshop_ray.training.merging.adapters import AdapterFile, Update, is_adapter, list_modules
+from eshop_ray.training.merging.combine import combine, combine_module
 from eshop_ray.training.merging.proof import check_answers, check_folded
 from eshop_ray.training.merging.recipe import Recipe, get_weights
 
@@ -49,10 +49,7 @@ def write_merged(recipe: Recipe, merged_dir: Path, max_shard_bytes: int = MAX_SH
             _write_streamed(recipe, adapters, folder, max_shard_bytes)
             check_folded(recipe.model_dir, adapters, recipe.merge, recipe.seed, folder)
         else:
-            (adapter_dir,) = recipe.adapter_dirs
-            share = get_weights(recipe.merge, 1)[0] * recipe.merge.wise_ft
-            model = fold_adapter(recipe.model_dir, adapter_dir, share)
-            model.to(_find_dtype(recipe.model_dir)).save_pretrained(folder)
+            _fold_in_memory(recipe, adapters).to(_find_dtype(recipe.model_dir)).save_pretrained(folder)
         save_tokenizer(load_tokenizer(recipe.model_dir), folder)
         copy_processors(recipe.model_dir, folder)
         details = {"dtype": read_dtype(recipe.model_dir), **recipe.settings}
@@ -75,7 +72,7 @@ def fold_adapter(model_dir: Path, adapter_dir: Path, share: float = 1.0) -> Any:
         share: How far to go from the base to the trained model (WiSE-FT, https://arxiv.org/abs/2109.01903).
 
     Raises:
-        UserError: if the adapter's weights are not finite.
+        UserError: if the adapter's weights are not finite, or PEFT cannot lay it over the base.
     """
     if not is_adapter(adapter_dir):
         model = AutoModelForCausalLM.from_pretrained(adapter_dir, dtype=torch.float32)
@@ -83,7 +80,7 @@ def fold_adapter(model_dir: Path, adapter_dir: Path, share: float = 1.0) -> Any:
         base = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float32)
         try:
             model = PeftModel.from_pretrained(base, str(adapter_dir)).merge_and_unload(safe_merge=True)
-        except ValueError as error:
+        except (ValueError, RuntimeError) as error:
             raise UserError(f"adapter {adapter_dir} cannot be folded ({str(error)[:200]}); train again") from error
     if share != 1:
         _go_back(model, model_dir, share)
@@ -113,29 +110,40 @@ def _go_back(model: Any, model_dir: Path, share: float) -> None:
         weight.data = torch.lerp(weights[name].data, weight.data, share)
 
 
+def _fold_in_memory(recipe: Recipe, adapters: Sequence[AdapterFile]) -> Any:
+    """Return the merged model in fp32."""
+    if len(adapters) > 1:
+        return fold_updates(recipe.model_dir, combine(adapters, recipe.merge, recipe.seed))
+    (adapter_dir,) = recipe.adapter_dirs
+    return fold_adapter(recipe.model_dir, adapter_dir, get_weights(recipe.merge, 1)[0] * recipe.merge.wise_ft)
+
+
+@torch.no_grad()  # type: ignore[untyped-decorator]
+def fold_updates(model_dir: Path, updates: Iterable[tuple[str, Update]]) -> Any:
+    """Return a base in fp32 with updates of some of its layers added.
+
+    Args:
+        model_dir: The base.
+        updates: Layer, by its name in the base, and its update.
+    """
+    base = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float32)
+    for module, (factor_a, factor_b) in updates:
+        layer, change = base.get_submodule(module), factor_b @ factor_a
+        layer.weight += change.T if isinstance(layer, Conv1D) else change
+    return base
+
+
 def _can_stream(adapters: Sequence[AdapterFile], model_dir: Path) -> bool:
     """Whether every update has its tensor in the base's files, and as rows of outputs.
 
-    Raises:
-        UserError: if several adapters are combined and it has not.
+    Files may have other names than the model that Transformers makes of them, or keep a weight in parts.
     """
     located = locate_tensors(model_dir)
     modules, parts = list_modules(adapters), dict(_outline(model_dir).named_modules())
-    missing = [module for module in modules if f"{module}.weight" not in located]
-    turned = [module for module in modules if isinstance(parts.get(module), Conv1D)]
-    if located and not missing and not turned and not any(adapter.extras for adapter in adapters):
-        return True
-    if len(adapters) == 1:
-        return False
-    if turned:
-        raise UserError(
-            f"several adapters cannot be folded into the base {model_dir}: it keeps the weights of {turned[0]} turned "
-            "(Conv1D); fold one adapter alone, or train one on all tasks"
-        )
-    reason = f"no tensor {missing[0]}.weight" if located and missing else "not kept as safetensors"
-    raise UserError(
-        f"several adapters cannot be folded into the base {model_dir}: {reason}; save it with `save_pretrained` of "
-        "the Transformers version in use, and set `model.source` to that folder"
+    return (
+        all(f"{module}.weight" in located and not isinstance(parts[module], Conv1D) for module in modules)
+        and bool(located)
+        and not any(adapter.extras for adapter in adapters)
     )
 
 

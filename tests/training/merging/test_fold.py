@@ -21,6 +21,7 @@ from eshop_ray.training.merging.adapters import AdapterFile
 from eshop_ray.training.merging.fold import fold_adapter, read_dtype, write_merged
 from eshop_ray.training.merging.recipe import Recipe, check_adapter
 from eshop_ray.training.model import build_model, check_method, save_trained
+from tests.training.adapter_road import save_base
 
 
 @pytest.fixture
@@ -281,15 +282,9 @@ def keep_under_short_names(model_dir):
     shards.save_file(weights, model_dir / "model.safetensors", {"format": "pt"})
 
 
-@pytest.mark.parametrize(
-    ("keep", "reason"),
-    [
-        (keep_as_pickle, "not kept as safetensors"),
-        (keep_under_short_names, r"no tensor model\.layers\.0\.mlp\.down_proj\.weight"),
-    ],
-)
-def test_base_in_another_format_takes_one_adapter(
-    adapter_dir, tiny_model_dir, adapter_model, in_memory, tmp_path, keep, reason
+@pytest.mark.parametrize("keep", [keep_as_pickle, keep_under_short_names])
+def test_base_in_another_format_is_folded_in_memory(
+    adapter_dir, tiny_model_dir, adapter_model, in_memory, tmp_path, keep
 ):
     model_dir = shutil.copytree(tiny_model_dir, tmp_path / "base")
     keep(model_dir)
@@ -298,9 +293,32 @@ def test_base_in_another_format_takes_one_adapter(
     write_merged(make_recipe(model_dir, adapter_dir), tmp_path / "merged")
     assert in_memory == [adapter_dir]
     torch.testing.assert_close(logits(load(tmp_path / "merged")), logits(adapter_model), atol=1e-4, rtol=0)
-    other = save_adapter(tiny_model_dir, tmp_path / "other", 0, base=digest).folder
-    with pytest.raises(UserError, match=rf"several adapters .*: {reason}; save it with"):
-        write_merged(make_recipe(model_dir, adapter_dir, other), tmp_path / "both")
+
+
+@pytest.mark.parametrize("keep", [keep_as_pickle, keep_under_short_names])
+def test_base_in_another_format_takes_several_adapters(tiny_model_dir, tmp_path, keep):
+    model_dir = shutil.copytree(tiny_model_dir, tmp_path / "base")
+    keep(model_dir)
+    merged = []
+    for base in (tiny_model_dir, model_dir):
+        digest = model_digest(base)
+        adapters = [
+            save_adapter(tiny_model_dir, tmp_path / name, seed, digest).folder for seed, name in enumerate("ab")
+        ]
+        merged.append(tmp_path / f"merged-{base.name}")
+        write_merged(make_recipe(base, *adapters, method="ties", weights=(0.8, -0.3), density=0.6), merged[-1])
+    torch.testing.assert_close(logits(load(merged[1])), logits(load(merged[0])), atol=1e-4, rtol=0)
+
+
+def test_weights_that_a_base_keeps_turned_take_several_adapters(tiny_model_dir, tmp_path):
+    base = save_base("turned", tiny_model_dir, tmp_path / "base")
+    names = {"target_modules": ["c_attn", "c_proj"]}  # of the attention's c_proj, both sides are as long
+    adapters = [save_adapter(base, tmp_path / name, seed, **names) for seed, name in enumerate("ab")]
+    write_merged(make_recipe(base, *(a.folder for a in adapters), weights=(0.8, -0.3)), tmp_path / "merged")
+    model = load_peft(base, adapters)
+    model.add_weighted_adapter(["a", "b"], [0.8, -0.3], "both", combination_type="cat")
+    model.set_adapter("both")
+    torch.testing.assert_close(logits(load(tmp_path / "merged").eval()), logits(model.eval()), atol=1e-4, rtol=0)
 
 
 def test_adapter_of_another_base_names_both(adapter_dir, tiny_model_dir, base_digest, tmp_path):
