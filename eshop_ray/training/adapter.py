@@ -1,6 +1,5 @@
 """The adapter's settings, checked against PEFT and the base before anything is loaded; and earlier adapters."""
 
-import dataclasses
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -70,7 +69,7 @@ def outline_adapter(model_dir: Path, settings: LoraConfig) -> Any:
     """Return PEFT's wrapper of a base with an adapter, both without weights."""
     with torch.device("meta"):
         base = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(model_dir))
-        return add_adapter(base, dataclasses.replace(settings, init_lora_weights=False))
+        return add_adapter(base, settings)
 
 
 def find_initial(lora: LoraSection) -> Path:
@@ -146,12 +145,20 @@ def _read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
 
 
 def _compare_weights(theirs: Mapping[str, tuple[int, ...]], ours: Mapping[str, tuple[int, ...]]) -> list[str]:
-    if theirs.keys() != ours.keys():
-        return [f"target_modules are {_list_layers(theirs)} there and {_list_layers(ours)} here"]
-    return [f"{name} is {theirs[name]} there and {ours[name]} here" for name in ours if theirs[name] != ours[name]][:3]
+    if theirs.keys() == ours.keys():
+        changed = [name for name in ours if theirs[name] != ours[name]]
+        return [f"{name} is {theirs[name]} there and {ours[name]} here" for name in changed[:3]]
+    there, here = _list_layers(theirs), _list_layers(ours)
+    if there != here:
+        return [f"target_modules are {there} there and {here} here"]
+    return [
+        f"{name} is trained {where} only"
+        for where, names in (("there", theirs.keys() - ours.keys()), ("here", ours.keys() - theirs.keys()))
+        for name in sorted(names)[:2]
+    ]
 
 
 def _list_layers(names: Mapping[str, Any]) -> str:
     """Return the updated layers' own names; with their number, as two may differ in depth only."""
-    layers = {name.rpartition(".lora_")[0] for name in names}
+    layers = {name.rpartition(".lora_")[0] for name in names if ".lora_" in name}
     return f"{', '.join(sorted({layer.rpartition('.')[2] for layer in layers}))} ({len(layers)} layers)"

@@ -71,6 +71,7 @@ WRONG = [
     ("untied", {}, {"alpha_pattern": {"q_proj": 0}}, "would count 0 times"),
     ("untied", {}, {"target_parameters": ["nowhere.weight"]}, r"target_parameters`: nowhere\.weight fits nothing"),
     ("untied", {}, {"init_lora_weights": "mica"}, "set one of True, False, gaussian, orthogonal"),
+    ("untied", {"r": 3}, {"init_lora_weights": "orthogonal"}, "requires the LoRA rank to be even"),
     ("experts", {"lora_dropout": 0.1}, {}, "does not work with lora_dropout"),
     ("experts", {}, {"alpha_pattern": {"experts.gate_up_proj": 5}}, "read it back as something else"),
     ("with pictures", {}, {"exclude_modules": ["q_proj"]}, r"trains model\.vision_tower, which reads no text"),
@@ -164,4 +165,4 @@ def test_an_option_goes_the_whole_road_over_four_bits(bases, tmp_path, base, fie
 
 
 def check(base, options, method="lora", **fields):
-    check_method(TrainSection(method=method), LoraSection(r=4, options=options, **fields), base)
+    check_method(TrainSection(method=method), LoraSection(**{"r": 4, "options": options, **fields}), base)

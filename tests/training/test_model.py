@@ -185,6 +185,10 @@ def test_earlier_adapter_without_manifest_is_taken_with_a_warning(tiny_model_dir
         ({"r": 8}, "r is 4 there and 8 here"),
         ({"lora_alpha": 64}, "lora_alpha is 32 there and 64 here"),
         ({"options": {"use_rslora": True}}, "use_rslora is False there and True here"),
+        (
+            {"options": {"modules_to_save": ["norm"]}},
+            "base_model.model.model.layers.0.input_layernorm.weight is trained here",
+        ),
         ({"target_modules": ("q_proj", "v_proj")}, "(14 layers) there and q_proj, v_proj (4 layers) here"),
     ],
 )

@@ -1,5 +1,6 @@
 """Folding updates into their base: one model that every engine loads. A fully trained model only changes precision."""
 
+import dataclasses
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -181,7 +182,9 @@ def _read_generation(model_dir: Path, config: Any) -> Any:
 def _check_tied(adapters: Sequence[AdapterFile], model_dir: Path) -> None:
     """Refuse to change an embedding that the base uses in two places: saved, the update would be in both or in none."""
     for adapter in adapters:
-        found = find_split_embedding(outline_adapter(model_dir, LoraConfig.from_pretrained(adapter.folder)))
+        # fresh weights are of no use, and some need those of the base
+        settings = dataclasses.replace(LoraConfig.from_pretrained(adapter.folder), init_lora_weights=False)
+        found = find_split_embedding(outline_adapter(model_dir, settings))
         if found:
             raise UserError(
                 f"adapter {adapter.folder} changes {found}, which the base {model_dir} ties to its other embedding, so "
