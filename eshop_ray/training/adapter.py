@@ -1,6 +1,7 @@
 """The adapter's settings, checked against PEFT and the base before anything is loaded; and earlier adapters."""
 
 import logging
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -54,7 +55,7 @@ def check_adapter_settings(model_dir: Path, lora: LoraSection, method: str) -> N
     try:
         outline = outline_adapter(model_dir, settings)
     except (AttributeError, TypeError, ValueError, NotImplementedError, RuntimeError) as error:
-        raise UserError(f"section `lora` does not fit the model {model_dir}: {str(error)[:500]}") from error
+        raise UserError(f"section `lora` does not fit the model {model_dir}: {_explain(error)}") from error
     check_effects(lora, outline)
     if method == "qlora":
         check_copies(outline)
@@ -106,6 +107,17 @@ def digest_initial(lora: LoraSection) -> str | None:
 def load_initial(model: Any, lora: LoraSection) -> None:
     """Put the weights of `lora.init_from` into a model's fresh adapter."""
     set_peft_model_state_dict(model, load_file(find_initial(lora) / WEIGHTS))
+
+
+def _explain(error: Exception) -> str:
+    """Return what PEFT says; of experts in words, as `all-linear` takes them along unasked."""
+    found = re.search(r"ParamWrapper does not work with (\w+)", str(error))
+    if not found:
+        return str(error)[:500]
+    return (
+        f"it has experts, which are updated as stacks of weights and take no `{found[1]}`; leave that out, or name "
+        "other layers in `lora.target_modules`"
+    )
 
 
 def _check_initial(folder: Path, model_dir: Path, outline: Any) -> None:
