@@ -54,7 +54,7 @@ def check_adapter_settings(model_dir: Path, lora: LoraSection, method: str) -> N
         check_four_bits(lora)
     try:
         outline = outline_adapter(model_dir, settings)
-    except (AttributeError, TypeError, ValueError, NotImplementedError, RuntimeError) as error:
+    except (AttributeError, TypeError, ValueError, NotImplementedError, RuntimeError, re.error) as error:
         raise UserError(f"section `lora` does not fit the model {model_dir}: {_explain(error)}") from error
     check_effects(lora, outline)
     if method == "qlora":

@@ -67,9 +67,9 @@ def check_read_back(model: Any, again: Any) -> None:
         UserError: naming what differs.
     """
     first, then = _describe(model), _describe(again)
-    changed = next((name for name in first.keys() | then.keys() if first.get(name) != then.get(name)), None)
-    if changed or find_split_embedding(again):
-        what = changed or find_split_embedding(again)
+    changed = [name for name in sorted(first.keys() | then.keys()) if first.get(name) != then.get(name)]
+    what = changed[0] if changed else find_split_embedding(again)
+    if what:
         raise UserError(
             f"`lora.options`: PEFT would save {what} and read it back as something else, so that it could not be "
             "merged; leave out the option that is for it (`rank_pattern`, `alpha_pattern`, `ensure_weight_tying`)"

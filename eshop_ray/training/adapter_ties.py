@@ -70,8 +70,10 @@ def _advise(embedding: Any, is_asked: bool) -> str:
 def _get_own_weight(module: Any) -> Any:
     """Return the weight of the base within PEFT's wrapper of a module."""
     if isinstance(module, AuxiliaryTrainingWrapper):
-        return module.original_module.weight
-    return module.get_base_layer().weight if isinstance(module, LoraLayer) else module.weight
+        module = module.original_module
+    if isinstance(module, LoraLayer):
+        module = module.get_base_layer()
+    return getattr(module, "weight", None)
 
 
 def _are_one(first: Any, last: Any) -> bool:

@@ -66,6 +66,7 @@ WRONG = [
     ("untied", {"target_modules": ("q_proj", "k_prj")}, {}, r"k_prj fits nothing in the base"),
     ("untied", {}, {"modules_to_save": ["nowhere"]}, r"modules_to_save`: nowhere fits nothing"),
     ("untied", {}, {"exclude_modules": ["nowhere"]}, r"exclude_modules`: nowhere fits nothing"),
+    ("untied", {}, {"exclude_modules": "("}, r"does not fit the model .*unterminated subpattern"),
     ("untied", {}, {"rank_pattern": {"nowhere": 2}}, r"rank_pattern`: nowhere fits nothing"),
     ("untied", {}, {"rank_pattern": ["q_proj"]}, "Input should be a valid dictionary"),
     ("untied", {}, {"alpha_pattern": {"q_proj": 0}}, "would count 0 times"),
