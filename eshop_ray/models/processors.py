@@ -7,8 +7,8 @@ from pathlib import Path
 
 logger = logging.getLogger(__name__)
 
-PATTERNS = ("*processor_config.json", "chat_template.json")
-"""As Transformers names them; the second is where processors kept their template before tokenizers did."""
+PATTERN = "*processor_config.json"
+"""As Transformers names them. The template is the tokenizer's: an older `chat_template.json` would win over it."""
 
 
 def copy_processors(source: Path, folder: Path) -> None:
@@ -18,7 +18,7 @@ def copy_processors(source: Path, folder: Path) -> None:
         source: The model.
         folder: One that was made of it; where that is its text part only, nothing is copied.
     """
-    paths = sorted(path for pattern in PATTERNS for path in source.glob(pattern))
+    paths = sorted(source.glob(PATTERN))
     if paths and _read_kind(source) != _read_kind(folder):
         logger.warning("%s reads text only: Transformers takes no more of %s as a language model", folder, source)
         return
