@@ -38,9 +38,9 @@ class Execution:
             replaces_head: See `substitute_layers`.
 
         Raises:
-            UserError: if no way of computing packs gives what Transformers' own attention gives.
+            UserError: if no way of computing packs gives what Transformers' own attention gives, or the model fails.
         """
-        own = try_alone(model, train.precision)
+        own = _try_own(model, train.precision)
         use_layouts(get_causal_lm(model))
         wanted = choose_attention(train.attention, device, has_dropout(get_causal_lm(model).config))
         ways = [wanted] if wanted == "mask" else [wanted, "mask"]
@@ -64,6 +64,17 @@ class Execution:
                 "attention of its own. Each pass takes one row, which is slower"
             )
         return cls(attention, is_packed)
+
+
+def _try_own(model: Any, precision: str) -> Trial:
+    """Return what a model says before anything is replaced."""
+    try:
+        return try_alone(model, precision)
+    except (AttributeError, KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
+        raise UserError(
+            f"this base ({get_causal_lm(model).config.model_type}) cannot be trained here: it fails with a row of "
+            f"tokens ({type(error).__name__}: {str(error)[:300]}); take another base"
+        ) from error
 
 
 def _find_way(model: Any, precision: str, ways: Sequence[str], own: Trial) -> str | None:

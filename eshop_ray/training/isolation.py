@@ -133,7 +133,7 @@ def _try(model: Any, pack: Pack, precision: str, attention: str, rounding_seed: 
     def follow(_module: Any, _inputs: Any, embedded: Tensor) -> Tensor:
         signs = torch.randint(0, 2, embedded.shape, generator=draw).mul_(2).sub_(1).to(embedded)
         seen.append((embedded.detach() * (1 + share * signs)).requires_grad_())
-        return seen[0]
+        return seen[0].clone()  # some models go on to change it in place
 
     device, was_training = embedding.weight.device, model.training
     hook = embedding.register_forward_hook(follow)

@@ -70,6 +70,8 @@ def _token_losses(model: Any, pack: Pack, attention: str, device: torch.device) 
         logits_to_keep=places - 1,
         use_cache=False,
     ).logits.squeeze(0)
+    if len(scores) == len(pack):  # not every model knows `logits_to_keep`
+        scores = scores[places - 1]
     head = causal_lm.get_output_embeddings()
     if isinstance(head, FrozenHead):
         return head.measure(scores, labels[places]), places

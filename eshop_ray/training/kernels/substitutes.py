@@ -120,7 +120,7 @@ def _observe(model: Any, layers: Sequence[Any], dtype: torch.dtype) -> _Observed
             found[layer] = _Call(inputs[0], output)
 
     hooks = [layer.register_forward_hook(note, with_kwargs=True) for layer in layers if layer is not None]
-    hooks.append(embedding.register_forward_hook(lambda *call: call[-1].detach().requires_grad_()))
+    hooks.append(embedding.register_forward_hook(lambda *call: call[-1].detach().requires_grad_().clone()))
     device, was_training = embedding.weight.device, model.training
     ids = torch.arange(NUM_TOKENS, device=device)[None] % len(embedding.weight)
     model.eval()
