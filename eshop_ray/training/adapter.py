@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from peft import LoraConfig, set_peft_model_state_dict
+from peft import LoraConfig, PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors import safe_open
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM
@@ -106,7 +106,26 @@ def digest_initial(lora: LoraSection) -> str | None:
 
 def load_initial(model: Any, lora: LoraSection) -> None:
     """Put the weights of `lora.init_from` into a model's fresh adapter."""
-    set_peft_model_state_dict(model, load_file(find_initial(lora) / WEIGHTS))
+    _put_weights(model, load_file(find_initial(lora) / WEIGHTS))
+
+
+def load_adapter(base: Any, folder: Path) -> Any:
+    """Return PEFT's wrapper of a model with an adapter from disk."""
+    model = PeftModel.from_pretrained(base, str(folder))
+    _put_weights(model, load_file(folder / WEIGHTS))
+    return model
+
+
+def _put_weights(model: Any, weights: Mapping[str, torch.Tensor]) -> None:
+    """Put all of an adapter's weights into a model that has one.
+
+    PEFT renames them by the rules of Transformers for old files of the base. Where a rule takes a right name for an old
+    one, as with Laguna, PEFT leaves the weight out with no more than a warning.
+    """
+    set_peft_model_state_dict(model, weights)
+    own = get_peft_model_state_dict(model, save_embedding_layers=False)
+    for name in own.keys() & weights.keys():
+        own[name].copy_(weights[name])
 
 
 def _explain(error: Exception) -> str:

@@ -2,6 +2,7 @@
 
 import difflib
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
@@ -36,6 +37,7 @@ def check_effects(lora: LoraSection, model: Any) -> None:
     _check_biases(lora, model)
     _check_tokens(model)
     check_tying(lora, model)
+    _check_shared(model)
     _check_saved(model)
 
 
@@ -189,6 +191,24 @@ def _check_saved(model: Any) -> None:
     if names:
         raise UserError(
             f"`lora.options`: PEFT trains {names[0]} and does not save it; leave out the option that asks it to"
+        )
+
+
+def _check_shared(model: Any) -> None:
+    """Layers that share one weight cannot be folded: an update is of one layer. Embeddings are looked at before."""
+    base = model.get_base_model()
+    owners = Counter(id(weight) for _, weight in base.named_parameters(remove_duplicate=False))
+    embeddings = (base.get_input_embeddings(), base.get_output_embeddings())
+    shared = [
+        name
+        for name, module in base.named_modules()
+        if isinstance(module, LoraLayer) and module not in embeddings and owners[id(module.get_base_layer().weight)] > 1
+    ]
+    if shared:
+        ends = list(dict.fromkeys(name.rpartition(".")[2] for name in shared))
+        raise UserError(
+            f"section `lora`: {shared[0]} shares its weight with another layer, so that its update could not be "
+            f"folded; set `lora.options.exclude_modules` to {ends}"
         )
 
 

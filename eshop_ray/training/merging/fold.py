@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel
+from peft import LoraConfig
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 from transformers.pytorch_utils import Conv1D
 
@@ -18,7 +18,7 @@ from eshop_ray.models import load_tokenizer
 from eshop_ray.models.processors import copy_processors
 from eshop_ray.models.shards import MAX_SHARD_BYTES, find_precision, locate_tensors, write_shards
 from eshop_ray.places import place_of
-from eshop_ray.training.adapter import outline_adapter
+from eshop_ray.training.adapter import load_adapter, outline_adapter
 from eshop_ray.training.adapter_ties import find_split_embedding
 from eshop_ray.training.merging.adapters import AdapterFile, Update, is_adapter, list_modules
 from eshop_ray.training.merging.combine import combine, combine_module
@@ -80,7 +80,7 @@ def fold_adapter(model_dir: Path, adapter_dir: Path, share: float = 1.0) -> Any:
     else:
         base = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float32)
         try:
-            model = PeftModel.from_pretrained(base, str(adapter_dir)).merge_and_unload(safe_merge=True)
+            model = load_adapter(base, adapter_dir).merge_and_unload(safe_merge=True)
         except (ValueError, RuntimeError) as error:
             raise UserError(f"adapter {adapter_dir} cannot be folded ({str(error)[:200]}); train again") from error
     if share != 1:

@@ -7,7 +7,6 @@ from typing import Any
 
 import psutil
 import torch
-from peft import PeftModel
 from safetensors import safe_open
 from transformers import AutoModelForCausalLM
 
@@ -15,6 +14,7 @@ from eshop_ray.config import MergeSection
 from eshop_ray.errors import UserError
 from eshop_ray.models import load_tokenizer
 from eshop_ray.models.shards import find_precision, locate_tensors
+from eshop_ray.training.adapter import load_adapter
 from eshop_ray.training.merging.adapters import AdapterFile, list_modules
 from eshop_ray.training.merging.combine import combine_module
 
@@ -129,7 +129,7 @@ def _load_unmerged(
     """Return the base with PEFT's adapter over it, or with updates that are added to its layers' outputs."""
     base = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float32)
     if updates is None:
-        model: torch.nn.Module = PeftModel.from_pretrained(base, str(adapters[0].folder))
+        model: torch.nn.Module = load_adapter(base, adapters[0].folder)
         return model
     for module, (factor_a, factor_b) in updates:
         base.get_submodule(module).register_forward_hook(_adder(factor_a.float(), factor_b.float()))
