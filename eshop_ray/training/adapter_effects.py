@@ -199,11 +199,12 @@ def _check_shared(model: Any) -> None:
     base = model.get_base_model()
     owners = Counter(id(weight) for _, weight in base.named_parameters(remove_duplicate=False))
     embeddings = (base.get_input_embeddings(), base.get_output_embeddings())
-    shared = [
-        name
+    layers = {
+        name: module.get_base_layer()
         for name, module in base.named_modules()
-        if isinstance(module, LoraLayer) and module not in embeddings and owners[id(module.get_base_layer().weight)] > 1
-    ]
+        if isinstance(module, LoraLayer) and module not in embeddings
+    }
+    shared = [name for name, layer in layers.items() if owners[id(getattr(layer, "weight", None))] > 1]
     if shared:
         ends = list(dict.fromkeys(name.rpartition(".")[2] for name in shared))
         raise UserError(
