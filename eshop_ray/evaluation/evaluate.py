@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -11,9 +12,11 @@ import pyarrow.parquet
 
 from eshop_ray.artifacts import Manifest
 from eshop_ray.errors import UserError
+from eshop_ray.evaluation.significance import adjust, compare_pairs
 from eshop_ray.schema import PREDICTION_SCHEMA, Row, decode
 from eshop_ray.tasks import get_task
 from eshop_ray.tasks.metrics import get_metric
+from eshop_ray.tasks.metrics.metric import Numbers
 
 COLUMNS = ("id", "task", "group", "metric", "target", "prediction", "error", "finish_reason")
 
@@ -71,6 +74,46 @@ def read_groups(predictions_dir: Path) -> Iterator[tuple[str, list[Row]]]:
     for name in names:
         table = dataset.to_table(columns=list(COLUMNS), filter=pyarrow.dataset.field("group") == name)
         yield name, sorted(table.to_pylist(), key=lambda row: row["id"])
+
+
+def compare_with_base(metrics: dict[str, Any], predictions_dir: Path, base_dir: Path, seed: int) -> None:
+    """Test each group of a model against the base's answers to the same rows.
+
+    Each group gets the fields of `PairedTest` as `against_base`, and its p-value as corrected for all groups,
+    `p_adjusted`.
+
+    Args:
+        metrics: What `evaluate_predictions` returned of the model.
+        predictions_dir: The model's answers.
+        base_dir: The base's.
+        seed: Of draws.
+
+    Raises:
+        UserError: if the two did not answer the same rows.
+    """
+    others = dict(read_groups(base_dir))
+    for name, rows in read_groups(predictions_dir):
+        counts = count_both(name, rows, others.get(name, ()))
+        metrics["groups"][name]["against_base"] = asdict(compare_pairs(rows[0]["metric"], *counts, seed))
+    tests = [group["against_base"] for group in metrics["groups"].values()]
+    for test, p_adjusted in zip(tests, adjust([test["p_value"] for test in tests]), strict=True):
+        test["p_adjusted"] = p_adjusted
+
+
+def count_both(group: str, rows: Sequence[Row], others: Sequence[Row]) -> tuple[Numbers, Numbers]:
+    """Return the counts of two models' answers to the rows of a group, which each of them has sorted by id.
+
+    Raises:
+        UserError: if they did not answer the same rows.
+    """
+    if [row["id"] for row in rows] != [row["id"] for row in others]:
+        raise UserError(
+            f"group `{group}`: the two models answered different rows ({len(rows)} and {len(others)}); "
+            "run `eshop batch-infer` again with both in `infer.models`"
+        )
+    metric, targets = get_metric(rows[0]["metric"]), [decode(row["target"]) for row in rows]
+    one, other = (metric.count_rows(targets, [decode(row["prediction"]) for row in side]) for side in (rows, others))
+    return one, other
 
 
 def score_group(rows: Sequence[Row]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from eshop_ray.evaluation.curves import Training, draw_held_out, draw_training
 from eshop_ray.evaluation.evaluate import read_groups
+from eshop_ray.evaluation.significance import note_few_rows, write_num_rows, write_p_value
 from eshop_ray.reporting.page import Chart, Level, Page, Section, Table, clean_text, code
 from eshop_ray.reporting.render import write_page
 from eshop_ray.reporting.terminal import print_table
@@ -25,7 +26,8 @@ PICTURES = {
 NUM_EXAMPLES = 3
 """Answers shown per group."""
 
-HEADER = ("group", "metric", "rows", "base", "tuned", "difference", "failed", "unparsed")
+HEADER = ("group", "metric", "rows", "base", "tuned", "difference", "p", "could show", "failed", "unparsed")
+"""p is that of a paired test, corrected for all groups; such rows could show a difference of so much."""
 
 
 def build_rows(tuned: Metrics, base: Metrics | None) -> list[tuple[str, ...]]:
@@ -34,9 +36,17 @@ def build_rows(tuned: Metrics, base: Metrics | None) -> list[tuple[str, ...]]:
     for name, group in tuned["groups"].items():
         before = base["groups"].get(name, {}).get("score") if base else None
         counts = (str(group["num_errors"]), str(group["num_unparsed"]))
-        rows.append((name, group["metric"], str(group["num_rows"]), *_compare(before, group["score"]), *counts))
+        test = group.get("against_base")
+        p_value = write_p_value(test["p_adjusted"]) if test else ""
+        detectable = f"{test['detectable']:.3f}" if test and test["detectable"] else ""
+        num_rows = write_num_rows(group["num_rows"])
+        compared = _compare(before, group["score"])
+        rows.append((name, group["metric"], num_rows, *compared, p_value, detectable, *counts))
     mean = _compare(base["score"] if base else None, tuned["score"])
-    return [*rows, ("mean", "", str(sum(group["num_rows"] for group in tuned["groups"].values())), *mean, "", "")]
+    return [
+        *rows,
+        ("mean", "", str(sum(group["num_rows"] for group in tuned["groups"].values())), *mean, "", "", "", ""),
+    ]
 
 
 def print_scores(rows: Sequence[Sequence[str]], title: str) -> None:
@@ -74,8 +84,15 @@ def build_page(
 ) -> Page:
     """Put the report together: the comparison, the training, then answers to look at before believing it."""
     level, sentence = _judge(dict(zip(HEADER, rows[-1], strict=True)), tuned)
-    source = f"Split {code(tuned['split'])}, engine {code(tuned['engine'])}."
-    sections = [Section("Scores", [source], [_tabulate(rows)])]
+    sentences = [f"Split {code(tuned['split'])}, engine {code(tuned['engine'])}."]
+    if any("against_base" in group for group in tuned["groups"].values()):
+        sentences.append(
+            "p is the chance of such a difference, or a larger one, between models that are equally good: a test "
+            "paired by row, corrected for all groups. Four out of five such samples would show a difference as large "
+            "as the next column says."
+        )
+    sentences += note_few_rows(group["num_rows"] for group in tuned["groups"].values())
+    sections = [Section("Scores", sentences, [_tabulate(rows)])]
     sections += [_describe_training(training)] if training else []
     return Page(name, level, sentence, [*sections, *_show_answers(predictions_dir)])
 

@@ -3,10 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from eshop_ray.errors import UserError
-from eshop_ray.evaluation.evaluate import read_groups
-from eshop_ray.schema import Row, decode
-from eshop_ray.tasks.metrics import get_metric
+from eshop_ray.evaluation.evaluate import count_both, read_groups
+from eshop_ray.schema import Row
 from eshop_ray.tasks.metrics.bootstrap import is_clearly_better
 
 
@@ -32,12 +30,4 @@ def find_wins(predictions_dir: Path, other_dir: Path, level: float, seed: int) -
 
 
 def _is_win(group: str, rows: Sequence[Row], others: Sequence[Row], level: float, seed: int) -> bool:
-    if [row["id"] for row in rows] != [row["id"] for row in others]:
-        raise UserError(
-            f"group `{group}`: the two models answered different rows ({len(rows)} and {len(others)}); "
-            "run `eshop batch-infer` again with both in `infer.models`"
-        )
-    metric = get_metric(rows[0]["metric"])
-    targets = [decode(row["target"]) for row in rows]
-    counts = [metric.count_rows(targets, [decode(row["prediction"]) for row in side]) for side in (rows, others)]
-    return is_clearly_better(metric.name, counts[0], counts[1], seed, level)
+    return is_clearly_better(rows[0]["metric"], *count_both(group, rows, others), seed, level)

@@ -7,7 +7,7 @@ from eshop_ray import artifacts
 from eshop_ray.config import Config
 from eshop_ray.data.splits import list_ids
 from eshop_ray.errors import UserError
-from eshop_ray.evaluation.evaluate import check_complete, evaluate_predictions
+from eshop_ray.evaluation.evaluate import check_complete, compare_with_base, evaluate_predictions
 from eshop_ray.evaluation.quantization_check import check_quantized
 from eshop_ray.evaluation.report import build_rows, print_scores, write_report
 from eshop_ray.places import place_of
@@ -31,8 +31,13 @@ def run(config: Config) -> None:
         split, tasks = config.evaluate.split, config.data.tasks
         check_complete(folder, list_ids(config.records_dir, split, tasks, config.infer.max_rows))
         metrics[name] = evaluate_predictions(folder, manifest)
-    for model, values in metrics.items():
-        artifacts.write_json(config.model_run_dir(model) / "metrics.json", values)
+    if "base" in metrics:
+        base_dir = config.predictions_dir("base")
+        for model in config.infer.models:
+            if model != "base":
+                compare_with_base(metrics[model], config.predictions_dir(model), base_dir, config.seed)
+    for model in config.infer.models:
+        artifacts.write_json(config.model_run_dir(model) / "metrics.json", metrics[model])
     main_model = config.infer.models[-1]
     rows = build_rows(metrics[main_model], metrics.get("base") if main_model != "base" else None)
     report = write_report(config.run_dir, rows, metrics[main_model], config.predictions_dir(main_model))

@@ -6,7 +6,7 @@ import pytest
 
 from eshop_ray.artifacts import Manifest
 from eshop_ray.errors import UserError
-from eshop_ray.evaluation.evaluate import check_complete, evaluate_predictions, score_group
+from eshop_ray.evaluation.evaluate import check_complete, compare_with_base, evaluate_predictions, score_group
 from eshop_ray.evaluation.report import HEADER, build_page, build_rows
 from eshop_ray.reporting.render import to_markdown
 from eshop_ray.schema import PREDICTION_SCHEMA, encode
@@ -56,10 +56,31 @@ def test_report_shows_the_difference_and_answers(tmp_path):
     tuned = evaluate_predictions(tmp_path, MANIFEST)
     base = {"score": 0.25, "groups": {"quiz": {"score": 0.25}}}
     rows = build_rows(tuned, base)
-    assert rows[0] == ("quiz", "accuracy", "2", "0.250", "0.500", "+0.250", "1", "0")
+    assert rows[0] == ("quiz", "accuracy", "2*", "0.250", "0.500", "+0.250", "", "", "1", "0")
     report = to_markdown(build_page("demo", rows, tuned, tmp_path, None))
     assert "engine: a \\| b c" in report
     assert all(line.count(" | ") == len(HEADER) - 1 for line in report.split("\n") if line.startswith("| quiz"))
+
+
+def test_differences_from_the_base_are_tested_in_pairs_and_corrected_for_all_groups(tmp_path):
+    """Seven rows more and one less: p = 0.07 by itself."""
+    folders = {name: tmp_path / name for name in ("tuned", "base")}
+    right = {"tuned": [1] * 37 + [0] + [1] * 2, "base": [1] * 30 + [0] * 7 + [1] * 3}
+    for name, folder in folders.items():
+        folder.mkdir()
+        write(
+            folder, [row(f"{n:02}", 1, one, group=group) for group in ("a", "b") for n, one in enumerate(right[name])]
+        )
+    metrics = evaluate_predictions(folders["tuned"], MANIFEST)
+    compare_with_base(metrics, folders["tuned"], folders["base"], seed=0)
+    test = metrics["groups"]["a"]["against_base"]
+    assert (test["test"], test["num_better"], test["num_worse"]) == ("mcnemar", 7, 1)
+    assert (test["p_value"], test["p_adjusted"]) == pytest.approx((0.0703, 0.1406), abs=1e-4)
+    rows = build_rows(metrics, evaluate_predictions(folders["base"], MANIFEST))
+    assert rows[0][:7] == ("a", "accuracy", "40", "0.825", "0.975", "+0.150", "0.141")
+    report = to_markdown(build_page("demo", rows, metrics, folders["tuned"], None))
+    assert "a test paired by row, corrected for all groups" in report
+    assert "asterisk" not in report
 
 
 def test_missing_base_leaves_its_columns_empty(tmp_path):

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -15,10 +15,11 @@ from eshop_ray.evaluation.experiments.chains import ANSWER, Chain, needs_of_infe
 from eshop_ray.evaluation.experiments.confirm import Search, build_chain, derive_merge, read_search
 from eshop_ray.evaluation.experiments.launch import run_chains
 from eshop_ray.evaluation.experiments.members import MIXED, Member, derive_run
+from eshop_ray.evaluation.significance import adjust, compare_pairs, is_clear
 from eshop_ray.models import fetch_model
 from eshop_ray.schema import Row, decode
 from eshop_ray.tasks.metrics import get_metric
-from eshop_ray.tasks.metrics.bootstrap import interval, is_clearly_better
+from eshop_ray.tasks.metrics.bootstrap import interval
 from eshop_ray.tasks.metrics.metric import Numbers
 from eshop_ray.training.trainer import HISTORY
 
@@ -60,6 +61,7 @@ def compare(config: Config, members: Sequence[Member]) -> dict[str, Any]:
     run_chains(config, chains, needs_of_inference(config.infer))
     units = dict(sorted(read_units(contenders).items()))
     tasks = {name: compare_answers(answers, config.seed) for name, answers in units.items()}
+    judge(tasks)
     means = average(tasks, list(dict.fromkeys(contender.strategy for contender in contenders)))
     promoted = bool(search and search["promoted"])
     return {
@@ -101,22 +103,51 @@ def read_units(contenders: Iterable[Contender]) -> dict[str, dict[str, list[Row]
 
 
 def compare_answers(answers: Answers, seed: int) -> dict[str, Any]:
-    """Score every strategy on the rows that all of them answered.
+    """Score every strategy, and test the best one against each other one on the same rows.
 
     Returns:
-        `metric`, `num_rows`, `strategies` (each with its bootstrap interval), `best`, and `is_clear`: whether the best
-        beats every other one by more than the choice of rows explains.
+        `metric`, `num_rows`, `strategies` (each with its bootstrap interval and, but for the best one, the fields of
+        `PairedTest` as `behind`: by how much the best is ahead), and `best`.
+
+    Raises:
+        UserError: if the strategies did not answer the same rows.
     """
-    shared = set.intersection(*({row["id"] for row in rows} for rows in answers.values()))
-    kept = {strategy: [row for row in rows if row["id"] in shared] for strategy, rows in answers.items()}
-    groups = {strategy: score_group(rows) for strategy, rows in kept.items()}
+    _check_same_rows(answers)
+    groups = {strategy: score_group(rows) for strategy, rows in answers.items()}
     best = max(groups, key=lambda strategy: groups[strategy]["score"])
     metric = groups[best]["metric"]
-    counts = {strategy: _count(metric, rows) for strategy, rows in kept.items()}
-    scored = {strategy: _add_interval(groups[strategy], counts[strategy], seed) for strategy in kept}
-    others = [strategy for strategy in kept if strategy != best]
-    is_clear = all(is_clearly_better(metric, counts[best], counts[other], seed) for other in others)
-    return {"metric": metric, "num_rows": len(shared), "strategies": scored, "best": best, "is_clear": is_clear}
+    counts = {strategy: _count(metric, rows) for strategy, rows in answers.items()}
+    scored = {strategy: _add_interval(groups[strategy], counts[strategy], seed) for strategy in answers}
+    for strategy, values in scored.items():
+        if strategy != best:
+            values["behind"] = asdict(compare_pairs(metric, counts[best], counts[strategy], seed))
+    return {"metric": metric, "num_rows": len(counts[best]), "strategies": scored, "best": best}
+
+
+def judge(tasks: Mapping[str, dict[str, Any]]) -> None:
+    """Set `is_clear` of every task: whether its best beats every other one by more than chance explains.
+
+    The p-values are corrected for all tests of the table, as `p_adjusted` of each `behind`.
+    """
+    tests = [one["behind"] for task in tasks.values() for one in task["strategies"].values() if "behind" in one]
+    for test, p_adjusted in zip(tests, adjust([test["p_value"] for test in tests]), strict=True):
+        test["p_adjusted"] = p_adjusted
+    for task in tasks.values():
+        behind = [one["behind"] for one in task["strategies"].values() if "behind" in one]
+        task["is_clear"] = all(is_clear(test["difference"], test["p_adjusted"]) for test in behind)
+
+
+def _check_same_rows(answers: Answers) -> None:
+    ids = {strategy: {row["id"] for row in rows} for strategy, rows in answers.items()}
+    (first, expected), *others = ids.items()
+    for strategy, found in others:
+        if found != expected:
+            shown = ", ".join(sorted(found ^ expected)[:3])
+            raise UserError(
+                f"`{first}` and `{strategy}` did not answer the same rows of {next(iter(answers[first]))['task']}: "
+                f"{len(found ^ expected)} are missing on one side, such as {shown}; run `eshop compare-strategies` "
+                "after removing the answers that are older"
+            )
 
 
 def average(tasks: Mapping[str, Any], strategies: Iterable[str]) -> dict[str, float | None]:

@@ -19,7 +19,8 @@ from eshop_ray.evaluation.experiments.merge_report import (
     show_similarity,
     tell_recipe,
 )
-from eshop_ray.evaluation.experiments.words import write_number, write_score
+from eshop_ray.evaluation.experiments.words import write_number, write_score, write_test
+from eshop_ray.evaluation.significance import SIGNIFICANT, note_few_rows, write_num_rows
 from eshop_ray.reporting.page import Chart, Level, Page, Section, Table, code
 from eshop_ray.reporting.render import write_page
 from eshop_ray.reporting.terminal import print_table
@@ -66,13 +67,32 @@ def print_scores(experiment: Content) -> None:
 def _show_scores(experiment: Content) -> Section:
     sentences = [
         f"Split {code(experiment['split'])}. In brackets the range in which 95 % of the scores lie when the rows are "
-        "drawn again (bootstrap). The lead of the best is clear if it lasts against every other strategy on the same "
-        "draws; else it is noise."
+        "drawn again (bootstrap). The lead of the best is clear if chance explains it against no other strategy on the "
+        f"same rows (p below {SIGNIFICANT}, corrected for all tests of the table); else it is noise."
     ]
+    sentences += note_few_rows(task["num_rows"] for task in experiment["tasks"].values())
     failed = "; ".join(_count_errors(experiment))
     sentences += [f"Failed rows count as wrong: {failed}."] if failed else []
     chart = Chart(partial(draw_scores, experiment), "Score of every strategy, by task", SCORES)
-    return Section("Scores", sentences, [_tabulate_scores(experiment)], [chart])
+    tests = _tabulate_tests(experiment)
+    if tests.rows:
+        sentences.append(
+            "The second table has the tests, paired by row: how far the best is ahead, in brackets with the 95 % "
+            "interval, on how many rows each of the two is better, p corrected by Holm, and the smallest difference "
+            "that four out of five such samples would show."
+        )
+    tables = [_tabulate_scores(experiment), tests] if tests.rows else [_tabulate_scores(experiment)]
+    return Section("Scores", sentences, tables, [chart])
+
+
+def _tabulate_tests(experiment: Content) -> Table:
+    rows = [
+        (name, task["best"], strategy, *write_test(score["behind"]))
+        for name, task in experiment["tasks"].items()
+        for strategy, score in task["strategies"].items()
+        if "behind" in score
+    ]
+    return Table(("task", "best", "against", "ahead by", "rows", "p", "could show"), rows, num_text=3)
 
 
 def _tabulate_scores(experiment: Content) -> Table:
@@ -81,7 +101,7 @@ def _tabulate_scores(experiment: Content) -> Table:
     for name, task in experiment["tasks"].items():
         scores = [write_score(task["strategies"].get(strategy)) for strategy in shown]
         lead = NONE if len(task["strategies"]) < 2 else "clear" if task["is_clear"] else "noise"
-        rows.append((name, task["metric"], task["best"], lead, f"{task['num_rows']:,}", *scores))
+        rows.append((name, task["metric"], task["best"], lead, write_num_rows(task["num_rows"]), *scores))
     means = (write_number(experiment["mean"][strategy]) for strategy in shown)
     rows.append(("mean", "", "", "", "", *means))
     return Table(("task", "metric", "best", "lead", "rows", *shown), rows, num_text=4)

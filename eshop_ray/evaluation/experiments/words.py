@@ -3,7 +3,9 @@
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+from eshop_ray.evaluation.significance import write_p_value
 from eshop_ray.reporting.page import code
 from eshop_ray.reporting.words import NONE
 
@@ -30,6 +32,16 @@ def write_weights(names: Sequence[str], weights: Sequence[float]) -> str:
 def write_score(score: Mapping[str, float] | None) -> str:
     """Write a score with its interval: `0.612 (0.58-0.64)`."""
     return NONE if score is None else f"{score['score']:.3f} ({score['low']:.2f}-{score['high']:.2f})"
+
+
+def write_test(test: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    """Write a paired test: `0.077 (0.02-0.14)`, `27 against 10`, p, and what could have been shown."""
+    return (
+        f"{test['difference']:.3f} ({test['low']:.2f}-{test['high']:.2f})",
+        f"{test['num_better']:,} against {test['num_worse']:,}",
+        write_p_value(test["p_adjusted"]),
+        write_number(test["detectable"]),
+    )
 
 
 def write_number(number: float | None) -> str:

@@ -6,9 +6,11 @@
 A group's score is a function of sums over its rows, so a draw is no more than how often it holds each row, and one
 matrix product of these weights with the rows' counts gives the sums of all draws. What a few rows cannot know, draws
 of them cannot know either: below some twenty rows intervals are too narrow, and rows that are all alike give none.
+
+Rows that belong together, such as questions about one product, are drawn together: `add_up_clusters` makes one of them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -62,12 +64,66 @@ def is_clearly_better(metric: str, counts_a: Numbers, counts_b: Numbers, seed: i
         UserError: if there is no such metric.
         ValueError: if A and B have different numbers of rows.
     """
+    return bool(np.quantile(draw_differences(metric, counts_a, counts_b, seed), (1 - level) / 2) > 0)
+
+
+def draw_differences(
+    metric: str, counts_a: Numbers, counts_b: Numbers, seed: int, num_draws: int = NUM_DRAWS
+) -> Numbers:
+    """Return by how much A is ahead of B in each draw of rows, (draws,), both scored on the same draws.
+
+    Args:
+        metric: Name of a metric.
+        counts_a: What `count_rows` of the metric returned for A's answers.
+        counts_b: The same of B's, row for row.
+        seed: Of the draws.
+        num_draws: Draws, each of as many rows as there are.
+
+    Raises:
+        UserError: if there is no such metric.
+        ValueError: if A and B have different numbers of rows.
+    """
     if len(counts_a) != len(counts_b):
         raise ValueError(f"{len(counts_a)} rows cannot be paired with {len(counts_b)}")
     combine = get_metric(metric).combine
-    draws = _draw_weights(len(counts_a), NUM_DRAWS, seed)
-    differences = [combine(weights @ counts_a) - combine(weights @ counts_b) for weights in draws]
-    return bool(np.quantile(np.concatenate(differences), (1 - level) / 2) > 0)
+    draws = _draw_weights(len(counts_a), num_draws, seed)
+    return np.concatenate([combine(weights @ counts_a) - combine(weights @ counts_b) for weights in draws])
+
+
+def draw_exchanges(metric: str, counts_a: Numbers, counts_b: Numbers, seed: int, num_draws: int = NUM_DRAWS) -> Numbers:
+    """Return by how much A is ahead of B where each row's answers are exchanged by the toss of a coin, (draws,).
+
+    Args:
+        metric: Name of a metric.
+        counts_a: What `count_rows` of the metric returned for A's answers.
+        counts_b: The same of B's, row for row.
+        seed: Of the draws.
+        num_draws: Draws.
+    """
+    combine, random = get_metric(metric).combine, np.random.default_rng(seed)
+    block = max(1, MAX_WEIGHTS // len(counts_a))
+    drawn = []
+    for start in range(0, num_draws, block):
+        tosses = random.integers(2, size=(min(block, num_draws - start), len(counts_a))).astype(np.float64)
+        moved = tosses @ (counts_b - counts_a)
+        drawn.append(combine(counts_a.sum(0) + moved) - combine(counts_b.sum(0) - moved))
+    return np.concatenate(drawn)
+
+
+def add_up_clusters(counts: Numbers, clusters: Sequence[str]) -> Numbers:
+    """Return the counts of rows added up by cluster, (clusters, k), in the order in which these first come.
+
+    Source: Field and Welsh, "Bootstrapping Clustered Data", 2007: clusters are drawn, whole.
+
+    Args:
+        counts: What `count_rows` of a metric returned, (n, k).
+        clusters: Of each row, the name of what it belongs to.
+    """
+    numbers: dict[str, int] = {}
+    places = np.fromiter((numbers.setdefault(name, len(numbers)) for name in clusters), np.int64, len(clusters))
+    added = np.zeros((len(numbers), counts.shape[1]))
+    np.add.at(added, places, counts)
+    return added
 
 
 def _draw_weights(num_rows: int, num_draws: int, seed: int) -> Iterator[Numbers]:

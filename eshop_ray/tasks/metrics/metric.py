@@ -37,6 +37,8 @@ class Metric:
     """Targets, predictions of n rows -> what each adds to the group's k sums, (n, k)."""
     combine: Callable[[Numbers], Numbers]
     """Sums of groups, (..., k) -> their scores, (...)."""
+    is_mean: bool = False
+    """Whether a group's score is the mean of its rows' scores."""
 
     def aggregate(self, targets: Targets, predictions: Predictions) -> float:
         """Return the score of a group.
@@ -61,7 +63,7 @@ def mean_of_rows(name: str, score_rows: Callable[[Targets, Predictions], list[fl
         mean: Numbers = sums[..., 0] / sums[..., 1]
         return mean
 
-    return Metric(name=name, score_rows=score_rows, count_rows=count_rows, combine=combine)
+    return Metric(name=name, score_rows=score_rows, count_rows=count_rows, combine=combine, is_mean=True)
 
 
 def score_each(score: Callable[[Any, Any], float], targets: Targets, predictions: Predictions) -> list[float]:

@@ -8,7 +8,7 @@ from eshop_ray import artifacts
 from eshop_ray.errors import UserError
 from eshop_ray.evaluation.experiments import compare
 from eshop_ray.evaluation.experiments.candidates import Candidate
-from eshop_ray.evaluation.experiments.compare import compare_answers, read_units
+from eshop_ray.evaluation.experiments.compare import compare_answers, judge, read_units
 from eshop_ray.evaluation.experiments.confirm import SEARCH
 from eshop_ray.evaluation.experiments.members import list_members
 from eshop_ray.schema import PREDICTION_SCHEMA, encode
@@ -123,18 +123,43 @@ def test_the_adapter_that_validation_chose_answers_for_its_task(make_config, ask
     assert "the merge was not promoted" in experiment["verdict"]
 
 
-def test_clear_is_what_the_choice_of_rows_does_not_explain():
+def compare_all(**answers):
+    tasks = {"classification": compare_answers(answers, seed=0)}
+    judge(tasks)
+    return tasks["classification"]
+
+
+def test_clear_is_what_chance_does_not_explain():
     good, bad = build_rows("classification", 30), build_rows("classification", 10)
-    assert compare_answers({"single": good, "mixed": bad}, seed=0)["is_clear"]
+    found = compare_all(single=good, mixed=bad)
+    assert found["is_clear"]
+    behind = found["strategies"]["mixed"]["behind"]
+    assert (behind["num_better"], behind["num_worse"], behind["test"]) == (20, 0, "mcnemar")
     near = build_rows("classification", 29)
-    assert not compare_answers({"single": good, "mixed": bad, "merged": near}, seed=0)["is_clear"]
+    found = compare_all(single=good, mixed=bad, merged=near)
+    assert not found["is_clear"]
+    assert found["strategies"]["merged"]["behind"]["p_adjusted"] == 1
+    assert "behind" not in found["strategies"]["single"]
 
 
-def test_rows_are_joined_by_id():
+def test_many_tests_ask_for_more():
+    """Six rows of forty, all one way: p = 0.03 by itself, which is no news among five tests."""
+    tasks = {"first": {"single": 30, "mixed": 24}, **{f"other {n}": {"single": 30, "mixed": 30} for n in range(4)}}
+    compared = {
+        name: compare_answers({who: build_rows("classification", right) for who, right in sides.items()}, seed=0)
+        for name, sides in tasks.items()
+    }
+    alone = {"first": dict(compared["first"])}
+    judge(alone)
+    assert alone["first"]["is_clear"]
+    judge(compared)
+    assert not compared["first"]["is_clear"]
+
+
+def test_rows_that_only_one_has_are_no_comparison():
     rows = build_rows("classification", 30)
-    found = compare_answers({"single": rows[5:], "mixed": rows[:-5]}, seed=0)
-    assert found["num_rows"] == 30
-    assert found["strategies"]["single"] == found["strategies"]["mixed"]
+    with pytest.raises(UserError, match=r"`single` and `mixed` did not answer .* classification: 10 .*such as 00, 01"):
+        compare_answers({"single": rows[5:], "mixed": rows[:-5]}, seed=0)
 
 
 def test_groups_of_one_task_are_scored_apart(make_config):

@@ -20,12 +20,17 @@ BAD = "<b>a|b</b> [x](y) `c` *d*"
 """A name that would break Markdown and HTML."""
 
 
+BEHIND = {"difference": 0.0772, "low": 0.018, "high": 0.136, "num_better": 1027, "num_worse": 10}
+BEHIND |= {"p_value": 0.0001, "p_adjusted": 0.0004, "detectable": 0.0752}
+
+
 def make_experiment(tasks=TASKS, strategies=("base", "single", "mixed", "merged"), **values):
     """The content of an `experiment.json`: the later a strategy comes, the better it is."""
 
     def score(strategy, task):
         middle = 0.3 + 0.1 * strategies.index(strategy) + 0.02 * tasks.index(task)
-        return {"score": middle, "low": middle - 0.04, "high": middle + 0.03, "num_errors": 0}
+        values = {"score": middle, "low": middle - 0.04, "high": middle + 0.03, "num_errors": 0}
+        return values if strategy == strategies[-1] else {**values, "behind": BEHIND}
 
     rated = {
         task: {
@@ -115,6 +120,18 @@ def test_every_strategy_stands_beside_the_others_with_its_interval(write):
     assert "| retrieval | accuracy | merged | noise |" in markdown
     assert "| mean |  |  |  |  | 0.350 | 0.450 | 0.550 | 0.650 |" in markdown
     assert "<td>merged</td><td>clear</td>" in page
+
+
+def test_tests_of_the_best_stand_under_the_scores_and_few_rows_are_marked(write):
+    experiment = make_experiment(tasks=("a", "b"), strategies=("base", "single"))
+    experiment["tasks"]["b"]["num_rows"] = 29
+    markdown, page = write(experiment)
+    assert "| a | single | base | 0.077 (0.02-0.14) | 1,027 against 10 | below 0.001 | 0.075 |" in markdown
+    assert ">29*</td>" in page
+    assert "A number of rows with an asterisk is below 30" in page
+    markdown, page = write(make_experiment(strategies=("base",)))
+    assert "could show" not in markdown
+    assert "asterisk" not in page
 
 
 def test_a_strategy_that_was_not_tried_has_no_column_and_a_gap_no_score(write):
