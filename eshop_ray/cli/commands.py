@@ -43,6 +43,7 @@ def build_command(job: Job) -> Command:
     """Return the function from which typer reads the job's arguments."""
     special = {
         "autotune": _build_autotune,
+        "compare": _build_compare,
         "demo": _build_demo,
         "erase": _build_erase,
         "inspect": _build_inspect,
@@ -91,6 +92,31 @@ def _build_inspect(job: Job) -> Command:
 
 def _run_inspect(job: Job, path: str, settings: list[str]) -> None:
     importlib.import_module(job.module).run(path, settings)
+
+
+def _build_compare(job: Job) -> Command:
+    def command(
+        first: Annotated[
+            str,
+            typer.Argument(metavar="FIRST", help="Run directory, or folder of predictions, of what is there today."),
+        ],
+        second: Annotated[str, typer.Argument(metavar="SECOND", help="The same of what may replace it.")],
+        out: Annotated[str, typer.Option(metavar="FOLDER", help="Where the report is written.")] = "comparison",
+        split: Annotated[
+            str | None, typer.Option(metavar="NAME", help="Split that both answered, where there are several.")
+        ] = None,
+        gate: Annotated[
+            str | None,
+            typer.Option(metavar="FILE", help="YAML file that says how much may be lost; exit status 4 where more is."),
+        ] = None,
+    ) -> Action:
+        return partial(_run_compare, job, first, second, out=out, split=split, gate=gate)
+
+    return command
+
+
+def _run_compare(job: Job, first: str, second: str, **options: str | None) -> None:
+    importlib.import_module(job.module).run(first, second, **options)
 
 
 def _build_quantize(job: Job) -> Command:

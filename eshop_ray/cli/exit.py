@@ -1,6 +1,7 @@
 """How a command ends before its work is done: one line on stderr, and an exit status that tells why.
 
-2 for what the user can mend, 3 for a night that stopped at its budget, 130 after Ctrl-C, 143 after SIGTERM.
+2 for what the user can mend, 3 for a night that stopped at its budget, 4 for a run that a gate refuses, 130 after
+Ctrl-C, 143 after SIGTERM.
 """
 
 import logging

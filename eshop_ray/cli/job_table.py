@@ -79,6 +79,13 @@ JOBS: tuple[Job, ...] = (
     ),
     Job("evaluate", "Evaluation", "`predictions/` and `records/`", "`metrics.json` and `report.html`"),
     Job(
+        "compare",
+        "Evaluation",
+        "the predictions of two runs, and a gate file",
+        "`comparison.json`, `comparison.html` and `flips.jsonl`",
+        owns_run=False,
+    ),
+    Job(
         "compare_strategies",
         "Evaluation",
         "`adapters/`, `records/` and `recipe.yaml`",

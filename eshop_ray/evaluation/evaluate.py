@@ -13,6 +13,7 @@ import pyarrow.parquet
 from eshop_ray.artifacts import Manifest
 from eshop_ray.errors import UserError
 from eshop_ray.evaluation.significance import adjust, compare_pairs
+from eshop_ray.reporting.words import count
 from eshop_ray.schema import PREDICTION_SCHEMA, Row, decode
 from eshop_ray.tasks import get_task
 from eshop_ray.tasks.metrics import get_metric
@@ -66,13 +67,13 @@ def check_complete(predictions_dir: Path, expected: Iterable[tuple[str, str]]) -
             )
 
 
-def read_groups(predictions_dir: Path) -> Iterator[tuple[str, list[Row]]]:
+def read_groups(predictions_dir: Path, columns: Sequence[str] = COLUMNS) -> Iterator[tuple[str, list[Row]]]:
     """Yield each group's rows, sorted by id; one group is in memory at a time."""
     paths = sorted(str(path) for path in predictions_dir.glob("*.parquet"))
     dataset = pyarrow.dataset.dataset(paths, format="parquet", schema=PREDICTION_SCHEMA)
     names = sorted(set(dataset.to_table(columns=["group"])["group"].to_pylist()))
     for name in names:
-        table = dataset.to_table(columns=list(COLUMNS), filter=pyarrow.dataset.field("group") == name)
+        table = dataset.to_table(columns=list(columns), filter=pyarrow.dataset.field("group") == name)
         yield name, sorted(table.to_pylist(), key=lambda row: row["id"])
 
 
@@ -104,16 +105,29 @@ def count_both(group: str, rows: Sequence[Row], others: Sequence[Row]) -> tuple[
     """Return the counts of two models' answers to the rows of a group, which each of them has sorted by id.
 
     Raises:
-        UserError: if they did not answer the same rows.
+        UserError: if they did not answer the same rows, or are held against other targets.
+    """
+    check_same_rows(group, rows, others)
+    metric, targets = get_metric(rows[0]["metric"]), [decode(row["target"]) for row in rows]
+    one, other = (metric.count_rows(targets, [decode(row["prediction"]) for row in side]) for side in (rows, others))
+    return one, other
+
+
+def check_same_rows(group: str, rows: Sequence[Row], others: Sequence[Row]) -> None:
+    """See that two models answered the same rows, and that the truth is the same: else no difference is the model's.
+
+    Raises:
+        UserError: naming what differs.
     """
     if [row["id"] for row in rows] != [row["id"] for row in others]:
         raise UserError(
             f"group `{group}`: the two models answered different rows ({len(rows)} and {len(others)}); "
-            "run `eshop batch-infer` again with both in `infer.models`"
+            "run `eshop batch-infer` again for both"
         )
-    metric, targets = get_metric(rows[0]["metric"]), [decode(row["target"]) for row in rows]
-    one, other = (metric.count_rows(targets, [decode(row["prediction"]) for row in side]) for side in (rows, others))
-    return one, other
+    changed = [row["id"] for row, other in zip(rows, others, strict=True) if row["target"] != other["target"]]
+    if changed or {row["metric"] for row in rows} != {row["metric"] for row in others}:
+        what = f"the targets of {count(len(changed), 'row')}, such as {changed[0]}," if changed else "the metrics"
+        raise UserError(f"group `{group}`: {what} changed between the two; run `eshop batch-infer` again for both")
 
 
 def score_group(rows: Sequence[Row]) -> dict[str, Any]:

@@ -36,7 +36,7 @@ class PairedTest:
     difference: float
     """A's score minus B's."""
     low: float
-    """Where the 95 % interval of the difference begins, by the paired bootstrap, drawn by cluster."""
+    """Where the interval of the difference begins, 95 % unless said otherwise, by the paired bootstrap of clusters."""
     high: float
     p_value: float
     """Chance of such a difference, or a larger one either way, between models that are equally good."""
@@ -57,7 +57,12 @@ class PairedTest:
 
 
 def compare_pairs(
-    metric: str, counts_a: Numbers, counts_b: Numbers, seed: int, clusters: Sequence[str] | None = None
+    metric: str,
+    counts_a: Numbers,
+    counts_b: Numbers,
+    seed: int,
+    clusters: Sequence[str] | None = None,
+    level: float = LEVEL,
 ) -> PairedTest:
     """Compare two models row by row.
 
@@ -74,6 +79,7 @@ def compare_pairs(
         counts_b: The same of B's, row for row.
         seed: Of the draws.
         clusters: Of each row, the name of what it belongs to, such as a product or query; None: each to itself.
+        level: Of the interval.
 
     Raises:
         UserError: if there is no such metric.
@@ -89,7 +95,7 @@ def compare_pairs(
     )
     drawn = draw_differences(metric, added_a, added_b, seed, NUM_DRAWS)
     difference = float(combine(counts_a.sum(0)) - combine(counts_b.sum(0)))
-    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
     is_mcnemar = is_plain and get_metric(metric).is_mean and _are_right_or_wrong(combine(counts_a), combine(counts_b))
     if is_mcnemar:
         num_apart = num_better + num_worse

@@ -1,0 +1,86 @@
+"""Whether a model may replace another: a file says how much each group may lose, and an exit status says if it did."""
+
+import difflib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError
+
+from eshop_ray.config.base import Section
+from eshop_ray.config.loading import explain_errors
+from eshop_ray.errors import UserError
+from eshop_ray.evaluation.comparison.runs import Content
+
+Loss = Annotated[float, Field(ge=0, le=1)]
+
+
+class GateError(UserError):
+    """The second run loses more than the gate allows."""
+
+    exit_status = 4
+
+
+class Gate(Section):
+    """A gate file."""
+
+    max_loss: Loss = 0.0
+    """How much of its score, in points between 0 and 1, a group may lose."""
+    groups: dict[str, Loss] = {}
+    """The same for groups of their own."""
+    level: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    """How sure one is to be."""
+    fails: Literal["when_lost", "unless_kept"] = "when_lost"
+    """`when_lost`: where the loss is surely larger. `unless_kept`: where it is not surely smaller, which takes more
+    rows."""
+
+
+def read_gate(path: Path) -> Gate:
+    """Read a gate file.
+
+    Raises:
+        UserError: naming the file and the key.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"gate {path}: {error.strerror}; give the path of a YAML file") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"gate {path}: not valid YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise UserError(f"gate {path}: expected keys such as `max_loss:`, found {type(values).__name__}")
+    try:
+        return Gate.model_validate(values)
+    except ValidationError as error:
+        raise UserError(f"gate {path}: {explain_errors(error, Gate)}") from error
+
+
+def check_gate(gate: Gate, comparison: Content) -> None:
+    """Hold a comparison, whose intervals are of the gate's level, to the gate.
+
+    Raises:
+        GateError: naming every group that fails.
+        UserError: if the gate names a group that is not there.
+    """
+    groups = comparison["groups"]
+    for name in gate.groups:
+        if name not in groups:
+            nearest = difflib.get_close_matches(name, groups, n=1, cutoff=0.0)[0]
+            raise UserError(f"the gate names the group `{name}`, which was not answered; did you mean `{nearest}`?")
+    failed = list(_list_failures(gate, groups))
+    if failed:
+        raise GateError(f"the gate is closed: {'; '.join(failed)}")
+
+
+def _list_failures(gate: Gate, groups: dict[str, Any]) -> Iterator[str]:
+    for name, group in groups.items():
+        allowed, test = gate.groups.get(name, gate.max_loss), group["test"]
+        is_lost = test["high"] < -allowed
+        is_kept = test["low"] >= -allowed
+        if is_lost if gate.fails == "when_lost" else not is_kept:
+            words = "loses" if is_lost else "may lose"
+            yield (
+                f"`{name}` {words} more than {allowed:g} of {group['first']:.3f}: {test['difference']:+.3f}, between "
+                f"{test['low']:+.3f} and {test['high']:+.3f} at {gate.level:.0%} ({group['num_rows']:,} rows)"
+            )
