@@ -127,6 +127,9 @@ class EvaluateSection(Section):
 
     split: str = "dev"
     """The split that `batch_infer` answers and `evaluate` scores."""
+    clusters: dict[str, str] = {}
+    """Task -> field of its records that names what a row belongs to, e.g. `{ranking: query}`. Rows of one query, or one
+    product, count as one observation in tests and intervals. Other tasks' rows stand by themselves."""
 
 
 class ServeSection(Section):

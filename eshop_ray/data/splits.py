@@ -1,6 +1,6 @@
 """Reading back the records of one split."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,7 +10,7 @@ from ray.data import Dataset
 
 from eshop_ray.errors import UserError
 from eshop_ray.places import uri_of
-from eshop_ray.schema import RECORD_SCHEMA, content_id
+from eshop_ray.schema import RECORD_SCHEMA, content_id, decode
 from eshop_ray.storage import arrow_filesystem
 
 ROWS_PER_BLOCK = 2000
@@ -74,6 +74,34 @@ def list_ids(
         table = _take(folder, max_rows, (1, 1)) if max_rows is not None else pq.read_table(folder, partitioning=None)
         for row_id in table["id"].to_pylist():
             yield task, row_id
+
+
+def read_clusters(records_dir: Path, split: str, fields: Mapping[str, str]) -> dict[tuple[str, str], str]:
+    """Return what records belong to, by task and id, without Ray.
+
+    Args:
+        records_dir: What `prepare_data` has written.
+        split: Name of the split.
+        fields: Task -> field of its records that names it.
+
+    Raises:
+        UserError: if there is no such split or task, or a record lacks the field.
+    """
+    clusters = {}
+    for task, field in fields.items():
+        folder = records_dir / f"task={task}" / f"split={split}"
+        if not folder.is_dir():
+            raise UserError(f"`evaluate.clusters.{task}`: no records of split `{split}` are of this task")
+        table = pq.read_table(folder, columns=["id", "fields"], partitioning=None)
+        for row_id, text in zip(table["id"].to_pylist(), table["fields"].to_pylist(), strict=True):
+            fields_of_row = decode(text)
+            if field not in fields_of_row:
+                raise UserError(
+                    f"`evaluate.clusters.{task}`: record {row_id} has no field `{field}`; it has "
+                    f"{', '.join(f'`{name}`' for name in fields_of_row)}"
+                )
+            clusters[task, row_id] = str(fields_of_row[field])
+    return clusters
 
 
 def _find_folders(records_dir: Path, split: str, tasks: Sequence[str]) -> list[Path]:

@@ -1,10 +1,11 @@
 """Predictions -> scores: rows -> groups -> the run's score."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean
+from types import MappingProxyType
 from typing import Any
 
 import pyarrow.dataset
@@ -18,6 +19,10 @@ from eshop_ray.schema import PREDICTION_SCHEMA, Row, decode
 from eshop_ray.tasks import get_task
 from eshop_ray.tasks.metrics import get_metric
 from eshop_ray.tasks.metrics.metric import Numbers
+
+Clusters = Mapping[tuple[str, str], str]
+"""Task and id of a row -> what it belongs to, such as a query or product."""
+NO_CLUSTERS: Clusters = MappingProxyType({})
 
 COLUMNS = ("id", "task", "group", "metric", "target", "prediction", "error", "finish_reason")
 
@@ -77,7 +82,9 @@ def read_groups(predictions_dir: Path, columns: Sequence[str] = COLUMNS) -> Iter
         yield name, sorted(table.to_pylist(), key=lambda row: row["id"])
 
 
-def compare_with_base(metrics: dict[str, Any], predictions_dir: Path, base_dir: Path, seed: int) -> None:
+def compare_with_base(
+    metrics: dict[str, Any], predictions_dir: Path, base_dir: Path, seed: int, clusters: Clusters = NO_CLUSTERS
+) -> None:
     """Test each group of a model against the base's answers to the same rows.
 
     Each group gets the fields of `PairedTest` as `against_base`, and its p-value as corrected for all groups,
@@ -88,6 +95,7 @@ def compare_with_base(metrics: dict[str, Any], predictions_dir: Path, base_dir: 
         predictions_dir: The model's answers.
         base_dir: The base's.
         seed: Of draws.
+        clusters: What rows belong to.
 
     Raises:
         UserError: if the two did not answer the same rows.
@@ -95,10 +103,22 @@ def compare_with_base(metrics: dict[str, Any], predictions_dir: Path, base_dir: 
     others = dict(read_groups(base_dir))
     for name, rows in read_groups(predictions_dir):
         counts = count_both(name, rows, others.get(name, ()))
-        metrics["groups"][name]["against_base"] = asdict(compare_pairs(rows[0]["metric"], *counts, seed))
+        metrics["groups"][name]["against_base"] = asdict(
+            compare_pairs(rows[0]["metric"], *counts, seed, name_clusters(rows, clusters))
+        )
     tests = [group["against_base"] for group in metrics["groups"].values()]
     for test, p_adjusted in zip(tests, adjust([test["p_value"] for test in tests]), strict=True):
         test["p_adjusted"] = p_adjusted
+
+
+def name_clusters(rows: Sequence[Row], clusters: Clusters) -> list[str] | None:
+    """Return what each row of a group belongs to; None where each stands by itself."""
+    names = [clusters.get((row["task"], row["id"])) for row in rows]
+    return (
+        [f"row {row['id']}" if name is None else name for row, name in zip(rows, names, strict=True)]
+        if any(name is not None for name in names)
+        else None
+    )
 
 
 def count_both(group: str, rows: Sequence[Row], others: Sequence[Row]) -> tuple[Numbers, Numbers]:

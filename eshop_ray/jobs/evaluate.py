@@ -5,7 +5,7 @@ from typing import Any
 
 from eshop_ray import artifacts
 from eshop_ray.config import Config
-from eshop_ray.data.splits import list_ids
+from eshop_ray.data.splits import list_ids, read_clusters
 from eshop_ray.errors import UserError
 from eshop_ray.evaluation.evaluate import check_complete, compare_with_base, evaluate_predictions
 from eshop_ray.evaluation.quantization_check import check_quantized
@@ -32,10 +32,11 @@ def run(config: Config) -> None:
         check_complete(folder, list_ids(config.records_dir, split, tasks, config.infer.max_rows))
         metrics[name] = evaluate_predictions(folder, manifest)
     if "base" in metrics:
+        clusters = read_clusters(config.records_dir, config.evaluate.split, config.evaluate.clusters)
         base_dir = config.predictions_dir("base")
         for model in config.infer.models:
             if model != "base":
-                compare_with_base(metrics[model], config.predictions_dir(model), base_dir, config.seed)
+                compare_with_base(metrics[model], config.predictions_dir(model), base_dir, config.seed, clusters)
     for model in config.infer.models:
         artifacts.write_json(config.model_run_dir(model) / "metrics.json", metrics[model])
     main_model = config.infer.models[-1]

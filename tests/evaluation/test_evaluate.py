@@ -83,6 +83,19 @@ def test_differences_from_the_base_are_tested_in_pairs_and_corrected_for_all_gro
     assert "asterisk" not in report
 
 
+def test_rows_of_one_query_are_one_observation(tmp_path):
+    folders = {name: tmp_path / name for name in ("tuned", "base")}
+    for name, answer in (("tuned", 1), ("base", 0)):
+        folders[name].mkdir()
+        write(folders[name], [row(f"{n:02}", 1, answer) for n in range(40)])
+    metrics = evaluate_predictions(folders["tuned"], MANIFEST)
+    clusters = {("multiple_choice", f"{n:02}"): f"query {n // 10}" for n in range(40)}
+    compare_with_base(metrics, folders["tuned"], folders["base"], 0, clusters)
+    test = metrics["groups"]["quiz"]["against_base"]
+    assert (test["test"], test["num_rows"], test["num_clusters"]) == ("randomization", 40, 4)
+    assert test["p_value"] > 0.1
+
+
 def test_missing_base_leaves_its_columns_empty(tmp_path):
     write(tmp_path, [row("a", 1, 1)])
     assert build_rows(evaluate_predictions(tmp_path, MANIFEST), None)[0][3:6] == ("", "1.000", "")

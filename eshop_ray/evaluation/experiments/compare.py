@@ -9,8 +9,9 @@ from typing import Any
 
 from eshop_ray import artifacts
 from eshop_ray.config import Config
+from eshop_ray.data.splits import read_clusters
 from eshop_ray.errors import UserError
-from eshop_ray.evaluation.evaluate import read_groups, score_group
+from eshop_ray.evaluation.evaluate import NO_CLUSTERS, Clusters, name_clusters, read_groups, score_group
 from eshop_ray.evaluation.experiments.chains import ANSWER, Chain, needs_of_inference
 from eshop_ray.evaluation.experiments.confirm import Search, build_chain, derive_merge, read_search
 from eshop_ray.evaluation.experiments.launch import run_chains
@@ -19,7 +20,7 @@ from eshop_ray.evaluation.significance import adjust, compare_pairs, is_clear
 from eshop_ray.models import fetch_model
 from eshop_ray.schema import Row, decode
 from eshop_ray.tasks.metrics import get_metric
-from eshop_ray.tasks.metrics.bootstrap import interval
+from eshop_ray.tasks.metrics.bootstrap import add_up_clusters, interval
 from eshop_ray.tasks.metrics.metric import Numbers
 from eshop_ray.training.trainer import HISTORY
 
@@ -60,7 +61,8 @@ def compare(config: Config, members: Sequence[Member]) -> dict[str, Any]:
     chains = [Chain(base.config, ANSWER), *(build_chain(contender.config, model_dir) for contender in tuned)]
     run_chains(config, chains, needs_of_inference(config.infer))
     units = dict(sorted(read_units(contenders).items()))
-    tasks = {name: compare_answers(answers, config.seed) for name, answers in units.items()}
+    clusters = read_clusters(config.records_dir, config.evaluate.split, config.evaluate.clusters)
+    tasks = {name: compare_answers(answers, config.seed, clusters) for name, answers in units.items()}
     judge(tasks)
     means = average(tasks, list(dict.fromkeys(contender.strategy for contender in contenders)))
     promoted = bool(search and search["promoted"])
@@ -102,7 +104,7 @@ def read_units(contenders: Iterable[Contender]) -> dict[str, dict[str, list[Row]
     return {task if names.count(task) == 1 else f"{task}/{group}": rows for (task, group), rows in found.items()}
 
 
-def compare_answers(answers: Answers, seed: int) -> dict[str, Any]:
+def compare_answers(answers: Answers, seed: int, clusters: Clusters = NO_CLUSTERS) -> dict[str, Any]:
     """Score every strategy, and test the best one against each other one on the same rows.
 
     Returns:
@@ -117,10 +119,16 @@ def compare_answers(answers: Answers, seed: int) -> dict[str, Any]:
     best = max(groups, key=lambda strategy: groups[strategy]["score"])
     metric = groups[best]["metric"]
     counts = {strategy: _count(metric, rows) for strategy, rows in answers.items()}
-    scored = {strategy: _add_interval(groups[strategy], counts[strategy], seed) for strategy in answers}
+    names = name_clusters(answers[best], clusters)
+    scored = {
+        strategy: _add_interval(
+            groups[strategy], add_up_clusters(counts[strategy], names) if names else counts[strategy], seed
+        )
+        for strategy in answers
+    }
     for strategy, values in scored.items():
         if strategy != best:
-            values["behind"] = asdict(compare_pairs(metric, counts[best], counts[strategy], seed))
+            values["behind"] = asdict(compare_pairs(metric, counts[best], counts[strategy], seed, names))
     return {"metric": metric, "num_rows": len(counts[best]), "strategies": scored, "best": best}
 
 
