@@ -13,6 +13,7 @@ import pyarrow.parquet
 
 from eshop_ray.artifacts import Manifest
 from eshop_ray.errors import UserError
+from eshop_ray.evaluation.entity_errors import count_errors
 from eshop_ray.evaluation.significance import adjust, compare_pairs
 from eshop_ray.reporting.words import count
 from eshop_ray.schema import PREDICTION_SCHEMA, Row, decode
@@ -169,4 +170,5 @@ def score_group(rows: Sequence[Row]) -> dict[str, Any]:
         "num_errors": sum(row["error"] is not None for row in rows),
         "num_unparsed": sum(prediction == task.unparsed for prediction in predictions),
         "task_version": task.version,
+        **({"entity_errors": errors} if (errors := count_errors(rows)) else {}),
     }

@@ -6,7 +6,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from eshop_ray.evaluation.contamination import NEAR, NUM_WORDS
 from eshop_ray.evaluation.curves import Training, draw_held_out, draw_training
+from eshop_ray.evaluation.entity_errors import KINDS
 from eshop_ray.evaluation.evaluate import read_groups
 from eshop_ray.evaluation.significance import note_few_rows, write_num_rows, write_p_value
 from eshop_ray.reporting.page import Chart, Level, Page, Section, Table, clean_text, code
@@ -93,6 +95,9 @@ def build_page(
         )
     sentences += note_few_rows(group["num_rows"] for group in tuned["groups"].values())
     sections = [Section("Scores", sentences, [_tabulate(rows)])]
+    errors = {name: group["entity_errors"] for name, group in tuned["groups"].items() if "entity_errors" in group}
+    sections += [_show_entity_errors(errors)] if errors else []
+    sections += [_show_seen(tuned["seen_in_training"])] if tuned.get("seen_in_training") else []
     sections += [_describe_training(training)] if training else []
     return Page(name, level, sentence, [*sections, *_show_answers(predictions_dir)])
 
@@ -114,6 +119,38 @@ def _judge(mean: Mapping[str, str], tuned: Metrics) -> tuple[Level, str]:
     failed = f"; {count(num_errors, 'row')} failed and count as wrong" if num_errors else ""
     level: Level = "attention" if num_errors or mean["difference"].startswith("-") else "well"
     return level, f"Mean score {mean['tuned']}{compared}{failed}."
+
+
+def _show_entity_errors(errors: Mapping[str, Mapping[str, Any]]) -> Section:
+    kinds = Table(
+        ("group", *KINDS),
+        [(name, *(f"{one['kinds'][kind]:,}" for kind in KINDS)) for name, one in errors.items()],
+    )
+    confusions = Table(
+        ("group", "type", "taken for", "times"),
+        [
+            (name, pair["target"], pair["found"], f"{pair['count']:,}")
+            for name, one in errors.items()
+            for pair in one["confusions"]
+        ],
+        num_text=3,
+    )
+    sentence = (
+        "Each entity counts once: one that overlaps one of the target is not missed, but wrong in type or boundary."
+    )
+    return Section("Errors of entities", [sentence], [kinds, confusions] if confusions.rows else [kinds])
+
+
+def _show_seen(seen: Mapping[str, Mapping[str, Any]]) -> Section:
+    sentence = (
+        "A row is equal if a training row of its task has the same text but for case, blanks and punctuation, and near "
+        f"if one has {NEAR:.0%} of its sequences of {NUM_WORDS} words; what many rows share does not count."
+    )
+    rows = [
+        (task, f"{one['num_rows']:,}", f"{one['num_equal']:,}", f"{one['num_near']:,}", ", ".join(one["examples"]))
+        for task, one in seen.items()
+    ]
+    return Section("Seen in training", [sentence], [Table(("task", "rows", "equal", "near", "such as"), rows)])
 
 
 def _describe_training(training: Training) -> Section:

@@ -7,6 +7,7 @@ from eshop_ray import artifacts
 from eshop_ray.config import Config
 from eshop_ray.data.splits import list_ids, read_clusters
 from eshop_ray.errors import UserError
+from eshop_ray.evaluation.contamination import find_seen
 from eshop_ray.evaluation.evaluate import check_complete, compare_with_base, evaluate_predictions
 from eshop_ray.evaluation.quantization_check import check_quantized
 from eshop_ray.evaluation.report import build_rows, print_scores, write_report
@@ -37,7 +38,10 @@ def run(config: Config) -> None:
         for model in config.infer.models:
             if model != "base":
                 compare_with_base(metrics[model], config.predictions_dir(model), base_dir, config.seed, clusters)
+    found = find_seen(config.records_dir, config.evaluate.split, config.data.tasks)
+    seen = {task: one.describe() for task, one in found.items()}
     for model in config.infer.models:
+        metrics[model]["seen_in_training"] = seen
         artifacts.write_json(config.model_run_dir(model) / "metrics.json", metrics[model])
     main_model = config.infer.models[-1]
     rows = build_rows(metrics[main_model], metrics.get("base") if main_model != "base" else None)

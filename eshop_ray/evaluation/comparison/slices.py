@@ -57,12 +57,13 @@ def _name_target(row: Row) -> list[str]:
 
 
 def _name_types(row: Row) -> list[str]:
-    """Name the types of a target's entities: pairs of text and type, or a mapping of type to text."""
+    """Name the types of a target's entities, by its tags, or the names of its attributes."""
     target = decode(row["target"])
-    if isinstance(target, dict):
-        return sorted(target)
-    pairs = target if isinstance(target, list) else []
-    return sorted({str(pair[1]) for pair in pairs if isinstance(pair, list) and len(pair) == 2})
+    if not isinstance(target, dict):
+        return []
+    if "tags" in target:
+        return sorted({tag.removeprefix("B-") for tag in target["tags"] if tag.startswith("B-")})
+    return sorted(target)
 
 
 def _name_script(row: Row) -> list[str]:
