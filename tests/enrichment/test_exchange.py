@@ -58,6 +58,15 @@ def test_buckets_on_end_are_read_at_once(exchange):
     assert numbers_of(found.read(2, 2)) == []
 
 
+def test_many_small_buckets_are_a_few_pieces(tmp_path):
+    """A night with few changes has a row or two in each bucket of each part: pieces would take more than the rows."""
+    wide = Exchange(Storage(str(tmp_path)), "things", SCHEMA, num_buckets=500)
+    parts = [wide.write(name, things(*range(500)), np.arange(500)).to_row() for name in "abc"]
+    rows = wide.with_parts(parts).read(0, 500)
+    assert len(rows) == 1500
+    assert rows["number"].num_chunks <= 4
+
+
 def test_bucket_in_which_nothing_stands_is_a_table_without_rows(exchange):
     for found in (exchange, exchange.with_parts([]), exchange.with_parts([write(exchange, "a", 0, 3)])):
         assert found.read(1).equals(SCHEMA.empty_table())
