@@ -2,10 +2,11 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from eshop_ray.schema import Row, decode
-from eshop_ray.tasks.metrics.entities import ENTITY_F1, align_spans
+from eshop_ray.tasks.metrics.entities import align_spans
+from eshop_ray.tasks.metrics.metric import Predictions, Targets
 
 KINDS = ("right", "wrong type", "wrong boundary", "wrong type and boundary", "missed", "invented")
 """An entity of the target is one of the first five; a found one that answers to none of these is `invented`.
@@ -18,39 +19,40 @@ Entity = tuple[str, int, int]
 """Type, first word, and the word behind the last."""
 
 
-def count_errors(rows: Sequence[Row]) -> dict[str, Any] | None:
-    """Count the errors of a group by kind.
+@dataclass(slots=True)
+class EntityErrors:
+    """The errors of a group, by kind."""
 
-    Args:
-        rows: Of one group, with `metric`, `target` and `prediction`.
+    kinds: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(KINDS, 0)))
+    """Kind -> entities."""
+    confusions: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """Type in the target, type that it was taken for -> entities."""
 
-    Returns:
-        `kinds`: kind -> entities; `confusions`: the most frequent pairs of types, `target`, `found` and `count`. None
-        if the group's metric is not entity F1.
-    """
-    if rows[0]["metric"] != ENTITY_F1.name:
-        return None
-    kinds: Counter[str] = Counter(dict.fromkeys(KINDS, 0))
-    confusions: Counter[tuple[str, str]] = Counter()
-    for row in rows:
-        target, spans = decode(row["target"]), decode(row["prediction"]) or []
-        expected, found = (_find_entities(tags) for tags in (target["tags"], align_spans(target["tokens"], spans)))
+    def add(self, targets: Targets, predictions: Predictions) -> None:
+        """Count rows, as entity F1 takes them."""
+        for target, spans in zip(targets, predictions, strict=True):
+            self._add_row(_find_entities(target["tags"]), _find_entities(align_spans(target["tokens"], spans or [])))
+
+    def describe(self) -> dict[str, Any]:
+        """Return `kinds`, and the most frequent `confusions`: `target`, `found` and `count`."""
+        shown = [
+            {"target": target, "found": found, "count": count}
+            for (target, found), count in self.confusions.most_common(MAX_CONFUSIONS)
+        ]
+        return {"kinds": dict(self.kinds), "confusions": shown}
+
+    def _add_row(self, expected: list[Entity], found: list[Entity]) -> None:
         for kind, fits in _WAYS:
             for entity in [*expected]:
                 match = next((own for own in found if fits(entity, own)), None)
                 if match:
                     expected.remove(entity)
                     found.remove(match)
-                    kinds[kind] += 1
+                    self.kinds[kind] += 1
                     if entity[0] != match[0]:
-                        confusions[entity[0], match[0]] += 1
-        kinds["missed"] += len(expected)
-        kinds["invented"] += len(found)
-    shown = [
-        {"target": target, "found": found, "count": count}
-        for (target, found), count in confusions.most_common(MAX_CONFUSIONS)
-    ]
-    return {"kinds": dict(kinds), "confusions": shown}
+                        self.confusions[entity[0], match[0]] += 1
+        self.kinds["missed"] += len(expected)
+        self.kinds["invented"] += len(found)
 
 
 def _find_entities(tags: Sequence[str]) -> list[Entity]:

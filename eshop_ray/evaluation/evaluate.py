@@ -13,11 +13,10 @@ import pyarrow.parquet
 
 from eshop_ray.artifacts import Manifest
 from eshop_ray.errors import UserError
-from eshop_ray.evaluation.entity_errors import count_errors
 from eshop_ray.evaluation.significance import adjust, compare_pairs
+from eshop_ray.evaluation.tally import Tally, digest_id
 from eshop_ray.reporting.words import count
 from eshop_ray.schema import PREDICTION_SCHEMA, Row, decode
-from eshop_ray.tasks import get_task
 from eshop_ray.tasks.metrics import get_metric
 from eshop_ray.tasks.metrics.metric import Numbers
 
@@ -28,18 +27,22 @@ NO_CLUSTERS: Clusters = MappingProxyType({})
 COLUMNS = ("id", "task", "group", "metric", "target", "prediction", "error", "finish_reason")
 
 
-def evaluate_predictions(predictions_dir: Path, manifest: Manifest) -> dict[str, Any]:
+def evaluate_predictions(tallies: Mapping[str, Tally], manifest: Manifest) -> dict[str, Any]:
     """Score the predictions of one model.
+
+    Args:
+        tallies: What `tally_groups` returned of them, by group.
+        manifest: Of the predictions.
 
     Returns:
         The content of `metrics.json`: `model`, `engine`, `split`, `score` (the mean over the groups) and `groups`.
 
     Raises:
-        UserError: if there are no predictions, a metric is unknown, or its library is missing.
+        UserError: if there are no predictions.
     """
-    groups = {name: score_group(rows) for name, rows in read_groups(predictions_dir)}
+    groups = {name: tally.describe() for name, tally in tallies.items()}
     if not groups:
-        raise UserError(f"{predictions_dir} holds no predictions; run `eshop batch-infer` again")
+        raise UserError("there are no predictions; run `eshop batch-infer` again")
     return {
         "model": manifest.details["model_dir"],
         "engine": manifest.details["engine"],
@@ -84,7 +87,11 @@ def read_groups(predictions_dir: Path, columns: Sequence[str] = COLUMNS) -> Iter
 
 
 def compare_with_base(
-    metrics: dict[str, Any], predictions_dir: Path, base_dir: Path, seed: int, clusters: Clusters = NO_CLUSTERS
+    metrics: dict[str, Any],
+    tallies: Mapping[str, Tally],
+    base: Mapping[str, Tally],
+    seed: int,
+    clusters: Clusters = NO_CLUSTERS,
 ) -> None:
     """Test each group of a model against the base's answers to the same rows.
 
@@ -93,20 +100,19 @@ def compare_with_base(
 
     Args:
         metrics: What `evaluate_predictions` returned of the model.
-        predictions_dir: The model's answers.
-        base_dir: The base's.
+        tallies: The model's answers, by group.
+        base: The base's.
         seed: Of draws.
         clusters: What rows belong to.
 
     Raises:
         UserError: if the two did not answer the same rows.
     """
-    others = dict(read_groups(base_dir))
-    for name, rows in read_groups(predictions_dir):
-        counts = count_both(name, rows, others.get(name, ()))
-        metrics["groups"][name]["against_base"] = asdict(
-            compare_pairs(rows[0]["metric"], *counts, seed, name_clusters(rows, clusters))
-        )
+    names = {(task, digest_id(row_id)): name for (task, row_id), name in clusters.items()}
+    for group, tally in tallies.items():
+        ids, own, others = tally.pair(base.get(group, Tally(group, tally.task, tally.metric)))
+        owners = [names.get((tally.task, row_id), row_id) for row_id in ids.tolist()] if names else None
+        metrics["groups"][group]["against_base"] = asdict(compare_pairs(tally.metric, own, others, seed, owners))
     tests = [group["against_base"] for group in metrics["groups"].values()]
     for test, p_adjusted in zip(tests, adjust([test["p_value"] for test in tests]), strict=True):
         test["p_adjusted"] = p_adjusted
@@ -157,18 +163,4 @@ def score_group(rows: Sequence[Row]) -> dict[str, Any]:
     Raises:
         UserError: if rows of the group name different metrics: their mean would mean nothing.
     """
-    metrics = sorted({row["metric"] for row in rows})
-    if len(metrics) > 1:
-        raise UserError(f"group `{rows[0]['group']}` mixes the metrics {', '.join(metrics)}; give each its own group")
-    task = get_task(rows[0]["task"])
-    targets = [decode(row["target"]) for row in rows]
-    predictions = [decode(row["prediction"]) for row in rows]
-    return {
-        "metric": metrics[0],
-        "score": get_metric(metrics[0]).aggregate(targets, predictions),
-        "num_rows": len(rows),
-        "num_errors": sum(row["error"] is not None for row in rows),
-        "num_unparsed": sum(prediction == task.unparsed for prediction in predictions),
-        "task_version": task.version,
-        **({"entity_errors": errors} if (errors := count_errors(rows)) else {}),
-    }
+    return Tally.of(rows).describe()

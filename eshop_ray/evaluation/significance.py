@@ -5,7 +5,7 @@ test.difference, test.low, test.high, test.p_value  # -> (0.077, 0.018, 0.136, 0
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,7 +13,7 @@ import numpy as np
 from scipy.stats import binomtest
 
 from eshop_ray.tasks.metrics import get_metric
-from eshop_ray.tasks.metrics.bootstrap import LEVEL, add_up_clusters, draw_differences, draw_exchanges
+from eshop_ray.tasks.metrics.bootstrap import LEVEL, add_up_clusters, draw_differences, draw_exchanges, fold
 from eshop_ray.tasks.metrics.metric import Numbers
 
 NUM_DRAWS = 4000
@@ -61,7 +61,7 @@ def compare_pairs(
     counts_a: Numbers,
     counts_b: Numbers,
     seed: int,
-    clusters: Sequence[str] | None = None,
+    clusters: Sequence[Hashable] | None = None,
     level: float = LEVEL,
 ) -> PairedTest:
     """Compare two models row by row.
@@ -93,6 +93,8 @@ def compare_pairs(
     added_a, added_b = (
         counts if is_plain or clusters is None else add_up_clusters(counts, clusters) for counts in (counts_a, counts_b)
     )
+    num_clusters = len(added_a)
+    added_a, added_b = (fold(counts, seed) for counts in (added_a, added_b))
     drawn = draw_differences(metric, added_a, added_b, seed, NUM_DRAWS)
     difference = float(combine(counts_a.sum(0)) - combine(counts_b.sum(0)))
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
@@ -110,7 +112,7 @@ def compare_pairs(
         high=float(high),
         p_value=p_value,
         num_rows=num_rows,
-        num_clusters=len(added_a),
+        num_clusters=num_clusters,
         num_better=num_better,
         num_worse=num_worse,
         detectable=_POWER_Z * float(drawn.std()) or None,

@@ -11,6 +11,7 @@ from eshop_ray.evaluation.contamination import find_seen
 from eshop_ray.evaluation.evaluate import check_complete, compare_with_base, evaluate_predictions
 from eshop_ray.evaluation.quantization_check import check_quantized
 from eshop_ray.evaluation.report import build_rows, print_scores, write_report
+from eshop_ray.evaluation.tally import Tally, tally_groups
 from eshop_ray.places import place_of
 
 logger = logging.getLogger(__name__)
@@ -23,6 +24,7 @@ def run(config: Config) -> None:
         UserError: if a model has not answered exactly the records of the split.
     """
     metrics: dict[str, dict[str, Any]] = {}
+    tallies: dict[str, dict[str, Tally]] = {}
     records = artifacts.read_complete(config.records_dir, job="prepare_data")
     for name in config.infer.models:
         folder = config.predictions_dir(name)
@@ -31,13 +33,13 @@ def run(config: Config) -> None:
             raise UserError(f"{folder} answers other records than {config.records_dir} holds; run `eshop batch-infer`")
         split, tasks = config.evaluate.split, config.data.tasks
         check_complete(folder, list_ids(config.records_dir, split, tasks, config.infer.max_rows))
-        metrics[name] = evaluate_predictions(folder, manifest)
+        tallies[name] = tally_groups(folder)
+        metrics[name] = evaluate_predictions(tallies[name], manifest)
     if "base" in metrics:
         clusters = read_clusters(config.records_dir, config.evaluate.split, config.evaluate.clusters)
-        base_dir = config.predictions_dir("base")
         for model in config.infer.models:
             if model != "base":
-                compare_with_base(metrics[model], config.predictions_dir(model), base_dir, config.seed, clusters)
+                compare_with_base(metrics[model], tallies[model], tallies["base"], config.seed, clusters)
     found = find_seen(config.records_dir, config.evaluate.split, config.data.tasks)
     seen = {task: one.describe() for task, one in found.items()}
     for model in config.infer.models:

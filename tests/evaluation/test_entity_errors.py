@@ -2,21 +2,17 @@
 
 import pytest
 
-from eshop_ray.evaluation.entity_errors import KINDS, count_errors
-from eshop_ray.schema import encode
+from eshop_ray.evaluation.entity_errors import KINDS, EntityErrors
 from eshop_ray.tasks.metrics.entities import ENTITY_F1
 
 TOKENS = ["red", "nordvik", "steel", "bottle", "500", "ml"]
 TAGS = ["B-color", "B-creator", "B-material", "B-core_product_type", "B-UoM", "I-UoM"]
 
 
-def count(*answers, tags=TAGS):
-    target = encode({"tokens": TOKENS, "tags": tags})
-    rows = [
-        {"metric": "entity f1", "target": target, "prediction": None if spans is None else encode(spans)}
-        for spans in answers
-    ]
-    return count_errors(rows)
+def count(*answers):
+    errors = EntityErrors()
+    errors.add([{"tokens": TOKENS, "tags": TAGS}] * len(answers), answers)
+    return errors.describe()
 
 
 def found(kinds):
@@ -62,7 +58,3 @@ def test_what_is_right_is_what_the_metric_counts(spans):
     right, invented, missed = ENTITY_F1.count_rows([target], [spans])[0].tolist()
     wrong = sum(kinds[kind] for kind in KINDS[1:4])
     assert (kinds["right"], kinds["missed"] + wrong, kinds["invented"] + wrong) == (right, missed, invented)
-
-
-def test_other_metrics_have_no_entities():
-    assert count_errors([{"metric": "accuracy"}]) is None

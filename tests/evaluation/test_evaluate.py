@@ -8,6 +8,7 @@ from eshop_ray.artifacts import Manifest
 from eshop_ray.errors import UserError
 from eshop_ray.evaluation.evaluate import check_complete, compare_with_base, evaluate_predictions, score_group
 from eshop_ray.evaluation.report import HEADER, build_page, build_rows
+from eshop_ray.evaluation.tally import tally_groups
 from eshop_ray.reporting.render import to_markdown
 from eshop_ray.schema import PREDICTION_SCHEMA, encode
 
@@ -39,7 +40,7 @@ def test_group_of_two_metrics_is_refused():
 
 def test_run_score_is_the_mean_over_groups_not_rows(tmp_path):
     write(tmp_path, [row("a", 1, 1), row("b", 1, 1), row("c", 1, 1), row("d", 1, 0, group="hard")])
-    metrics = evaluate_predictions(tmp_path, MANIFEST)
+    metrics = evaluate_predictions(tally_groups(tmp_path), MANIFEST)
     assert metrics["score"] == 0.5
     assert {name: group["num_rows"] for name, group in metrics["groups"].items()} == {"quiz": 3, "hard": 1}
     assert (metrics["model"], metrics["engine"], metrics["split"]) == ("m", "oracle", "dev")
@@ -48,12 +49,12 @@ def test_run_score_is_the_mean_over_groups_not_rows(tmp_path):
 def test_no_predictions_is_an_error(tmp_path):
     write(tmp_path, [])
     with pytest.raises(UserError, match="run `eshop batch-infer` again"):
-        evaluate_predictions(tmp_path, MANIFEST)
+        evaluate_predictions(tally_groups(tmp_path), MANIFEST)
 
 
 def test_report_shows_the_difference_and_answers(tmp_path):
     write(tmp_path, [row("a", 1, 1), row("b", 2, None, error="engine: a | b\nc")])
-    tuned = evaluate_predictions(tmp_path, MANIFEST)
+    tuned = evaluate_predictions(tally_groups(tmp_path), MANIFEST)
     base = {"score": 0.25, "groups": {"quiz": {"score": 0.25}}}
     rows = build_rows(tuned, base)
     assert rows[0] == ("quiz", "accuracy", "2*", "0.250", "0.500", "+0.250", "", "", "1", "0")
@@ -71,12 +72,13 @@ def test_differences_from_the_base_are_tested_in_pairs_and_corrected_for_all_gro
         write(
             folder, [row(f"{n:02}", 1, one, group=group) for group in ("a", "b") for n, one in enumerate(right[name])]
         )
-    metrics = evaluate_predictions(folders["tuned"], MANIFEST)
-    compare_with_base(metrics, folders["tuned"], folders["base"], seed=0)
+    tallies = {name: tally_groups(folder) for name, folder in folders.items()}
+    metrics = evaluate_predictions(tallies["tuned"], MANIFEST)
+    compare_with_base(metrics, tallies["tuned"], tallies["base"], seed=0)
     test = metrics["groups"]["a"]["against_base"]
     assert (test["test"], test["num_better"], test["num_worse"]) == ("mcnemar", 7, 1)
     assert (test["p_value"], test["p_adjusted"]) == pytest.approx((0.0703, 0.1406), abs=1e-4)
-    rows = build_rows(metrics, evaluate_predictions(folders["base"], MANIFEST))
+    rows = build_rows(metrics, evaluate_predictions(tallies["base"], MANIFEST))
     assert rows[0][:7] == ("a", "accuracy", "40", "0.825", "0.975", "+0.150", "0.141")
     report = to_markdown(build_page("demo", rows, metrics, folders["tuned"], None))
     assert "a test paired by row, corrected for all groups" in report
@@ -88,9 +90,10 @@ def test_rows_of_one_query_are_one_observation(tmp_path):
     for name, answer in (("tuned", 1), ("base", 0)):
         folders[name].mkdir()
         write(folders[name], [row(f"{n:02}", 1, answer) for n in range(40)])
-    metrics = evaluate_predictions(folders["tuned"], MANIFEST)
+    tallies = {name: tally_groups(folder) for name, folder in folders.items()}
+    metrics = evaluate_predictions(tallies["tuned"], MANIFEST)
     clusters = {("multiple_choice", f"{n:02}"): f"query {n // 10}" for n in range(40)}
-    compare_with_base(metrics, folders["tuned"], folders["base"], 0, clusters)
+    compare_with_base(metrics, tallies["tuned"], tallies["base"], 0, clusters)
     test = metrics["groups"]["quiz"]["against_base"]
     assert (test["test"], test["num_rows"], test["num_clusters"]) == ("randomization", 40, 4)
     assert test["p_value"] > 0.1
@@ -98,7 +101,7 @@ def test_rows_of_one_query_are_one_observation(tmp_path):
 
 def test_missing_base_leaves_its_columns_empty(tmp_path):
     write(tmp_path, [row("a", 1, 1)])
-    assert build_rows(evaluate_predictions(tmp_path, MANIFEST), None)[0][3:6] == ("", "1.000", "")
+    assert build_rows(evaluate_predictions(tally_groups(tmp_path), MANIFEST), None)[0][3:6] == ("", "1.000", "")
 
 
 def test_a_part_of_the_answers_is_no_score(tmp_path):

@@ -1,0 +1,153 @@
+"""What a group's answers add up to: of each row counts and two digests, so that millions of rows fit into memory."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from math import fsum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from eshop_ray.errors import UserError
+from eshop_ray.evaluation.entity_errors import EntityErrors
+from eshop_ray.schema import Row, decode
+from eshop_ray.tasks import get_task
+from eshop_ray.tasks.metrics import get_metric
+from eshop_ray.tasks.metrics.entities import ENTITY_F1
+from eshop_ray.tasks.metrics.metric import Numbers
+
+COLUMNS = ("id", "task", "group", "metric", "target", "prediction", "error")
+BATCH_ROWS = 20_000
+
+Digests = NDArray[np.uint64]
+
+
+@dataclass(slots=True)
+class Tally:
+    """A group's rows, which share task and metric, as they come."""
+
+    group: str
+    task: str
+    metric: str
+    num_errors: int = 0
+    num_unparsed: int = 0
+    entity_errors: EntityErrors | None = None
+    _ids: list[Digests] = field(default_factory=list)
+    _targets: list[Digests] = field(default_factory=list)
+    _counts: list[Numbers] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, rows: Sequence[Row]) -> "Tally":
+        """Return the tally of a group's rows.
+
+        Raises:
+            UserError: if rows of the group name different metrics: their mean would mean nothing.
+        """
+        tally = cls.begin(rows[0])
+        tally.add({name: [row.get(name) for row in rows] for name in COLUMNS})
+        return tally
+
+    @classmethod
+    def begin(cls, row: Mapping[str, Any]) -> "Tally":
+        """Return the empty tally of the group that a row belongs to."""
+        errors = EntityErrors() if row["metric"] == ENTITY_F1.name else None
+        return cls(row["group"], row["task"], row["metric"], entity_errors=errors)
+
+    def add(self, columns: Mapping[str, Sequence[Any]]) -> None:
+        """Add rows of the group, `COLUMNS`.
+
+        Raises:
+            UserError: if they name another metric.
+        """
+        metrics = sorted({self.metric, *columns["metric"]})
+        if len(metrics) > 1:
+            raise UserError(f"group `{self.group}` mixes the metrics {', '.join(metrics)}; give each its own group")
+        targets, predictions = (list(map(decode, columns[name])) for name in ("target", "prediction"))
+        unparsed = get_task(self.task).unparsed
+        self.num_errors += sum(error is not None for error in columns["error"])
+        self.num_unparsed += sum(prediction == unparsed for prediction in predictions)
+        self._ids.append(_digest(columns["id"]))
+        self._targets.append(_digest(columns["target"]))
+        self._counts.append(get_metric(self.metric).count_rows(targets, predictions))
+        if self.entity_errors:
+            self.entity_errors.add(targets, predictions)
+
+    @property
+    def num_rows(self) -> int:
+        """How many there are."""
+        return sum(map(len, self._counts))
+
+    def describe(self) -> dict[str, Any]:
+        """Return the group as `metrics.json` has it; failed rows count as wrong."""
+        sums = np.array([fsum(column) for column in np.concatenate(self._counts).T])
+        return {
+            "metric": self.metric,
+            "score": float(get_metric(self.metric).combine(sums)),
+            "num_rows": self.num_rows,
+            "num_errors": self.num_errors,
+            "num_unparsed": self.num_unparsed,
+            "task_version": get_task(self.task).version,
+            **({"entity_errors": self.entity_errors.describe()} if self.entity_errors else {}),
+        }
+
+    def pair(self, other: "Tally") -> tuple[Digests, Numbers, Numbers]:
+        """Return digests of ids, and the counts of both models' answers to these rows.
+
+        Raises:
+            UserError: if the two did not answer the same rows, or are held against other targets.
+        """
+        if self.num_rows != other.num_rows or not np.array_equal(self._sort()[0], other._sort()[0]):
+            raise UserError(
+                f"group `{self.group}`: the two models answered different rows ({self.num_rows} and {other.num_rows}); "
+                "run `eshop batch-infer` again for both"
+            )
+        ids, targets, counts = self._sort()
+        _, other_targets, other_counts = other._sort()
+        if self.metric != other.metric or not np.array_equal(targets, other_targets):
+            raise UserError(
+                f"group `{self.group}`: targets or metric changed between the two models' answers; run `eshop "
+                "batch-infer` again for both"
+            )
+        return ids, counts, other_counts
+
+    def _sort(self) -> tuple[Digests, Digests, Numbers]:
+        ids = np.concatenate(self._ids)
+        order = np.argsort(ids, kind="stable")
+        return ids[order], np.concatenate(self._targets)[order], np.concatenate(self._counts)[order]
+
+
+def tally_groups(predictions_dir: Path) -> dict[str, Tally]:
+    """Return group -> tally, sorted by name; a batch of rows is in memory at a time.
+
+    Raises:
+        UserError: as of `Tally`.
+    """
+    tallies: dict[str, Tally] = {}
+    for path in sorted(predictions_dir.glob("*.parquet")):
+        for batch in pq.ParquetFile(path).iter_batches(BATCH_ROWS, columns=list(COLUMNS)):
+            for name, columns in _divide(batch):
+                if name not in tallies:
+                    tallies[name] = Tally.begin({key: values[0] for key, values in columns.items()})
+                tallies[name].add(columns)
+    return dict(sorted(tallies.items()))
+
+
+def _divide(batch: pa.RecordBatch) -> Iterator[tuple[str, dict[str, list[Any]]]]:
+    """Yield each group of a batch with its columns."""
+    for name in pc.unique(batch["group"]).to_pylist():
+        rows = batch.filter(pc.equal(batch["group"], name))
+        yield name, {key: rows[key].to_pylist() for key in COLUMNS}
+
+
+def digest_id(row_id: str) -> int:
+    """Return the digest by which a tally knows a row."""
+    return int.from_bytes(blake2b(row_id.encode(), digest_size=8).digest(), "little")
+
+
+def _digest(texts: Sequence[str]) -> Digests:
+    return np.fromiter(map(digest_id, texts), np.uint64, len(texts))
