@@ -61,7 +61,9 @@ class Node:
     """One node, and what it said."""
 
     def __init__(self, name, num_cpus, port, *command):
-        environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+        # A Ray that was started in this process left word that nodes have a token: these have homes without one.
+        own = ("RAY_ADDRESS", "RAY_AUTH_MODE")
+        environment = {name: value for name, value in os.environ.items() if name not in own}
         environment |= {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
         self.process = subprocess.Popen(
             [*NAMESPACES, "bash", "tests/private_node.sh", name, str(num_cpus), str(port), *command],
