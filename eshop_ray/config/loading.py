@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -12,6 +12,8 @@ from eshop_ray.config.sections import Config
 from eshop_ray.errors import UserError
 from eshop_ray.places import PRIVATE_DIR, make_folder, uri_of
 from eshop_ray.secrets import hide_secrets
+
+Model = TypeVar("Model", bound=BaseModel)
 
 CONFIG = "config.yaml"
 """In the run directory: the config of its last job."""
@@ -23,20 +25,36 @@ def load_config(path: str, overrides: Sequence[str] = ()) -> Config:
     Raises:
         UserError: naming the file and the key, with the nearest valid key for a misspelt one.
     """
+    return read_yaml(path, Config, "config", "sections such as `data:` and `train:`", overrides)
+
+
+def read_yaml(path: str, model: type[Model], kind: str, content: str, overrides: Sequence[str] = ()) -> Model:
+    """Read a YAML file that holds the fields of a model, with overrides.
+
+    Args:
+        path: The file.
+        model: What it is read as.
+        kind: What messages call the file.
+        content: What they say that it holds.
+        overrides: `section.field=value` each.
+
+    Raises:
+        UserError: naming the file and the key, with the nearest valid key for a misspelt one.
+    """
     try:
         values = yaml.safe_load(Path(path).read_text())
     except OSError as error:
-        raise UserError(f"config {path}: {error.strerror}; give the path of a YAML file") from error
+        raise UserError(f"{kind} {path}: {error.strerror}; give the path of a YAML file") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"config {path}: not valid YAML: {error}") from error
+        raise UserError(f"{kind} {path}: not valid YAML: {error}") from error
     if not isinstance(values, dict):
-        raise UserError(f"config {path}: expected sections such as `data:` and `train:`, found {type(values).__name__}")
+        raise UserError(f"{kind} {path}: expected {content}, found {type(values).__name__}")
     for override in overrides:
         _apply_override(values, override)
     try:
-        return Config.model_validate(values)
+        return model.model_validate(values)
     except ValidationError as error:
-        raise UserError(f"config {path}: {explain_errors(error, Config)}") from error
+        raise UserError(f"{kind} {path}: {explain_errors(error, model)}") from error
 
 
 def read_settings(settings: Sequence[str]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import pyarrow.parquet
 
 from eshop_ray.artifacts import Manifest
 from eshop_ray.errors import UserError
-from eshop_ray.evaluation.significance import adjust, compare_pairs
+from eshop_ray.evaluation.significance import add_adjusted, compare_pairs
 from eshop_ray.evaluation.tally import Tally, digest_id
 from eshop_ray.reporting.words import count
 from eshop_ray.schema import PREDICTION_SCHEMA, Row, decode
@@ -113,9 +113,7 @@ def compare_with_base(
         ids, own, others = tally.pair(base.get(group, Tally(group, tally.task, tally.metric)))
         owners = [names.get((tally.task, row_id), row_id) for row_id in ids.tolist()] if names else None
         metrics["groups"][group]["against_base"] = asdict(compare_pairs(tally.metric, own, others, seed, owners))
-    tests = [group["against_base"] for group in metrics["groups"].values()]
-    for test, p_adjusted in zip(tests, adjust([test["p_value"] for test in tests]), strict=True):
-        test["p_adjusted"] = p_adjusted
+    add_adjusted([group["against_base"] for group in metrics["groups"].values()])
 
 
 def name_clusters(rows: Sequence[Row], clusters: Clusters) -> list[str] | None:
@@ -135,9 +133,13 @@ def count_both(group: str, rows: Sequence[Row], others: Sequence[Row]) -> tuple[
         UserError: if they did not answer the same rows, or are held against other targets.
     """
     check_same_rows(group, rows, others)
-    metric, targets = get_metric(rows[0]["metric"]), [decode(row["target"]) for row in rows]
-    one, other = (metric.count_rows(targets, [decode(row["prediction"]) for row in side]) for side in (rows, others))
-    return one, other
+    return count_rows(rows), count_rows(others)
+
+
+def count_rows(rows: Sequence[Row]) -> Numbers:
+    """Return the counts of a model's answers to the rows of a group, (n, k), as their metric has them."""
+    targets, predictions = ([decode(row[name]) for row in rows] for name in ("target", "prediction"))
+    return get_metric(rows[0]["metric"]).count_rows(targets, predictions)
 
 
 def check_same_rows(group: str, rows: Sequence[Row], others: Sequence[Row]) -> None:

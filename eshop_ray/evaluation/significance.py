@@ -4,16 +4,22 @@ test = compare_pairs("accuracy", counts_a, counts_b, seed=0)
 test.difference, test.low, test.high, test.p_value  # -> (0.077, 0.018, 0.136, 0.008)
 """
 
-import math
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from scipy.stats import binomtest
 
 from eshop_ray.tasks.metrics import get_metric
-from eshop_ray.tasks.metrics.bootstrap import LEVEL, add_up_clusters, draw_differences, draw_exchanges, fold
+from eshop_ray.tasks.metrics.bootstrap import (
+    LEVEL,
+    add_up_clusters,
+    check_pairs,
+    draw_differences,
+    draw_exchanges,
+    fold,
+)
 from eshop_ray.tasks.metrics.metric import Numbers
 
 NUM_DRAWS = 4000
@@ -85,16 +91,16 @@ def compare_pairs(
         UserError: if there is no such metric.
         ValueError: if A and B have different numbers of rows.
     """
-    combine = get_metric(metric).combine
-    num_rows = len(counts_a)
-    ahead = np.sign(combine(counts_a) - combine(counts_b)) if len(counts_b) == num_rows else np.zeros(0)
+    check_pairs(counts_a, counts_b)
+    combine, num_rows = get_metric(metric).combine, len(counts_a)
+    ahead = combine(counts_a) - combine(counts_b)
     num_better, num_worse = int((ahead > 0).sum()), int((ahead < 0).sum())
-    is_plain = clusters is None or len(set(clusters)) == num_rows
-    added_a, added_b = (
-        counts if is_plain or clusters is None else add_up_clusters(counts, clusters) for counts in (counts_a, counts_b)
-    )
+    added_a, added_b = counts_a, counts_b
+    if clusters is not None:
+        added_a, added_b = add_up_clusters(counts_a, clusters), add_up_clusters(counts_b, clusters)
     num_clusters = len(added_a)
-    added_a, added_b = (fold(counts, seed) for counts in (added_a, added_b))
+    is_plain = num_clusters == num_rows
+    added_a, added_b = fold(added_a, seed), fold(added_b, seed)
     drawn = draw_differences(metric, added_a, added_b, seed, NUM_DRAWS)
     difference = float(combine(counts_a.sum(0)) - combine(counts_b.sum(0)))
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
@@ -131,9 +137,15 @@ def adjust(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
+def add_adjusted(tests: Sequence[dict[str, Any]]) -> None:
+    """Give each test of a table, the fields of a `PairedTest`, its corrected p-value as `p_adjusted`."""
+    for test, p_adjusted in zip(tests, adjust([test["p_value"] for test in tests]), strict=True):
+        test["p_adjusted"] = p_adjusted
+
+
 def is_clear(difference: float, p_value: float) -> bool:
     """Whether A is ahead by more than chance explains."""
-    return difference > 0 and p_value < SIGNIFICANT and math.isfinite(difference)
+    return difference > 0 and p_value < SIGNIFICANT
 
 
 def write_p_value(p_value: float) -> str:

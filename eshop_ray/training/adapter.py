@@ -69,8 +69,13 @@ def check_adapter_settings(model_dir: Path, lora: LoraSection, method: str) -> N
 def outline_adapter(model_dir: Path, settings: LoraConfig) -> Any:
     """Return PEFT's wrapper of a base with an adapter, both without weights."""
     with torch.device("meta"):
-        base = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(model_dir))
-        return add_adapter(base, settings)
+        return add_adapter(outline_base(model_dir), settings)
+
+
+def outline_base(model_dir: Path) -> Any:
+    """Return a base without weights."""
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(model_dir))
 
 
 def find_initial(lora: LoraSection) -> Path:

@@ -5,11 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from eshop_ray.config.base import Section
-from eshop_ray.config.loading import explain_errors
+from eshop_ray.config.loading import read_yaml
 from eshop_ray.errors import UserError
 from eshop_ray.evaluation.comparison.runs import Content
 
@@ -42,18 +41,7 @@ def read_gate(path: Path) -> Gate:
     Raises:
         UserError: naming the file and the key.
     """
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"gate {path}: {error.strerror}; give the path of a YAML file") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"gate {path}: not valid YAML: {error}") from error
-    if not isinstance(values, dict):
-        raise UserError(f"gate {path}: expected keys such as `max_loss:`, found {type(values).__name__}")
-    try:
-        return Gate.model_validate(values)
-    except ValidationError as error:
-        raise UserError(f"gate {path}: {explain_errors(error, Gate)}") from error
+    return read_yaml(str(path), Gate, "gate", "keys such as `max_loss:`")
 
 
 def check_gate(gate: Gate, comparison: Content) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from eshop_ray.errors import UserError
 from eshop_ray.evaluation.comparison.slices import find_slices
 from eshop_ray.evaluation.evaluate import COLUMNS, count_both, read_groups, score_group
-from eshop_ray.evaluation.significance import adjust, compare_pairs
+from eshop_ray.evaluation.significance import add_adjusted, compare_pairs
 from eshop_ray.places import place_of
 from eshop_ray.schema import Row, decode
 from eshop_ray.tasks.metrics import get_metric
@@ -47,8 +47,8 @@ def compare_runs(first_dir: Path, second_dir: Path, seed: int, level: float = LE
             f"{place_of(first_dir)} has answers to {', '.join(f'`{name}`' for name in sorted(others))}, and "
             f"{place_of(second_dir)} has none; run `eshop batch-infer` for both with the same `data.tasks`"
         )
-    _adjust([group["test"] for group in groups.values()])
-    _adjust([part["test"] for group in groups.values() for part in group["slices"]])
+    add_adjusted([group["test"] for group in groups.values()])
+    add_adjusted([part["test"] for group in groups.values() for part in group["slices"]])
     return {"first": place_of(first_dir), "second": place_of(second_dir), "level": level, "groups": groups}
 
 
@@ -106,7 +106,8 @@ def _compare_group(name: str, rows: Sequence[Row], others: Sequence[Row], seed: 
     slices = []
     for (way, part), places in find_slices(rows).items():
         test = compare_pairs(metric.name, second[places], first[places], seed, level=level)
-        scores = {side: float(metric.combine(counts[places].sum(0))) for side, counts in _name(first, second)}
+        sides = {"first": first, "second": second}
+        scores = {side: float(metric.combine(counts[places].sum(0))) for side, counts in sides.items()}
         slices.append({"by": way, "name": part, **scores, "test": asdict(test)})
     return {
         "task": rows[0]["task"],
@@ -117,16 +118,6 @@ def _compare_group(name: str, rows: Sequence[Row], others: Sequence[Row], seed: 
         "test": asdict(compare_pairs(metric.name, second, first, seed, level=level)),
         "slices": slices,
     }
-
-
-def _name(first: Any, second: Any) -> Iterator[tuple[str, Any]]:
-    yield "first", first
-    yield "second", second
-
-
-def _adjust(tests: Sequence[dict[str, Any]]) -> None:
-    for test, p_adjusted in zip(tests, adjust([test["p_value"] for test in tests]), strict=True):
-        test["p_adjusted"] = p_adjusted
 
 
 def _iterate(folder: Path) -> Iterator[tuple[str, list[Row]]]:

@@ -11,15 +11,14 @@ from eshop_ray import artifacts
 from eshop_ray.config import Config
 from eshop_ray.data.splits import read_clusters
 from eshop_ray.errors import UserError
-from eshop_ray.evaluation.evaluate import NO_CLUSTERS, Clusters, name_clusters, read_groups, score_group
+from eshop_ray.evaluation.evaluate import NO_CLUSTERS, Clusters, count_rows, name_clusters, read_groups, score_group
 from eshop_ray.evaluation.experiments.chains import ANSWER, Chain, needs_of_inference
 from eshop_ray.evaluation.experiments.confirm import Search, build_chain, derive_merge, read_search
 from eshop_ray.evaluation.experiments.launch import run_chains
 from eshop_ray.evaluation.experiments.members import MIXED, Member, derive_run
-from eshop_ray.evaluation.significance import adjust, compare_pairs, is_clear
+from eshop_ray.evaluation.significance import add_adjusted, compare_pairs, is_clear
 from eshop_ray.models import fetch_model
-from eshop_ray.schema import Row, decode
-from eshop_ray.tasks.metrics import get_metric
+from eshop_ray.schema import Row
 from eshop_ray.tasks.metrics.bootstrap import add_up_clusters, interval
 from eshop_ray.tasks.metrics.metric import Numbers
 from eshop_ray.training.trainer import HISTORY
@@ -118,7 +117,7 @@ def compare_answers(answers: Answers, seed: int, clusters: Clusters = NO_CLUSTER
     groups = {strategy: score_group(rows) for strategy, rows in answers.items()}
     best = max(groups, key=lambda strategy: groups[strategy]["score"])
     metric = groups[best]["metric"]
-    counts = {strategy: _count(metric, rows) for strategy, rows in answers.items()}
+    counts = {strategy: count_rows(rows) for strategy, rows in answers.items()}
     names = name_clusters(answers[best], clusters)
     scored = {
         strategy: _add_interval(
@@ -138,8 +137,7 @@ def judge(tasks: Mapping[str, dict[str, Any]]) -> None:
     The p-values are corrected for all tests of the table, as `p_adjusted` of each `behind`.
     """
     tests = [one["behind"] for task in tasks.values() for one in task["strategies"].values() if "behind" in one]
-    for test, p_adjusted in zip(tests, adjust([test["p_value"] for test in tests]), strict=True):
-        test["p_adjusted"] = p_adjusted
+    add_adjusted(tests)
     for task in tasks.values():
         behind = [one["behind"] for one in task["strategies"].values() if "behind" in one]
         task["is_clear"] = all(is_clear(test["difference"], test["p_adjusted"]) for test in behind)
@@ -195,8 +193,3 @@ def word_verdict(tasks: Mapping[str, Any], means: Mapping[str, float | None], se
 def _add_interval(group: Mapping[str, Any], counts: Numbers, seed: int) -> dict[str, Any]:
     low, high = interval(group["metric"], counts, seed)
     return {"score": group["score"], "low": low, "high": high, "num_errors": group["num_errors"]}
-
-
-def _count(metric: str, rows: Sequence[Row]) -> Numbers:
-    targets, predictions = ([decode(row[name]) for row in rows] for name in ("target", "prediction"))
-    return get_metric(metric).count_rows(targets, predictions)

@@ -85,11 +85,20 @@ def draw_differences(
         UserError: if there is no such metric.
         ValueError: if A and B have different numbers of rows.
     """
-    if len(counts_a) != len(counts_b):
-        raise ValueError(f"{len(counts_a)} rows cannot be paired with {len(counts_b)}")
+    check_pairs(counts_a, counts_b)
     combine = get_metric(metric).combine
     draws = _draw_weights(len(counts_a), num_draws, seed)
     return np.concatenate([combine(weights @ counts_a) - combine(weights @ counts_b) for weights in draws])
+
+
+def check_pairs(counts_a: Numbers, counts_b: Numbers) -> None:
+    """See that two models answered as many rows.
+
+    Raises:
+        ValueError: if they did not.
+    """
+    if len(counts_a) != len(counts_b):
+        raise ValueError(f"{len(counts_a)} rows cannot be paired with {len(counts_b)}")
 
 
 def draw_exchanges(metric: str, counts_a: Numbers, counts_b: Numbers, seed: int, num_draws: int = NUM_DRAWS) -> Numbers:

@@ -18,7 +18,7 @@ from eshop_ray.models import load_tokenizer
 from eshop_ray.models.processors import copy_processors
 from eshop_ray.models.shards import MAX_SHARD_BYTES, find_precision, locate_tensors, write_shards
 from eshop_ray.places import place_of
-from eshop_ray.training.adapter import load_adapter, outline_adapter
+from eshop_ray.training.adapter import load_adapter, outline_adapter, outline_base
 from eshop_ray.training.adapter_ties import find_split_embedding
 from eshop_ray.training.merging.adapters import AdapterFile, Update, is_adapter, list_modules
 from eshop_ray.training.merging.combine import combine, combine_module
@@ -140,17 +140,12 @@ def _can_stream(adapters: Sequence[AdapterFile], model_dir: Path) -> bool:
     Files may have other names than the model that Transformers makes of them, or keep a weight in parts.
     """
     located = locate_tensors(model_dir)
-    modules, parts = list_modules(adapters), dict(_outline(model_dir).named_modules())
+    modules, parts = list_modules(adapters), dict(outline_base(model_dir).named_modules())
     return (
         all(f"{module}.weight" in located and not isinstance(parts[module], Conv1D) for module in modules)
         and bool(located)
         and not any(adapter.extras for adapter in adapters)
     )
-
-
-def _outline(model_dir: Path) -> Any:
-    with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(model_dir))
 
 
 def _write_streamed(recipe: Recipe, adapters: Sequence[AdapterFile], folder: Path, max_shard_bytes: int) -> None:
