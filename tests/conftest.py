@@ -86,13 +86,20 @@ def write_predictions():
 @pytest.fixture(scope="session")
 def tiny_model_dir(tmp_path_factory) -> Path:
     """A Llama of 160,000 random fp32 weights with a ChatML tokenizer: learns by heart, starts at once."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers import LlamaConfig
 
-    folder = tmp_path_factory.mktemp("model") / "tiny"
+    return write_tiny_model(tmp_path_factory.mktemp("model") / "tiny", LlamaConfig)
+
+
+def write_tiny_model(folder: Path, make_config, chat_template=CHAT_TEMPLATE) -> Path:
+    """Write a model of random weights of a kind of config, with a tokenizer, and return its folder."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
     tokenizer = train_tokenizer()
+    tokenizer.chat_template = chat_template
     torch.manual_seed(0)
-    config = LlamaConfig(
+    config = make_config(
         vocab_size=len(tokenizer),
         hidden_size=64,
         intermediate_size=128,
@@ -107,7 +114,7 @@ def tiny_model_dir(tmp_path_factory) -> Path:
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    LlamaForCausalLM(config).save_pretrained(folder)
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 

@@ -17,7 +17,7 @@ from eshop_ray.schema import RECORD_SCHEMA, decode, encode
 from eshop_ray.tasks import get_task
 from eshop_ray.training.trainer import check_training
 from tests.chat_templates import QWEN3
-from tests.conftest import train_tokenizer
+from tests.conftest import write_tiny_model
 
 TASK = "classification"
 THINGS = ("scarf", "tent", "bottle")
@@ -27,30 +27,9 @@ CHAT = "/v1/chat/completions"
 @pytest.fixture
 def thinking_model(tmp_path):
     """A Qwen3 of random weights with its template."""
-    import torch
-    from transformers import Qwen3Config, Qwen3ForCausalLM
+    from transformers import Qwen3Config
 
-    tokenizer = train_tokenizer()
-    tokenizer.chat_template = QWEN3
-    torch.manual_seed(0)
-    config = Qwen3Config(
-        vocab_size=len(tokenizer),
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=32,
-        max_position_embeddings=2048,
-        initializer_range=0.1,
-        tie_word_embeddings=True,
-        bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    Qwen3ForCausalLM(config).save_pretrained(tmp_path / "model")
-    tokenizer.save_pretrained(tmp_path / "model")
-    return tmp_path / "model"
+    return write_tiny_model(tmp_path / "model", Qwen3Config, QWEN3)
 
 
 @pytest.fixture

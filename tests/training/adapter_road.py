@@ -19,17 +19,13 @@ from eshop_ray.training.merging.fold import write_merged
 from eshop_ray.training.merging.recipe import Recipe
 from eshop_ray.training.model import build_model, check_method
 from eshop_ray.training.packing.pack import TokenRow, build_pack
+from tests.training.small_models import SHAPES
 
 CPU = torch.device("cpu")
 RATE = 0.05
 SMALL = {
     "vocab_size": 600,
-    "hidden_size": 32,
-    "intermediate_size": 64,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 8,
+    **SHAPES,
     "initializer_range": 0.1,
     "bos_token_id": None,
 }

@@ -9,6 +9,8 @@ import transformers
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
+from tests.training.small_models import SHAPES
+
 PACKED, ONE_ROW, REFUSED, FAILED = "packed", "one row", "refused", "failed"
 WHOLLY_PACKED = "all that looks at other tokens is attention that follows the pack"
 NO_ATTENTION = "its layers are no attention, or compute it in code of their own"
@@ -19,12 +21,7 @@ OTHER_LOSSES = "packs are computed with an attention that gives other losses tha
 VOCABULARY = 100
 SMALL = {
     "vocab_size": VOCABULARY,
-    "hidden_size": 32,
-    "intermediate_size": 64,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 8,
+    **SHAPES,
     "pad_token_id": 0,
     "max_position_embeddings": 128,
     "initializer_range": 0.1,

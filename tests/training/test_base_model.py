@@ -10,15 +10,11 @@ from eshop_ray.errors import UserError
 from eshop_ray.models.processors import copy_processors
 from eshop_ray.training.base_model import check_causal, check_parts
 from eshop_ray.training.kernels.attention import check_window
+from tests.training.small_models import SHAPES
 
 SMALL = {
     "vocab_size": 600,
-    "hidden_size": 32,
-    "intermediate_size": 64,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 8,
+    **SHAPES,
 }
 
 

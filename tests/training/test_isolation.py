@@ -18,15 +18,11 @@ from transformers import (
 from eshop_ray.training.isolation import keeps_rows_apart
 from eshop_ray.training.kernels.attention import use_layouts
 from eshop_ray.training.packing.pack import PREFIX, TokenRow, build_pack
+from tests.training.small_models import SHAPES
 
 SMALL = {
     "vocab_size": 100,
-    "hidden_size": 32,
-    "intermediate_size": 64,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 8,
+    **SHAPES,
 }
 
 

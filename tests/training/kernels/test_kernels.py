@@ -21,17 +21,13 @@ from eshop_ray.training.kernels.substitutes import substitute_layers
 from eshop_ray.training.loss import answer_loss
 from eshop_ray.training.model import build_model, get_causal_lm
 from eshop_ray.training.packing.pack import build_pack
+from tests.training.small_models import SHAPES
 
 CPU = torch.device("cpu")
 LORA = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM")
 SMALL = {
     "vocab_size": 100,
-    "hidden_size": 32,
-    "intermediate_size": 64,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 8,
+    **SHAPES,
     "pad_token_id": 0,
 }
 
