@@ -75,10 +75,10 @@ def test_loss_and_gradients_are_those_of_single_rows(model, mixed_rows, num_rows
         assert (gradient - single[name]).norm() <= 1e-4 * single[name].norm(), name
 
 
-@pytest.mark.parametrize("attention", ["flex", "flex_split"])
-def test_flex_attention_computes_the_same(model, mixed_rows, attention, monkeypatch):
-    monkeypatch.setattr(layouts, "SPAN", BLOCK)
-    loss, gradients = measure(model, mixed_rows, 100, attention)
+@pytest.mark.parametrize("span", [layouts.SPAN, BLOCK])
+def test_flex_attention_computes_the_same(model, mixed_rows, span, monkeypatch):
+    monkeypatch.setattr(layouts, "SPAN", span)
+    loss, gradients = measure(model, mixed_rows, 100, "flex")
     expected_loss, expected = measure(model, mixed_rows, 100, "mask")
     assert loss == pytest.approx(expected_loss, rel=1e-5)
     for name, gradient in gradients.items():

@@ -1,7 +1,7 @@
 """Flex attention over a pack: the rule of who looks at whom, compiled into a kernel that skips hidden blocks.
 
 The kernel's backward pass gives each block of keys to one program, which goes through all queries that see it. A prefix
-that many rows share is such a block, and its program works on when all others are done. So its keys and values may be
+that many rows share is such a block, and its program works on when all others are done. So its keys and values are
 repeated, each copy for some of the queries: programs side by side, whose gradients are added up.
 """
 
@@ -22,7 +22,8 @@ from eshop_ray.training.packing.pack import PREFIX, Pack
 BLOCK = 128
 """Packs are padded to a multiple of so many tokens: whole blocks, and few shapes to compile for."""
 SPAN = 1024
-"""Queries that share one copy of a prefix, where prefixes are repeated."""
+"""Queries that share one copy of a prefix. On an H200 a prefix that 26,000 queries share makes the backward pass take
+seven times as long if it stands only once; 512 to 2,048 are alike."""
 
 Labels = npt.NDArray[np.int64]
 

@@ -27,12 +27,11 @@ def build_layout(pack: Pack, attention: str, device: torch.device) -> Layout:
 
     Args:
         pack: The rows.
-        attention: `mask`, `gather`, `flex`, or `flex_split`: `flex` with shared prefixes repeated, which a config
-            cannot choose until it has been measured on a GPU.
+        attention: `mask`, `gather` or `flex`.
         device: Where the model is.
     """
     if attention == "mask":
         return MaskLayout(torch.from_numpy(pack.attention_mask()).to(device))
-    if attention in ("flex", "flex_split"):
-        return FlexLayout.build(pack, device, SPAN if attention == "flex_split" else None)
+    if attention == "flex":
+        return FlexLayout.build(pack, device, SPAN)
     return GatherLayout.build(pack, device)

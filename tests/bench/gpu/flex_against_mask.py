@@ -24,10 +24,10 @@ def measure(job):
     pack = draw_pack(GROUPS[device.type], 1000)
     yield "tokens", len(pack)
     layouts = {
-        "flex": FlexLayout.build(pack, device),
-        "flex_split": FlexLayout.build(pack, device, SPAN[device.type]),
+        "flex_whole": FlexLayout.build(pack, device),
+        "flex": FlexLayout.build(pack, device, SPAN[device.type]),
     }
-    yield "copies", sum(one.number for one in layouts["flex_split"].copies)
+    yield "copies", sum(one.number for one in layouts["flex"].copies)
     states = draw_states(len(pack), *HEADS[device.type], device)
     exact = build_layout(pack, "mask", device)
     for precision, (dtype, limit) in PRECISIONS.items():

@@ -19,7 +19,7 @@ TOLERANCE = 1e-4
 
 
 def measure(job):
-    device = torch.device(job["device"])
+    device = torch.device(job["device"], 0)  # Ray Train names the GPU by its number too
     model_dir = write_model(Path(job["workdir"], "model"), SMALL)
     backend, meeting = {"cuda": "nccl", "cpu": "gloo"}[device.type], Path(job["workdir"], "meeting")
     dist.init_process_group(backend, init_method=f"file://{meeting}", rank=0, world_size=1)

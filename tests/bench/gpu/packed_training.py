@@ -3,7 +3,6 @@
 import gc
 import importlib.util
 import os
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -66,7 +65,7 @@ def measure(job):
 
 
 def build_ours(settings):
-    """Return what trains, by the name of its attention: the one of the device, on a GPU also with prefixes repeated.
+    """Return what trains, by the name of its attention, which is that of the device.
 
     Raises:
         OutOfToleranceError: if training does without the attention of the device.
@@ -76,13 +75,7 @@ def build_ours(settings):
     attention, fastest = learner.execution.attention, choose_attention("auto", learner.device)
     if attention != fastest:
         raise OutOfToleranceError(f"training takes `{attention}` attention, and `{fastest}` is the device's")
-
-    def learn(chosen):
-        training.learner = replace(learner, execution=replace(learner.execution, attention=chosen))
-        return ours.learn(training)
-
-    names = [attention, "flex_split"] if attention == "flex" else [attention]
-    return {f"ours_{name}": partial(learn, name) for name in names}
+    return {f"ours_{attention}": partial(ours.learn, training)}
 
 
 def build_peer(settings, workdir):

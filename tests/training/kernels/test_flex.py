@@ -92,7 +92,6 @@ def test_a_model_that_is_tried_on_the_cpu_keeps_flex_attention_for_its_gpu(tiny_
     )
 
 
-def test_prefixes_are_repeated_where_that_is_asked_for():
-    pack = draw_pack([(150, 80, 12, 36)], 50)
-    assert not build_layout(pack, "flex", CPU).copies
-    assert build_layout(pack, "flex_split", CPU).copies
+def test_prefixes_that_more_than_a_span_of_queries_see_are_repeated():
+    assert build_layout(draw_pack([(150, 80, 12, 36)], 50), "flex", CPU).copies
+    assert not build_layout(draw_pack([(150, 8, 12, 36)], 50), "flex", CPU).copies
