@@ -61,6 +61,15 @@ def _read_files(records_dir: Path, files: Sequence[str], num_blocks: int) -> Dat
     return ray.data.read_parquet(paths, filesystem=system, partitioning=None, override_num_blocks=num_blocks)
 
 
+def list_split_tasks(records_dir: Path, split: str, tasks: Sequence[str] = ()) -> list[str]:
+    """Return the tasks of the records that `read_split` returns.
+
+    Raises:
+        UserError: as it does.
+    """
+    return [folder.parent.name.removeprefix("task=") for folder in _find_folders(records_dir, split, tasks)]
+
+
 def list_ids(
     records_dir: Path, split: str, tasks: Sequence[str] = (), max_rows: int | None = None
 ) -> Iterator[tuple[str, str]]:

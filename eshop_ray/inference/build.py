@@ -104,7 +104,7 @@ def find_answering_model(config: Config, name: str, for_chat: bool = True) -> Mo
         from eshop_ray.inference.engines.simulated.engine import digest_simulated
 
         return Model(None, digest_simulated(config.infer.engine_kwargs))
-    folder = find_model(config, name, for_chat)
+    folder = find_model(config, name, for_chat, can_switch=config.infer.engine != "serve")
     return Model(folder, model_digest(folder))
 
 

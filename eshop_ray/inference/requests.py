@@ -1,7 +1,7 @@
 """What goes to an engine and what comes back, row by row."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 MAX_FAILURE_CHARACTERS = 200
@@ -18,6 +18,8 @@ class Request:
     prompt: Prompt
     params: dict[str, Any]
     """Sampling parameters: temperature, `max_tokens`, constraint."""
+    task: str = field(default="", kw_only=True)
+    """Which it is of, for a model that has weights of its own for each; empty: nobody knows, and any will do."""
 
 
 @dataclass(frozen=True, slots=True)

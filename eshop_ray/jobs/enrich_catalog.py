@@ -7,6 +7,7 @@ from eshop_ray.enrichment.estimate import estimate_night
 from eshop_ray.enrichment.nightly import run_night
 from eshop_ray.enrichment.templates import build_templates
 from eshop_ray.inference.build import find_answering_model, start_engine
+from eshop_ray.models.switched import check_tasks
 
 
 def run(config: Config, replay: bool = False) -> None:
@@ -15,6 +16,7 @@ def run(config: Config, replay: bool = False) -> None:
     model = find_answering_model(config, config.enrich.model)
     if model.folder:
         check_template(model.folder, [template.task for template in templates.values()])
+        check_tasks(model.folder, templates)
     if config.enrich.dry_run:
         start_ray(config.ray, num_cpus=1)
         estimate_night(config, model, replay)

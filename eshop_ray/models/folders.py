@@ -30,6 +30,7 @@ from eshop_ray.artifacts import (
 )
 from eshop_ray.config import Config, ModelSection
 from eshop_ray.errors import UserError
+from eshop_ray.models.switched import is_switched
 from eshop_ray.models.template_text import read_options
 from eshop_ray.models.templates import DEFAULT, read_templates, settle_templates
 from eshop_ray.places import is_uri, local_path, make_folder, place_of
@@ -95,13 +96,15 @@ def fetch_model(config: ModelSection, for_chat: bool = True) -> Path:
     return folder
 
 
-def find_model(config: Config, name: str, for_chat: bool = True) -> Path:
+def find_model(config: Config, name: str, for_chat: bool = True, can_switch: bool = False) -> Path:
     """Return the folder of the `base`, the `merged` or the `quantized` model of a run.
 
     Args:
         config: Of the run.
         name: Which.
         for_chat: Whether a base model has to have a chat template; the others were made from one that has.
+        can_switch: Whether who asks says of which task a question is, and so may ask a model that has weights of its
+            own for each; to others it would be the base.
 
     Raises:
         UserError: if the merged or the quantized model has not been made, or was made with other options of its chat
@@ -112,6 +115,11 @@ def find_model(config: Config, name: str, for_chat: bool = True) -> Path:
     merged_dir = config.model.merged_dir if name == "merged" else None
     folder = local_path(merged_dir) if merged_dir else config.run_dir / name
     read_complete(folder, job="merge_lora" if name == "merged" else "quantize")
+    if is_switched(folder) and not can_switch:
+        raise UserError(
+            f"{place_of(folder)} has other weights for each task (`merge.method: switched`), and only `batch-infer` "
+            "and `enrich-catalog` with `infer.engine: vllm` switch between them; merge the adapters by another method"
+        )
     _check_options(folder, config.model.template_options)
     folder = settle_templates(folder, {}, config.model.cache_dir)
     load_tokenizer(folder)

@@ -88,7 +88,8 @@ def train_adapter(config: Config, model_dir: Path, inputs: str, parents: Mapping
     with stage_dir(config.run_dir / "adapter") as folder, best.as_directory() as chosen:
         shutil.copytree(Path(chosen) / ADAPTER, folder, dirs_exist_ok=True)
         summary = _write_history(folder, config, prepared, read_progress(Path(chosen)).step, progress, seconds)
-        write_manifest(folder, "adapter", inputs, parents, summary)
+        tasks = sorted(set(map(str, prepared.store.tasks[prepared.sampler.rows])))
+        write_manifest(folder, "adapter", inputs, parents, {**summary, "tasks": tasks})
     return summary
 
 

@@ -78,7 +78,7 @@ class PromptForm:
 
 def read_rows(block: pa.Table, write_prompt: WritePrompt) -> list[BlockRow]:
     """Return the block's rows with what to ask; a row that failed before, or has no messages, asks nothing."""
-    columns = [block[name].to_pylist() for name in ("messages", "sampling_params", "error")]
+    columns = [block[name].to_pylist() for name in ("task", "messages", "sampling_params", "error")]
     return [_read_row(write_prompt, place, *values) for place, values in enumerate(zip(*columns, strict=True))]
 
 
@@ -104,7 +104,7 @@ def set_columns(block: pa.Table, fields: Sequence[pa.Field], rows: Sequence[Sequ
 
 
 def _read_row(
-    write_prompt: WritePrompt, position: int, messages: Any, params: str | None, error: str | None
+    write_prompt: WritePrompt, position: int, task: str | None, messages: Any, params: str | None, error: str | None
 ) -> BlockRow:
     if error is not None or messages is None:
         return BlockRow(position, None)
@@ -114,7 +114,7 @@ def _read_row(
     except (ValueError, TypeError, KeyError) as trouble:
         return BlockRow(position, None, Failure("prompt", f"sampling_params: {type(trouble).__name__}"))
     try:
-        return BlockRow(position, Request(write_prompt(messages), decoded))
+        return BlockRow(position, Request(write_prompt(messages), decoded, task=task or ""))
     except Exception as trouble:  # whatever one row holds, the other rows go on
         return BlockRow(position, None, Failure("tokenize", type(trouble).__name__))
 

@@ -94,5 +94,7 @@ def identify(request: Request) -> bytes | None:
         return None
     prompt = request.prompt
     content = prompt.encode("utf-8", "surrogatepass") if isinstance(prompt, str) else array("q", prompt).tobytes()
-    settings = json.dumps([params, request.url if isinstance(request, ApiRequest) else None], sort_keys=True).encode()
+    settings = json.dumps(
+        [params, request.url if isinstance(request, ApiRequest) else request.task], sort_keys=True
+    ).encode()
     return hashlib.blake2b(settings + b"\0" + content, digest_size=16).digest()

@@ -5,6 +5,7 @@ import functools
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -16,7 +17,7 @@ from eshop_ray.inference.dispatch.dispatcher import Dispatcher
 from eshop_ray.inference.dispatch.lifecycle import SupervisedEngine
 from eshop_ray.inference.dispatch.supervisor import Limits
 from eshop_ray.inference.reading import Reader, Reading
-from eshop_ray.inference.requests import Answer, Request
+from eshop_ray.inference.requests import Answer
 
 Value = TypeVar("Value")
 
@@ -82,7 +83,7 @@ def read_answers(block: pa.Table, rows: Sequence[BlockRow], reader: Reader) -> l
     for row, values in zip(answered, add_answers(block.take(places), answered).to_pylist(), strict=True):
         row.reading = _read(reader, values)
         if row.reading.retry_params is not None and row.request:
-            row.request = Request(row.request.prompt, row.reading.retry_params)
+            row.request = replace(row.request, params=row.reading.retry_params)
             again.append(row)
     return again
 

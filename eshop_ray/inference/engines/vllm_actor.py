@@ -17,6 +17,7 @@ from eshop_ray.errors import UserError
 from eshop_ray.inference.dispatch.lifecycle import EngineDiedError
 from eshop_ray.inference.engines.vllm_output import read_output
 from eshop_ray.inference.engines.vllm_server import ApiServer, split_arguments
+from eshop_ray.inference.engines.vllm_switch import TaskWeights, add_lora_arguments
 from eshop_ray.inference.openai_api import quotes
 from eshop_ray.inference.requests import ApiRequest, Failure, Reply, Request, find_too_long
 
@@ -61,8 +62,11 @@ class VllmActor:
         self._serves_api = serves_api
         self._inbox: queue.SimpleQueue[Callable[[Any], None]] = queue.SimpleQueue()
         self._open: dict[str, Callable[[Any], None]] = {}
+        self._parked: dict[str, list[tuple[_PendingCall, int]]] = {}
+        """Rows of tasks whose weights are not folded in, by task."""
         self._waiting: dict[Future[Any], Sequence[Request]] = {}
         """Who waits for the engine, and the rows that they wait for, as far as these are known here."""
+        self._weights: TaskWeights
         self._num_requests = 0
         self._num_finished = 0
         self._up: Future[Any] = Future()
@@ -113,16 +117,17 @@ class VllmActor:
     def _run(self) -> None:
         try:
             self._arguments["model"] = os.fspath(self._arguments["model"])
-            engine = load_engine(self._arguments, self._serves_api)
+            folder = Path(self._arguments["model"])
+            engine = load_engine(add_lora_arguments(self._arguments, folder), self._serves_api)
+            self._weights = TaskWeights(engine, folder)
         except Exception as error:
             self._up.set_exception(error)
             return
         self._up.set_result(engine)
         try:
             while True:
-                while not self._open or not self._inbox.empty():  # with nothing to step for, wait
-                    self._inbox.get()(engine)
-                for output in engine.step():
+                self._take_up(engine)
+                for output in engine.step() if self._open else ():
                     self._open.pop(output.request_id)(output)
                     self._num_finished += 1
         except BaseException as error:
@@ -130,6 +135,16 @@ class VllmActor:
             self._fail(error, engine)
             time.sleep(LAST_WORDS_SECONDS)
             os._exit(1)
+
+    def _take_up(self, engine: Any) -> None:
+        """Admit what has come in; with nothing to step for, turn to the rows of another task, or wait."""
+        while not self._inbox.empty() or not (self._open or self._parked):
+            self._inbox.get()(engine)
+        if not self._open:
+            task = max(self._parked, key=lambda name: len(self._parked[name]))
+            self._weights.switch(task)
+            for call, index in self._parked.pop(task):
+                self._admit(call, index, engine)
 
     def _expect(self, done: "Future[Any]", requests: Sequence[Request] = ()) -> None:
         self._waiting[done] = requests
@@ -153,15 +168,23 @@ class VllmActor:
             too_long = find_too_long(len(request.prompt), request.params, engine.model_config.max_model_len)
             if too_long:
                 call.put(index, too_long)
-                continue
-            prompt = {"type": "token", "prompt_token_ids": request.prompt}
-            try:
-                name = self._name_request()
-                engine.add_request(name, prompt, build_params(request.params))
-            except Exception as error:  # its text may quote the row
-                call.put(index, Failure("engine", f"refused by vLLM: {type(error).__name__}"))
+            elif not self._weights.has(request.task):
+                call.put(index, Failure("engine", f"the model has no weights for task {request.task}"))
+            elif self._weights.can_answer(request.task):
+                self._admit(call, index, engine)
             else:
-                self._open[name] = functools.partial(_put_output, call, index)
+                self._parked.setdefault(request.task, []).append((call, index))
+
+    def _admit(self, call: _PendingCall, index: int, engine: Any) -> None:
+        request, name = call.requests[index], self._name_request()
+        prompt = {"type": "token", "prompt_token_ids": request.prompt}
+        lora = self._weights.choose_lora(request.task)
+        try:
+            engine.add_request(name, prompt, build_params(request.params), lora_request=lora)
+        except Exception as error:  # its text may quote the row
+            call.put(index, Failure("engine", f"refused by vLLM: {type(error).__name__}"))
+        else:
+            self._open[name] = functools.partial(_put_output, call, index)
 
     def _name_request(self) -> str:
         self._num_requests += 1

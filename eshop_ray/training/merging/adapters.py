@@ -119,6 +119,27 @@ class AdapterFile:
         return dict(load_file(self.folder / WEIGHTS))
 
 
+def assign_tasks(adapters: Sequence[AdapterFile]) -> dict[str, AdapterFile]:
+    """Return the adapter of each task.
+
+    Raises:
+        UserError: if an adapter does not say what it was trained on, or two were trained on one task.
+    """
+    found: dict[str, AdapterFile] = {}
+    for adapter in adapters:
+        tasks = adapter.manifest.details.get("tasks")
+        if not tasks:
+            raise UserError(f"adapter {adapter.folder} does not say which tasks it was trained on; train it again")
+        for task in tasks:
+            if task in found:
+                raise UserError(
+                    f"`merge.method: switched` takes one adapter per task, and task {task} has two: "
+                    f"{found[task].folder} and {adapter.folder}; leave one out of `merge.adapters`"
+                )
+            found[task] = adapter
+    return found
+
+
 def find_extras(settings: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) -> tuple[str, ...]:
     """Return what of an adapter is more than B @ A times a number: settings as DoRA's, weights that are no factors.
 

@@ -24,6 +24,7 @@ from eshop_ray.training.merging.adapters import AdapterFile, Update, is_adapter,
 from eshop_ray.training.merging.combine import combine, combine_module
 from eshop_ray.training.merging.proof import check_answers, check_folded
 from eshop_ray.training.merging.recipe import Recipe, get_weights
+from eshop_ray.training.merging.switched import write_updates
 
 
 def write_merged(recipe: Recipe, merged_dir: Path, max_shard_bytes: int = MAX_SHARD_BYTES) -> None:
@@ -45,8 +46,16 @@ def write_merged(recipe: Recipe, merged_dir: Path, max_shard_bytes: int = MAX_SH
     recipe.check()
     adapters = [AdapterFile.open(folder) for folder in recipe.adapter_dirs if is_adapter(folder)]
     _check_tied(adapters, recipe.model_dir)
+    is_switched = recipe.merge.method == "switched"
+    if is_switched and not _can_stream(adapters, recipe.model_dir):
+        raise UserError(
+            f"`merge.method: switched` exchanges weights that the base {recipe.model_dir} keeps under their own names "
+            "in safetensors files, and these adapters change others; choose another `merge.method`"
+        )
     with stage_dir(merged_dir) as folder:
-        if adapters and _can_stream(adapters, recipe.model_dir):
+        if is_switched:
+            _write_streamed(recipe, [], folder, max_shard_bytes)
+        elif adapters and _can_stream(adapters, recipe.model_dir):
             _write_streamed(recipe, adapters, folder, max_shard_bytes)
             check_folded(recipe.model_dir, adapters, recipe.merge, recipe.seed, folder)
         else:
@@ -54,7 +63,9 @@ def write_merged(recipe: Recipe, merged_dir: Path, max_shard_bytes: int = MAX_SH
         save_tokenizer(load_tokenizer(recipe.model_dir), folder)
         copy_processors(recipe.model_dir, folder)
         details = {"dtype": read_dtype(recipe.model_dir), **recipe.settings}
-        if adapters:
+        if is_switched:
+            write_updates(folder, adapters, recipe.merge.wise_ft)
+        elif adapters:
             details["logits_error"] = check_answers(recipe.model_dir, adapters, recipe.merge, recipe.seed, folder)
         if len(adapters) > 1:
             details["adapters"] = [place_of(adapter.folder) for adapter in adapters]

@@ -18,7 +18,14 @@ from eshop_ray.training.adapter import SETTINGS, outline_adapter
 from eshop_ray.training.adapter_effects import list_saved
 from eshop_ray.training.adapter_options import build_lora_config
 from eshop_ray.training.base_model import check_unquantized
-from eshop_ray.training.merging.adapters import AdapterFile, advise_plain, find_extras, is_adapter, list_modules
+from eshop_ray.training.merging.adapters import (
+    AdapterFile,
+    advise_plain,
+    assign_tasks,
+    find_extras,
+    is_adapter,
+    list_modules,
+)
 
 
 @dataclass(frozen=True)
@@ -51,7 +58,7 @@ class Recipe:
     def settings(self) -> dict[str, Any]:
         """What the result depends on besides its parents; nothing for one adapter as it is."""
         weights = get_weights(self.merge, len(self.adapter_dirs))
-        if weights == (1.0,) and self.merge.wise_ft == 1:
+        if weights == (1.0,) and self.merge.wise_ft == 1 and self.merge.method != "switched":
             return {}
         merge = self.merge.model_dump(mode="json", exclude={"adapters", "digests", "weights"})
         return {**merge, "weights": list(weights), "seed": self.seed}
@@ -73,7 +80,8 @@ class Recipe:
             fetch(folder, read_manifest(folder, job="train_lora"))
             check_adapter(folder, self.model_dir, digest)
         _check_weights(self.merge.weights, len(self.adapter_dirs))
-        if len(self.adapter_dirs) > 1 or is_adapter(self.adapter_dirs[0]):
+        is_switched = self.merge.method == "switched"
+        if len(self.adapter_dirs) > 1 or is_adapter(self.adapter_dirs[0]) or is_switched:
             check_merge([AdapterFile.open(folder) for folder in self.adapter_dirs], self.merge)
 
 
@@ -91,6 +99,8 @@ def check_merge(adapters: Sequence[AdapterFile], merge: MergeSection) -> None:
             or not finite; ranks that differ where the method adds up factors.
     """
     _check_weights(merge.weights, len(adapters))
+    if merge.method == "switched":
+        _check_apart(adapters, merge)
     _check_distinct(adapters)
     _check_digests(adapters, merge.digests)
     _check_common_base(adapters)
@@ -162,6 +172,17 @@ def _check_weights(weights: Sequence[float], num_adapters: int) -> None:
         raise UserError(f"`merge.weights` {_join(weights)}: not all of them are finite numbers")
     if weights and not any(weights):
         raise UserError("`merge.weights` are all 0: nothing would be merged; give at least one adapter a weight")
+
+
+def _check_apart(adapters: Sequence[AdapterFile], merge: MergeSection) -> None:
+    if merge.weights:
+        raise UserError(
+            "`merge.weights` weighs adapters that are combined, and `merge.method: switched` combines none; leave the "
+            "weights out (`merge.wise_ft` takes a share of every update)"
+        )
+    for adapter in adapters:
+        _check_plain(adapter)
+    assign_tasks(adapters)
 
 
 def _check_distinct(adapters: Sequence[AdapterFile]) -> None:

@@ -9,7 +9,13 @@ from eshop_ray.inference.requests import Answer, Failure, Request
 from eshop_ray.schema import MESSAGES
 
 SCHEMA = pa.schema(
-    [("id", pa.string()), ("messages", MESSAGES), ("sampling_params", pa.string()), ("error", pa.string())]
+    [
+        ("id", pa.string()),
+        ("task", pa.string()),
+        ("messages", MESSAGES),
+        ("sampling_params", pa.string()),
+        ("error", pa.string()),
+    ]
 )
 GOOD = {"id": "a", "messages": [{"role": "user", "content": "secret"}], "sampling_params": '{"max_tokens": 4}'}
 
