@@ -162,5 +162,5 @@ def test_every_part_runs_small_on_a_cpu(tmp_path):
     assert {name: part["reason"] for name, part in parts.items() if part["state"] == "failed"} == {}
     assert status == 0
     absent = {name: part["reason"] for name, part in parts.items() if part["state"] == "absent"}
-    assert absent.keys() <= {"qlora", "vllm", "vllm_int8", "vllm_fp8", "vllm_gptq"}
+    assert absent.keys() <= {"qlora", "vllm", "switched", "vllm_int8", "vllm_fp8", "vllm_gptq"}
     assert "tests.bench.gpu.quantize" in absent["vllm_fp8"]

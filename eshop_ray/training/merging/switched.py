@@ -1,6 +1,6 @@
 """Adapters of several tasks that stay apart: one model folder, in which each task keeps its own update of the base."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,9 @@ from transformers import AutoModelForCausalLM
 
 from eshop_ray.data.tokenization import tokenize_answer, tokenize_prompt
 from eshop_ray.models import load_tokenizer
-from eshop_ray.models.switched import TaskProof, read_folded, update_dir, write_proofs, write_update
+from eshop_ray.models.switched import TaskProof, list_changed, read_folded, update_dir, write_proofs, write_update
 from eshop_ray.tasks import get_task
-from eshop_ray.training.merging.adapters import AdapterFile, assign_tasks, list_modules
+from eshop_ray.training.merging.adapters import AdapterFile, assign_tasks
 
 
 def write_updates(model_dir: Path, adapters: Sequence[AdapterFile], share: float) -> None:
@@ -32,13 +32,13 @@ def write_updates(model_dir: Path, adapters: Sequence[AdapterFile], share: float
 
 
 @torch.inference_mode()  # type: ignore[untyped-decorator]
-def prove(model_dir: Path, tasks: Mapping[str, AdapterFile]) -> dict[str, TaskProof]:
+def prove(model_dir: Path, tasks: Iterable[str]) -> dict[str, TaskProof]:
     """Return what the model of each task says to a worked example of it, by Transformers in fp32."""
     model = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float32).eval()
     tokenizer = load_tokenizer(model_dir)
     examples = {task: _write_example(tokenizer, task) for task in tasks}
     by_base = {task: _score(model, ids) for task, ids in examples.items()}
-    names = {f"{module}.weight" for module in list_modules(list(tasks.values()))}
+    names = list_changed(model_dir, examples)
     weights = dict(model.named_parameters(remove_duplicate=False))
     proofs = {}
     for task, ids in examples.items():

@@ -1,0 +1,139 @@
+"""One engine for several tasks, with weights exchanged or updates beside the base, against models merged alone."""
+
+import gc
+import shutil
+import time
+from collections import Counter
+from pathlib import Path
+
+import torch
+import vllm
+
+from eshop_ray.inference.engines.vllm_switch import TaskWeights, add_lora_arguments
+from eshop_ray.models.shards import locate_tensors, write_shards
+from eshop_ray.models.switched import list_changed, read_folded, update_dir, write_proofs, write_update
+from eshop_ray.training.merging.switched import prove
+from tests.bench.gpu.engine import start
+from tests.bench.gpu.models import QWEN2_5_1_5B, SMALL, write_model
+from tests.bench.gpu.outcome import OutOfToleranceError
+
+TASKS = ("ner", "ranking", "classification")
+MODELS = {"cuda": ("qwen2.5-1.5b", QWEN2_5_1_5B), "cpu": ("small", SMALL)}
+SIZES = {"cuda": (1024, 96, 32), "cpu": (16, 12, 6)}
+"""Rows of a task, tokens of a prompt, tokens of an answer."""
+RANK = 16
+LEAST_EQUAL = {"switched": 0.97, "lora": 0.9}
+"""Share of answers' first tokens: sums of a batch depend on who else is in it, and an update beside the base is rounded
+for itself."""
+
+
+def measure(job):
+    device, workdir = job["device"], Path(job["workdir"])
+    (model, config), (num_rows, *_) = MODELS[device], SIZES[device]
+    yield "vllm", vllm.__version__
+    yield "model", model
+    yield "rows", num_rows * len(TASKS)
+    folder = write_switched(workdir, config, device)
+    rows = draw_rows(config.vocab_size, device)
+    expected = {}
+    for task in TASKS:
+        engine = Asked(merge_alone(folder, task, workdir / "merged"), device)
+        seconds, expected[task] = engine.ask([(task, ids) for ids in rows])
+        engine.close()
+    yield "merged_rows_per_second", num_rows / seconds
+    for name, arguments in {"switched": {}, "lora": {"enable_lora": True}}.items():
+        engine = Asked(folder, device, **arguments)
+        if name == "switched":
+            for _ in range(2):
+                for task in TASKS:
+                    engine.switch(task)
+            yield "switch_seconds", engine.switch_seconds / engine.num_switches
+        seconds, answers = engine.ask([(task, ids) for task in TASKS for ids in rows])
+        engine.close()
+        yield f"{name}_rows_per_second", len(answers) / seconds
+        wanted = [answer for task in TASKS for answer in expected[task]]
+        equal = Counter(ours[0] == theirs[0] for ours, theirs in zip(answers, wanted, strict=True))
+        yield f"{name}_equal_first_tokens", equal[True] / len(wanted)
+        if equal[True] < LEAST_EQUAL[name] * len(wanted):
+            raise OutOfToleranceError(f"{name}: {equal[False]} of {len(wanted)} answers begin with another token")
+    differ = sum(one[0] != other[0] for one, other in zip(expected[TASKS[0]], expected[TASKS[1]], strict=True))
+    yield "tasks_differ", differ / num_rows
+
+
+def write_switched(workdir, config, device):
+    """Return the folder of a model whose updates are drawn at random."""
+    folder = write_model(workdir / "switched", config, device)
+    torch.manual_seed(1)
+    shapes = {name: tensor.shape for name, tensor in read_folded(folder, None, locate_tensors(folder))}
+    for task in TASKS:
+        factors = {}
+        for name, shape in shapes.items():
+            if name.endswith("_proj.weight"):
+                draw = torch.randn(RANK, shape[1]), torch.randn(shape[0], RANK)
+                factors[name.removesuffix(".weight")] = draw[0] / shape[1] ** 0.5, draw[1] * 0.1
+        write_update(update_dir(folder, task), factors)
+    write_proofs(folder, prove(folder, TASKS))
+    return folder
+
+
+def merge_alone(folder, task, merged_dir):
+    """Return the folder of one task's merged model."""
+    shutil.rmtree(merged_dir, ignore_errors=True)
+    shutil.copytree(folder, merged_dir, ignore=shutil.ignore_patterns("switched*", "*.safetensors*"))
+    names = locate_tensors(folder)
+    folded = dict(read_folded(folder, task, list_changed(folder, [task])))
+    write_shards(names, lambda name, tensor: folded.get(name, tensor), torch.bfloat16, merged_dir)
+    return merged_dir
+
+
+def draw_rows(vocabulary, device):
+    num_rows, length, _ = SIZES[device]
+    ids = torch.randint(3, vocabulary, (num_rows, length), generator=torch.Generator().manual_seed(2))
+    return ids.tolist()
+
+
+class Asked:
+    """An engine, and the weights that it answers with."""
+
+    def __init__(self, folder, device, **arguments):
+        self.device = device
+        self.engine = start(folder, device, **add_lora_arguments(arguments, folder), dtype="bfloat16")
+        self.weights = TaskWeights(self.engine, folder)
+        self.switch_seconds, self.num_switches = 0.0, 0
+
+    def switch(self, task):
+        started = time.perf_counter()
+        self.weights.switch(task)
+        self.switch_seconds += time.perf_counter() - started
+        self.num_switches += 1
+
+    def ask(self, rows):
+        """Return seconds and each answer's tokens."""
+        from eshop_ray.inference.engines.vllm_actor import build_params
+
+        params = {"temperature": 0.0, "max_tokens": SIZES[self.device][2], "ignore_eos": True}
+        answers, waiting = {}, dict(enumerate(rows))
+        started = time.perf_counter()
+        while waiting:
+            task = next(iter(waiting.values()))[0]
+            if not self.weights.can_answer(task):
+                self.switch(task)
+            ready = {number: row for number, row in waiting.items() if self.weights.can_answer(row[0])}
+            for number, (name, ids) in ready.items():
+                prompt = {"type": "token", "prompt_token_ids": ids}
+                lora = self.weights.choose_lora(name)
+                self.engine.add_request(str(number), prompt, build_params(params), lora_request=lora)
+                del waiting[number]
+            while self.engine.has_unfinished_requests():
+                for output in self.engine.step():
+                    if output.finished:
+                        answers[int(output.request_id)] = list(output.outputs[0].token_ids)
+        return time.perf_counter() - started, [answers[number] for number in range(len(rows))]
+
+    def close(self):
+        """Give the memory back."""
+        self.engine.engine_core.shutdown()
+        del self.engine, self.weights
+        gc.collect()
+        if self.device == "cuda":
+            torch.cuda.empty_cache()
