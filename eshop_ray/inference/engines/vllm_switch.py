@@ -131,10 +131,10 @@ def exchange(worker: Any, model_dir: str, task: str) -> None:
         model_dir: A switched model.
         task: One of its tasks.
     """
-    runner, folder = worker.model_runner, Path(model_dir)
-    names = add_fused(list_changed(folder, read_proofs(folder)), runner.get_model())
+    folder = Path(model_dir)
+    names = add_fused(list_changed(folder, read_proofs(folder)), worker.get_model())
     with _quiet():
-        runner.reload_weights(weights_iterator=read_folded(folder, task, names))
+        worker.reload_weights(weights_iterator=read_folded(folder, task, names))
 
 
 def add_fused(names: set[str], model: Any) -> set[str]:
