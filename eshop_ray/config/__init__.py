@@ -13,16 +13,18 @@ from eshop_ray.config.sections import (
     ServeSection,
     SourceSection,
 )
-from eshop_ray.config.training import LoraSection, TrackingSection, TrainSection
+from eshop_ray.config.training import ConventionalSection, LearningSection, LoraSection, TrackingSection, TrainSection
 
 __all__ = [
     "CatalogSection",
     "Config",
+    "ConventionalSection",
     "DataSection",
     "EnrichSection",
     "EvaluateSection",
     "ExperimentSection",
     "InferSection",
+    "LearningSection",
     "LoraSection",
     "MergeMethod",
     "MergeSection",

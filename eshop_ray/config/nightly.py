@@ -85,7 +85,7 @@ class EnrichSection(Section):
     questions: dict[Name, QuestionSection] = {}
     """Tasks in the shop's own words, by names of its own, which `enrich.tasks` and the table's column `task` then have.
     One task may be asked in several ways."""
-    model: Literal["base", "merged", "quantized"] = "merged"
+    model: Literal["base", "merged", "quantized", "conventional"] = "merged"
     """Which model answers."""
     dry_run: bool = False
     """Say what the night would ask and cost, task by task, and do nothing."""

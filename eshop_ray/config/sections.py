@@ -2,16 +2,16 @@
 
 import math
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, model_validator
 
 from eshop_ray.config.autotune import AutotuneSection
 from eshop_ray.config.base import PositiveInt, Section, Share
 from eshop_ray.config.experiment import ExperimentSection, MergeSection, SearchSection
 from eshop_ray.config.nightly import CatalogSection, EnrichSection, ReviewsSection, TableSection
 from eshop_ray.config.quantization import QuantizeSection
-from eshop_ray.config.training import LoraSection, TrackingSection, TrainSection
+from eshop_ray.config.training import ConventionalSection, LoraSection, TrackingSection, TrainSection
 from eshop_ray.places import is_uri, local_path, place_of
 
 
@@ -66,15 +66,22 @@ class ModelSection(Section):
     """Folder or URI of the merged model; None: `merged/` of the run directory."""
 
 
+CONVENTIONAL_ENGINES = ("encoder", "seq2seq")
+"""Engines that answer for the model `conventional`."""
+
+
 class InferSection(Section):
     """Bulk inference on Ray Data."""
 
-    engine: Literal["vllm", "serve", "oracle", "simulated"] = "vllm"
+    engine: Literal["vllm", "serve", "oracle", "simulated", "encoder", "seq2seq"] = "vllm"
     """`vllm` in the pipeline; `serve`, the shared Ray Serve deployment; `oracle`, which answers with the gold target:
-    every metric must then be 1.0; `simulated`, which makes answers up, for tests of all that is not the model."""
-    models: tuple[Literal["base", "merged", "quantized"], ...] = ("base", "merged")
-    """Which models answer, `quantized` being what `quantize` made. The base's files stand under `base/` in the run
-    directory, those of the quantized model under `quantized_answers/`."""
+    every metric must then be 1.0; `simulated`, which makes answers up, for tests of all that is not the model;
+    `encoder` and `seq2seq`, Transformers, for the model `conventional`, which no other engine answers for."""
+    models: tuple[Literal["base", "merged", "quantized", "conventional"], ...] = ("base", "merged")
+    """Which models answer, `quantized` being what `quantize` made, `conventional` what `train_encoder` made. The base's
+    files stand under `base/` in the run directory, those of the quantized and of the conventional model under
+    `quantized_answers/` and `conventional_answers/`. With `engine: encoder` or `seq2seq`, `[conventional]` unless
+    given."""
     temperature: Annotated[float, Field(ge=0)] = 0.0
     """0 takes the likeliest token."""
     constrained: bool = True
@@ -102,6 +109,20 @@ class InferSection(Section):
     """Tries, with growing pauses, after trouble that passes (a dead engine, a time-out, HTTP 429 or 5xx)."""
     max_rows: PositiveInt | None = None
     """Take only this many rows per task, always the same ones."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_models(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("engine") in CONVENTIONAL_ENGINES and "models" not in values:
+            return {**values, "models": ("conventional",)}
+        return values
+
+    @model_validator(mode="after")
+    def _check_models(self) -> Self:
+        others = [name for name in self.models if name != "conventional"]
+        if self.engine in CONVENTIONAL_ENGINES and others:
+            raise ValueError(f"the engine `{self.engine}` answers for the model `conventional`, not for `{others[0]}`")
+        return self
 
     @property
     def num_cpus(self) -> int:
@@ -167,6 +188,10 @@ class RaySection(Section):
     counts."""
 
 
+ANSWERS_OF = {"base": "base", "quantized": "quantized_answers", "conventional": "conventional_answers"}
+"""Model -> folder of its answers and scores in the run directory; others have theirs in that itself."""
+
+
 class Config(Section):
     """Everything that a run depends on."""
 
@@ -181,6 +206,7 @@ class Config(Section):
     model: ModelSection = ModelSection()
     lora: LoraSection = LoraSection()
     train: TrainSection = TrainSection()
+    conventional: ConventionalSection = ConventionalSection()
     tracking: TrackingSection = TrackingSection()
     experiment: ExperimentSection = ExperimentSection()
     merge: MergeSection = MergeSection()
@@ -213,7 +239,7 @@ class Config(Section):
 
     def model_run_dir(self, model: str) -> Path:
         """Where a model's answers and scores stand: the tuned model's in the run directory, the others' below it."""
-        return self.run_dir / {"base": "base", "quantized": "quantized_answers"}.get(model, ".")
+        return self.run_dir / ANSWERS_OF.get(model, ".")
 
     @property
     def table_uri(self) -> str:

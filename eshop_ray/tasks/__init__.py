@@ -14,7 +14,7 @@ __all__ = ["Task", "get_task", "list_tasks"]
 def list_tasks() -> list[str]:
     """Return the names of all tasks, sorted."""
     modules = {module.name for module in pkgutil.iter_modules(__path__) if not module.ispkg}
-    return sorted(modules - {"base", "product"})
+    return sorted(modules - {"base", "heads", "product"})
 
 
 @functools.cache  # asked for every row, and listing the folder takes longer than the row

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from eshop_ray.schema import Message, Record
+from eshop_ray.tasks.heads import Head
 from eshop_ray.tasks.product import ProductForm
 
 Output = dict[str, Any]
@@ -57,6 +58,9 @@ class Task:
     """Worked records with targets: documentation, and the rows of the contract test."""
     product: ProductForm | None = None
     """How it is asked about a product of a catalogue; None: it is not, and cannot be one of `enrich.tasks`."""
+    heads: tuple[Head, ...] = ()
+    """How it is put to a model that does not write, an encoder: a message is for the first head that can read it. None:
+    its answers have to be written."""
     column: Literal["text", "entities"] | None = None
     """Typed column of the enriched table for its predictions: `text` for strings, `entities` for pairs of text and
     type, or for a mapping of type to text. The table has every prediction as JSON text besides."""

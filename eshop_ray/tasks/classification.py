@@ -6,17 +6,28 @@ from typing import Any
 from eshop_ray.parsing import parse_generation
 from eshop_ray.schema import Record
 from eshop_ray.tasks.base import Output, Task
+from eshop_ray.tasks.heads import Head, Question
 from eshop_ray.tasks.product import LABELS, ProductForm, UnaskableError, join_columns
+
+
+LABELS_LINE = "Labels: "
+TEXT_LINE = "\nText: "
 
 
 def format_input(record: Record) -> str:
     """Return the labels, which many rows share, before the text, which none do."""
-    return f"Labels: {', '.join(record['labels'])}\nText: {record['text']}"
+    return f"{LABELS_LINE}{', '.join(record['labels'])}{TEXT_LINE}{record['text']}"
 
 
 def build_output(record: Record) -> Output:
     """Allow the labels and nothing else."""
     return {"choice": list(record["labels"])}
+
+
+def read_text(message: str) -> Question:
+    """Return the text, and the labels that the message offers."""
+    labels, _, text = message.removeprefix(LABELS_LINE).partition(TEXT_LINE)
+    return Question(text, offered=labels)
 
 
 def join_texts(product: Mapping[str, Any]) -> dict[str, Any]:
@@ -39,6 +50,7 @@ TASK = Task(
     max_tokens=32,
     output=build_output,
     product=ProductForm(("name", "description", LABELS), build=join_texts),
+    heads=(Head("label", read_text, lambda target, _: [str(target)], lambda labels, _: labels[0]),),
     column="text",
     examples=(
         {"text": "Steel bottle, keeps tea hot for 12 hours.", "labels": ["Garden", "Kitchen"], "target": "Kitchen"},

@@ -5,6 +5,7 @@ import re
 from eshop_ray.parsing import parse_multiple_choice
 from eshop_ray.schema import Record
 from eshop_ray.tasks.base import Output, Task, number_options
+from eshop_ray.tasks.heads import Head, Question, one_hot, rank, read_options
 
 _OPTION = re.compile(r"^\s*(\d)\s*[.:)]", re.MULTILINE)
 
@@ -22,6 +23,11 @@ def build_output(record: Record) -> Output:
     return {"choice": digits if len(digits) > 1 else [str(digit) for digit in range(10)]}
 
 
+def read_scale(message: str) -> Question:
+    """Return a question without options in it, such as one for a grade: its answers are a closed set of numbers."""
+    return Question(message)
+
+
 TASK = Task(
     name="multiple_choice",
     version=1,
@@ -33,6 +39,15 @@ TASK = Task(
     metric="accuracy",
     max_tokens=4,
     output=build_output,
+    heads=(
+        Head(
+            "candidates",
+            read_options,
+            lambda target, question: one_hot([target], question),
+            lambda scores, question: question.first + rank(scores)[0],
+        ),
+        Head("label", read_scale, lambda target, _: [str(target)], lambda labels, _: int(labels[0])),
+    ),
     examples=(
         {"question": "What is a thermos?", "options": ["A bottle", "A scarf", "A tent"], "target": 0},
         {"prompt": "Which keeps you dry?\n0. A fan\n1. An umbrella\nAnswer:", "target": 1},

@@ -1,8 +1,12 @@
 """Named entities: the spans of one type in a product query or title."""
 
+import re
+from collections.abc import Sequence
+
 from eshop_ray.parsing import parse_entities
 from eshop_ray.schema import Record
 from eshop_ray.tasks.base import Task, free_text
+from eshop_ray.tasks.heads import OUTSIDE, Head, NoLabelError, Question, find_runs, find_words
 
 
 def format_input(record: Record) -> str:
@@ -19,6 +23,52 @@ def format_target(target: list[str]) -> str:
     return ", ".join(target)
 
 
+ENTITY = "entity"
+"""The one type of its tags: which entity is meant, the question says."""
+
+_OWN_FORM = re.compile(r"Text: (.*)\nEntity type: ", re.DOTALL)
+_QUERY = "Query:"
+
+
+def read_words(message: str) -> Question:
+    """Return the whole question, each of its words to be tagged: it says which type is asked for."""
+    return Question(message, words=find_words(message))
+
+
+def take_tags(target: Sequence[str], question: Question) -> list[str]:
+    """Tag the words of the target's spans where they stand last in the text that is asked about.
+
+    Raises:
+        NoLabelError: if none of them stands there.
+    """
+    start, end = _find_text(question.text)
+    tags = [OUTSIDE] * len(question.words)
+    for span in target:
+        found = question.text.lower().rfind(span.lower(), start, end)
+        inside = [
+            place
+            for place, (first, last) in enumerate(question.words)
+            if found >= 0 and found <= first and last <= found + len(span)
+        ]
+        for place in inside:
+            tags[place] = f"{'B' if place == inside[0] else 'I'}-{ENTITY}"
+    if target and not any(tag != OUTSIDE for tag in tags):
+        raise NoLabelError("no entity of the target stands in the text")
+    return tags
+
+
+def join_tags(tags: Sequence[str], question: Question) -> list[str]:
+    """Return the tagged spans as they stand in the text."""
+    words = question.words
+    return [question.text[words[first][0] : words[last - 1][1]] for first, last, _ in find_runs(tags)]
+
+
+def _find_text(message: str) -> tuple[int, int]:
+    """Return where the text stands in a question of this task's own form or a published one; all of it in others."""
+    own = _OWN_FORM.fullmatch(message, 0, message.rfind("Entity type: ") + len("Entity type: "))
+    return own.span(1) if own else (max(0, message.rfind(_QUERY)), len(message))
+
+
 TASK = Task(
     name="ner",
     version=1,
@@ -30,6 +80,7 @@ TASK = Task(
     metric="micro f1",
     max_tokens=64,
     output=free_text,
+    heads=(Head("tags", read_words, take_tags, join_tags),),
     examples=(
         {"text": "nordvik steel bottle 500 ml", "entity_type": "size", "target": ["500 ml"]},
         {"text": "red or blue wool scarf", "entity_type": "color", "target": ["red", "blue"]},

@@ -6,12 +6,13 @@ answer always aligns, and the model decides just two things: where a span ends, 
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from eshop_ray.parsing import parse_spans
 from eshop_ray.schema import Record
 from eshop_ray.tasks.base import Output, Task
+from eshop_ray.tasks.heads import Head, NoLabelError, Question, find_words
 from eshop_ray.tasks.product import ProductForm, UnaskableError, join_columns
 from eshop_ray.words import split_words
 
@@ -61,6 +62,23 @@ def build_output(record: Record) -> Output:
     return {"regex": between.join(words) + end}
 
 
+def read_words(message: str) -> Question:
+    """Return the query, each of its words to be tagged."""
+    return Question(message, words=find_words(message, "[^ ]+"))
+
+
+def take_tags(target: Mapping[str, list[str]], question: Question) -> list[str]:
+    """Return the target's tags, one for each word."""
+    if len(target["tags"]) != len(question.words):
+        raise NoLabelError(f"{len(target['tags'])} tags for {len(question.words)} words")
+    return list(target["tags"])
+
+
+def join_tags(tags: Sequence[str], question: Question) -> dict[str, list[str]]:
+    """Return words and tags as a target has them."""
+    return {"tokens": [question.text[start:end] for start, end in question.words], "tags": list(tags)}
+
+
 def split_name(product: Mapping[str, Any]) -> dict[str, Any]:
     """Return the words of a product's name, or of the columns that a question names instead."""
     tokens = split_words(join_columns(product))
@@ -85,6 +103,7 @@ TASK = Task(
     max_tokens=256,
     output=build_output,
     product=ProductForm(("name",), build=split_name),
+    heads=(Head("tags", read_words, take_tags, join_tags),),
     column="entities",
     examples=(
         _example("red wool scarf for women", "B-color B-material B-core_product_type O B-department"),

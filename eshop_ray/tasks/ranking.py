@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from eshop_ray.parsing import parse_ranking
 from eshop_ray.schema import Record
 from eshop_ray.tasks.base import Output, Task, number_options
+from eshop_ray.tasks.heads import Head, NoLabelError, Question, read_options
 
 MAX_OPTIONS = 5
 """The published parser reads five numbers, none above five."""
@@ -30,6 +31,19 @@ def build_output(record: Record) -> Output:
     return {"regex": f"{number}(,{number}){{{count - 1}}}"}
 
 
+def take_gains(target: Sequence[float], question: Question) -> list[float]:
+    """Return the relevance of each option.
+
+    Raises:
+        NoLabelError: if there are not as many, or none is relevant.
+    """
+    if len(target) != len(question.candidates):
+        raise NoLabelError(f"{len(target)} weights for {len(question.candidates)} options")
+    if not any(target):
+        raise NoLabelError("no option is relevant")
+    return list(target)
+
+
 TASK = Task(
     name="ranking",
     version=1,
@@ -41,6 +55,7 @@ TASK = Task(
     metric="ndcg",
     max_tokens=16,
     output=build_output,
+    heads=(Head("candidates", read_options, take_gains, lambda scores, _: list(scores)),),
     examples=(
         {"query": "wool scarf", "options": ["Tent", "Wool scarf", "Cotton scarf"], "target": [0, 3, 1]},
         {"prompt": "Rank: 1. mug 2. cup 3. tree 4. glass 5. rock. Query: mug", "target": [5, 4, 1, 3, 1]},

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from eshop_ray.parsing import parse_retrieval
 from eshop_ray.schema import Record
 from eshop_ray.tasks.base import Output, Task, number_options
+from eshop_ray.tasks.heads import Head, one_hot, rank, read_options
 
 MAX_ANSWERS = 3
 """The published metric is the hit rate among the first three."""
@@ -39,6 +40,14 @@ TASK = Task(
     metric="hit rate@3",
     max_tokens=16,
     output=build_output,
+    heads=(
+        Head(
+            "candidates",
+            read_options,
+            one_hot,
+            lambda scores, question: [question.first + place for place in rank(scores)[:MAX_ANSWERS]],
+        ),
+    ),
     examples=(
         {"query": "scarf", "options": ["Wool scarf", "Tent", "Silk scarf"], "target": [0, 2]},
         {"prompt": "Which are shoes? 0. Boot 1. Mug 2. Clog 3. Sandal", "target": [0, 2, 3]},
