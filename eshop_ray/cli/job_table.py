@@ -58,6 +58,7 @@ JOBS: tuple[Job, ...] = (
     Job("inspect", "Data", "the files of a catalogue, as they are", "nothing", owns_run=False),
     Job("prepare_data", "Data", "the files of `data.sources`", "`records/`"),
     Job("train_lora", "Training", "`records/` and the base model", "`adapter/`"),
+    Job("train_encoder", "Training", "`records/` and the model `conventional.source`", "`conventional/`"),
     Job("merge_lora", "Training", "`adapter/`, or the folders of `merge.adapters`, and the base model", "`merged/`"),
     Job("quantize", "Training", "`merged/` or the base model, and `records/` to calibrate 4 bits", "`quantized/`"),
     Job("train_strategies", "Training", "`records/` and the base model", "a run for each adapter in `adapters/`"),

@@ -61,13 +61,13 @@ def _read_files(records_dir: Path, files: Sequence[str], num_blocks: int) -> Dat
     return ray.data.read_parquet(paths, filesystem=system, partitioning=None, override_num_blocks=num_blocks)
 
 
-def list_split_tasks(records_dir: Path, split: str, tasks: Sequence[str] = ()) -> list[str]:
-    """Return the tasks of the records that `read_split` returns.
+def list_split_tasks(records_dir: Path, split: str, tasks: Sequence[str] = ()) -> tuple[str, ...]:
+    """Return the tasks that have records in a split, sorted.
 
     Raises:
-        UserError: as it does.
+        UserError: as `read_split` does.
     """
-    return [folder.parent.name.removeprefix("task=") for folder in _find_folders(records_dir, split, tasks)]
+    return tuple(folder.parent.name.removeprefix("task=") for folder in _find_folders(records_dir, split, tasks))
 
 
 def list_ids(

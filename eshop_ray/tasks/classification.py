@@ -9,7 +9,6 @@ from eshop_ray.tasks.base import Output, Task
 from eshop_ray.tasks.heads import Head, Question
 from eshop_ray.tasks.product import LABELS, ProductForm, UnaskableError, join_columns
 
-
 LABELS_LINE = "Labels: "
 TEXT_LINE = "\nText: "
 

@@ -7,6 +7,7 @@ Such a model reads the same user message as one that writes, and its output beco
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
 Kind = Literal["tags", "label", "candidates"]
@@ -97,7 +98,7 @@ def read_options(message: str) -> Question | None:
         heads = _find_chain(list(pattern.finditer(message)))
         if not heads:
             continue
-        texts = [message[head.end() : after.start()] for head, after in zip(heads, heads[1:], strict=False)]
+        texts = [message[head.end() : after.start()] for head, after in pairwise(heads)]
         last, _, tail = message[heads[-1].end() :].partition(ends)
         stem = message[: heads[0].start()] + " " + _CALL.sub("", tail)
         candidates = tuple(" ".join(text.split()) for text in (*texts, last))

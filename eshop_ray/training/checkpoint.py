@@ -5,7 +5,7 @@ A checkpoint has checksums like an artifact: one that was half written, or alter
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -62,7 +62,13 @@ def restore_state(model: Any, optimizer: torch.optim.Optimizer, state: Mapping[s
     set_optimizer_state_dict(model, optimizer, state["optimizer"], options=options)
 
 
-def save_checkpoint(folder: Path, model: Any, state: Mapping[str, Any], progress: Progress) -> None:
+Save = Callable[[Mapping[str, Any], Any, Path], None]
+"""Writes trained weights, by name, of a model into a folder."""
+
+
+def save_checkpoint(
+    folder: Path, model: Any, state: Mapping[str, Any], progress: Progress, save: Save = save_trained
+) -> None:
     """Write the trained weights in their final format, and beside them what only training needs; one worker does.
 
     Args:
@@ -70,8 +76,9 @@ def save_checkpoint(folder: Path, model: Any, state: Mapping[str, Any], progress
         model: Gives names and settings.
         state: Of `collect_state`.
         progress: Where the run stands.
+        save: Writes the weights in their final format.
     """
-    save_trained(state["model"], model, folder / ADAPTER)
+    save(state["model"], model, folder / ADAPTER)
     torch.save(dict(state), folder / STATE)
     write_json(folder / PROGRESS, asdict(progress))
     write_checksummed(folder / CHECKSUMS, {"step": progress.step, "files": hash_files(folder)})

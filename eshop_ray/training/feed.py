@@ -8,7 +8,7 @@ whatever rows of a step they get.
 """
 
 import pickle
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -47,8 +47,12 @@ class Microbatches:
     """Rows of the global batch."""
     num_tokens: int
     """Tokens of these rows, each with its whole prompt."""
-    packs: list[Pack]
-    """This worker's; there may be none."""
+    packs: list[Any]
+    """This worker's, as the learner's `build_pack` makes them; there may be none."""
+
+
+BuildPack = Callable[[TokenStore, BatchSampler, Ints], Any]
+"""Rows of the store that are computed together, by number -> what a learner takes."""
 
 
 class Feed(NamedTuple):
@@ -104,7 +108,14 @@ def deal(sampler: BatchSampler, packs: list[Ints], num_shares: int) -> list[list
     return shares
 
 
-def iterate_microbatches(feed: Feed, first_step: int) -> Iterator[Microbatches]:
+def build_prefix_pack(store: TokenStore, sampler: BatchSampler, rows: Ints) -> Pack:
+    """Return rows behind each other, what they begin with alike once."""
+    return sampler.build_pack(store, rows)
+
+
+def iterate_microbatches(
+    feed: Feed, first_step: int, build_pack: BuildPack = build_prefix_pack
+) -> Iterator[Microbatches]:
     """Yield this worker's share of every step from `first_step` on; every worker calls this, all with the same step.
 
     A step's rows are complete when one of a later step, or the end, is seen: until then they are held back.
@@ -117,7 +128,7 @@ def iterate_microbatches(feed: Feed, first_step: int) -> Iterator[Microbatches]:
     rows = (row for batch in batches for row in batch.to_pylist())
     dealt = ((row["start"], *pair) for row in rows for pair in pickle.loads(row["steps"]))
     for share in gather(sampler, dealt, first_step):
-        yield replace(share, packs=[sampler.build_pack(store, pack) for pack in share.packs])
+        yield replace(share, packs=[build_pack(store, sampler, pack) for pack in share.packs])
 
 
 def gather(
@@ -144,13 +155,18 @@ def gather(
 
 
 def build_held_out_packs(
-    store: TokenStore, sampler: BatchSampler, pack_length: int, rank: int, world_size: int
-) -> list[Pack]:
+    store: TokenStore,
+    sampler: BatchSampler,
+    pack_length: int,
+    rank: int,
+    world_size: int,
+    build_pack: BuildPack = build_prefix_pack,
+) -> list[Any]:
     """Return this worker's packs of the rows held out; those of all workers hold each row once."""
     size = sampler.global_batch_size
     batches = (sampler.held_out[start : start + size] for start in range(0, len(sampler.held_out), size))
     packs = [rows for batch in batches for rows in sampler.divide(batch, pack_length)]
-    return [sampler.build_pack(store, rows) for rows in packs[rank::world_size]]
+    return [build_pack(store, sampler, rows) for rows in packs[rank::world_size]]
 
 
 def _build_microbatches(sampler: BatchSampler, step: int, packs: list[Any]) -> Microbatches:

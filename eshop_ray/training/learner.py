@@ -1,7 +1,7 @@
 """One worker's model and how it learns: its packs of a global batch, one summed gradient, one step."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +13,14 @@ from torch import Tensor
 
 from eshop_ray.config import LoraSection, TrainSection
 from eshop_ray.training.execution import Execution
-from eshop_ray.training.feed import Microbatches
+from eshop_ray.training.feed import Microbatches, build_prefix_pack
 from eshop_ray.training.loss import answer_loss, answer_losses, average, sum_by_task
-from eshop_ray.training.model import build_model
+from eshop_ray.training.model import build_model, save_trained
+from eshop_ray.training.packing.bin_packing import Ints
 from eshop_ray.training.packing.pack import Pack, TokenRow, build_pack
+from eshop_ray.training.sampler import BatchSampler
 from eshop_ray.training.sharding import Parallelism, Replicas, build_parallelism
+from eshop_ray.training.tokens import TokenStore
 
 FILLER = build_pack([TokenRow("", "", [0], [0], weight=0.0)])
 """What a worker computes when it has run out of packs and others, who need its part of the weights, have not."""
@@ -42,6 +45,19 @@ class Learner:
     def parameters(self) -> list[torch.nn.Parameter]:
         """What is trained."""
         return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether several rows share a pass."""
+        return self.execution.is_packed
+
+    def build_pack(self, store: TokenStore, sampler: BatchSampler, rows: Ints) -> Pack:
+        """Return rows behind each other, what they begin with alike once."""
+        return build_prefix_pack(store, sampler, rows)
+
+    def save(self, weights: Mapping[str, Tensor], model: Any, folder: Path) -> None:
+        """Write trained weights in the format that others read."""
+        save_trained(weights, model, folder)
 
     def step(self, share: Microbatches, rate: float) -> float:
         """Make one optimizer step and return the weighted mean loss of the global batch.

@@ -2,25 +2,25 @@
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Protocol
 
 import ray
 import ray.train
 import torch
 
-from eshop_ray.config import LoraSection, TrainSection
+from eshop_ray.config import LearningSection, LoraSection, TrainSection
 from eshop_ray.errors import UserError
 from eshop_ray.storage import Storage
 from eshop_ray.training.checkpoint import CHECKPOINTS, collect_state, load_checkpoint, open_intact, save_checkpoint
-from eshop_ray.training.feed import Feed, build_held_out_packs, iterate_microbatches
+from eshop_ray.training.feed import Feed, Microbatches, build_held_out_packs, iterate_microbatches
 from eshop_ray.training.history import HeldOut, Progress
-from eshop_ray.training.learner import Learner, NotFiniteError, build_learner
+from eshop_ray.training.learner import NotFiniteError, build_learner
 from eshop_ray.training.learning_rate import cosine_rate
-from eshop_ray.training.packing.pack import Pack
+from eshop_ray.training.packing.bin_packing import Ints
 from eshop_ray.training.prepared_run import FAILURE
 from eshop_ray.training.sampler import BatchSampler
 from eshop_ray.training.tokens import TokenStore
@@ -36,18 +36,64 @@ def train_worker(settings: Mapping[str, Any]) -> None:
             to which progress is added.
     """
     train = TrainSection(**settings["train"])
-    feed: Feed = settings["feed"]
-    sampler: BatchSampler = ray.get(feed.sampler)
-    device = _set_up_device(train, ray.train.get_context().get_world_size())
+    device = set_up_device(train, ray.train.get_context().get_world_size())
     lora = LoraSection(**settings["lora"])
     try:
         learner = build_learner(Path(settings["model_dir"]), train, lora, settings["seed"], device)
     except UserError as error:
         leave_word(settings["workdir"], str(error))
         return
+    learn(settings, learner)
+
+
+class Learning(Protocol):
+    """A model and how it learns."""
+
+    @property
+    def model(self) -> Any:
+        """What is trained."""
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """Over its weights."""
+
+    @property
+    def train(self) -> LearningSection:
+        """Rates, and when to write checkpoints."""
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether several rows share a pass."""
+
+    def build_pack(self, store: TokenStore, sampler: BatchSampler, rows: Ints) -> Any:
+        """Return rows of the store as `step` and `measure` take them."""
+
+    def step(self, share: Microbatches, rate: float) -> float:
+        """Make one optimizer step and return the weighted mean loss of the global batch.
+
+        Raises:
+            NotFiniteError: on every worker, before the weights change.
+        """
+
+    def measure(self, packs: Sequence[Any], tasks: Sequence[str]) -> dict[str, float]:
+        """Return the mean loss of each task over all workers' packs."""
+
+    def save(self, weights: Mapping[str, Any], model: Any, folder: Path) -> None:
+        """Write trained weights in their final format."""
+
+
+def learn(settings: Mapping[str, Any], learner: Learning) -> None:
+    """Make every step of a run that is left, from its last checkpoint on.
+
+    Args:
+        settings: `workdir`, `feed`, `seed` and `board`.
+        learner: This worker's.
+    """
+    feed: Feed = settings["feed"]
+    sampler: BatchSampler = ray.get(feed.sampler)
     progress = _restore(learner, settings["workdir"])
-    progress.is_packed = learner.execution.is_packed
-    run = _Run(settings, sampler, learner, progress, _EvalSet.build(feed, sampler, train))
+    progress.is_packed = learner.is_packed
+    run = _Run(settings, sampler, learner, progress, _EvalSet.build(feed, sampler, learner))
     try:
         run.learn(feed)
     except NotFiniteError as error:
@@ -58,15 +104,15 @@ def train_worker(settings: Mapping[str, Any]) -> None:
 class _EvalSet:
     """The held-out packs that are for this worker to measure."""
 
-    packs: list[Pack]
+    packs: list[Any]
     tasks: list[str]
 
     @classmethod
-    def build(cls, feed: Feed, sampler: BatchSampler, train: TrainSection) -> "_EvalSet":
+    def build(cls, feed: Feed, sampler: BatchSampler, learner: Learning) -> "_EvalSet":
         store = TokenStore.open(feed.folder)
         context = ray.train.get_context()
         rank, world_size = context.get_world_rank(), context.get_world_size()
-        packs = build_held_out_packs(store, sampler, train.pack_length, rank, world_size)
+        packs = build_held_out_packs(store, sampler, sampler.pack_length, rank, world_size, learner.build_pack)
         return cls(packs, sorted({str(task) for task in store.tasks[sampler.held_out]}))
 
 
@@ -76,7 +122,7 @@ class _Run:
 
     settings: Mapping[str, Any]
     sampler: BatchSampler
-    learner: Learner
+    learner: Learning
     progress: Progress
     eval_set: _EvalSet
 
@@ -86,7 +132,7 @@ class _Run:
         self._count(sum(len(self.sampler.pick_rows(step)) for step in range(self.progress.step)), 0)
         if not self.progress.step:
             self._examine()
-        for share in iterate_microbatches(feed, self.progress.step):
+        for share in iterate_microbatches(feed, self.progress.step, self.learner.build_pack):
             rate = cosine_rate(share.step, num_steps, train.learning_rate, train.warmup_share)
             torch.manual_seed(hash((self.settings["seed"], share.step, self._rank)))
             self.progress.losses.append(self.learner.step(share, rate))
@@ -101,7 +147,8 @@ class _Run:
         """Leave word of what happened for the driver."""
         message = (
             f"step {self.progress.step + 1} of {self.sampler.num_steps}: the loss or its gradient is not finite, rows "
-            f"{error}. The checkpoints before it are kept; look at these rows, or lower `train.learning_rate`"
+            f"{error}. The checkpoints before it are kept; look at these rows, or lower "
+            f"`{self.settings.get('section', 'train')}.learning_rate`"
         )
         leave_word(self.settings["workdir"], message)
 
@@ -140,7 +187,7 @@ class _Run:
             ray.train.report(metrics)
             return
         with TemporaryDirectory() as folder:
-            save_checkpoint(Path(folder), self.learner.model, state, self.progress)
+            save_checkpoint(Path(folder), self.learner.model, state, self.progress, self.learner.save)
             ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder))
 
 
@@ -151,7 +198,8 @@ def leave_word(workdir: str, message: str) -> None:
         Storage(workdir).write(FAILURE, message.encode())
 
 
-def _set_up_device(train: TrainSection, world_size: int) -> torch.device:
+def set_up_device(train: LearningSection, world_size: int) -> torch.device:
+    """Return where this worker computes, its threads settled."""
     if train.use_gpu:
         import ray.train.torch
 
@@ -161,7 +209,7 @@ def _set_up_device(train: TrainSection, world_size: int) -> torch.device:
     return torch.device("cpu")
 
 
-def _restore(learner: Learner, workdir: str) -> Progress:
+def _restore(learner: Learning, workdir: str) -> Progress:
     if ray.train.get_checkpoint() is None:
         return Progress()
     with open_intact(Storage(workdir).below(CHECKPOINTS)) as folder:

@@ -1,11 +1,15 @@
 """Which precision matrix products run in, where the config leaves it to the machine."""
 
+from typing import TypeVar
+
 import torch
 
-from eshop_ray.config import TrainSection
+from eshop_ray.config import LearningSection
+
+Learning = TypeVar("Learning", bound=LearningSection)
 
 
-def choose_precision(train: TrainSection) -> TrainSection:
+def choose_precision(train: Learning) -> Learning:
     """Return the section with `precision: auto` settled.
 
     bf16 is faster where the hardware multiplies matrices in it: on GPUs, and on processors with AMX. On others fp32

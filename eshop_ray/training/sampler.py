@@ -100,7 +100,7 @@ class BatchSampler:
 
 def build_sampler(store: TokenStore, train: TrainSection, seed: int) -> BatchSampler:
     """Settle which rows are held out, who shares a prefix with whom, and in which order rows are learned."""
-    held_out = _hold_out(store, train.num_held_out, seed)
+    held_out = hold_out(store, train.num_held_out, seed)
     return BatchSampler(
         rows=np.setdiff1d(np.arange(len(store)), held_out),
         held_out=held_out,
@@ -116,7 +116,7 @@ def build_sampler(store: TokenStore, train: TrainSection, seed: int) -> BatchSam
     )
 
 
-def _hold_out(store: TokenStore, num_held_out: int, seed: int) -> Ints:
+def hold_out(store: TokenStore, num_held_out: int, seed: int) -> Ints:
     """Choose rows of each task by a hash of id and seed, rows of the same id together."""
     if not num_held_out:
         return np.zeros(0, dtype=np.int64)

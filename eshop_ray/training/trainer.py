@@ -2,9 +2,9 @@
 
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -25,7 +25,7 @@ from eshop_ray.artifacts import (
     write_manifest,
 )
 from eshop_ray.cluster import cpu_environment
-from eshop_ray.config import Config
+from eshop_ray.config import Config, LearningSection
 from eshop_ray.data.template_gap import check_template
 from eshop_ray.errors import UserError
 from eshop_ray.places import place_of, uri_of
@@ -45,7 +45,7 @@ from eshop_ray.training.prepared_run import FAILURE, PreparedRun
 from eshop_ray.training.tracking import MlflowCallback, check_tracking
 
 HISTORY = "training.json"
-"""Beside the adapter: how it came about."""
+"""Beside what was trained: how it came about."""
 
 ELSEWHERE = {"max_failures", "torch_threads", "cpus_per_worker", "num_workers", "use_gpu", "sharding", "attention"}
 """Settings that decide where and how fast training runs; its numbers stay the same but for rounding."""
@@ -76,20 +76,48 @@ def train_adapter(config: Config, model_dir: Path, inputs: str, parents: Mapping
     """
     check_training(config, model_dir)
     prepared = PreparedRun.prepare(config, model_dir, inputs)
+    params = {"train": config.train.model_dump(), "lora": config.lora.model_dump()}
+    kept = Kept("adapter", config.train, inputs, parents, {"method": config.train.method})
+    with track(config, kept, params) as callbacks, watch("training", prepared.num_rows) as board:
+        trainer = build_trainer(config, model_dir, prepared, board, callbacks)
+        return fit(trainer, prepared, config.run_dir / "adapter", kept)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What is known of a model before it is trained, and stands in its manifest afterwards."""
+
+    kind: str
+    """Of the artifact."""
+    train: LearningSection
+    inputs: str
+    """Digest of all that determines it."""
+    parents: Mapping[str, str]
+    history: Mapping[str, Any]
+    """What its history says first."""
+    details: Mapping[str, Any] = field(default_factory=dict)
+    """Of the manifest, beside what was counted."""
+
+
+def fit(trainer: TorchTrainer, prepared: PreparedRun, folder: Path, kept: Kept) -> dict[str, Any]:
+    """Train, put the best checkpoint's model into a folder, sealed, and return what was counted.
+
+    Raises:
+        UserError: if a worker has left word of why it cannot go on.
+    """
     started = time.monotonic()
-    with _track(config, inputs, parents) as callbacks, watch("training", prepared.num_rows) as board:
-        result = build_trainer(config, model_dir, prepared, board, callbacks).fit()
-        with suppress(FileNotFoundError):
-            raise UserError(read_text(prepared.folder / FAILURE))
+    result = trainer.fit()
+    with suppress(FileNotFoundError):
+        raise UserError(read_text(prepared.folder / FAILURE))
     seconds = time.monotonic() - started
     best = _choose(result, bool(len(prepared.sampler.held_out)))
     with result.checkpoint.as_directory() as last:
         progress = read_progress(Path(last))
-    with stage_dir(config.run_dir / "adapter") as folder, best.as_directory() as chosen:
-        shutil.copytree(Path(chosen) / ADAPTER, folder, dirs_exist_ok=True)
-        summary = _write_history(folder, config, prepared, read_progress(Path(chosen)).step, progress, seconds)
+    with stage_dir(folder) as staged, best.as_directory() as chosen:
+        shutil.copytree(Path(chosen) / ADAPTER, staged, dirs_exist_ok=True)
+        summary = _write_history(staged, kept, prepared, read_progress(Path(chosen)).step, progress, seconds)
         tasks = sorted(set(map(str, prepared.store.tasks[prepared.sampler.rows])))
-        write_manifest(folder, "adapter", inputs, parents, {**summary, "tasks": tasks})
+        write_manifest(staged, kept.kind, kept.inputs, kept.parents, {**summary, "tasks": tasks, **kept.details})
     return summary
 
 
@@ -99,28 +127,30 @@ def check_training(config: Config, model_dir: Path) -> None:
     Raises:
         UserError: naming the setting.
     """
-    unknown = sorted(set(config.train.task_weights) - set(list_tasks()))
-    if unknown:
-        raise UserError(f"`train.task_weights`: no task {', '.join(unknown)}; choose from {', '.join(list_tasks())}")
+    check_weights(config.train, "train")
     check_method(config.train, config.lora, model_dir)
     check_parts(model_dir, config.train.max_row_length, config.train.attention)
     check_template(model_dir, [get_task(name) for name in config.data.tasks or list_tasks()])
     check_tracking(config.tracking)
 
 
+def check_weights(train: LearningSection, section: str) -> None:
+    """Raise `UserError` if a section gives a weight to what is no task."""
+    unknown = sorted(set(train.task_weights) - set(list_tasks()))
+    if unknown:
+        raise UserError(
+            f"`{section}.task_weights`: no task {', '.join(unknown)}; choose from {', '.join(list_tasks())}"
+        )
+
+
 @contextmanager
-def _track(config: Config, inputs: str, parents: Mapping[str, str]) -> Iterator[list[MlflowCallback]]:
+def track(config: Config, kept: Kept, sections: Mapping[str, Any]) -> Iterator[list[MlflowCallback]]:
     """Yield what follows the run for `tracking.uri`, and tell it in the end how the run went."""
     if not config.tracking.uri:
         yield []
         return
-    params = {
-        "train": config.train.model_dump(),
-        "lora": config.lora.model_dump(),
-        "seed": config.seed,
-        "digest": dict(parents),
-    }
-    callback = MlflowCallback(config.tracking, config.name, inputs, params)
+    params = {**sections, "seed": config.seed, "digest": dict(kept.parents)}
+    callback = MlflowCallback(config.tracking, config.name, kept.inputs, params)
     try:
         yield [callback]
     except BaseException:
@@ -145,9 +175,29 @@ def build_trainer(
         "lora": _anchor(config),
         "board": board,
     }
+    return describe_trainer(train_worker, settings, train, prepared, callbacks)
+
+
+def describe_trainer(
+    worker: Callable[[Mapping[str, Any]], None],
+    settings: Mapping[str, Any],
+    train: LearningSection,
+    prepared: PreparedRun,
+    callbacks: Sequence[MlflowCallback],
+) -> TorchTrainer:
+    """Describe a run to Ray Train.
+
+    Args:
+        worker: What each worker does.
+        settings: What it is given, its `feed` among them.
+        train: Workers and their machines.
+        prepared: The run's rows.
+        callbacks: That follow the run.
+    """
+    feed: Feed = settings["feed"]
     return TorchTrainer(
-        train_worker,
-        train_loop_config=settings,
+        worker,
+        train_loop_config=dict(settings),
         datasets=PackFeed.stand_in(),
         dataset_config=PackFeed(feed),
         torch_config=TorchConfig(backend="nccl" if train.use_gpu else "gloo"),
@@ -156,7 +206,7 @@ def build_trainer(
             use_gpu=train.use_gpu,
             resources_per_worker={"CPU": train.cpus_per_worker, **({"GPU": 1} if train.use_gpu else {})},
         ),
-        run_config=_build_run_config(config, prepared, callbacks),
+        run_config=_build_run_config(train, prepared, callbacks),
     )
 
 
@@ -167,7 +217,7 @@ def _anchor(config: Config) -> dict[str, Any]:
     return {**config.lora.model_dump(), "init_from": place}
 
 
-def _build_run_config(config: Config, prepared: PreparedRun, callbacks: Sequence[MlflowCallback]) -> RunConfig:
+def _build_run_config(train: LearningSection, prepared: PreparedRun, callbacks: Sequence[MlflowCallback]) -> RunConfig:
     has_held_out = bool(len(prepared.sampler.held_out))
     best = {"checkpoint_score_attribute": "held_out_loss", "checkpoint_score_order": "min"} if has_held_out else {}
     filesystem, path = arrow_filesystem(place_of(prepared.folder))
@@ -175,9 +225,9 @@ def _build_run_config(config: Config, prepared: PreparedRun, callbacks: Sequence
         name=CHECKPOINTS,
         storage_path=path,
         storage_filesystem=filesystem if uri_of(prepared.folder) else None,
-        failure_config=FailureConfig(max_failures=config.train.max_failures),
+        failure_config=FailureConfig(max_failures=train.max_failures),
         checkpoint_config=CheckpointConfig(num_to_keep=2, **best),
-        worker_runtime_env={} if config.train.use_gpu else {"env_vars": cpu_environment()},
+        worker_runtime_env={} if train.use_gpu else {"env_vars": cpu_environment()},
         callbacks=list(callbacks),
     )
 
@@ -189,9 +239,9 @@ def _choose(result: ray.train.Result, has_held_out: bool) -> ray.train.Checkpoin
 
 
 def _write_history(
-    folder: Path, config: Config, prepared: PreparedRun, best_step: int, progress: Progress, seconds: float
+    folder: Path, kept: Kept, prepared: PreparedRun, best_step: int, progress: Progress, seconds: float
 ) -> dict[str, Any]:
-    """Write how the adapter came about and return the figures of it that a person asks for first."""
+    """Write how the model came about and return the figures of it that a person asks for first."""
     losses, num_steps = progress.losses, prepared.sampler.num_steps
     counts = {
         "num_rows": prepared.sampler.num_rows,
@@ -203,10 +253,10 @@ def _write_history(
         "num_steps": num_steps,
         "best_step": best_step,
     }
-    train = config.train
+    train = kept.train
     history = {
         **counts,
-        "method": train.method,
+        **kept.history,
         "packed": progress.is_packed,
         "num_epochs": train.num_epochs,
         "seconds": round(seconds, 3),
