@@ -4,6 +4,7 @@ from eshop_ray.config.experiment import ExperimentSection, MergeMethod, MergeSec
 from eshop_ray.config.loading import load_config, write_config
 from eshop_ray.config.nightly import CatalogSection, EnrichSection, ReviewsSection, TableSection
 from eshop_ray.config.sections import (
+    CONVENTIONAL_ENGINES,
     Config,
     DataSection,
     EvaluateSection,
@@ -16,6 +17,7 @@ from eshop_ray.config.sections import (
 from eshop_ray.config.training import ConventionalSection, LearningSection, LoraSection, TrackingSection, TrainSection
 
 __all__ = [
+    "CONVENTIONAL_ENGINES",
     "CatalogSection",
     "Config",
     "ConventionalSection",

@@ -1,16 +1,20 @@
 """Questions -> token ids of conventional models, the same ids in training and in inference."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+
 from eshop_ray.models.conventional import Spec
-from eshop_ray.schema import Message
-from eshop_ray.tasks import Task
-from eshop_ray.tasks.heads import Head, Kind, Question
+from eshop_ray.schema import Message, decode
+from eshop_ray.tasks import Task, get_task
+from eshop_ray.tasks.heads import Head, Kind, NoLabelError, Question
 
 if TYPE_CHECKING:
     import torch
+    from ray.data import Dataset
 
 IGNORED = -100
 """Label of what has none."""
@@ -120,6 +124,66 @@ def encode_answer(tokenizer: Any, spec: Spec, text: str) -> list[int]:
     ids: list[int] = tokenizer(text_target=text, add_special_tokens=spec.architecture != "causal")["input_ids"]
     end = tokenizer.eos_token_id
     return ids if ids[-1:] == [end] else [*ids, end]
+
+
+def divide(shapes: Sequence[tuple[int, int, int]], max_tokens: int) -> Iterator[list[int]]:
+    """Yield the places of questions that are computed together: of one head, and of about one length.
+
+    Args:
+        shapes: Number of the head, tokens of the longest sequence, and number of sequences, of each question.
+        max_tokens: Of a batch with its padding, unless it is one question.
+    """
+    batch: list[int] = []
+    num_sequences = 0
+    for place in sorted(range(len(shapes)), key=lambda place: (shapes[place], place)):
+        head, length, count = shapes[place]
+        if batch and (head != shapes[batch[0]][0] or (num_sequences + count) * length > max_tokens):
+            yield batch
+            batch, num_sequences = [], 0
+        batch.append(place)
+        num_sequences += count
+    if batch:
+        yield batch
+
+
+def count_labels(prompts: "Dataset") -> dict[tuple[str, Kind], Counter[str]]:
+    """Return how many rows are to say each label, by task and kind of head; rows that fit no head are left out.
+
+    Args:
+        prompts: Columns of `PROMPT_SCHEMA`.
+    """
+
+    def count(batch: pa.Table) -> pa.Table:
+        columns = batch.select(["task", "messages", "target", "error"])
+        found = Counter(triple for row in columns.to_pylist() for triple in _list_labels(row))
+        rows = [dict(zip(_COUNT_SCHEMA.names, (*triple, number), strict=True)) for triple, number in found.items()]
+        return pa.Table.from_pylist(rows, schema=_COUNT_SCHEMA)
+
+    counts: dict[tuple[str, Kind], Counter[str]] = {}
+    for row in prompts.map_batches(count, batch_format="pyarrow", batch_size=None).iter_rows():
+        counts.setdefault((row["task"], row["kind"]), Counter())[row["label"]] += row["num_rows"]
+    return counts
+
+
+SCORE = "score"
+"""The one label of a head that ranks candidates."""
+
+_COUNT_SCHEMA = pa.schema(
+    [("task", pa.string()), ("kind", pa.string()), ("label", pa.string()), ("num_rows", pa.int64())]
+)
+
+
+def _list_labels(row: Mapping[str, Any]) -> Iterator[tuple[str, Kind, str]]:
+    """Yield task, kind of head and label of what a row is to say, each label once."""
+    if row["error"] or row["messages"] is None:
+        return
+    try:
+        head, question = find_question(get_task(row["task"]), row["messages"])
+        said = head.to_labels(decode(row["target"]), question)
+    except (UnreadableError, NoLabelError):
+        return
+    for label in dict.fromkeys([SCORE] if head.kind == "candidates" else map(str, said)):
+        yield row["task"], head.kind, label
 
 
 def pad(

@@ -109,8 +109,11 @@ def count_tokens(
     if tokenizer_dir is None:
         lengths = [len(join_messages(messages).split()) for messages in prompts]
     else:
-        tokenizer = load_tokenizer(tokenizer_dir)
-        lengths = [len(tokenize_prompt(tokenizer, messages)) for messages in prompts]
+        tokenizer = load_tokenizer(tokenizer_dir, for_chat=False)
+        if tokenizer.chat_template:
+            lengths = [len(tokenize_prompt(tokenizer, messages)) for messages in prompts]
+        else:
+            lengths = [len(tokenizer(join_messages(messages))["input_ids"]) for messages in prompts]
     return {"task": shard["task"], "questions": len(rows), "input_tokens": sum(lengths)}
 
 

@@ -202,7 +202,9 @@ def infer(run: Run, shards: Sequence[Row]) -> None:
         return
     config = run.config.infer
     num_asked = sum(shard["num_rows"] for shard in shards)
-    engine = build_engine(config, run.shared_model or Path(), partial(read_strictly, tasks=run.tasks), num_asked)
+    engine = build_engine(
+        config, run.shared_model or Path(), partial(read_strictly, tasks=run.tasks), num_asked, run.tasks
+    )
     load = partial(
         load_shard,
         storage=run.staging.storage,

@@ -233,7 +233,7 @@ def _token_counter(tokenizer_dir: AnyFolder | None) -> Callable[[str], int]:
     if tokenizer_dir is None:
         return lambda text: len(text.split())
     # Loaded for the first text that is to be counted: few are.
-    return lambda text: len(load_tokenizer(tokenizer_dir)(text, add_special_tokens=False)["input_ids"])
+    return lambda text: len(load_tokenizer(tokenizer_dir, for_chat=False)(text, add_special_tokens=False)["input_ids"])
 
 
 def _copied_file(row: Mapping[str, Any]) -> int:

@@ -35,7 +35,8 @@ def evaluate_predictions(tallies: Mapping[str, Tally], manifest: Manifest) -> di
         manifest: Of the predictions.
 
     Returns:
-        The content of `metrics.json`: `model`, `engine`, `split`, `score` (the mean over the groups) and `groups`.
+        The content of `metrics.json`: `model`, `engine`, `split`, `pretrained` (false for one that began with random
+        weights), `score` (the mean over the groups) and `groups`.
 
     Raises:
         UserError: if there are no predictions.
@@ -47,6 +48,7 @@ def evaluate_predictions(tallies: Mapping[str, Tally], manifest: Manifest) -> di
         "model": manifest.details["model_dir"],
         "engine": manifest.details["engine"],
         "split": manifest.details["split"],
+        "pretrained": manifest.details.get("pretrained", True),
         "score": fmean(group["score"] for group in groups.values()),
         "groups": groups,
     }

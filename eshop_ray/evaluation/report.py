@@ -56,26 +56,29 @@ def print_scores(rows: Sequence[Sequence[str]], title: str) -> None:
     print_table(_tabulate(rows), title, bold=["mean"])
 
 
-def write_report(run_dir: Path, rows: Sequence[Sequence[str]], tuned: Metrics, predictions_dir: Path) -> Path:
+def write_report(
+    run_dir: Path, rows: Sequence[Sequence[str]], tuned: Metrics, predictions_dir: Path, trained: str = "adapter"
+) -> Path:
     """Write `report.md`, the pictures that it shows, and `report.html` into the run directory.
 
     Args:
-        run_dir: Of the run; its name is the title, and where its adapter tells how it was trained, so does the report.
+        run_dir: Of the run; its name is the title.
         rows: From `build_rows`.
         tuned: Metrics of the model that the report is about.
         predictions_dir: That model's answers, a few of which are shown.
+        trained: Folder in the run directory of what was trained; where it tells how, so does the report.
 
     Returns:
         The HTML file.
     """
-    page = build_page(run_dir.name, rows, tuned, predictions_dir, read_training(run_dir / "adapter"))
+    page = build_page(run_dir.name, rows, tuned, predictions_dir, read_training(run_dir / trained))
     return write_page(page, run_dir, "report", PICTURES)
 
 
-def read_training(adapter_dir: Path) -> Training | None:
-    """Return what is known of an adapter's training; None for adapters from elsewhere."""
+def read_training(folder: Path) -> Training | None:
+    """Return what is known of the training of a folder's model; None for one from elsewhere."""
     try:
-        training: Training = json.loads((adapter_dir / "training.json").read_text())
+        training: Training = json.loads((folder / "training.json").read_text())
     except FileNotFoundError:
         return None
     return training
@@ -87,6 +90,10 @@ def build_page(
     """Put the report together: the comparison, the training, then answers to look at before believing it."""
     level, sentence = _judge(dict(zip(HEADER, rows[-1], strict=True)), tuned)
     sentences = [f"Split {code(tuned['split'])}, engine {code(tuned['engine'])}."]
+    if not tuned.get("pretrained", True):
+        sentences.append(
+            "The model began with random weights (`pretrained: false`): its scores say nothing of its kind."
+        )
     if any("against_base" in group for group in tuned["groups"].values()):
         sentences.append(
             "p is the chance of such a difference, or a larger one, between models that are equally good: a test "

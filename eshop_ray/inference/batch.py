@@ -12,7 +12,7 @@ import pyarrow.dataset
 import pyarrow.parquet as pq
 from ray.data import Dataset
 
-from eshop_ray.artifacts import fingerprint, share_folder, stage_dir, write_manifest
+from eshop_ray.artifacts import find_manifest, fingerprint, share_folder, stage_dir, write_manifest
 from eshop_ray.config import Config
 from eshop_ray.data.prompts import add_prompts
 from eshop_ray.data.splits import read_split
@@ -66,6 +66,9 @@ def infer_split(
             pq.write_table(table, folder / f"part-{number:05d}.parquet")
         counts = count_outcomes(folder)
         details = {"split": split, "engine": config.infer.engine, "model_dir": place_of(model_dir), **counts}
+        model = find_manifest(model_dir)
+        if model and "pretrained" in model.details:
+            details["pretrained"] = model.details["pretrained"]
         write_manifest(folder, "predictions", inputs, parents, details)
     parts.remove()
     return counts

@@ -1,20 +1,26 @@
 """Which engine a config names, and what has to run before it can be asked: Ray, and the deployment it asks."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from eshop_ray.artifacts import AnyFolder
 from eshop_ray.cluster import start_ray
-from eshop_ray.config import Config, InferSection
+from eshop_ray.config import CONVENTIONAL_ENGINES, Config, InferSection
+from eshop_ray.errors import UserError
 from eshop_ray.inference.dispatch.api_form import ApiForm
 from eshop_ray.inference.engine import Engine
 from eshop_ray.inference.quantization.platform import check_model
 from eshop_ray.inference.reading import Reader
 from eshop_ray.models import Model, find_model, model_digest
+from eshop_ray.tasks import Task
 
 
 def build_engine(
-    config: InferSection, model_dir: AnyFolder, reader: Reader | None = None, num_rows: int | None = None
+    config: InferSection,
+    model_dir: AnyFolder,
+    reader: Reader | None = None,
+    num_rows: int | None = None,
+    tasks: Mapping[str, Task] | None = None,
 ) -> Engine:
     """Return the configured engine for a model.
 
@@ -26,6 +32,7 @@ def build_engine(
         reader: Reads each answer, and decides which deserve one more try in the same batch; tokens of both tries add
             up. None: answers are not read.
         num_rows: Rows that it will be asked, if that is known: an engine that works long may take longer to start.
+        tasks: What the names in `task` stand for; None: tasks of that name.
     """
     if config.engine == "oracle":
         from eshop_ray.inference.engines.oracle import build_oracle
@@ -39,6 +46,10 @@ def build_engine(
         from eshop_ray.inference.engines.serve import build_serve
 
         return build_serve(config, model_dir, reader)
+    if config.engine in CONVENTIONAL_ENGINES:
+        from eshop_ray.inference.engines.conventional import build_conventional
+
+        return build_conventional(config, model_dir, reader, tasks)
     from eshop_ray.inference.engines.vllm import build_vllm
 
     return build_vllm(config, model_dir, reader, num_rows)
@@ -63,9 +74,30 @@ def build_api_engine(
         from eshop_ray.inference.engines.serve import build_serve_api
 
         return build_serve_api(config, model_dir)
+    if config.engine in CONVENTIONAL_ENGINES:
+        raise UserError(f"infer.engine={config.engine} does not answer requests to OpenAI's API; use vllm or serve")
     from eshop_ray.inference.engines.vllm import build_vllm_api
 
     return build_vllm_api(config, model_dir, served_names, num_rows)
+
+
+def choose_engine(config: Config, name: str) -> Config:
+    """Return the config as it holds for one model: `conventional` is answered by the engine of its architecture.
+
+    The oracle and a simulated engine, which have no model, stand in for any.
+
+    Raises:
+        UserError: if the engine is one of conventional models and the model is none.
+    """
+    infer = config.infer
+    if name != "conventional":
+        if infer.engine in CONVENTIONAL_ENGINES:
+            raise UserError(f"infer.engine={infer.engine} answers for the model `conventional`, not for `{name}`")
+        return config
+    if infer.engine in ("oracle", "simulated"):
+        return config
+    engine = "encoder" if config.conventional.architecture == "encoder" else "seq2seq"
+    return config.model_copy(update={"infer": infer.model_copy(update={"engine": engine, "engine_kwargs": {}})})
 
 
 def start_engine(config: Config, model: Model) -> None:
@@ -90,11 +122,11 @@ def start_engine(config: Config, model: Model) -> None:
 
 
 def find_answering_model(config: Config, name: str, for_chat: bool = True) -> Model:
-    """Return the `base`, `merged` or `quantized` model of a run; a simulated engine's is what its options say.
+    """Return a model of a run by its name; a simulated engine's is what its options say.
 
     Args:
         config: Of the run.
-        name: Which.
+        name: `base`, `merged`, `quantized` or `conventional`.
         for_chat: Whether a base model has to have a chat template.
 
     Raises:

@@ -7,6 +7,9 @@ from typing import Any, Literal
 MAX_FAILURE_CHARACTERS = 200
 """Characters of a failure's message that are kept."""
 
+TASK = "task"
+"""Sampling parameter that names a request's task, for engines that answer each task in its own way."""
+
 Prompt = list[int] | str
 """Token ids, or text for an engine without a tokenizer."""
 

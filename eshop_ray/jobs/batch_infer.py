@@ -1,15 +1,20 @@
 """Answer the rows of a split with each model of the run."""
 
 import logging
+from pathlib import Path
 
 from eshop_ray import artifacts
 from eshop_ray.config import Config
-from eshop_ray.data.splits import list_split_tasks
+from eshop_ray.data.conventional import count_labels
+from eshop_ray.data.prompts import add_prompts
+from eshop_ray.data.splits import list_split_tasks, read_split
 from eshop_ray.data.template_gap import check_template
 from eshop_ray.inference.batch import fingerprint_inference, infer_split
-from eshop_ray.inference.build import check_platform, start_engine
+from eshop_ray.inference.build import check_platform, choose_engine, start_engine
+from eshop_ray.inference.engines.conventional import check_tasks, warn_of_unseen
 from eshop_ray.models import Model, find_model, model_digest
-from eshop_ray.models.switched import check_tasks
+from eshop_ray.models.conventional import read_spec
+from eshop_ray.models.switched import check_has_tasks
 from eshop_ray.places import place_of
 from eshop_ray.tasks import get_task, list_tasks
 
@@ -19,21 +24,38 @@ logger = logging.getLogger(__name__)
 def run(config: Config) -> None:
     """Answer `evaluate.split` with each model of `infer.models`, unless its predictions are up to date."""
     records = artifacts.read_complete(config.records_dir, job="prepare_data")
+    configs = {name: choose_engine(config, name) for name in config.infer.models}
     can_switch = config.infer.engine != "serve"
     models = {name: find_model(config, name, can_switch=can_switch) for name in config.infer.models}
-    tasks = [get_task(name) for name in config.data.tasks or list_tasks()]
-    for model_dir in models.values():
-        check_platform(config, model_dir)
-        check_template(model_dir, tasks)
-        check_tasks(model_dir, list_split_tasks(config.records_dir, config.evaluate.split, config.data.tasks))
     for name, model_dir in models.items():
-        folder = config.predictions_dir(name)
+        _check_model(configs[name], name, model_dir)
+    for name, model_dir in models.items():
+        folder, own = config.predictions_dir(name), configs[name]
         parents = {"model": model_digest(model_dir), "records": records.digest}
-        inputs = fingerprint_inference(config, records.digest, parents["model"])
+        inputs = fingerprint_inference(own, records.digest, parents["model"])
         if artifacts.is_current(folder, inputs):
             logger.info("predictions are up to date: %s", place_of(folder))
             continue
-        start_engine(config, Model(model_dir, parents["model"]))
-        for count, value in infer_split(config, model_dir, folder, inputs, parents).items():
+        start_engine(own, Model(model_dir, parents["model"]))
+        if own.infer.engine == "encoder":
+            _warn_of_unseen(own, model_dir)
+        for count, value in infer_split(own, model_dir, folder, inputs, parents).items():
             logger.info("%-32s %9d", f"{name} {count}", value)
     artifacts.write_run_manifest(config.run_dir)
+
+
+def _check_model(config: Config, name: str, model_dir: Path) -> None:
+    """Refuse a model that cannot be asked here, or not about these tasks."""
+    asked = list_split_tasks(config.records_dir, config.evaluate.split, config.data.tasks)
+    if name != "conventional":
+        check_platform(config, model_dir)
+        check_template(model_dir, [get_task(one) for one in config.data.tasks or list_tasks()])
+        check_has_tasks(model_dir, asked)
+        return
+    check_tasks(read_spec(model_dir), asked, "data.tasks")
+
+
+def _warn_of_unseen(config: Config, model_dir: Path) -> None:
+    split = config.evaluate.split
+    records = read_split(config.records_dir, split, config.data.tasks, config.infer.max_rows)
+    warn_of_unseen(read_spec(model_dir), count_labels(add_prompts(records)), f"split {split}")

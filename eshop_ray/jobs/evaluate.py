@@ -47,7 +47,8 @@ def run(config: Config) -> None:
         artifacts.write_json(config.model_run_dir(model) / "metrics.json", metrics[model])
     main_model = config.infer.models[-1]
     rows = build_rows(metrics[main_model], metrics.get("base") if main_model != "base" else None)
-    report = write_report(config.run_dir, rows, metrics[main_model], config.predictions_dir(main_model))
+    trained = main_model if main_model == "conventional" else "adapter"
+    report = write_report(config.run_dir, rows, metrics[main_model], config.predictions_dir(main_model), trained)
     artifacts.write_run_manifest(config.run_dir)
     print_scores(rows, f"{config.name}: split {config.evaluate.split}")
     logger.info("report: %s", place_of(report))

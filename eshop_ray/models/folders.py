@@ -102,7 +102,7 @@ def fetch_model(config: ModelSection, for_chat: bool = True) -> Path:
 
 
 def find_model(config: Config, name: str, for_chat: bool = True, can_switch: bool = False) -> Path:
-    """Return the folder of the `base`, the `merged` or the `quantized` model of a run.
+    """Return the folder of the `base`, the `merged`, the `quantized` or the `conventional` model of a run.
 
     Args:
         config: Of the run.
@@ -112,11 +112,13 @@ def find_model(config: Config, name: str, for_chat: bool = True, can_switch: boo
             own for each; to others it would be the base.
 
     Raises:
-        UserError: if the merged or the quantized model has not been made, or was made with other options of its chat
+        UserError: if a model other than the base has not been made, or was made with other options of its chat
             template, or if the base cannot be had.
     """
     if name == "base":
         return fetch_model(config.model, for_chat)
+    if name == "conventional":
+        return _find_conventional(config)
     merged_dir = config.model.merged_dir if name == "merged" else None
     folder = local_path(merged_dir) if merged_dir else config.run_dir / name
     read_complete(folder, job="merge_lora" if name == "merged" else "quantize")
@@ -132,8 +134,12 @@ def find_model(config: Config, name: str, for_chat: bool = True, can_switch: boo
 
 
 @functools.lru_cache(maxsize=4)
-def load_tokenizer(model_dir: AnyFolder) -> Any:
+def load_tokenizer(model_dir: AnyFolder, for_chat: bool = True) -> Any:
     """Return the tokenizer of a model folder; one per process.
+
+    Args:
+        model_dir: The folder.
+        for_chat: Whether it has to have a chat template.
 
     Raises:
         UserError: if the folder holds no model, or the tokenizer has no chat template.
@@ -149,12 +155,23 @@ def load_tokenizer(model_dir: AnyFolder) -> Any:
             f"model folder {folder}: the tokenizer cannot be read ({type(error).__name__}: {str(error)[:200]}); "
             "put the model's tokenizer files there"
         ) from error
-    if not tokenizer.chat_template:
+    if for_chat and not tokenizer.chat_template:
         raise UserError(
             f"model folder {folder}: the tokenizer has no chat template; put the model's chat_template.jinja there, "
             "or choose an instruction-tuned model"
         )
     return tokenizer
+
+
+def _find_conventional(config: Config) -> Path:
+    folder, section = config.run_dir / "conventional", config.conventional
+    trained = read_complete(folder, job="train_encoder").details["architecture"]
+    if trained != section.architecture:
+        raise UserError(
+            f"`conventional.architecture` is {section.architecture}, and {place_of(folder)} was trained as {trained}; "
+            "say so, or run `eshop train-encoder`"
+        )
+    return folder
 
 
 def _check_options(folder: Path, options: Mapping[str, Any]) -> None:

@@ -47,7 +47,7 @@ def read_proofs(model_dir: Path) -> dict[str, TaskProof]:
     return {task: TaskProof(**proof) for task, proof in json.loads((model_dir / TASKS).read_text()).items()}
 
 
-def check_tasks(model_dir: Path, tasks: Iterable[str]) -> None:
+def check_has_tasks(model_dir: Path, tasks: Iterable[str]) -> None:
     """Refuse to ask a switched model what it has no weights for.
 
     Raises:

@@ -64,7 +64,10 @@ def list_knobs(infer: InferSection) -> Sequence[Knob]:
     if infer.engine == "simulated":
         return [batch_size, calls]
     if infer.engine != "vllm":
-        owner = "it answers with the gold target" if infer.engine == "oracle" else "tune `serve.engine_kwargs` by hand"
+        owner = {
+            "oracle": "it answers with the gold target",
+            "serve": "tune `serve.engine_kwargs` by hand",
+        }.get(infer.engine, "its batches are as long as fits")
         raise UserError(f"infer.engine={infer.engine} has nothing to tune, {owner}; run with infer.engine=vllm")
     knobs = [
         Knob("engine_kwargs.max_num_seqs", _in_force("max_num_seqs", vllm.MAX_NUM_SEQS), 4, 2048, along="batch_size"),

@@ -1,1 +1,1 @@
-"""The engines: vLLM, the Ray Serve deployment, the oracle and a simulated one."""
+"""The engines: vLLM, the Ray Serve deployment, conventional models, the oracle and a simulated one."""

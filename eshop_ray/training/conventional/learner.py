@@ -1,7 +1,7 @@
 """One worker's conventional model and how it learns: its rows of a global batch, one summed gradient, one step."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +12,10 @@ import torch.distributed as dist
 from torch import Tensor
 
 from eshop_ray.config import ConventionalSection
-from eshop_ray.models.conventional import Spec, build_model, load_plain_tokenizer, save_model
-from eshop_ray.training.conventional.loss import divide, row_losses
+from eshop_ray.data.conventional import divide
+from eshop_ray.models.conventional import Spec, load_plain_tokenizer
+from eshop_ray.models.conventional_weights import build_model, save_model
+from eshop_ray.training.conventional.loss import row_losses
 from eshop_ray.training.conventional.rows import ModelRow, decode_row
 from eshop_ray.training.feed import Microbatches
 from eshop_ray.training.learner import NotFiniteError
@@ -65,7 +67,7 @@ class ConventionalLearner:
         self.optimizer.zero_grad()
         total = torch.zeros((), device=self.device)
         bad: list[str] = []
-        for batch in divide([row for pack in share.packs for row in pack], TOKENS_PER_PASS):
+        for batch in _divide(share.packs):
             losses = self._compute(batch)
             weights = torch.tensor([row.weight for row in batch], device=self.device)
             loss = (losses * weights).sum() / share.total_weight
@@ -79,8 +81,7 @@ class ConventionalLearner:
         Replicas().sum_gradients(parameters, total)
         norm = torch.nn.utils.clip_grad_norm_(parameters, self.train.max_grad_norm)
         if not math.isfinite(float(total) + float(norm)):
-            rows = bad or [row.id for pack in share.packs for row in pack]
-            raise NotFiniteError(", ".join(sorted(_gather(rows))))
+            raise NotFiniteError(_name_rows([row.id for pack in share.packs for row in pack], bad))
         self.optimizer.step()
         return float(total)
 
@@ -89,7 +90,7 @@ class ConventionalLearner:
         sums = torch.zeros(2, len(tasks), dtype=torch.float64, device=self.device)
         self.model.eval()
         with torch.no_grad():
-            for batch in divide([row for pack in packs for row in pack], TOKENS_PER_PASS):
+            for batch in _divide(packs):
                 of_row = torch.tensor([tasks.index(row.task) for row in batch], device=self.device)
                 losses = self._compute(batch).double()
                 sums[0].index_add_(0, of_row, losses)
@@ -114,10 +115,18 @@ class ConventionalLearner:
         return autocast
 
 
-def _gather(rows: list[str]) -> set[str]:
-    """Return the ids that any worker names."""
-    everyones = [rows]
+def _divide(packs: Sequence[list[ModelRow]]) -> Iterator[list[ModelRow]]:
+    """Yield the rows of packs as they are computed."""
+    rows = sorted((row for pack in packs for row in pack), key=lambda row: row.id)
+    for places in divide([row.shape for row in rows], TOKENS_PER_PASS):
+        yield [rows[place] for place in places]
+
+
+def _name_rows(names: list[str], bad: list[str]) -> str:
+    """Return the ids of the rows, on all workers, whose loss is not finite; all ids if every loss is."""
+    everyones = [[names, bad]]
     if dist.is_initialized():
-        everyones = [rows] * dist.get_world_size()
-        dist.all_gather_object(everyones, rows)
-    return {name for names in everyones for name in names}
+        everyones *= dist.get_world_size()
+        dist.all_gather_object(everyones, [names, bad])
+    rows, worst = ([name for part in column for name in part] for column in zip(*everyones, strict=True))
+    return ", ".join(sorted(worst or rows))

@@ -1,6 +1,6 @@
 """How far a conventional model is from what it is to say: one loss a row, whatever the head."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,22 +10,6 @@ from torch.nn.functional import cross_entropy, log_softmax
 from eshop_ray.data.conventional import IGNORED, pad
 from eshop_ray.models.conventional import Spec
 from eshop_ray.training.conventional.rows import ModelRow
-
-
-def divide(rows: Sequence[ModelRow], max_tokens: int) -> Iterator[list[ModelRow]]:
-    """Yield rows of one head and of about one length, with padding no more than so many tokens unless it is one row."""
-    ordered = sorted(rows, key=lambda row: (row.head, row.length, row.id))
-    batch: list[ModelRow] = []
-    num_sequences = 0
-    for row in ordered:
-        padded = (num_sequences + len(row.inputs)) * row.length
-        if batch and (row.head != batch[0].head or padded > max_tokens):
-            yield batch
-            batch, num_sequences = [], 0
-        batch.append(row)
-        num_sequences += len(row.inputs)
-    if batch:
-        yield batch
 
 
 def row_losses(model: Any, spec: Spec, rows: Sequence[ModelRow], tokenizer: Any, device: torch.device) -> Tensor:

@@ -3,24 +3,20 @@
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
 
 from eshop_ray.artifacts import fetch, find_complete, read_text, remove, share_folder, write_json
 from eshop_ray.config import Config, ConventionalSection
-from eshop_ray.data.conventional import UnreadableError, find_question
+from eshop_ray.data.conventional import count_labels
 from eshop_ray.data.prompts import add_prompts
 from eshop_ray.data.splits import read_split
 from eshop_ray.errors import UserError
 from eshop_ray.models.conventional import HeadSpec, Spec
-from eshop_ray.schema import decode
 from eshop_ray.tasks import get_task, list_tasks
-from eshop_ray.tasks.heads import NoLabelError
 from eshop_ray.training.conventional.rows import add_rows
 from eshop_ray.training.packing.prefixes import Prefixes
 from eshop_ray.training.prepared_run import FAILURE, PreparedRun
@@ -28,7 +24,7 @@ from eshop_ray.training.sampler import BatchSampler, hold_out
 from eshop_ray.training.tokens import TOKENS, TokenStore, write_tokens
 
 if TYPE_CHECKING:
-    from ray.data import Dataset
+    pass
 
 logger = logging.getLogger(__name__)
 
@@ -36,10 +32,6 @@ LABELS = "labels.json"
 """In the working folder: what each head tells apart."""
 TOKENS_PER_DEAL = 4096
 """Rows are dealt to workers in parts of about so many tokens."""
-SCORE = "score"
-"""The one label of a head that ranks candidates."""
-
-_LABEL_SCHEMA = pa.schema([("task", pa.string()), ("kind", pa.string()), ("label", pa.string())])
 
 
 def check_tasks(architecture: str, tasks: tuple[str, ...]) -> None:
@@ -82,33 +74,14 @@ def prepare(config: Config, model_dir: Path, spec: Spec, inputs: str) -> tuple[P
         train = config.train
         records = read_split(config.records_dir, "train", config.data.tasks, train.max_train_rows, train.shard)
         prompts = add_prompts(records).materialize()
-        labels = collect_labels(prompts) if spec.architecture == "encoder" else {}
-        write_json(folder / LABELS, [[task, kind, names] for (task, kind), names in labels.items()])
+        labels = count_labels(prompts) if spec.architecture == "encoder" else {}
+        write_json(folder / LABELS, [[*key, sorted(names)] for key, names in sorted(labels.items())])
         spec = _read_heads(folder, spec)
         store = write_tokens(add_rows(prompts, share_folder(model_dir, config.run_dir), spec), folder / TOKENS)
     remove(folder / FAILURE)
     sampler = build_sampler(store, config.conventional, config.seed)
     _check_rows(config, store, sampler)
     return PreparedRun(folder, store, sampler), replace(spec, tasks=tuple(sorted({str(one) for one in store.tasks})))
-
-
-def collect_labels(prompts: "Dataset") -> dict[tuple[str, str], list[str]]:
-    """Return what each head has to tell apart, sorted, by task and kind.
-
-    Args:
-        prompts: Columns of `PROMPT_SCHEMA`.
-    """
-
-    def collect(batch: pa.Table) -> pa.Table:
-        columns = batch.select(["task", "messages", "target", "error"])
-        found = {triple for row in columns.to_pylist() for triple in _list_labels(row)}
-        rows = [dict(zip(_LABEL_SCHEMA.names, triple, strict=True)) for triple in sorted(found)]
-        return pa.Table.from_pylist(rows, schema=_LABEL_SCHEMA)
-
-    labels: dict[tuple[str, str], set[str]] = {}
-    for row in prompts.map_batches(collect, batch_format="pyarrow", batch_size=None).iter_rows():
-        labels.setdefault((row["task"], row["kind"]), set()).add(row["label"])
-    return {key: sorted(names) for key, names in sorted(labels.items())}
 
 
 def build_sampler(store: TokenStore, train: ConventionalSection, seed: int) -> BatchSampler:
@@ -128,19 +101,6 @@ def build_sampler(store: TokenStore, train: ConventionalSection, seed: int) -> B
         task_weights=np.array([train.task_weights.get(str(task), 1.0) for task in store.tasks]),
         seed=seed,
     )
-
-
-def _list_labels(row: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """Yield task, kind of head and label of what a row is to say; nothing of one that cannot be learned from."""
-    if row["error"] or row["messages"] is None:
-        return
-    try:
-        head, question = find_question(get_task(row["task"]), row["messages"])
-        said = head.to_labels(decode(row["target"]), question)
-    except (UnreadableError, NoLabelError):
-        return
-    for label in [SCORE] if head.kind == "candidates" else said:
-        yield row["task"], head.kind, str(label)
 
 
 def _read_heads(folder: Path, spec: Spec) -> Spec:

@@ -47,9 +47,9 @@ class ModelRow:
     """What the row counts in the loss."""
 
     @property
-    def length(self) -> int:
-        """Tokens of its longest sequence."""
-        return max(map(len, self.inputs))
+    def shape(self) -> tuple[int, int, int]:
+        """Number of the head, tokens of the longest sequence, and number of sequences."""
+        return self.head, max(map(len, self.inputs)), len(self.inputs)
 
 
 def add_rows(prompts: "Dataset", model_dir: AnyFolder, spec: Spec) -> "Dataset":

@@ -9,7 +9,8 @@ import ray.train
 
 from eshop_ray.artifacts import fingerprint, share_folder, share_stored
 from eshop_ray.config import Config, ConventionalSection
-from eshop_ray.models.conventional import Spec, describe_source
+from eshop_ray.models.conventional import Spec
+from eshop_ray.models.conventional_weights import describe_source
 from eshop_ray.places import place_of
 from eshop_ray.progress import watch
 from eshop_ray.tasks import get_task, list_tasks

@@ -13,7 +13,7 @@ from eshop_ray.config import Config, MergeSection
 from eshop_ray.errors import UserError
 from eshop_ray.models import find_model, model_digest
 from eshop_ray.models.shards import locate_tensors
-from eshop_ray.models.switched import check_tasks, list_changed, read_folded, read_proofs, update_dir
+from eshop_ray.models.switched import check_has_tasks, list_changed, read_folded, read_proofs, update_dir
 from eshop_ray.training.merging.fold import write_merged
 from eshop_ray.training.merging.recipe import Recipe
 
@@ -107,10 +107,10 @@ def test_who_does_not_say_the_task_is_not_given_the_base_in_silence(switched_dir
 
 
 def test_a_task_without_weights_is_named_before_anything_is_asked(switched_dir, tiny_model_dir):
-    check_tasks(switched_dir, ["ner"])
-    check_tasks(tiny_model_dir, ["ranking"])
+    check_has_tasks(switched_dir, ["ner"])
+    check_has_tasks(tiny_model_dir, ["ranking"])
     with pytest.raises(UserError, match="has weights for ner, classification, and none for ranking, summarization"):
-        check_tasks(switched_dir, ["summarization", "ner", "ranking"])
+        check_has_tasks(switched_dir, ["summarization", "ner", "ranking"])
 
 
 @pytest.mark.parametrize(
