@@ -24,7 +24,7 @@ def run(config: Config) -> None:
     records = artifacts.read_complete(config.records_dir, job="prepare_data")
     section = config.conventional
     source = config.model.model_copy(update={"source": section.source, "template_options": {}})
-    model_dir = fetch_model(source, for_chat=False)
+    model_dir = fetch_model(source, for_chat=False, key="conventional.source")
     spec = check_conventional(config, model_dir, list_split_tasks(config.records_dir, "train", config.data.tasks))
     parents = {"base": model_digest(model_dir), "records": records.digest}
     inputs = fingerprint_conventional(config, records.digest, parents["base"])

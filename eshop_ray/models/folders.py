@@ -79,7 +79,7 @@ class Model:
         return share_folder(self.folder, run_dir) if self.folder else Path()
 
 
-def fetch_model(config: ModelSection, for_chat: bool = True) -> Path:
+def fetch_model(config: ModelSection, for_chat: bool = True, key: str = "model.source") -> Path:
     """Return the folder of the base model, fetching it on first use.
 
     Its chat template has `model.template_options` in it, and prints one date whatever the day: see
@@ -88,13 +88,14 @@ def fetch_model(config: ModelSection, for_chat: bool = True) -> Path:
     Args:
         config: Which.
         for_chat: Whether it has to have a chat template.
+        key: What names the source in the config.
 
     Raises:
         UserError: if the source is no known name, no model folder and not to be had from the hub, if it lacks what it
             has to have, or if its template does not read an option.
     """
-    source = _find_local(config) or _fetch_hub(config)
-    _check_folder(source)
+    source = _find_local(config, key) or _fetch_hub(config, key)
+    _check_folder(source, key)
     folder = settle_templates(source, config.template_options, config.cache_dir)
     if for_chat:
         load_tokenizer(folder)
@@ -187,12 +188,12 @@ def _check_options(folder: Path, options: Mapping[str, Any]) -> None:
         )
 
 
-def _check_folder(folder: Path) -> None:
+def _check_folder(folder: Path, key: str = "model.source") -> None:
     if not (folder / "config.json").is_file():
-        raise UserError(f"model folder {folder}: no config.json; set `model.source` to a folder with a saved model")
+        raise UserError(f"model folder {folder}: no config.json; set `{key}` to a folder with a saved model")
 
 
-def _find_local(config: ModelSection) -> Path | None:
+def _find_local(config: ModelSection, key: str) -> Path | None:
     if config.source in WHEELS:
         folder = Path(config.cache_dir).expanduser().absolute() / config.source
         with _alone_in(folder.parent):
@@ -201,11 +202,11 @@ def _find_local(config: ModelSection) -> Path | None:
         return folder
     folder = local_path(config.source)
     if is_uri(config.source):
-        _fetch_stored(folder, Storage(config.source))
+        _fetch_stored(folder, Storage(config.source), key)
     return folder if folder.is_dir() else None
 
 
-def _fetch_stored(folder: Path, storage: Storage) -> None:
+def _fetch_stored(folder: Path, storage: Storage, key: str) -> None:
     """Have this machine's copy of a model in an object store be as it is there.
 
     Raises:
@@ -217,7 +218,7 @@ def _fetch_stored(folder: Path, storage: Storage) -> None:
         return
     files = {file.path: [file.size, file.e_tag] for file in storage.list() if file.path != MANIFEST}
     if "config.json" not in files:
-        raise UserError(f"model.source {storage.shown}: no config.json there; name the folder of a saved model")
+        raise UserError(f"{key} {storage.shown}: no config.json there; name the folder of a saved model")
     make_folder(folder.parent)
     with alone(folder):
         listing = folder.with_name(f".{folder.name}.files.json")
@@ -239,7 +240,7 @@ def _is_as_listed(folder: Path, listing: Path, files: Mapping[str, list[Any]]) -
         return False
 
 
-def _fetch_hub(config: ModelSection) -> Path:
+def _fetch_hub(config: ModelSection, key: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
@@ -247,7 +248,7 @@ def _fetch_hub(config: ModelSection) -> Path:
         return Path(snapshot_download(config.source))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
         raise UserError(
-            f"model.source {config.source!r}: no such folder, none of {', '.join(WHEELS)}, and the model hub did not "
+            f"{key} {config.source!r}: no such folder, none of {', '.join(WHEELS)}, and the model hub did not "
             f"give it ({type(error).__name__}); check the name, the network, or HF_TOKEN for a gated model"
         ) from error
 

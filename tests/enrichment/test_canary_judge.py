@@ -58,6 +58,14 @@ def test_answers_that_only_chance_moved_pass(number):
         assert find(answers) == []
 
 
+def test_model_that_generates_nothing_is_not_compared_by_length():
+    """An encoder follows a language model, or the other way round."""
+    labels = draw_labels(random.Random(3), 128)
+    assert find([answer(place, label, num_tokens=0) for place, label in enumerate(labels)]) == []
+    written = [answer(place, label) for place, label in enumerate(labels)]
+    assert find(written, reference(num_tokens=[0])) == []
+
+
 @pytest.mark.parametrize("number", [1, 2, 3])
 def test_a_few_failures_are_no_sign(number):
     assert find([answer(place, failed=True) for place in range(number)]) == []

@@ -181,6 +181,8 @@ def _judge_labels(good: Sequence[Answered], reference: Reference, limit: float) 
 def _judge_lengths(good: Sequence[Answered], reference: Reference, limit: float) -> Iterator[Trouble]:
     lengths = [answer.num_tokens for answer in good]
     was, has = median(reference.num_tokens), median(lengths)
+    if not was or not has:  # an encoder, which generates nothing, answers now or did so before
+        return
     low, high = find_median_bounds(lengths)
     low_before, high_before = find_median_bounds(reference.num_tokens)
     is_longer, is_shorter = low > limit * high_before, high * limit < low_before
