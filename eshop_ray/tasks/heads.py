@@ -107,7 +107,7 @@ def read_options(message: str) -> Question | None:
 
 
 _LINE_OPTION = re.compile(r"(?:^|(?<=:))[ \t]*(\d{1,2})[.:)](?!\d)", re.MULTILINE)
-_INLINE_OPTION = re.compile(r"(?:^|(?<=\s))(\d{1,2})[.:)]\s")
+_INLINE_OPTION = re.compile(r"(?:^|(?<=\s))(\d{1,2})\.\s")
 _CALL = re.compile(r"\b(?:answer|output)\s*:\s*$", re.IGNORECASE)
 """What asks for the answer says nothing of it."""
 

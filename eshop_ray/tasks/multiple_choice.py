@@ -7,6 +7,7 @@ from eshop_ray.schema import Record
 from eshop_ray.tasks.base import Output, Task, number_options
 from eshop_ray.tasks.heads import Head, Question, one_hot, rank, read_options
 
+_SCALE = re.compile(r"\bon a scale (?:of|from) \d to \d\b")
 _OPTION = re.compile(r"^\s*(\d)\s*[.:)]", re.MULTILINE)
 
 
@@ -21,6 +22,11 @@ def build_output(record: Record) -> Output:
     """Allow the numbers of the options, or any digit where the question does not number them by line."""
     digits = sorted(set(_OPTION.findall(format_input(record))))
     return {"choice": digits if len(digits) > 1 else [str(digit) for digit in range(10)]}
+
+
+def read_choice(message: str) -> Question | None:
+    """Return a question with its options; None for one that asks for a grade, whatever its text numbers."""
+    return None if _SCALE.search(message) else read_options(message)
 
 
 def read_scale(message: str) -> Question:
@@ -42,7 +48,7 @@ TASK = Task(
     heads=(
         Head(
             "candidates",
-            read_options,
+            read_choice,
             lambda target, question: one_hot([target], question),
             lambda scores, question: question.first + rank(scores)[0],
         ),

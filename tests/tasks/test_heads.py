@@ -61,6 +61,11 @@ def test_question_without_options(message):
     assert read_options(message) is None
 
 
+def test_what_a_graded_text_numbers_is_no_option():
+    message = "Evaluate the review on a scale of 1 to 5. \nInput: 1. It leaks.\n2. It smells.\nOutput:"
+    assert [head.kind for head in get_task("multiple_choice").heads if head.read(message)] == ["label"]
+
+
 def test_grade_is_a_label_and_a_choice_is_a_candidate():
     kinds = [find_head("multiple_choice", record)[0].kind for record in get_task("multiple_choice").examples]
     assert kinds == ["candidates", "candidates", "label"]
