@@ -6,6 +6,9 @@ from typing import Any
 
 import torch
 from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_MASKED_LM_MAPPING,
+    MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING,
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSeq2SeqLM,
@@ -45,15 +48,12 @@ def describe_source(source: Path, architecture: str, max_row_length: int) -> Spe
         config = AutoConfig.from_pretrained(source)
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"Transformers cannot read {source / 'config.json'}: {str(error)[:300]}") from error
-    kinds = ("tags", "label") if architecture == "encoder" else (architecture,)
-    fits = {name: all(type(config) in _CLASSES[kind]._model_mapping for kind in wanted) for name, wanted in _FITS}
-    if not fits[architecture] or (architecture == "encoder" and config.is_encoder_decoder):
-        others = [name for name, is_fit in fits.items() if is_fit and name != architecture]
-        hint = f"; set `conventional.architecture: {others[-1]}`" if others else ""
+    own = _find_architecture(config)
+    if own != architecture:
+        remedy = f"set `conventional.architecture: {own}`" if own else "choose another model"
         raise UserError(
-            f"`conventional.source` {source} is a `{config.model_type}`, of which Transformers has no "
-            f"{' and no '.join(_CLASSES[kind].__name__ for kind in kinds)} for `conventional.architecture: "
-            f"{architecture}`{hint}"
+            f"`conventional.source` {source} is a `{config.model_type}`, which is no model for "
+            f"`conventional.architecture: {architecture}`; {remedy}"
         )
     tokenizer = load_plain_tokenizer(source)
     manifest = find_manifest(source)
@@ -61,7 +61,14 @@ def describe_source(source: Path, architecture: str, max_row_length: int) -> Spe
     return Spec(architecture, _find_length(config, tokenizer, max_row_length), pretrained, ())
 
 
-_FITS = (("encoder", ("tags", "label")), ("causal", ("causal",)), ("seq2seq", ("seq2seq",)))
+def _find_architecture(config: Any) -> str | None:
+    """Return the architecture that a model is of, as far as Transformers has the classes; None for another one."""
+    if config.is_encoder_decoder:
+        return "seq2seq" if type(config) in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING else None
+    if type(config) in MODEL_FOR_MASKED_LM_MAPPING:
+        has_heads = all(type(config) in _CLASSES[kind]._model_mapping for kind in ("tags", "label"))
+        return "encoder" if has_heads else None
+    return "causal" if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING else None
 
 
 def has_weights(folder: Path) -> bool:
