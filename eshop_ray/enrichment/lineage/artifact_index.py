@@ -14,7 +14,7 @@ from eshop_ray.artifacts import (
     is_intact,
     read_text,
 )
-from eshop_ray.config import Config
+from eshop_ray.config import Config, ModelSection
 from eshop_ray.models import fetch_model
 from eshop_ray.places import is_uri, local_path, place_of, uri_of
 
@@ -30,7 +30,7 @@ class ArtifactIndex:
 
     def __init__(self, config: Config) -> None:
         self.roots = [config.run_dir.parent, Path(config.model.cache_dir).expanduser()]
-        self._model = config.model
+        self._models = [config.model, config.model.model_copy(update={"source": config.conventional.source})]
         self._folders: dict[str, list[Path]] = defaultdict(list)
         self._manifest_paths: set[Path] = set()
         self._bare_folders: dict[Path, str] = {}
@@ -85,16 +85,20 @@ class ArtifactIndex:
         return [path for path, manifest in found if _is_damaged(path, manifest)]
 
     def bare_folders(self) -> dict[Path, str]:
-        """Return the digest of each model folder without a manifest, as `model.source` may name one."""
+        """Return the digest of each model folder without a manifest, as a config's sources may name some."""
         if not self._bare_folders:
-            source = self._model.source
-            if is_uri(source):
-                fetch_model(self._model, for_chat=False)
-            folder = local_path(source)
-            found = folder if folder.is_dir() else _find_in_hub_cache(source)
-            if found is not None and find_manifest(found) is None:
-                self._bare_folders[found] = digest_dir(found)
+            found = (_find_source(model) for model in self._models)
+            bare = [folder for folder in found if folder is not None and find_manifest(folder) is None]
+            self._bare_folders = {folder: digest_dir(folder) for folder in bare}
         return self._bare_folders
+
+
+def _find_source(model: ModelSection) -> Path | None:
+    """Return the folder of a base model on this machine, if there is one."""
+    if is_uri(model.source):
+        fetch_model(model, for_chat=False)
+    folder = local_path(model.source)
+    return folder if folder.is_dir() else _find_in_hub_cache(model.source)
 
 
 def _find_beside(root: Path) -> Iterator[Path]:

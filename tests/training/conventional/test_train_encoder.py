@@ -110,6 +110,7 @@ def test_whole_road_of_an_encoder(make_config, tmp_path, caplog):
     ]
 
 
+@pytest.mark.slow  # the road is the encoder's; what such a model learns and writes is tried in one process
 def test_whole_road_of_a_random_t5(make_config, tmp_path):
     """Weights are drawn by the seed, and every file says that they were."""
     config = make_config(write_t5(tmp_path / "t5"), architecture="seq2seq", num_epochs=8, num_held_out=1)
