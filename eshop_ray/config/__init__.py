@@ -1,6 +1,7 @@
 """One YAML per experiment, read by every job: frozen sections, unknown keys refused, dotted overrides."""
 
 from eshop_ray.config.experiment import ExperimentSection, MergeMethod, MergeSection, SearchSection, Strategy
+from eshop_ray.config.few_shot import FewShotSection
 from eshop_ray.config.loading import load_config, write_config
 from eshop_ray.config.nightly import CatalogSection, EnrichSection, ReviewsSection, TableSection
 from eshop_ray.config.sections import (
@@ -25,6 +26,7 @@ __all__ = [
     "EnrichSection",
     "EvaluateSection",
     "ExperimentSection",
+    "FewShotSection",
     "InferSection",
     "LearningSection",
     "LoraSection",

@@ -9,6 +9,7 @@ from pydantic import Field, JsonValue, model_validator
 from eshop_ray.config.autotune import AutotuneSection
 from eshop_ray.config.base import PositiveInt, Section, Share
 from eshop_ray.config.experiment import ExperimentSection, MergeSection, SearchSection
+from eshop_ray.config.few_shot import FewShotSection
 from eshop_ray.config.nightly import CatalogSection, EnrichSection, ReviewsSection, TableSection
 from eshop_ray.config.quantization import QuantizeSection
 from eshop_ray.config.training import ConventionalSection, LoraSection, TrackingSection, TrainSection
@@ -213,6 +214,7 @@ class Config(Section):
     search: SearchSection = SearchSection()
     quantize: QuantizeSection = QuantizeSection()
     infer: InferSection = InferSection()
+    few_shot: FewShotSection = FewShotSection()
     autotune: AutotuneSection = AutotuneSection()
     evaluate: EvaluateSection = EvaluateSection()
     catalog: CatalogSection = CatalogSection()

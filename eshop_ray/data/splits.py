@@ -78,11 +78,23 @@ def list_ids(
     Raises:
         UserError: as it does.
     """
-    for folder in _find_folders(records_dir, split, tasks):
-        task = folder.parent.name.removeprefix("task=")
-        table = _take(folder, max_rows, (1, 1)) if max_rows is not None else pq.read_table(folder, partitioning=None)
+    for task, table in read_tasks(records_dir, split, tasks, max_rows):
         for row_id in table["id"].to_pylist():
             yield task, row_id
+
+
+def read_tasks(
+    records_dir: Path, split: str, tasks: Sequence[str] = (), max_rows: int | None = None
+) -> Iterator[tuple[str, pa.Table]]:
+    """Yield each task with the records that `read_split` returns of it, without Ray; one task is in memory at a time.
+
+    Raises:
+        UserError: as it does.
+    """
+    for folder in _find_folders(records_dir, split, tasks):
+        task = folder.parent.name.removeprefix("task=")
+        is_whole = max_rows is None
+        yield task, pq.read_table(folder, partitioning=None) if is_whole else _take(folder, max_rows, (1, 1))
 
 
 def read_clusters(records_dir: Path, split: str, fields: Mapping[str, str]) -> dict[tuple[str, str], str]:

@@ -6,7 +6,8 @@ effect counts as deciding: an answer too many is asked, never an old one kept.
 
 from typing import Any
 
-from eshop_ray.config import InferSection, ServeSection
+from eshop_ray.config import Config, InferSection, ServeSection
+from eshop_ray.data.few_shot.embeddings import digest_encoder
 from eshop_ray.inference.engines.vllm_arguments import ANSWER_DEFAULTS
 from eshop_ray.tasks import Task
 
@@ -56,3 +57,17 @@ def identify_answers(infer: InferSection, serve: ServeSection, model_digest: str
 def identify_task(task: Task) -> list[Any]:
     """Return what a task itself adds: its version stands for prompt and parser."""
     return [task.name, task.version, task.max_tokens]
+
+
+def identify_examples(config: Config, records_digest: str) -> list[Any]:
+    """Return what the examples in prompts depend on, empty where there are none.
+
+    Args:
+        config: Of the run.
+        records_digest: Of the records, training rows among them.
+    """
+    few_shot = config.few_shot
+    if not few_shot.num_examples:
+        return []
+    drawn_by = digest_encoder() if few_shot.choice == "similar" else config.seed
+    return [few_shot.num_examples, few_shot.choice, drawn_by, config.evaluate.clusters, records_digest]

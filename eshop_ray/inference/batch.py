@@ -14,16 +14,19 @@ from ray.data import Dataset
 
 from eshop_ray.artifacts import find_manifest, fingerprint, share_folder, stage_dir, write_manifest
 from eshop_ray.config import Config
+from eshop_ray.data.few_shot.shots import Shots, add_examples, choose_shots, count_examples
 from eshop_ray.data.prompts import add_prompts
 from eshop_ray.data.splits import read_split
 from eshop_ray.datasets import user_errors
-from eshop_ray.inference.answer_identity import identify_answers, identify_task
+from eshop_ray.inference.answer_identity import identify_answers, identify_examples, identify_task
 from eshop_ray.inference.answer_parts import AnswerParts
 from eshop_ray.inference.build import build_engine
+from eshop_ray.inference.context import build_fits
 from eshop_ray.inference.dispatch.stage import CALLS_PER_BLOCK
 from eshop_ray.inference.reading import read_prediction
 from eshop_ray.places import place_of
 from eshop_ray.progress import watch
+from eshop_ray.reporting.words import count
 from eshop_ray.schema import PREDICTION_SCHEMA
 from eshop_ray.tasks import get_task, list_tasks
 
@@ -34,7 +37,8 @@ def fingerprint_inference(config: Config, records_digest: str, model_digest: str
     """Return the digest of all that determines the predictions."""
     answers = identify_answers(config.infer, config.serve, model_digest)
     tasks = [identify_task(get_task(name)) for name in config.data.tasks or list_tasks()]
-    return fingerprint([answers, tasks, config.infer.max_rows, config.evaluate.split, records_digest])
+    inputs = [answers, tasks, config.infer.max_rows, config.evaluate.split, records_digest]
+    return fingerprint([*inputs, *identify_examples(config, records_digest)])
 
 
 def infer_split(
@@ -47,6 +51,7 @@ def infer_split(
     """
     split = config.evaluate.split
     records = read_split(config.records_dir, split, config.data.tasks, config.infer.max_rows).materialize()
+    shots = choose_shots(config) if config.few_shot.num_examples else None
     parts = AnswerParts(predictions_dir, inputs)
     answered = parts.open()
     if answered.num_rows:
@@ -59,6 +64,8 @@ def infer_split(
         with user_errors(), watch(f"answering {split} with {model_dir.name}", num_rows) as board:
             blocks = records.repartition(target_num_rows_per_block=CALLS_PER_BLOCK * config.infer.batch_size)
             prompts = add_prompts(blocks, config.infer.temperature, config.infer.constrained)
+            if shots:
+                prompts = add_examples(prompts, shots, build_fits(config, model_dir))
             for _ in keep_answers(engine(prompts), parts, board).iter_batches(batch_size=None):
                 pass
     with stage_dir(predictions_dir) as folder:
@@ -69,9 +76,33 @@ def infer_split(
         model = find_manifest(model_dir)
         if model and "pretrained" in model.details:
             details["pretrained"] = model.details["pretrained"]
+        if shots:
+            details["few_shot"] = describe_shots(config, shots, folder)
         write_manifest(folder, "predictions", inputs, parents, details)
     parts.remove()
     return counts
+
+
+def describe_shots(config: Config, shots: Shots, folder: Path) -> dict[str, Any]:
+    """Return what a manifest says of the examples in prompts, and log how many rows got fewer than they should."""
+    found: Counter[int] = Counter()
+    for batch in pyarrow.dataset.dataset(folder).to_batches(columns=["messages"]):
+        found += count_examples(batch["messages"])
+    wanted = config.few_shot.num_examples
+    num_fewer = sum(number for examples, number in found.items() if examples < wanted)
+    if num_fewer:
+        logger.warning(
+            "%s with fewer than %d examples: they did not fit into the context, or there are no more training rows",
+            count(num_fewer, "row"),
+            wanted,
+        )
+    return {
+        **config.few_shot.model_dump(),
+        "seed": config.seed,
+        "num_rows_by_examples": {str(examples): number for examples, number in sorted(found.items())},
+        "num_passed_over": dict(shots.passed_over),
+        "notes": shots.notes,
+    }
 
 
 def leave_out(records: Dataset, answered: pa.Table) -> Dataset:

@@ -6,6 +6,7 @@ from pathlib import Path
 from eshop_ray import artifacts
 from eshop_ray.config import Config
 from eshop_ray.data.conventional import count_labels
+from eshop_ray.data.few_shot.shots import check_few_shot
 from eshop_ray.data.prompts import add_prompts
 from eshop_ray.data.splits import list_split_tasks, read_split
 from eshop_ray.data.template_gap import check_template
@@ -24,6 +25,7 @@ logger = logging.getLogger(__name__)
 def run(config: Config) -> None:
     """Answer `evaluate.split` with each model of `infer.models`, unless its predictions are up to date."""
     records = artifacts.read_complete(config.records_dir, job="prepare_data")
+    check_few_shot(config)
     configs = {name: choose_engine(config, name) for name in config.infer.models}
     can_switch = config.infer.engine != "serve"
     models = {name: find_model(config, name, can_switch=can_switch) for name in config.infer.models}

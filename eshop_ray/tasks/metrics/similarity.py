@@ -61,15 +61,16 @@ def load_encoder(model_id: str) -> Any:
     """
     library = require("sentence_transformers", "sentence-transformers")
     try:
-        return library.SentenceTransformer(_find_minilm() if model_id == MINILM else model_id)
+        return library.SentenceTransformer(find_encoder(model_id))
     except (OSError, ValueError) as error:
         remedy = f", or run: pip install {MINILM_WHEEL.replace('_', '-')}" if model_id == MINILM else ""
         raise UserError(f"encoder {model_id}: cannot be loaded; allow access to the model hub{remedy}") from error
 
 
-def _find_minilm() -> str:
-    wheel = importlib.util.find_spec(MINILM_WHEEL)
-    return str(Path(wheel.origin).parent / "model") if wheel and wheel.origin else MINILM
+def find_encoder(model_id: str) -> str:
+    """Return the folder of an encoder whose wheel is installed, else its id on the model hub."""
+    wheel = importlib.util.find_spec(MINILM_WHEEL) if model_id == MINILM else None
+    return str(Path(wheel.origin).parent / "model") if wheel and wheel.origin else model_id
 
 
 def _references(target: str | Sequence[str]) -> Sequence[str]:
