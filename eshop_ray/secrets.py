@@ -40,6 +40,11 @@ def hide_secrets(value: Any, name: str = "") -> Any:
     return value
 
 
+def hide_given(value: Any, name: str) -> Any:
+    """Return a value that was refused, for a message: where the name of a variable belongs, a key may stand."""
+    return HIDDEN if name.endswith("_env") else hide_secrets(value, name)
+
+
 def _hide_query(match: re.Match[str]) -> str:
     query = match[0][len(match[1]) :]
     return match[0] if _HARMLESS.fullmatch(query) else match[1] + HIDDEN

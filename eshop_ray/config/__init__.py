@@ -4,6 +4,7 @@ from eshop_ray.config.experiment import ExperimentSection, MergeMethod, MergeSec
 from eshop_ray.config.few_shot import FewShotSection
 from eshop_ray.config.loading import load_config, write_config
 from eshop_ray.config.nightly import CatalogSection, EnrichSection, ReviewsSection, TableSection
+from eshop_ray.config.openai import OpenaiSection
 from eshop_ray.config.sections import (
     CONVENTIONAL_ENGINES,
     Config,
@@ -33,6 +34,7 @@ __all__ = [
     "MergeMethod",
     "MergeSection",
     "ModelSection",
+    "OpenaiSection",
     "RaySection",
     "ReviewsSection",
     "SearchSection",

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from eshop_ray.config.sections import Config
 from eshop_ray.errors import UserError
 from eshop_ray.places import PRIVATE_DIR, make_folder, uri_of
-from eshop_ray.secrets import hide_secrets
+from eshop_ray.secrets import hide_given, hide_secrets
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -120,8 +120,8 @@ def explain_errors(error: ValidationError, section: type[BaseModel]) -> str:
 def _explain(detail: Mapping[str, Any], section: type[BaseModel]) -> str:
     key = ".".join(str(part) for part in detail["loc"])
     if detail["type"] != "extra_forbidden":
-        given = hide_secrets({str(detail["loc"][-1]): detail["input"]})
-        return f"`{key}`: {detail['msg']} (given: {next(iter(given.values()))!r})"
+        given = hide_given(detail["input"], str(detail["loc"][-1]))
+        return f"`{key}`: {detail['msg']} (given: {given!r})"
     without_numbers = ".".join(part for part in detail["loc"] if isinstance(part, str))
     nearest = difflib.get_close_matches(without_numbers, list(_known_keys(section)), n=1, cutoff=0.0)
     return f"unknown key `{key}`; did you mean `{nearest[0]}`?"

@@ -11,6 +11,7 @@ from eshop_ray.config.base import PositiveInt, Section, Share
 from eshop_ray.config.experiment import ExperimentSection, MergeSection, SearchSection
 from eshop_ray.config.few_shot import FewShotSection
 from eshop_ray.config.nightly import CatalogSection, EnrichSection, ReviewsSection, TableSection
+from eshop_ray.config.openai import OpenaiSection
 from eshop_ray.config.quantization import QuantizeSection
 from eshop_ray.config.training import ConventionalSection, LoraSection, TrackingSection, TrainSection
 from eshop_ray.places import is_uri, local_path, place_of
@@ -69,20 +70,24 @@ class ModelSection(Section):
 
 CONVENTIONAL_ENGINES = ("encoder", "seq2seq")
 """Engines that answer for the model `conventional`."""
+ENGINE_MODELS = {"openai": ("base",), **dict.fromkeys(CONVENTIONAL_ENGINES, ("conventional",))}
+"""What `infer.models` is by default where an engine does not answer for several models."""
 
 
 class InferSection(Section):
     """Bulk inference on Ray Data."""
 
-    engine: Literal["vllm", "serve", "oracle", "simulated", "encoder", "seq2seq"] = "vllm"
-    """`vllm` in the pipeline; `serve`, the shared Ray Serve deployment; `oracle`, which answers with the gold target:
-    every metric must then be 1.0; `simulated`, which makes answers up, for tests of all that is not the model;
-    `encoder` and `seq2seq`, Transformers, for the model `conventional`, which no other engine answers for."""
+    engine: Literal["vllm", "serve", "openai", "oracle", "simulated", "encoder", "seq2seq"] = "vllm"
+    """`vllm` in the pipeline; `serve`, the shared Ray Serve deployment; `openai`, the endpoint of the section of that
+    name; `oracle`, which answers with the gold target: every metric must then be 1.0; `simulated`, which makes answers
+    up, for tests of all that is not the model; `encoder` and `seq2seq`, Transformers, for the model `conventional`,
+    which no other engine answers for."""
     models: tuple[Literal["base", "merged", "quantized", "conventional"], ...] = ("base", "merged")
     """Which models answer, `quantized` being what `quantize` made, `conventional` what `train_encoder` made. The base's
     files stand under `base/` in the run directory, those of the quantized and of the conventional model under
     `quantized_answers/` and `conventional_answers/`. With `engine: encoder` or `seq2seq`, `[conventional]` unless
-    given."""
+    given. An endpoint is one model: with the engine `openai` one name stands here, `base` unless you choose another,
+    and says where its answers stand."""
     temperature: Annotated[float, Field(ge=0)] = 0.0
     """0 takes the likeliest token."""
     constrained: bool = True
@@ -113,9 +118,9 @@ class InferSection(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _default_models(cls, values: Any) -> Any:
-        if isinstance(values, dict) and values.get("engine") in CONVENTIONAL_ENGINES and "models" not in values:
-            return {**values, "models": ("conventional",)}
+    def _choose_models(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("engine") in ENGINE_MODELS:
+            return {"models": ENGINE_MODELS[values["engine"]], **values}
         return values
 
     @model_validator(mode="after")
@@ -215,6 +220,7 @@ class Config(Section):
     quantize: QuantizeSection = QuantizeSection()
     infer: InferSection = InferSection()
     few_shot: FewShotSection = FewShotSection()
+    openai: OpenaiSection = OpenaiSection()
     autotune: AutotuneSection = AutotuneSection()
     evaluate: EvaluateSection = EvaluateSection()
     catalog: CatalogSection = CatalogSection()

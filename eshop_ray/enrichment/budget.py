@@ -9,12 +9,6 @@ from eshop_ray.errors import UserError
 from eshop_ray.schema import Row
 
 
-class BudgetSpentError(UserError):
-    """The night stopped at its budget; all that was answered is committed."""
-
-    exit_status = 3
-
-
 @dataclass(slots=True)
 class Budget:
     """Counts what answers cost, from the engines' start on."""

@@ -12,7 +12,6 @@ import pyarrow.compute as pc
 
 from eshop_ray.artifacts import fingerprint, read_text, write_json
 from eshop_ray.config import Config
-from eshop_ray.enrichment.budget import BudgetSpentError
 from eshop_ray.enrichment.canary import CanaryError
 from eshop_ray.enrichment.exchange import bucket_of
 from eshop_ray.enrichment.former import copy_rows, mark_copied, needs_copy
@@ -26,7 +25,7 @@ from eshop_ray.enrichment.statistics import describe_run, summarize
 from eshop_ray.enrichment.table import DataFile
 from eshop_ray.enrichment.tables import ENRICHED_OWNERS, QUARANTINE_OWNERS
 from eshop_ray.enrichment.templates import describe_prompts
-from eshop_ray.errors import UserError
+from eshop_ray.errors import BudgetSpentError, UserError
 from eshop_ray.models import Model
 from eshop_ray.places import place_of
 from eshop_ray.secrets import hide_in_text, hide_secrets

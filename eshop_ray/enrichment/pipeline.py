@@ -40,7 +40,8 @@ from eshop_ray.enrichment.scan import scan_catalog, scan_reviews
 from eshop_ray.enrichment.shards import is_canary, load_shard
 from eshop_ray.errors import UserError
 from eshop_ray.inference.answer_identity import identify_answers
-from eshop_ray.inference.build import build_engine
+from eshop_ray.inference.build import build_engine, use_endpoint
+from eshop_ray.inference.requests import STOPPED
 from eshop_ray.schema import Row
 
 RESOLVED_ROWS = 25_000
@@ -202,9 +203,7 @@ def infer(run: Run, shards: Sequence[Row]) -> None:
         return
     config = run.config.infer
     num_asked = sum(shard["num_rows"] for shard in shards)
-    engine = build_engine(
-        config, run.shared_model or Path(), partial(read_strictly, tasks=run.tasks), num_asked, run.tasks
-    )
+    reader = partial(read_strictly, tasks=run.tasks)
     load = partial(
         load_shard,
         storage=run.staging.storage,
@@ -214,9 +213,11 @@ def infer(run: Run, shards: Sequence[Row]) -> None:
     )
     questions = _load_shards(shards, load)
     finish = partial(_finish_batch, result_writer=run.result_writer)
-    reports = bound_stream(engine(questions).map_batches(finish, batch_format="pyarrow", batch_size=None))
     budget = Budget.from_config(run.config.enrich, config.concurrency)
-    run.committer.consume(budget.take(read_reports(reports)), num_asked)
+    with use_endpoint(run.config, None, "") as endpoint:
+        engine = build_engine(config, run.shared_model or Path(), reader, num_asked, run.tasks, endpoint)
+        reports = bound_stream(engine(questions).map_batches(finish, batch_format="pyarrow", batch_size=None))
+        run.committer.consume(budget.take(read_reports(reports)), num_asked)
     run.stopped = budget.reached
     if run.stopped:
         for task, number in count_postponed(shards, run.committer.finished).items():
@@ -231,7 +232,16 @@ def _load_shards(shards: Sequence[Row], load: Callable[[Row], pa.Table]) -> Data
 
 
 def _finish_batch(batch: pa.Table, result_writer: ResultWriter) -> Iterator[pa.Table]:
-    """Yield the one report: of a function that returns, Ray Data keeps an error's trace but not the error."""
+    """Yield the one report: of a function that returns, Ray Data keeps an error's trace but not the error.
+
+    Raises:
+        UserError: if a row was not asked because the endpoint had to be left: what is committed stays.
+    """
+    stopped = [error for error in batch["error"].to_pylist() if error and error.startswith(STOPPED)]
+    if stopped:
+        raise UserError(
+            f"{stopped[0].removeprefix(STOPPED)}; what is committed stays, the next night goes on from there"
+        )
     yield to_report(result_writer.write_answers(batch.to_pylist()))
 
 

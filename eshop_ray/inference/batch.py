@@ -12,7 +12,7 @@ import pyarrow.dataset
 import pyarrow.parquet as pq
 from ray.data import Dataset
 
-from eshop_ray.artifacts import find_manifest, fingerprint, share_folder, stage_dir, write_manifest
+from eshop_ray.artifacts import find_manifest, fingerprint, stage_dir, write_manifest
 from eshop_ray.config import Config
 from eshop_ray.data.few_shot.shots import Shots, add_examples, choose_shots, count_examples
 from eshop_ray.data.prompts import add_prompts
@@ -20,10 +20,12 @@ from eshop_ray.data.splits import read_split
 from eshop_ray.datasets import user_errors
 from eshop_ray.inference.answer_identity import identify_answers, identify_examples, identify_task
 from eshop_ray.inference.answer_parts import AnswerParts
-from eshop_ray.inference.build import build_engine
+from eshop_ray.inference.build import build_engine, count_block_rows, use_endpoint
 from eshop_ray.inference.context import build_fits
-from eshop_ray.inference.dispatch.stage import CALLS_PER_BLOCK
+from eshop_ray.inference.engines.openai.ledger import Ledger
 from eshop_ray.inference.reading import read_prediction
+from eshop_ray.inference.requests import STOPPED
+from eshop_ray.models import Model
 from eshop_ray.places import place_of
 from eshop_ray.progress import watch
 from eshop_ray.reporting.words import count
@@ -42,7 +44,7 @@ def fingerprint_inference(config: Config, records_digest: str, model_digest: str
 
 
 def infer_split(
-    config: Config, model_dir: Path, predictions_dir: Path, inputs: str, parents: Mapping[str, str]
+    config: Config, model: Model, predictions_dir: Path, inputs: str, parents: Mapping[str, str]
 ) -> dict[str, int]:
     """Answer `evaluate.split` with one model, write `predictions_dir` and return what was counted.
 
@@ -57,30 +59,40 @@ def infer_split(
     if answered.num_rows:
         logger.info("%d rows of %s are answered already; going on from there", answered.num_rows, split)
         records = leave_out(records, answered).materialize()
-    num_rows = records.count()
-    if num_rows:
-        shared = share_folder(model_dir, config.run_dir)
-        engine = build_engine(config.infer, shared, read_prediction, num_rows)
-        with user_errors(), watch(f"answering {split} with {model_dir.name}", num_rows) as board:
-            blocks = records.repartition(target_num_rows_per_block=CALLS_PER_BLOCK * config.infer.batch_size)
-            prompts = add_prompts(blocks, config.infer.temperature, config.infer.constrained)
-            if shots:
-                prompts = add_examples(prompts, shots, build_fits(config, model_dir))
-            for _ in keep_answers(engine(prompts), parts, board).iter_batches(batch_size=None):
-                pass
+    details: dict[str, Any] = {"split": split, "engine": config.infer.engine, "model_dir": name_model(config, model)}
+    with use_endpoint(config, predictions_dir, inputs) as endpoint:
+        if num_rows := records.count():
+            shared = model.share(config.run_dir)
+            engine = build_engine(config.infer, shared, read_prediction, num_rows, endpoint=endpoint)
+            with user_errors(), watch(f"answering {split} with {details['model_dir']}", num_rows) as board:
+                blocks = records.repartition(target_num_rows_per_block=count_block_rows(config))
+                prompts = add_prompts(blocks, config.infer.temperature, config.infer.constrained)
+                if shots:
+                    prompts = add_examples(prompts, shots, build_fits(config, model.folder))
+                for _ in keep_answers(engine(prompts), parts, board).iter_batches(batch_size=None):
+                    pass
+        if endpoint:
+            details["spending"] = endpoint.settle()
     with stage_dir(predictions_dir) as folder:
         for number, table in enumerate(parts.read()):
             pq.write_table(table, folder / f"part-{number:05d}.parquet")
         counts = count_outcomes(folder)
-        details = {"split": split, "engine": config.infer.engine, "model_dir": place_of(model_dir), **counts}
-        model = find_manifest(model_dir)
-        if model and "pretrained" in model.details:
-            details["pretrained"] = model.details["pretrained"]
+        made = find_manifest(model.folder) if model.folder else None
+        if made and "pretrained" in made.details:
+            details["pretrained"] = made.details["pretrained"]
         if shots:
             details["few_shot"] = describe_shots(config, shots, folder)
-        write_manifest(folder, "predictions", inputs, parents, details)
+        write_manifest(folder, "predictions", inputs, parents, {**details, **counts})
     parts.remove()
+    Ledger(predictions_dir, inputs).remove()
     return counts
+
+
+def name_model(config: Config, model: Model) -> str:
+    """Return who answers, for people: a place, or the name of what has none."""
+    if model.folder:
+        return place_of(model.folder)
+    return f"{config.openai.model} at {config.openai.base_url}" if config.infer.engine == "openai" else "simulated"
 
 
 def describe_shots(config: Config, shots: Shots, folder: Path) -> dict[str, Any]:
@@ -120,7 +132,7 @@ def _join_keys(rows: pa.Table) -> list[str]:
 
 
 def keep_answers(answers: Dataset, parts: AnswerParts, board: Any) -> Dataset:
-    """Write answers down as they come, and add them to the board.
+    """Write answers down as they come, and add them to the board; rows that were not asked any more are left out.
 
     Args:
         answers: What an engine returns.
@@ -133,6 +145,8 @@ def keep_answers(answers: Dataset, parts: AnswerParts, board: Any) -> Dataset:
 
     def keep(batch: pa.Table) -> pa.Table:
         if batch.num_rows:  # Ray may leave out an empty block's columns
+            batch = batch.filter(pc.invert(pc.starts_with(pc.fill_null(batch["error"], ""), STOPPED)))
+        if batch.num_rows:
             parts.write(batch.select(PREDICTION_SCHEMA.names).cast(PREDICTION_SCHEMA))
             tokens = (pc.sum(batch[name]).as_py() or 0 for name in ("num_input_tokens", "num_generated_tokens"))
             num_errors = batch.num_rows - batch["error"].null_count

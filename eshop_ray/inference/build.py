@@ -1,18 +1,24 @@
 """Which engine a config names, and what has to run before it can be asked: Ray, and the deployment it asks."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from eshop_ray.artifacts import AnyFolder
 from eshop_ray.cluster import start_ray
 from eshop_ray.config import CONVENTIONAL_ENGINES, Config, InferSection
 from eshop_ray.errors import UserError
 from eshop_ray.inference.dispatch.api_form import ApiForm
+from eshop_ray.inference.dispatch.stage import CALLS_PER_BLOCK
 from eshop_ray.inference.engine import Engine
 from eshop_ray.inference.quantization.platform import check_model
 from eshop_ray.inference.reading import Reader
 from eshop_ray.models import Model, find_model, model_digest
 from eshop_ray.tasks import Task
+
+if TYPE_CHECKING:
+    from eshop_ray.inference.engines.openai.endpoint import Endpoint
 
 
 def build_engine(
@@ -21,6 +27,7 @@ def build_engine(
     reader: Reader | None = None,
     num_rows: int | None = None,
     tasks: Mapping[str, Task] | None = None,
+    endpoint: "Endpoint | None" = None,
 ) -> Engine:
     """Return the configured engine for a model.
 
@@ -33,7 +40,12 @@ def build_engine(
             up. None: answers are not read.
         num_rows: Rows that it will be asked, if that is known: an engine that works long may take longer to start.
         tasks: What the names in `task` stand for; None: tasks of that name.
+        endpoint: From `use_endpoint`; the engine `openai` asks it.
     """
+    if endpoint:
+        from eshop_ray.inference.engines.openai.endpoint import build_openai
+
+        return build_openai(config, endpoint, reader)
     if config.engine == "oracle":
         from eshop_ray.inference.engines.oracle import build_oracle
 
@@ -65,7 +77,12 @@ def build_api_engine(
         model_dir: Folder of the model.
         served_names: What requests call it.
         num_rows: Rows that it will be asked, if that is known.
+
+    Raises:
+        UserError: if it takes no such requests.
     """
+    if config.engine == "openai":
+        raise UserError("infer.engine=openai answers no batch files; send them to the endpoint itself, or use vllm")
     if config.engine == "simulated":
         from eshop_ray.inference.engines.simulated.build import build_simulated
 
@@ -96,8 +113,40 @@ def choose_engine(config: Config, name: str) -> Config:
         return config
     if infer.engine in ("oracle", "simulated"):
         return config
+    if config.few_shot.num_examples:
+        raise UserError(
+            "`few_shot.num_examples` shows worked examples to models that follow instructions, and `conventional` "
+            "learns from training alone; set it to 0, or take `conventional` out of `infer.models`"
+        )
     engine = "encoder" if config.conventional.architecture == "encoder" else "seq2seq"
     return config.model_copy(update={"infer": infer.model_copy(update={"engine": engine, "engine_kwargs": {}})})
+
+
+def use_endpoint(
+    config: Config, predictions_dir: Path | None, inputs: str
+) -> AbstractContextManager["Endpoint | None"]:
+    """Return the endpoint of a config for a while, or, with any other engine, none.
+
+    Args:
+        config: Of the run; Ray has to run.
+        predictions_dir: What is answered stands there; None: elsewhere.
+        inputs: Digest of all that determines the answers.
+    """
+    if config.infer.engine != "openai":
+        return nullcontext()
+    from eshop_ray.inference.engines.openai.endpoint import open_endpoint
+
+    return open_endpoint(config, predictions_dir, inputs)
+
+
+def count_block_rows(config: Config) -> int:
+    """Return how many rows are answered and kept together.
+
+    What an endpoint has answered is paid for: there, no more rows than are under way.
+    """
+    if config.infer.engine == "openai":
+        return config.openai.max_concurrent_requests
+    return CALLS_PER_BLOCK * config.infer.batch_size
 
 
 def start_engine(config: Config, model: Model) -> None:
@@ -122,7 +171,7 @@ def start_engine(config: Config, model: Model) -> None:
 
 
 def find_answering_model(config: Config, name: str, for_chat: bool = True) -> Model:
-    """Return a model of a run by its name; a simulated engine's is what its options say.
+    """Return a model of a run by its name; an endpoint's is what it is called, a simulated engine's what it is told.
 
     Args:
         config: Of the run.
@@ -130,12 +179,17 @@ def find_answering_model(config: Config, name: str, for_chat: bool = True) -> Mo
         for_chat: Whether a base model has to have a chat template.
 
     Raises:
-        UserError: if the model has not been made, or the base cannot be had.
+        UserError: if the model has not been made, the base cannot be had, or the endpoint not be asked.
     """
     if config.infer.engine == "simulated":
         from eshop_ray.inference.engines.simulated.engine import digest_simulated
 
         return Model(None, digest_simulated(config.infer.engine_kwargs))
+    if config.infer.engine == "openai":
+        from eshop_ray.inference.engines.openai.endpoint import check_endpoint, digest_endpoint
+
+        check_endpoint(config)
+        return Model(None, digest_endpoint(config.openai))
     folder = find_model(config, name, for_chat, can_switch=config.infer.engine != "serve")
     return Model(folder, model_digest(folder))
 

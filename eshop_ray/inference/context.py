@@ -11,6 +11,7 @@ from eshop_ray.config import Config
 from eshop_ray.data.chat_template import render_prompt
 from eshop_ray.data.few_shot.shots import Fits
 from eshop_ray.data.tokenization import tokenize_prompt
+from eshop_ray.inference.engines.openai.chat_request import fits_estimate
 from eshop_ray.inference.engines.vllm_arguments import ANSWER_DEFAULTS
 from eshop_ray.models import load_tokenizer
 from eshop_ray.schema import Message
@@ -23,6 +24,8 @@ def build_fits(config: Config, model_dir: Path | None) -> Fits | None:
         config: Of the run.
         model_dir: Folder of the model that answers; None: it has none here.
     """
+    if config.infer.engine == "openai":
+        return partial(fits_estimate, config.openai.max_model_len) if config.openai.max_model_len else None
     if model_dir is None or config.infer.engine not in ("vllm", "serve"):
         return None
     section = config.serve if config.infer.engine == "serve" else config.infer

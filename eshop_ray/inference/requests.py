@@ -4,6 +4,9 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+STOPPED = "stopped: "
+"""How the `error` of a row begins that was not asked because the job is about to end: it is as if it had not come."""
+
 MAX_FAILURE_CHARACTERS = 200
 """Characters of a failure's message that are kept."""
 
@@ -68,7 +71,7 @@ class ApiAnswer:
 class Failure:
     """Why a row has no answer and will get none."""
 
-    reason: Literal["prompt", "tokenize", "too_long", "engine", "engine_killed", "parse"]
+    reason: Literal["prompt", "tokenize", "too_long", "engine", "engine_killed", "parse", "stopped"]
     message: str
     """For people; never text of a prompt or an answer."""
 

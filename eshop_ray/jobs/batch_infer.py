@@ -5,15 +5,16 @@ from pathlib import Path
 
 from eshop_ray import artifacts
 from eshop_ray.config import Config
+from eshop_ray.config.sections import ENGINE_MODELS
 from eshop_ray.data.conventional import count_labels
 from eshop_ray.data.few_shot.shots import check_few_shot
 from eshop_ray.data.prompts import add_prompts
 from eshop_ray.data.splits import list_split_tasks, read_split
 from eshop_ray.data.template_gap import check_template
+from eshop_ray.errors import UserError
 from eshop_ray.inference.batch import fingerprint_inference, infer_split
-from eshop_ray.inference.build import check_platform, choose_engine, start_engine
+from eshop_ray.inference.build import check_platform, choose_engine, find_answering_model, start_engine
 from eshop_ray.inference.engines.conventional import check_tasks, warn_of_unseen
-from eshop_ray.models import Model, find_model, model_digest
 from eshop_ray.models.conventional import read_spec
 from eshop_ray.models.switched import check_has_tasks
 from eshop_ray.places import place_of
@@ -26,22 +27,27 @@ def run(config: Config) -> None:
     """Answer `evaluate.split` with each model of `infer.models`, unless its predictions are up to date."""
     records = artifacts.read_complete(config.records_dir, job="prepare_data")
     check_few_shot(config)
+    if config.infer.engine in ENGINE_MODELS and len(config.infer.models) > 1:
+        raise UserError(
+            f"`infer.models` names {len(config.infer.models)} models, and infer.engine={config.infer.engine} is one; "
+            "leave it out"
+        )
     configs = {name: choose_engine(config, name) for name in config.infer.models}
-    can_switch = config.infer.engine != "serve"
-    models = {name: find_model(config, name, can_switch=can_switch) for name in config.infer.models}
-    for name, model_dir in models.items():
-        _check_model(configs[name], name, model_dir)
-    for name, model_dir in models.items():
+    models = {name: find_answering_model(configs[name], name) for name in config.infer.models}
+    for name, model in models.items():
+        if model.folder:
+            _check_model(configs[name], name, model.folder)
+    for name, model in models.items():
         folder, own = config.predictions_dir(name), configs[name]
-        parents = {"model": model_digest(model_dir), "records": records.digest}
-        inputs = fingerprint_inference(own, records.digest, parents["model"])
+        parents = {"model": model.digest, "records": records.digest}
+        inputs = fingerprint_inference(own, records.digest, model.digest)
         if artifacts.is_current(folder, inputs):
             logger.info("predictions are up to date: %s", place_of(folder))
             continue
-        start_engine(own, Model(model_dir, parents["model"]))
-        if own.infer.engine == "encoder":
-            _warn_of_unseen(own, model_dir)
-        for count, value in infer_split(own, model_dir, folder, inputs, parents).items():
+        start_engine(own, model)
+        if own.infer.engine == "encoder" and model.folder:
+            _warn_of_unseen(own, model.folder)
+        for count, value in infer_split(own, model, folder, inputs, parents).items():
             logger.info("%-32s %9d", f"{name} {count}", value)
     artifacts.write_run_manifest(config.run_dir)
 

@@ -11,12 +11,11 @@ from deltalake import DeltaTable
 from duckdb_extensions import import_extension
 
 from eshop_ray.enrichment import run
-from eshop_ray.enrichment.budget import BudgetSpentError
 from eshop_ray.enrichment.erase import erase_product
 from eshop_ray.enrichment.estimate import estimate_night
 from eshop_ray.enrichment.nightly import run_night
 from eshop_ray.enrichment.rollback import roll_back
-from eshop_ray.errors import UserError
+from eshop_ray.errors import BudgetSpentError, UserError
 from eshop_ray.models import Model
 from tests.enrichment.shop import COUNTED, product, review
 
