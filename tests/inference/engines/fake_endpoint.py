@@ -108,11 +108,16 @@ def complete(text, body, has_usage=True):
     return json.dumps({"choices": [choice], **({"usage": usage} if has_usage else {})})
 
 
+class QuietServer(ThreadingHTTPServer):
+    def handle_error(self, *_):
+        """Clients that leave are no matter."""
+
+
 @contextmanager
 def start_endpoint(behave=lambda _number, _body: "answer yes", **options):
     """Yield an endpoint that is up."""
     endpoint = FakeEndpoint(behave, **options)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), build_handler(endpoint))
+    server = QuietServer(("127.0.0.1", 0), build_handler(endpoint))
     server.daemon_threads = True
     server.block_on_close = False
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,7 +21,10 @@ PATH = "/chat/completions"
 PROBED = "/models"
 """What every such endpoint answers, if only with a 404."""
 MAX_TROUBLES = 20
-"""Tries in a row, and three for each request under way, after which the endpoint itself counts as gone."""
+"""Tries in a row, or three for each request under way, after which it is no row's trouble: all are held back."""
+PAUSE_SECONDS = 10.0
+OUTAGE_SECONDS = 180.0
+"""Trouble that lasts so long ends the job: rows would use up their tries, and a later run asks what is left."""
 MAX_REFUSED = 20
 """Rows refused before any was answered, after which it is the requests and not the rows."""
 CONNECT_SECONDS = 20.0
@@ -44,6 +48,7 @@ class OpenaiEngine:
         self._meter: Any = None
         self._client: httpx.AsyncClient | None = None
         self._num_troubles = 0
+        self._trouble_began = 0.0
         self._num_refused = 0
         self._has_answered = False
         self._num_looks = 0
@@ -70,7 +75,6 @@ class OpenaiEngine:
         """Send each request by itself.
 
         Raises:
-            EngineDiedError: if the endpoint has been in trouble for long.
             UserError: if it takes no request, and never has.
         """
         replies = await asyncio.gather(*map(self._ask, requests), return_exceptions=True)
@@ -85,8 +89,7 @@ class OpenaiEngine:
         return self._num_looks
 
     async def stop(self) -> None:
-        """Begin to count anew; nothing of the endpoint is ours to end."""
-        self._num_troubles = 0
+        """Leave the endpoint alone: nothing of it is ours to end."""
 
     def _connect(self) -> httpx.AsyncClient:
         key = self._secret.get_secret_value() if self._secret else None
@@ -130,24 +133,33 @@ class OpenaiEngine:
         """Return the reply, unless it shows that there is no use in going on.
 
         Raises:
-            EngineDiedError: as `ask`.
             UserError: as `ask`; once something was answered, rows fail instead, so that answers on their way are kept.
         """
-        end = verdict.end or self._count_refusal(verdict)
-        if end is not None:
-            await self._meter.stop.remote(end)
-            if not self._has_answered:
-                raise self._refuse(end)
-            return Failure("stopped", end)
-        if not verdict.is_trouble:
-            self._num_troubles = 0
+        end = verdict.end or self._count_refusal(verdict) or await self._count_trouble(verdict)
+        if end is None:
             self._has_answered |= isinstance(verdict.reply, Answer)
             return verdict.reply
+        await self._meter.stop.remote(end)
+        if not self._has_answered:
+            raise self._refuse(end)
+        return Failure("stopped", end)
+
+    async def _count_trouble(self, verdict: Verdict) -> str | None:
+        """Hold all requests back while the endpoint is in trouble; return why the job has to end if that lasts."""
+        if not verdict.is_trouble:
+            self._num_troubles = 0
+            return None
         self._num_troubles += 1
-        if self._num_troubles > max(MAX_TROUBLES, 3 * self._config.max_concurrent_requests):
-            assert isinstance(verdict.reply, Busy)
-            raise EngineDiedError(f"the endpoint is in trouble: {verdict.reply.message}")
-        return verdict.reply
+        if self._num_troubles == 1:
+            self._trouble_began = time.monotonic()
+        if self._num_troubles <= max(MAX_TROUBLES, 3 * self._config.max_concurrent_requests):
+            return None
+        seconds = time.monotonic() - self._trouble_began
+        if seconds < OUTAGE_SECONDS:
+            await self._meter.pause.remote(PAUSE_SECONDS)
+            return None
+        message = verdict.reply.message if isinstance(verdict.reply, Busy | Failure) else ""
+        return f"the endpoint has been in trouble for {format_seconds(seconds)}: {message}"
 
     def _count_refusal(self, verdict: Verdict) -> str | None:
         """Return why the job has to end if the endpoint refuses whatever it is asked."""
