@@ -41,6 +41,7 @@ from eshop_ray.enrichment.shards import is_canary, load_shard
 from eshop_ray.errors import UserError
 from eshop_ray.inference.answer_identity import identify_answers
 from eshop_ray.inference.build import build_engine, use_endpoint
+from eshop_ray.inference.engines.openai.meter import describe
 from eshop_ray.inference.requests import STOPPED
 from eshop_ray.schema import Row
 
@@ -218,6 +219,7 @@ def infer(run: Run, shards: Sequence[Row]) -> None:
         engine = build_engine(config, run.shared_model or Path(), reader, num_asked, run.tasks, endpoint)
         reports = bound_stream(engine(questions).map_batches(finish, batch_format="pyarrow", batch_size=None))
         run.committer.consume(budget.take(read_reports(reports)), num_asked)
+        run.spending = describe(endpoint.read_account()) if endpoint else None
     run.stopped = budget.reached
     if run.stopped:
         for task, number in count_postponed(shards, run.committer.finished).items():

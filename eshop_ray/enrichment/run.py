@@ -138,6 +138,8 @@ class Run(Night):
         """What the night's first answers are judged by; None: it asks nothing, or has no canary."""
         self.stopped: str | None = None
         """Which limit of the budget ended the night early."""
+        self.spending: dict[str, Any] | None = None
+        """What an endpoint was asked, and what that cost; None: no endpoint was."""
 
     @property
     def snapshots(self) -> tuple[Snapshot, Snapshot]:

@@ -55,6 +55,7 @@ def describe_run(run: Run) -> dict[str, Any]:
         "table_version": run.writer.version,
         "max_quarantined_share": run.config.enrich.max_quarantined_share,
         "stopped": run.stopped,
+        "spending": run.spending,
         "gpu_hour_price": run.config.enrich.gpu_hour_price,
         "phases": run.phases,
         "canary": run.canary.describe() if run.canary else [],

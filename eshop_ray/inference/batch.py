@@ -23,6 +23,7 @@ from eshop_ray.inference.answer_parts import AnswerParts
 from eshop_ray.inference.build import build_engine, count_block_rows, use_endpoint
 from eshop_ray.inference.context import build_fits
 from eshop_ray.inference.engines.openai.ledger import Ledger
+from eshop_ray.inference.engines.openai.meter import describe
 from eshop_ray.inference.reading import read_prediction
 from eshop_ray.inference.requests import STOPPED
 from eshop_ray.models import Model
@@ -72,7 +73,8 @@ def infer_split(
                 for _ in keep_answers(engine(prompts), parts, board).iter_batches(batch_size=None):
                     pass
         if endpoint:
-            details["spending"] = endpoint.settle()
+            endpoint.check_ended()
+            details["spending"] = describe(endpoint.read_account())
     with stage_dir(predictions_dir) as folder:
         for number, table in enumerate(parts.read()):
             pq.write_table(table, folder / f"part-{number:05d}.parquet")

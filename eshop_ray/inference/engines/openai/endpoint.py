@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import ray
 from pydantic import SecretStr
@@ -52,19 +51,23 @@ class Endpoint:
     meter: str
     """Name of the run's `Meter`, an actor."""
 
-    def settle(self) -> dict[str, Any]:
-        """Return what the answers have cost, which is then written down elsewhere.
+    def read_account(self) -> Account:
+        """Return what was spent so far."""
+        account: Account = ray.get(ray.get_actor(self.meter).close.remote())
+        return account
+
+    def check_ended(self) -> None:
+        """End a job whose endpoint had to be left before all was answered; what was is kept.
 
         Raises:
-            BudgetSpentError: if not all was answered, because of `openai.max_cost`; what was answered is kept.
+            BudgetSpentError: at `openai.max_cost`.
             UserError: for any other reason.
         """
-        account: Account = ray.get(ray.get_actor(self.meter).close.remote())
+        account = self.read_account()
         if account.is_budget_spent:
             raise BudgetSpentError(f"{account.end}; what was answered is kept, a higher limit goes on from there")
         if account.end:
             raise UserError(f"{account.end}; what was answered is kept, the same command goes on from there")
-        return describe(account)
 
 
 def digest_endpoint(config: OpenaiSection) -> str:
@@ -129,10 +132,14 @@ def open_endpoint(config: Config, predictions_dir: Path | None, inputs: str) -> 
     name = f"{METER}-{uuid.uuid4().hex}"  # a handle among an actor's arguments would keep it from being restarted
     actor = ray.remote(Meter).options(name=name, num_cpus=0, max_concurrency=MAX_WAITING)
     meter = actor.remote(config.openai, Ledger(predictions_dir, inputs))
+    endpoint = Endpoint(config.openai, read_key(config.openai), name)
     try:
-        yield Endpoint(config.openai, read_key(config.openai), name)
+        yield endpoint
+    except UserError:
+        endpoint.check_ended()  # who works on its answers cannot tell why there are no more
+        raise
     finally:
-        spent = describe(ray.get(meter.close.remote()))
+        spent = describe(endpoint.read_account())
         logger.info("asked %s: %s", config.openai.base_url, ", ".join(f"{name} {n:,}" for name, n in spent.items()))
         ray.kill(meter)
 
