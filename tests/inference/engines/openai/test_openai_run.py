@@ -74,9 +74,9 @@ PRICES = {"input_price": 0.0, "output_price": 1e6}
 def test_a_run_stops_at_its_cost_and_goes_on_with_a_higher_one(shop, tmp_path, caplog, capfd):
     caplog.set_level("INFO")
     with start_endpoint(lambda *_: "answer Toys", key=KEY) as endpoint:
-        limited = {"max_cost": 60, "extra_body": {"max_tokens": 20}, **PRICES}
+        limited = {"max_cost": 50, "extra_body": {"max_tokens": 20}, **PRICES}
         with pytest.raises(
-            BudgetSpentError, match=r"of `openai.max_cost` 60 is spent.*what was answered is kept"
+            BudgetSpentError, match=r"of `openai.max_cost` 50 is spent.*what was answered is kept"
         ) as caught:
             batch_infer.run(shop(endpoint, **limited))
         assert caught.value.exit_status == 3
@@ -158,11 +158,11 @@ def test_a_night_asks_an_endpoint_and_commits_nothing_that_was_not_answered(tmp_
         sections = {
             "infer": {"engine": "openai"},
             "enrich": {"max_quarantined_share": 1.0, "canary_rows": 0, "tasks": ["classification"]},
-            "openai": {"base_url": endpoint.url, "model": "m", **PRICES, "max_cost": 90},
+            "openai": {"base_url": endpoint.url, "model": "m", **PRICES, "extra_body": {"max_tokens": 20}},
         }
         digest = find_answering_model(night.config(**sections), "merged").digest
-        with pytest.raises(BudgetSpentError, match=r"of `openai.max_cost` 65 is spent"):
-            night.night(digest, **{**sections, "openai": {**sections["openai"], "max_cost": 65}})
+        with pytest.raises(BudgetSpentError, match=r"of `openai.max_cost` 25 is spent"):
+            night.night(digest, **{**sections, "openai": {**sections["openai"], "max_cost": 25}})
         assert night.quarantine() == []
         stats = night.night(digest, **sections | {"openai": {**sections["openai"], "max_cost": 1000}})
     assert (stats["num_new"], stats["num_quarantined"]) == (12, 0)
