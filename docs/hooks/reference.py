@@ -18,6 +18,7 @@ from eshop_ray.data.platforms import PLATFORMS
 from eshop_ray.data.sources import READERS
 from eshop_ray.enrichment.columns import ENRICHED_SCHEMA, QUARANTINE_SCHEMA
 from eshop_ray.inference.answer_identity import ENGINE_NOT_DECIDING, NOT_DECIDING
+from eshop_ray.inference.engines.openai.endpoint import NOT_DECIDING as ENDPOINT_NOT_DECIDING
 from eshop_ray.tasks import Task, get_task, list_tasks
 
 ROOT = Path(__file__).parents[2]
@@ -74,10 +75,16 @@ def write_tasks() -> str:
 
 
 def write_neutral_settings() -> str:
-    """Return the settings of `infer` and of vLLM without which an answer would be the same."""
+    """Return the settings of `infer`, `openai` and of vLLM without which an answer would be the same."""
     own = [f"`infer.{name}`" for name in sorted(NOT_DECIDING)]
     engine = [f"`{name}`" for name in sorted(ENGINE_NOT_DECIDING)]
-    return f"- {', '.join(own)}\n- in `infer.engine_kwargs` and `serve.engine_kwargs`: {', '.join(engine)}"
+    endpoint = [f"`openai.{name}`" for name in sorted(ENDPOINT_NOT_DECIDING)]
+    lines = [
+        ", ".join(own),
+        ", ".join(endpoint),
+        f"in `infer.engine_kwargs` and `serve.engine_kwargs`: {', '.join(engine)}",
+    ]
+    return "\n".join(f"- {line}" for line in lines)
 
 
 def write_sources() -> str:

@@ -36,7 +36,8 @@ def evaluate_predictions(tallies: Mapping[str, Tally], manifest: Manifest) -> di
 
     Returns:
         The content of `metrics.json`: `model`, `engine`, `split`, `pretrained` (false for one that began with random
-        weights), `score` (the mean over the groups) and `groups`.
+        weights), `score` (the mean over the groups) and `groups`; of answers to prompts with examples `few_shot`, of an
+        endpoint's `spending`.
 
     Raises:
         UserError: if there are no predictions.
@@ -49,6 +50,7 @@ def evaluate_predictions(tallies: Mapping[str, Tally], manifest: Manifest) -> di
         "engine": manifest.details["engine"],
         "split": manifest.details["split"],
         "pretrained": manifest.details.get("pretrained", True),
+        **{name: manifest.details[name] for name in ("few_shot", "spending") if name in manifest.details},
         "score": fmean(group["score"] for group in groups.values()),
         "groups": groups,
     }

@@ -94,6 +94,7 @@ def build_page(
         sentences.append(
             "The model began with random weights (`pretrained: false`): its scores say nothing of its kind."
         )
+    sentences += _word_examples(tuned["few_shot"]) if "few_shot" in tuned else []
     if any("against_base" in group for group in tuned["groups"].values()):
         sentences.append(
             "p is the chance of such a difference, or a larger one, between models that are equally good: a test "
@@ -107,6 +108,14 @@ def build_page(
     sections += [_show_seen(tuned["seen_in_training"])] if tuned.get("seen_in_training") else []
     sections += [_describe_training(training)] if training else []
     return Page(name, level, sentence, [*sections, *_show_answers(predictions_dir)])
+
+
+def _word_examples(few_shot: Mapping[str, Any]) -> list[str]:
+    wanted, rows = few_shot["num_examples"], few_shot["num_rows_by_examples"]
+    num_fewer = sum(number for examples, number in rows.items() if int(examples) < wanted)
+    fewer = f", {count(num_fewer, 'row')} with fewer" if num_fewer else ""
+    notes = [f"{note[:1].upper()}{note[1:]}." for note in few_shot["notes"]]
+    return [f"{count(wanted, 'example')} in each prompt, choice {code(few_shot['choice'])}{fewer}.", *notes]
 
 
 def _tabulate(rows: Sequence[Sequence[str]]) -> Table:

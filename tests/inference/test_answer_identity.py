@@ -3,9 +3,10 @@
 import pytest
 
 from eshop_ray.artifacts import fingerprint
-from eshop_ray.config import InferSection, ServeSection
+from eshop_ray.config import Config, InferSection, OpenaiSection, ServeSection
 from eshop_ray.enrichment.questions import identify_question
-from eshop_ray.inference.answer_identity import DECIDING, NOT_DECIDING, identify_answers
+from eshop_ray.inference.answer_identity import DECIDING, NOT_DECIDING, identify_answers, identify_examples
+from eshop_ray.inference.engines.openai import endpoint
 from eshop_ray.inference.engines.vllm_arguments import ANSWER_DEFAULTS, build_arguments
 from tests.enrichment.contexts import context_of
 
@@ -67,3 +68,35 @@ def test_arguments_are_ours_where_the_user_states_none():
     assert (arguments["max_num_seqs"], arguments["dtype"], arguments["enforce_eager"]) == (7, "bfloat16", None)
     assert arguments["max_num_batched_tokens"] == 512
     assert build_arguments({}, use_gpu=True) == {**ANSWER_DEFAULTS, "enable_prefix_caching": True}
+
+
+def test_every_setting_of_an_endpoint_is_known_to_decide_or_not():
+    decides, leaves = endpoint.DECIDING, endpoint.NOT_DECIDING
+    assert not decides & leaves
+    assert decides | leaves == set(OpenaiSection.model_fields)
+
+
+def test_an_endpoint_is_its_address_its_model_and_how_it_is_asked():
+    digests = [
+        endpoint.digest_endpoint(OpenaiSection(**{"base_url": "http://a/v1", "model": "m", **changed}))
+        for changed in ({}, {"model": "n"}, {"base_url": "http://b/v1"}, {"extra_body": {"top_p": 0.5}})
+    ]
+    assert len(set(digests)) == 4
+    assert endpoint.digest_endpoint(OpenaiSection(base_url="http://a/v1", model="m", max_cost=1)) == digests[0]
+
+
+def test_examples_decide_and_without_them_nothing_changes():
+    def identify_shots(records="records", seed=0, **few_shot):
+        return identify_examples(Config(name="x", seed=seed, few_shot=few_shot), records)
+
+    assert identify_shots() == identify_shots("others") == []
+    four = identify_shots(num_examples=4)
+    assert len({fingerprint(one) for one in (
+        four,
+        identify_shots(num_examples=8),
+        identify_shots(num_examples=4, choice="balanced"),
+        identify_shots(num_examples=4, choice="similar"),
+        identify_shots(num_examples=4, seed=1),
+        identify_shots("others", num_examples=4),
+    )}) == 6  # fmt: skip
+    assert identify_shots(num_examples=4, choice="similar") == identify_shots(num_examples=4, choice="similar", seed=1)

@@ -61,6 +61,23 @@ def test_batch_job_finds_the_model_warm_and_gets_the_engines_own_answers(served,
     assert answers == read_answers(run_root, "vllm")
 
 
+@pytest.mark.slow  # what an endpoint is told, and what is read in its answers, have fast tests of their own
+def test_the_endpoint_asked_as_a_remote_one_gives_the_deployments_answers(served):
+    run_root, port = served.parent, load_config(str(served)).serve.port
+    remote = [f"openai.base_url=http://127.0.0.1:{port}/v1", "openai.model=eshop", "openai.max_concurrent_requests=4"]
+    remote += ["openai.constrained_decoding=structured_outputs"]
+    for name, engine in (("by handle", "serve"), ("remote", "openai")):
+        write_records(run_root / name / "records")
+        overrides = [f"name={name}", f"model.merged_dir={run_root / 'shop' / 'merged'}", f"infer.engine={engine}"]
+        batch_infer.run(load_config(str(served), [*overrides, "infer.models=[merged]", *remote]))
+    answers, others = read_answers(run_root, "remote"), read_answers(run_root, "by handle")
+    assert answers["classification2"]["error"].startswith("too_long: ")
+    for rows in (answers, others):
+        rows.pop("classification2")
+    assert len(answers) == 6
+    assert answers == others
+
+
 @pytest.mark.slow
 def test_batch_file_is_answered_by_the_deployment(served, tmp_path):
     chat, user = "/v1/chat/completions", [{"role": "user", "content": "red wool scarf"}]
