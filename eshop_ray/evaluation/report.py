@@ -114,7 +114,7 @@ def _word_examples(few_shot: Mapping[str, Any]) -> list[str]:
     wanted, rows = few_shot["num_examples"], few_shot["num_rows_by_examples"]
     num_fewer = sum(number for examples, number in rows.items() if int(examples) < wanted)
     fewer = f", {count(num_fewer, 'row')} with fewer" if num_fewer else ""
-    notes = [f"{note[:1].upper()}{note[1:]}." for note in few_shot["notes"]]
+    notes = [f"{clean_text(note[:1].upper() + note[1:])}." for note in few_shot["notes"]]
     return [f"{count(wanted, 'example')} in each prompt, choice {code(few_shot['choice'])}{fewer}.", *notes]
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from eshop_ray.config import InferSection
+from eshop_ray.config import CONVENTIONAL_ENGINES, InferSection
 from eshop_ray.errors import UserError
 from eshop_ray.inference.engines import vllm
 from eshop_ray.inference.engines.simulated import build
@@ -16,6 +16,14 @@ BATCHED_TOKENS = 8192
 
 CALL_KEYS = {"batch_size", "max_concurrent_batches"}
 """Settings that a running engine can be asked with in turn."""
+
+OWNERS = {
+    "oracle": "it answers with the gold target",
+    "serve": "tune `serve.engine_kwargs` by hand",
+    "openai": "`openai.max_concurrent_requests` and its limits are the endpoint's to say",
+    **dict.fromkeys(CONVENTIONAL_ENGINES, "its batches are as long as fits"),
+}
+"""Engine without knobs -> who turns what."""
 
 Setting = int | None
 
@@ -64,10 +72,7 @@ def list_knobs(infer: InferSection) -> Sequence[Knob]:
     if infer.engine == "simulated":
         return [batch_size, calls]
     if infer.engine != "vllm":
-        owner = {
-            "oracle": "it answers with the gold target",
-            "serve": "tune `serve.engine_kwargs` by hand",
-        }.get(infer.engine, "its batches are as long as fits")
+        owner = OWNERS[infer.engine]
         raise UserError(f"infer.engine={infer.engine} has nothing to tune, {owner}; run with infer.engine=vllm")
     knobs = [
         Knob("engine_kwargs.max_num_seqs", _in_force("max_num_seqs", vllm.MAX_NUM_SEQS), 4, 2048, along="batch_size"),
