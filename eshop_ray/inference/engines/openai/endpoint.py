@@ -129,6 +129,8 @@ def open_endpoint(config: Config, predictions_dir: Path | None, inputs: str) -> 
         UserError: as `check_endpoint`.
     """
     check_endpoint(config)
+    if config.infer.constrained and config.openai.constrained_decoding is None:
+        logger.info("answers are free text: `openai.constrained_decoding` is not set")
     name = f"{METER}-{uuid.uuid4().hex}"  # a handle among an actor's arguments would keep it from being restarted
     actor = ray.remote(Meter).options(name=name, num_cpus=0, max_concurrency=MAX_WAITING)
     meter = actor.remote(config.openai, Ledger(predictions_dir, inputs))
@@ -136,7 +138,8 @@ def open_endpoint(config: Config, predictions_dir: Path | None, inputs: str) -> 
     try:
         yield endpoint
     except UserError:
-        endpoint.check_ended()  # who works on its answers cannot tell why there are no more
+        if endpoint.read_account().is_budget_spent:  # a worker's error has no exit status of its own
+            endpoint.check_ended()
         raise
     finally:
         spent = describe(endpoint.read_account())
