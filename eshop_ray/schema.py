@@ -69,6 +69,7 @@ PREDICTION_SCHEMA = pa.schema(
         ("num_input_tokens", pa.int64()),
         ("num_generated_tokens", pa.int64()),
         ("prediction", pa.string()),
+        ("engine_seconds", pa.float64()),
     ]
 )
 """What inference leaves on disk: one row per prompt, failed rows with their `error`."""

@@ -20,6 +20,7 @@ MEANINGS: Mapping[str, Columns] = {
         "num_input_tokens": "Tokens of the prompt.",
         "num_generated_tokens": "Tokens of the answer.",
         "prediction": "The answer as the task's parser read it, as JSON text. Null for a failed row.",
+        "engine_seconds": "The row's share of the time in which the engines were busy. Null where none was measured.",
     },
     "table": {
         "product_id": "The product.",

@@ -94,6 +94,13 @@ JOBS: tuple[Job, ...] = (
         asks_model=True,
     ),
     Job(
+        "run_experiments",
+        "Evaluation",
+        "`records/` and the models of `matrix`",
+        "a run for each cell in `cells/`, `matrix.json` and `matrix.html`",
+        asks_model=True,
+    ),
+    Job(
         "enrich_catalog",
         "Nightly table",
         "the files of `catalog` and `reviews`, the table so far, and the model that `enrich.model` names",

@@ -3,6 +3,7 @@
 from eshop_ray.config.experiment import ExperimentSection, MergeMethod, MergeSection, SearchSection, Strategy
 from eshop_ray.config.few_shot import FewShotSection
 from eshop_ray.config.loading import load_config, write_config
+from eshop_ray.config.matrix import MatrixSection
 from eshop_ray.config.nightly import CatalogSection, EnrichSection, ReviewsSection, TableSection
 from eshop_ray.config.openai import OpenaiSection
 from eshop_ray.config.sections import (
@@ -31,6 +32,7 @@ __all__ = [
     "InferSection",
     "LearningSection",
     "LoraSection",
+    "MatrixSection",
     "MergeMethod",
     "MergeSection",
     "ModelSection",

@@ -10,6 +10,7 @@ from eshop_ray.config.autotune import AutotuneSection
 from eshop_ray.config.base import PositiveInt, Section, Share
 from eshop_ray.config.experiment import ExperimentSection, MergeSection, SearchSection
 from eshop_ray.config.few_shot import FewShotSection
+from eshop_ray.config.matrix import MatrixSection
 from eshop_ray.config.nightly import CatalogSection, EnrichSection, ReviewsSection, TableSection
 from eshop_ray.config.openai import OpenaiSection
 from eshop_ray.config.quantization import QuantizeSection
@@ -40,10 +41,19 @@ class DataSection(Section):
     """What to read; rows of all sources are put together per task."""
     tasks: tuple[str, ...] = ()
     """Tasks to keep, in report order; empty keeps every task that the sources yield."""
+    groups: tuple[str, ...] = ()
+    """Groups of their records that are learned from and asked about; empty takes all. A group is what a score is given
+    for: `esci_pairs` and `product_category` are two of `classification`. Rows without one have the task's name."""
+    max_train_rows: PositiveInt | None = None
+    """Learn from only this many rows of each group of a task. They are drawn by `seed`, and those of a smaller number
+    are among those of a larger one."""
     eval_share: Share = 0.1
     """Share of the rows without a split of their own that go to `evaluate.split`, always the same ones."""
     validation_share: Share = 0.0
     """Share of the training rows that become the split `validation`, by which `search_merge` chooses."""
+    split_by: dict[str, str] = {}
+    """Task or group -> field of its records, e.g. `{esci_pairs: query}`: rows with one value of it fall into the same
+    split. Rows whose source names their split stay there."""
     max_malformed_share: Share = 0.01
     """Share of malformed rows above which preparation stops."""
     records_dir: str | None = None
@@ -114,7 +124,7 @@ class InferSection(Section):
     max_retries: int = Field(default=5, ge=0)
     """Tries, with growing pauses, after trouble that passes (a dead engine, a time-out, HTTP 429 or 5xx)."""
     max_rows: PositiveInt | None = None
-    """Take only this many rows per task, always the same ones."""
+    """Take only this many rows of each group of a task, always the same ones."""
 
     @model_validator(mode="before")
     @classmethod
@@ -155,8 +165,8 @@ class EvaluateSection(Section):
     split: str = "dev"
     """The split that `batch_infer` answers and `evaluate` scores."""
     clusters: dict[str, str] = {}
-    """Task -> field of its records that names what a row belongs to, e.g. `{ranking: query}`. Rows of one query, or one
-    product, count as one observation in tests and intervals. Other tasks' rows stand by themselves."""
+    """Task or group -> field of its records that names what a row belongs to, e.g. `{esci_pairs: query}`. Rows of one
+    query, or one product, count as one observation in tests and intervals. Other rows stand by themselves."""
 
 
 class ServeSection(Section):
@@ -217,6 +227,7 @@ class Config(Section):
     experiment: ExperimentSection = ExperimentSection()
     merge: MergeSection = MergeSection()
     search: SearchSection = SearchSection()
+    matrix: MatrixSection = MatrixSection()
     quantize: QuantizeSection = QuantizeSection()
     infer: InferSection = InferSection()
     few_shot: FewShotSection = FewShotSection()

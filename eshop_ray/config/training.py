@@ -108,10 +108,8 @@ class TrainSection(LearningSection):
     sharding: Literal["replicate", "fsdp"] = "replicate"
     """`replicate`: every worker holds the model; `fsdp`: workers share its weights out (FSDP2), for bases that
     outgrow one GPU."""
-    max_train_rows: PositiveInt | None = None
-    """Take only this many rows per task, always the same ones."""
     shard: tuple[PositiveInt, PositiveInt] | None = None
-    """`[2, 3]` learns from the second third of every task's rows; `max_train_rows` then counts within it."""
+    """`[2, 3]` learns from the second third of every task's rows; `data.max_train_rows` then counts within it."""
 
     @field_validator("shard")
     @classmethod

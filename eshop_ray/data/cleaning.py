@@ -2,11 +2,13 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from eshop_ray.errors import UserError
-from eshop_ray.schema import Row, decode, encode
+from eshop_ray.schema import Row, content_id, decode, encode
 
+NO_FIELDS: Mapping[str, str] = MappingProxyType({})
 TRAIN = "train"
 """The split that training reads."""
 VALIDATION = "validation"
@@ -22,13 +24,49 @@ def draw_split(content: str, eval_split: str, eval_share: float) -> str:
     return eval_split if drawn < eval_share else TRAIN
 
 
-def draw_validation(row: Row, share: float) -> str:
+def draw_validation(row: Row, share: float, split_by: Mapping[str, str] = NO_FIELDS) -> str:
     """Return the row's split, or `validation` for a share of the training rows, always the same ones."""
-    drawn = int(row["content"][8:16], 16) / 0x1_0000_0000
+    drawn = int(find_draw_key(row, split_by)[8:16], 16) / 0x1_0000_0000
     return VALIDATION if row["split"] == TRAIN and drawn < share else str(row["split"])
 
 
-def drop_repeats(rows: Iterable[Row], eval_split: str, eval_share: float) -> tuple[list[Row], Counter[str]]:
+def find_split_rule(row: Row, split_by: Mapping[str, str]) -> str | None:
+    """Return which key of `data.split_by` a row goes by: its group, else its task; None for neither."""
+    return next((name for name in (row["group"], row["task"]) if name in split_by), None)
+
+
+def find_draw_key(row: Row, split_by: Mapping[str, str]) -> str:
+    """Return what a row's split is drawn by, 16 hex digits: its content, or the value of a field of it.
+
+    Raises:
+        UserError: if the row has no such field.
+    """
+    rule = find_split_rule(row, split_by)
+    if rule is None:
+        return str(row["content"])
+    fields = decode(row["fields"])
+    if split_by[rule] not in fields:
+        raise UserError(
+            f"`data.split_by.{rule}`: {row['path']}:{row['line']} has no field `{split_by[rule]}`; it has "
+            f"{', '.join(f'`{name}`' for name in fields)}"
+        )
+    return content_id("split", encode(fields[split_by[rule]]))
+
+
+def check_split_rules(split_by: Mapping[str, str], met: Iterable[str]) -> None:
+    """Refuse rules that no row goes by: their rows would be divided one by one, in silence.
+
+    Raises:
+        UserError: naming the keys of `data.split_by`.
+    """
+    unknown = sorted(set(split_by) - set(met))
+    if unknown:
+        raise UserError(f"`data.split_by`: no row is of a task or group {', '.join(unknown)}")
+
+
+def drop_repeats(
+    rows: Iterable[Row], eval_split: str, eval_share: float, split_by: Mapping[str, str] = NO_FIELDS
+) -> tuple[list[Row], Counter[str]]:
     """Keep one row per content, so that the splits are disjoint.
 
     Where a content stands in several splits the evaluated one keeps it, then any other, and training last; within
@@ -40,7 +78,7 @@ def drop_repeats(rows: Iterable[Row], eval_split: str, eval_share: float) -> tup
     kept: dict[str, Row] = {}
     dropped: Counter[str] = Counter()
     for row in sorted(rows, key=lambda row: (row["path"], row["line"])):
-        row["split"] = row["split"] or draw_split(row["content"], eval_split, eval_share)
+        row["split"] = row["split"] or draw_split(find_draw_key(row, split_by), eval_split, eval_share)
         other = kept.setdefault(row["content"], row)
         if other is row:
             continue

@@ -23,7 +23,7 @@ from eshop_ray.data import cleaning, files
 from eshop_ray.data.rows import read_file
 from eshop_ray.datasets import map_items, user_errors
 from eshop_ray.errors import UserError
-from eshop_ray.schema import RECORD_SCHEMA, Row, bucket_of, encode
+from eshop_ray.schema import RECORD_SCHEMA, Row, bucket_of, decode, encode
 from eshop_ray.tasks import list_tasks
 
 logger = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ def list_sources(config: Config) -> list[Row]:
 def fingerprint_inputs(config: Config) -> str:
     """Return a digest of all that determines the records: settings, and size and time of every file."""
     listed = [{**file, "state": files.state_of(file["path"])} for file in list_sources(config)]
-    data = config.data.model_dump(mode="json", exclude={"num_products", "records_dir"})
+    data = config.data.model_dump(mode="json", exclude={"num_products", "records_dir", "groups", "max_train_rows"})
     return artifacts.fingerprint([data, config.evaluate.split, listed])
 
 
@@ -124,10 +124,14 @@ def _write_malformed(rows: Dataset, path: Path, max_share: float) -> int:
 
 def _check_ids(good: Dataset) -> None:
     """Refuse an id, given by a source, that stands for different contents: predictions are joined on it."""
-    given = good.map_batches(_select_given_ids, batch_format="pyarrow").materialize()
-    if given.count() == 0:
+    if good.map_batches(_select_given_ids, batch_format="pyarrow").count() == 0:
         return
-    conflicts = _by_bucket(given, "id").map_groups(_find_conflicts, batch_format="pyarrow").take(_MAX_SHOWN)
+    # All rows go on: a block without any given id would be empty, and of such a one Ray leaves out the columns.
+    conflicts = (
+        _by_bucket(good.select_columns(["id", "content"]), "id")
+        .map_groups(_find_conflicts, batch_format="pyarrow")
+        .take(_MAX_SHOWN)
+    )
     if conflicts:
         names = ", ".join(sorted(row["id"] for row in conflicts))
         raise UserError(f"ids that stand for rows of different content: {names}; make the sources' ids unique")
@@ -157,28 +161,38 @@ def _write_good(good: Dataset, labels: dict[str, list[str]], folder: Path, confi
             "eval_split": config.evaluate.split,
             "eval_share": config.data.eval_share,
             "validation_share": config.data.validation_share,
+            "split_by": config.data.split_by,
         },
     )
-    for row in files.iter_rows():
-        content, path = row.pop("content"), folder / row.pop("path")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-        counts.append(row)
+    rules: set[str] = set()
+    with user_errors():
+        for row in files.iter_rows():
+            content, path = row.pop("content"), folder / row.pop("path")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+            rules.update(decode(row.pop("rules")))
+            counts.append(row)
+    cleaning.check_split_rules(config.data.split_by, rules)
     return counts
 
 
 def _write_bucket(
-    table: pa.Table, labels: dict[str, list[str]], eval_split: str, eval_share: float, validation_share: float
+    table: pa.Table,
+    labels: dict[str, list[str]],
+    eval_split: str,
+    eval_share: float,
+    validation_share: float,
+    split_by: dict[str, str],
 ) -> pa.Table:
     """Return one bucket's records, a file per task and split, with its path, and what was counted.
 
     The driver writes them: it has to read every byte for the manifest, and needs no disk that nodes share.
     """
     bucket = table["bucket"][0].as_py()
-    kept, dropped = cleaning.drop_repeats(table.to_pylist(), eval_split, eval_share)
+    kept, dropped = cleaning.drop_repeats(table.to_pylist(), eval_split, eval_share, split_by)
     parts: dict[tuple[str, str], list[Row]] = {}
     for row in kept:
-        split = cleaning.draw_validation(row, validation_share)
+        split = cleaning.draw_validation(row, validation_share, split_by)
         parts.setdefault((row["task"], split), []).append(cleaning.fill_labels(row, labels))
     counts = []
     for (task, split), rows in sorted(parts.items()):
@@ -189,7 +203,9 @@ def _write_bucket(
             "content": sink.getvalue().to_pybytes(),
         }
         repaired = sum(row["repaired"] is not None for row in rows)
-        counts.append({**file, "task": task, "split": split, "records": len(rows), "repaired": repaired})
+        rules = sorted(filter(None, {cleaning.find_split_rule(row, split_by) for row in rows}))
+        told = {"task": task, "split": split, "records": len(rows), "repaired": repaired}
+        counts.append({**file, **told, "rules": encode(rules)})
     counts[0].update(dropped)
     return pa.Table.from_pylist([{**dict.fromkeys(_COUNTED, 0), **row} for row in counts])
 
@@ -203,7 +219,8 @@ def _by_bucket(rows: Dataset, column: str) -> GroupedData:
 
 
 def _add_bucket(table: pa.Table, column: str, num_buckets: int) -> pa.Table:
-    buckets = [bucket_of(value or "", num_buckets) for value in table[column].to_pylist()]
+    pairs = zip(table[column].to_pylist(), table["content"].to_pylist(), strict=True)
+    buckets = [bucket_of(value or content, num_buckets) for value, content in pairs]
     return table.append_column("bucket", pa.array(buckets, pa.int64()))
 
 
@@ -224,7 +241,8 @@ def _keep_newest(table: pa.Table) -> pa.Table:
 
 
 def _find_conflicts(table: pa.Table) -> pa.Table:
-    return pa.table({"id": pa.array(cleaning.find_conflicts(table.to_pylist()), pa.string())})
+    given = table.filter(pc.is_valid(table["id"]))
+    return pa.table({"id": pa.array(cleaning.find_conflicts(given.to_pylist()), pa.string())})
 
 
 def _find_labels(table: pa.Table) -> pa.Table:

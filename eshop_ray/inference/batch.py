@@ -22,6 +22,7 @@ from eshop_ray.inference.answer_identity import identify_answers, identify_examp
 from eshop_ray.inference.answer_parts import AnswerParts
 from eshop_ray.inference.build import build_engine, count_block_rows, use_endpoint
 from eshop_ray.inference.context import build_fits
+from eshop_ray.inference.dispatch.blocks import ENGINE_SECONDS
 from eshop_ray.inference.engines.openai.ledger import Ledger
 from eshop_ray.inference.engines.openai.meter import describe
 from eshop_ray.inference.reading import read_prediction
@@ -40,7 +41,8 @@ def fingerprint_inference(config: Config, records_digest: str, model_digest: str
     """Return the digest of all that determines the predictions."""
     answers = identify_answers(config.infer, config.serve, model_digest)
     tasks = [identify_task(get_task(name)) for name in config.data.tasks or list_tasks()]
-    inputs = [answers, tasks, config.infer.max_rows, config.evaluate.split, records_digest]
+    groups = [list(config.data.groups)] if config.data.groups else []
+    inputs = [answers, tasks, config.infer.max_rows, config.evaluate.split, records_digest, *groups]
     return fingerprint([*inputs, *identify_examples(config, records_digest)])
 
 
@@ -53,7 +55,8 @@ def infer_split(
     they come: a run that was killed goes on with the same inputs where it was.
     """
     split = config.evaluate.split
-    records = read_split(config.records_dir, split, config.data.tasks, config.infer.max_rows).materialize()
+    data = config.data
+    records = read_split(config.records_dir, split, data.tasks, config.infer.max_rows, groups=data.groups).materialize()
     shots = choose_shots(config) if config.few_shot.num_examples else None
     parts = AnswerParts(predictions_dir, inputs)
     answered = parts.open()
@@ -149,6 +152,8 @@ def keep_answers(answers: Dataset, parts: AnswerParts, board: Any) -> Dataset:
         if batch.num_rows:  # Ray may leave out an empty block's columns
             batch = batch.filter(pc.invert(pc.starts_with(pc.fill_null(batch["error"], ""), STOPPED)))
         if batch.num_rows:
+            if ENGINE_SECONDS.name not in batch.column_names:  # not every engine has a clock
+                batch = batch.append_column(ENGINE_SECONDS, pa.nulls(batch.num_rows, ENGINE_SECONDS.type))
             parts.write(batch.select(PREDICTION_SCHEMA.names).cast(PREDICTION_SCHEMA))
             tokens = (pc.sum(batch[name]).as_py() or 0 for name in ("num_input_tokens", "num_generated_tokens"))
             num_errors = batch.num_rows - batch["error"].null_count

@@ -64,6 +64,6 @@ def _check_model(config: Config, name: str, model_dir: Path) -> None:
 
 
 def _warn_of_unseen(config: Config, model_dir: Path) -> None:
-    split = config.evaluate.split
-    records = read_split(config.records_dir, split, config.data.tasks, config.infer.max_rows)
+    split, data = config.evaluate.split, config.data
+    records = read_split(config.records_dir, split, data.tasks, config.infer.max_rows, groups=data.groups)
     warn_of_unseen(read_spec(model_dir), count_labels(add_prompts(records)), f"split {split}")

@@ -31,8 +31,9 @@ def run(config: Config) -> None:
         manifest = artifacts.read_complete(folder, job="batch_infer")
         if manifest.parents.get("records") != records.digest:
             raise UserError(f"{folder} answers other records than {config.records_dir} holds; run `eshop batch-infer`")
-        split, tasks = config.evaluate.split, config.data.tasks
-        check_complete(folder, list_ids(config.records_dir, split, tasks, config.infer.max_rows))
+        split, data = config.evaluate.split, config.data
+        expected = list_ids(config.records_dir, split, data.tasks, config.infer.max_rows, data.groups)
+        check_complete(folder, expected)
         tallies[name] = tally_groups(folder)
         metrics[name] = evaluate_predictions(tallies[name], manifest)
     if "base" in metrics:

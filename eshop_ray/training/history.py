@@ -27,3 +27,5 @@ class Progress:
     """One for each checkpoint, if rows are held out."""
     is_packed: bool = True
     """Whether several rows share a pass."""
+    seconds: float = 0.0
+    """Of learning, those before an interruption among them."""

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,6 +130,7 @@ class _Run:
     def learn(self, feed: Feed) -> None:
         """Make every step that is left; report at the checkpoints."""
         train, num_steps, num_reported = self.learner.train, self.sampler.num_steps, self.progress.step
+        started = time.monotonic() - self.progress.seconds
         self._count(sum(len(self.sampler.pick_rows(step)) for step in range(self.progress.step)), 0)
         if not self.progress.step:
             self._examine()
@@ -140,6 +142,7 @@ class _Run:
             self._count(share.num_rows, share.num_tokens)
             if self.progress.step % train.checkpoint_steps == 0 or self.progress.step == num_steps:
                 self._examine()
+                self.progress.seconds = time.monotonic() - started
                 self._report(rate, num_reported)
                 num_reported = self.progress.step
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from eshop_ray.artifacts import fetch, find_complete, remove, share_folder
 from eshop_ray.config import Config
 from eshop_ray.data.prompts import add_prompts
-from eshop_ray.data.splits import read_split
+from eshop_ray.data.splits import read_training
 from eshop_ray.data.tokenization import add_tokens
 from eshop_ray.errors import UserError
 from eshop_ray.training.sampler import BatchSampler, build_sampler
@@ -43,9 +43,7 @@ class PreparedRun:
             fetch(folder / TOKENS, manifest)
             store = TokenStore.open(folder / TOKENS)
         else:
-            records = read_split(
-                config.records_dir, "train", config.data.tasks, config.train.max_train_rows, config.train.shard
-            )
+            records = read_training(config)
             shared = share_folder(model_dir, config.run_dir)
             tokens = add_tokens(add_prompts(records), shared, config.train.max_row_length)
             store = write_tokens(tokens, folder / TOKENS)

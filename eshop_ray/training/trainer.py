@@ -1,7 +1,6 @@
 """One training run: records -> token rows -> sampler -> Ray Train -> adapter directory."""
 
 import shutil
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
@@ -59,10 +58,11 @@ def fingerprint_training(config: Config, records_digest: str, model_digest: str)
     A run that is submitted again on other machines goes on from its checkpoints.
     """
     unimportant = ELSEWHERE | MEMORY | (set() if config.train.num_held_out else {"checkpoint_steps"})
-    train = config.train.model_dump(exclude=unimportant)
+    train = {**config.train.model_dump(exclude=unimportant), "max_train_rows": config.data.max_train_rows}
     lora = {**config.lora.model_dump(), "init_from": digest_initial(config.lora)}
     versions = {name: get_task(name).version for name in config.data.tasks or list_tasks()}
-    return fingerprint([train, lora, config.seed, versions, records_digest, model_digest])
+    groups = [list(config.data.groups)] if config.data.groups else []
+    return fingerprint([train, lora, config.seed, versions, records_digest, model_digest, *groups])
 
 
 def train_adapter(config: Config, model_dir: Path, inputs: str, parents: Mapping[str, str]) -> dict[str, Any]:
@@ -105,17 +105,15 @@ def fit(trainer: TorchTrainer, prepared: PreparedRun, folder: Path, kept: Kept) 
     Raises:
         UserError: if a worker has left word of why it cannot go on.
     """
-    started = time.monotonic()
     result = trainer.fit()
     with suppress(FileNotFoundError):
         raise UserError(read_text(prepared.folder / FAILURE))
-    seconds = time.monotonic() - started
     best = _choose(result, bool(len(prepared.sampler.held_out)))
     with result.checkpoint.as_directory() as last:
         progress = read_progress(Path(last))
     with stage_dir(folder) as staged, best.as_directory() as chosen:
         shutil.copytree(Path(chosen) / ADAPTER, staged, dirs_exist_ok=True)
-        summary = _write_history(staged, kept, prepared, read_progress(Path(chosen)).step, progress, seconds)
+        summary = _write_history(staged, kept, prepared, read_progress(Path(chosen)).step, progress)
         tasks = sorted(set(map(str, prepared.store.tasks[prepared.sampler.rows])))
         write_manifest(staged, kept.kind, kept.inputs, kept.parents, {**summary, "tasks": tasks, **kept.details})
     return summary
@@ -239,7 +237,7 @@ def _choose(result: ray.train.Result, has_held_out: bool) -> ray.train.Checkpoin
 
 
 def _write_history(
-    folder: Path, kept: Kept, prepared: PreparedRun, best_step: int, progress: Progress, seconds: float
+    folder: Path, kept: Kept, prepared: PreparedRun, best_step: int, progress: Progress
 ) -> dict[str, Any]:
     """Write how the model came about and return the figures of it that a person asks for first."""
     losses, num_steps = progress.losses, prepared.sampler.num_steps
@@ -259,7 +257,7 @@ def _write_history(
         **kept.history,
         "packed": progress.is_packed,
         "num_epochs": train.num_epochs,
-        "seconds": round(seconds, 3),
+        "seconds": round(progress.seconds, 3),
         "learning_rates": [
             cosine_rate(step, num_steps, train.learning_rate, train.warmup_share) for step in range(num_steps)
         ],

@@ -94,3 +94,42 @@ def test_share_of_malformed_rows():
 def test_empty_splits_and_tasks_are_named(counts, tasks, message):
     with pytest.raises(UserError, match=message):
         cleaning.check_splits(counts, tasks, "dev")
+
+
+def query_rows(num_rows, **more):
+    return [
+        row(number << 32, group="esci_pairs", fields=encode({"query": f"q{number % 7}"}), line=number, **more)
+        for number in range(num_rows)
+    ]
+
+
+def test_rows_of_one_query_fall_into_one_split():
+    rows = query_rows(200)
+    for one in rows:
+        one["content"] = f"{hash((one['line'], 1)) % 2**64:016x}"
+    kept, _ = cleaning.drop_repeats(rows, "dev", 0.5, {"esci_pairs": "query"})
+    splits = {}
+    for one in kept:
+        splits.setdefault(decode(one["fields"])["query"], set()).add(one["split"])
+    assert all(len(found) == 1 for found in splits.values())
+    assert {split for found in splits.values() for split in found} == {"dev", "train"}
+    validation = [cleaning.draw_validation({**one, "split": "train"}, 0.5, {"ner": "query"}) for one in kept]
+    by_query = {(decode(one["fields"])["query"], split) for one, split in zip(kept, validation, strict=True)}
+    assert len(by_query) == 7
+
+
+def test_a_group_goes_before_its_task_and_a_named_split_stays():
+    (one,) = query_rows(1)
+    assert cleaning.find_split_rule(one, {"ner": "title", "esci_pairs": "query"}) == "esci_pairs"
+    assert cleaning.find_split_rule(one, {"ner": "title"}) == "ner"
+    assert cleaning.find_split_rule(one, {"ranking": "title"}) is None
+    kept, _ = cleaning.drop_repeats(query_rows(50, split="train"), "dev", 0.9, {"esci_pairs": "query"})
+    assert {one["split"] for one in kept} == {"train"}
+
+
+def test_a_field_or_rule_that_is_not_there():
+    with pytest.raises(UserError, match=r"`data\.split_by\.ner`: a:0 has no field `title`; it has `query`"):
+        cleaning.drop_repeats(query_rows(1), "dev", 0.5, {"ner": "title"})
+    cleaning.check_split_rules({"ner": "query"}, ["ner"])
+    with pytest.raises(UserError, match=r"`data\.split_by`: no row is of a task or group esci$"):
+        cleaning.check_split_rules({"ner": "query", "esci": "query"}, ["ner"])

@@ -25,6 +25,7 @@ def test_pair_becomes_a_classification_record():
         "group": "esci_pairs",
         "metric": "accuracy",
         "text": "Query: wool scarf\nProduct: Scarf, red",
+        "query": "wool scarf",
         "labels": ["Exact", "Substitute", "Complement", "Irrelevant"],
         "target": "Exact",
     }

@@ -67,9 +67,9 @@ def write_config(tmp_path):
         config = {
             "name": "shop",
             "run_root": str(tmp_path / "runs"),
-            "data": {"root": str(tmp_path / "raw"), "sources": sources, "tasks": list(TASKS)},
+            "data": {"root": str(tmp_path / "raw"), "sources": sources, "tasks": list(TASKS), "max_train_rows": 32},
             "model": {"source": str(base)},
-            "train": {"precision": "fp32", "learning_rate": 0.01, "global_batch_size": 8, "max_train_rows": 32},
+            "train": {"precision": "fp32", "learning_rate": 0.01, "global_batch_size": 8},
             "infer": {"models": ["merged"], "max_rows": 4, "cpu_kvcache_gib": 1, "engine_kwargs": {"dtype": dtype}},
         }
         (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))

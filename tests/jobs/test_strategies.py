@@ -37,9 +37,10 @@ def config_path(tmp_path, tiny_model_dir):
             "sources": [{"format": "queryner", "path": "queries.conll"}, {"format": "esci", "path": "pairs.jsonl"}],
             "eval_share": 0.2,
             "validation_share": 0.2,
+            "max_train_rows": 12,
         },
         "lora": {"r": 4, "lora_alpha": 8},
-        "train": {"precision": "fp32", "max_train_rows": 12},
+        "train": {"precision": "fp32"},
         "experiment": {"strategies": ["single", "merged"]},
         "search": {
             "methods": ["cat", "ties"],

@@ -20,7 +20,7 @@ from eshop_ray.data.cleaning import TRAIN
 from eshop_ray.data.few_shot.candidates import Barred, Questions, group_rows
 from eshop_ray.data.few_shot.choice import Chosen, draw_balanced, draw_random, has_labels, take_first, take_nearest
 from eshop_ray.data.few_shot.embeddings import embed_groups
-from eshop_ray.data.splits import list_splits, read_clusters, read_tasks
+from eshop_ray.data.splits import list_splits, read_clusters, read_tasks, take_training
 from eshop_ray.errors import UserError
 from eshop_ray.reporting.words import count
 from eshop_ray.schema import MESSAGES, Message, decode
@@ -85,7 +85,7 @@ def choose_shots(config: Config) -> Shots:
     shots = Shots(EXAMPLES.empty_table(), CHOICES.empty_table())
     num_examples = 0
     trained = _list_trained(config.records_dir)
-    for name, table in read_tasks(config.records_dir, split, tasks, config.infer.max_rows):
+    for name, table in read_tasks(config.records_dir, split, tasks, config.infer.max_rows, config.data.groups):
         if name not in trained:
             shots.notes.append(f"task `{name}` has no training rows: {count(table.num_rows, 'row')} without examples")
             continue
@@ -110,7 +110,7 @@ def _choose_for_task(
 ) -> "list[tuple[str, Questions, Questions, Chosen]]":
     """Return group, questions, training rows and the examples of each question, one group after the other."""
     task, settings = get_task(name), config.few_shot
-    ((_, table),) = read_tasks(config.records_dir, TRAIN, [name])
+    (table,) = take_training(config, [name])
     pools = group_rows(table.to_pylist(), task, _read_owners(config, name, TRAIN))
     pools = {group: pools.get(group, Questions()) for group in questions}
     embed = settings.choice == "similar"

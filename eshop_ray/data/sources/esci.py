@@ -40,6 +40,7 @@ def _pair(path: str, number: int, row: Mapping[str, Any]) -> Record | Malformed:
         "group": GROUP,
         "metric": "accuracy",
         "text": f"Query: {query}\nProduct: {title}",
+        "query": query,
         "labels": list(LABELS),
         "target": target,
     }

@@ -5,12 +5,18 @@ under its published name, and `task_name`, or the file's name, becomes the group
 """
 
 import ast
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import IO, Any
 
+from pydantic import ValidationError, field_validator
+
+from eshop_ray.config.base import Section
+from eshop_ray.config.loading import explain_errors
 from eshop_ray.data.sources.repairs import AnswerError, check_options, final_answer, is_reasoning, renumber_options
 from eshop_ray.data.sources.required import read_objects
+from eshop_ray.errors import UserError
 from eshop_ray.schema import Malformed, Record, Row
 
 TASKS = {
@@ -23,24 +29,69 @@ TASKS = {
 }
 """Published `task_type` -> task. Blanks, `_` and `-` count as the same."""
 
+_RESERVED = frozenset({"id", "task", "group", "metric", "target", "prompt", "text", "labels", "repaired", "version"})
+
 _TASKS = {name.replace("_", "-"): task for name, task in TASKS.items()}
 
 
-def read(stream: IO[bytes], path: str, options: Mapping[str, Any]) -> Iterator[Record | Malformed]:  # noqa: ARG001
+class SourceOptions(Section):
+    """What `data.sources` may say about such questions."""
+
+    extract: dict[str, str] = {}
+    """Field -> regular expression, whose first group that matches is cut out of the question, e.g. `{query: "Query:
+    (.+)"}`. `data.split_by` and `evaluate.clusters` can then go by it."""
+
+    @field_validator("extract")
+    @classmethod
+    def _check_extract(cls, patterns: dict[str, str]) -> dict[str, str]:
+        for name, pattern in patterns.items():
+            if name in _RESERVED:
+                raise ValueError(f"a record has a field `{name}` already; choose another name")
+            try:
+                num_groups = re.compile(pattern).groups
+            except re.error as error:
+                raise ValueError(f"`{name}`: no regular expression: {error}") from error
+            if not num_groups:
+                raise ValueError(f"`{name}`: put what is to be cut out into brackets")
+        return patterns
+
+
+def read(stream: IO[bytes], path: str, options: Mapping[str, Any]) -> Iterator[Record | Malformed]:
     """Yield records with `prompt`, `target`, `group`, `metric`; `repaired` says what had to be mended.
+
+    Args:
+        stream: The file's bytes, unpacked.
+        path: Its path.
+        options: The fields of `SourceOptions`. A row of which one cannot be cut out is malformed.
 
     Raises:
         UserError: if no row has `input_field`, `output_field` or `task_type`.
     """
     stem = PurePosixPath(path.partition("?")[0]).name.partition(".")[0]
+    try:
+        patterns = SourceOptions.model_validate(dict(options)).extract
+    except ValidationError as error:
+        raise UserError(f"shopbench source: {explain_errors(error, SourceOptions)}") from error
 
     def parse(path: str, number: int, row: Row) -> Record | Malformed:
         try:
-            return {"group": str(row.get("task_name") or stem), **_question(row)}
+            return {"group": str(row.get("task_name") or stem), **_question(row), **_extract(row, patterns)}
         except AnswerError as error:
             return Malformed(path, number, str(error))
 
     yield from read_objects(stream, path, ("input_field", "output_field", "task_type"), parse)
+
+
+def _extract(row: Mapping[str, Any], patterns: Mapping[str, str]) -> dict[str, str]:
+    """Return what the options cut out of a question. Raises AnswerError where there is nothing."""
+    found = {}
+    for name, pattern in patterns.items():
+        match = re.search(pattern, str(row["input_field"]))
+        value = next(filter(None, match.groups()), "").strip() if match else ""
+        if not value:
+            raise AnswerError(f"nothing in the question matches the `{name}` of `extract`")
+        found[name] = value
+    return found
 
 
 def _question(row: Mapping[str, Any]) -> dict[str, Any]:

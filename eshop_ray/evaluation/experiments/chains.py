@@ -10,7 +10,8 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from eshop_ray.config import Config, InferSection, TrainSection
+from eshop_ray.config import Config, InferSection
+from eshop_ray.config.training import LearningSection
 
 Command = tuple[str, ...]
 """What a child process runs; the path of the run's config is added to it."""
@@ -43,8 +44,8 @@ class Needs:
     """Chains that can run at one time, whatever room there is."""
 
 
-def needs_of_training(train: TrainSection) -> Needs:
-    """Return what `train_lora` reserves."""
+def needs_of_training(train: LearningSection) -> Needs:
+    """Return what `train_lora` reserves, or `train_encoder`."""
     return Needs(train.num_cpus, train.num_gpus)
 
 
@@ -72,10 +73,19 @@ def share_cores(chain: Chain, num_parallel: int, num_nodes: int) -> Chain:
     """Give a run's workers their part of the cores: each would take all of them, and they would stand in each other's
     way. Runs that are alone, are told, or train on GPUs stay as they are.
     """
-    train = chain.config.train
-    if num_parallel < 2 or train.torch_threads or train.use_gpu:
+    if num_parallel < 2:
         return chain
-    workers_per_node = math.ceil(num_parallel * train.max_workers / num_nodes)
+    config = chain.config
+    shared = {
+        name: _share(section, num_parallel, num_nodes)
+        for name, section in (("train", config.train), ("conventional", config.conventional))
+    }
+    return replace(chain, config=config.model_copy(update=shared))
+
+
+def _share(section: LearningSection, num_parallel: int, num_nodes: int) -> LearningSection:
+    if section.torch_threads or section.use_gpu:
+        return section
+    workers_per_node = math.ceil(num_parallel * section.max_workers / num_nodes)
     threads = max(1, (os.cpu_count() or 1) // workers_per_node)
-    train = train.model_copy(update={"torch_threads": threads})
-    return replace(chain, config=chain.config.model_copy(update={"train": train}))
+    return section.model_copy(update={"torch_threads": threads})

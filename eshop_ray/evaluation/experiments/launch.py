@@ -17,7 +17,7 @@ from tempfile import TemporaryFile
 import ray
 
 from eshop_ray.cluster import start_ray
-from eshop_ray.config import Config, write_config
+from eshop_ray.config import Config, RaySection, write_config
 from eshop_ray.config.loading import render_config
 from eshop_ray.errors import UserError
 from eshop_ray.evaluation.experiments.chains import Chain, Needs, count_room, share_cores
@@ -33,6 +33,16 @@ _END_SECONDS = 10.0
 _ERROR = "error: "
 _LIBC = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A run that came to no end."""
+
+    name: str
+    """Of the run."""
+    reason: str
+    """Which of its jobs failed, why, and where its log is."""
 
 
 @dataclass(slots=True)
@@ -54,9 +64,7 @@ class _Child:
 
 
 def run_chains(config: Config, chains: Sequence[Chain], needs: Needs) -> None:
-    """Run all chains, as many at one time as the cluster has room for, each run's output in its `log.txt`.
-
-    The children join the Ray that this process started or joined, and end with it.
+    """Run all chains as `try_chains` does, at most `experiment.max_parallel` at one time.
 
     Args:
         config: The experiment's.
@@ -67,22 +75,50 @@ def run_chains(config: Config, chains: Sequence[Chain], needs: Needs) -> None:
         UserError: if the cluster has no room for one chain; or, after all others are done, naming every run that
             failed, why, and its log.
     """
-    start_ray(config.ray, needs.num_cpus, needs.num_gpus)
-    limits = {**ray.cluster_resources(), **config.ray.limits}
-    num_parallel = count_room(limits, needs, config.experiment.max_parallel or len(chains))
-    chains = [share_cores(chain, min(num_parallel, len(chains)), len(ray.nodes())) for chain in chains]
-    environment = {**os.environ, "RAY_ADDRESS": ray.get_runtime_context().gcs_address, "PYTHONUNBUFFERED": "1"}
-    logger.info("%d runs, %d at one time", len(chains), min(num_parallel, len(chains)))
-    failures = run_processes(chains, num_parallel, environment)
+    failures = try_chains(config.ray, chains, needs, config.experiment.max_parallel)
     if failures:
-        listed = "".join(f"\n  {failure}" for failure in failures)
         raise UserError(
             f"{len(failures)} of {len(chains)} runs failed; mend the cause and give the same command again, which "
-            f"skips what is complete:{listed}"
+            f"skips what is complete:{list_failures(failures)}"
         )
 
 
-def run_processes(chains: Sequence[Chain], num_parallel: int, environment: Mapping[str, str]) -> list[str]:
+def list_failures(failures: Iterable[Failure]) -> str:
+    """Return a line for each run that failed."""
+    return "".join(f"\n  {failure.reason}" for failure in failures)
+
+
+def try_chains(
+    section: RaySection, chains: Sequence[Chain], needs: Needs, max_parallel: int | None = None
+) -> list[Failure]:
+    """Run all chains, as many at one time as the cluster has room for, each run's output in its `log.txt`.
+
+    The children join the Ray that this process started or joined, and end with it.
+
+    Args:
+        section: Which Ray.
+        chains: One for each run.
+        needs: What each of them reserves.
+        max_parallel: Chains at one time; None: as many as there is room for.
+
+    Returns:
+        The runs that failed; all others are done.
+
+    Raises:
+        UserError: if the cluster has no room for one chain.
+    """
+    if not chains:
+        return []
+    start_ray(section, needs.num_cpus, needs.num_gpus)
+    limits = {**ray.cluster_resources(), **section.limits}
+    num_parallel = count_room(limits, needs, max_parallel or len(chains))
+    chains = [share_cores(chain, min(num_parallel, len(chains)), len(ray.nodes())) for chain in chains]
+    environment = {**os.environ, "RAY_ADDRESS": ray.get_runtime_context().gcs_address, "PYTHONUNBUFFERED": "1"}
+    logger.info("%d runs, %d at one time", len(chains), min(num_parallel, len(chains)))
+    return run_processes(chains, num_parallel, environment)
+
+
+def run_processes(chains: Sequence[Chain], num_parallel: int, environment: Mapping[str, str]) -> list[Failure]:
     """Run the jobs as child processes, and end with those that still run if anything ends this one.
 
     Args:
@@ -91,9 +127,9 @@ def run_processes(chains: Sequence[Chain], num_parallel: int, environment: Mappi
         environment: Of the children.
 
     Returns:
-        One line for each run that failed.
+        The runs that failed.
     """
-    waiting, running, failures, num_done = deque(chains), list[_Child](), list[str](), 0
+    waiting, running, failures, num_done = deque(chains), list[_Child](), list[Failure](), 0
     earlier = signal.signal(signal.SIGTERM, _leave)
     try:
         while waiting or running:
@@ -153,9 +189,10 @@ def _report(child: _Child, progress: str) -> None:
     logger.info("%s: %s after %s (%s)", child.label, outcome, seconds, progress)
 
 
-def _explain(child: _Child) -> str:
+def _explain(child: _Child) -> Failure:
     path = child.chain.config.run_dir / LOG
-    return f"{child.label}: {_read_error(path, child.log_begin) or _word(child.process.returncode)}; log: {path}"
+    reason = _read_error(path, child.log_begin) or _word(child.process.returncode)
+    return Failure(child.chain.config.name, f"{child.label}: {reason}; log: {path}")
 
 
 def _read_error(path: Path, begin: int) -> str | None:

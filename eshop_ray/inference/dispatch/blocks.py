@@ -13,6 +13,9 @@ from eshop_ray.schema import Message, decode
 WritePrompt = Callable[[Sequence[Message]], Prompt]
 """Chat messages -> what the engine reads."""
 
+ENGINE_SECONDS = pa.field("engine_seconds", pa.float64())
+"""A row's share of the time that its block kept the engines busy."""
+
 ANSWER_FIELDS = (
     pa.field("generated_text", pa.string()),
     pa.field("finish_reason", pa.string()),

@@ -7,6 +7,7 @@ Nothing is assigned ahead: an engine that is slow, restarts or is not up yet tak
 
 import asyncio
 import logging
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
@@ -48,6 +49,8 @@ class Dispatcher:
         limits: Limits,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
+        self.up_since: float | None = None
+        """When the first engine took calls, by the monotonic clock."""
         self._limits = limits
         self._members = [_Member(Supervisor(engine, limits, sleep)) for engine in engines]
         self._met = RecentHashes(MAX_KEPT * len(engines))
@@ -145,6 +148,7 @@ class Dispatcher:
             self._give_up(error)
         else:
             member.was_up = True
+            self.up_since = self.up_since or time.monotonic()
             member.met.clear()
             member.knows.clear()
         finally:

@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import math
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -11,7 +12,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 from ray.data import ActorPoolStrategy, Dataset
 
-from eshop_ray.inference.dispatch.blocks import BlockForm, BlockRow, add_answers
+from eshop_ray.inference.dispatch.blocks import ENGINE_SECONDS, BlockForm, BlockRow, add_answers, set_columns
 from eshop_ray.inference.dispatch.dedup import Deduplicator
 from eshop_ray.inference.dispatch.dispatcher import Dispatcher
 from eshop_ray.inference.dispatch.lifecycle import SupervisedEngine
@@ -44,7 +45,10 @@ class AnswerStage:
         reader: Reader | None = None,
     ) -> None:
         engines = [build_supervised() for _ in range(num_engines)]
-        self._deduplicator = Deduplicator(Dispatcher(engines, limits).answer)
+        self._dispatcher = Dispatcher(engines, limits)
+        self._deduplicator = Deduplicator(self._dispatcher.answer)
+        self._num_engines = num_engines
+        self._last_done = 0.0
         self._form = form
         self._reader = reader
         # One thread, for all blocks: a tokenizer used by two at once fails rows.
@@ -54,13 +58,24 @@ class AnswerStage:
         """Answer a block: one out, its rows in the same order."""
         if not block.num_rows:  # Ray may leave out an empty block's columns
             return block
+        started = time.monotonic()
         rows = await self._compute(self._form.read_rows, block)
         await self._answer(rows)
         if self._reader:
             again = await self._compute(read_answers, block, rows, self._reader)
             await self._answer(again)
             await self._compute(read_answers, block, again, self._reader)
-        return await self._compute(self._form.add_answers, block, rows)
+        answered = await self._compute(self._form.add_answers, block, rows)
+        return set_columns(answered, [ENGINE_SECONDS], [(self._measure(started) / len(rows),)] * len(rows))
+
+    def _measure(self, started: float) -> float:
+        """Return the seconds that engines were busy with a block: all of them, since they were up.
+
+        Blocks are in hand beside each other. Time counts for the one that is done first, and for no other again.
+        """
+        done = time.monotonic()
+        begun, self._last_done = max(started, self._last_done, self._dispatcher.up_since or done), done
+        return self._num_engines * (done - begun)
 
     async def _compute(self, function: Callable[..., Value], *arguments: Any) -> Value:
         """Keep heavy work off the event loop, which the engine's calls wait on."""

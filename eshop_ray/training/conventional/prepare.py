@@ -13,7 +13,7 @@ from eshop_ray.artifacts import fetch, find_complete, read_text, remove, share_f
 from eshop_ray.config import Config, ConventionalSection
 from eshop_ray.data.conventional import count_labels
 from eshop_ray.data.prompts import add_prompts
-from eshop_ray.data.splits import read_split
+from eshop_ray.data.splits import read_training
 from eshop_ray.errors import UserError
 from eshop_ray.models.conventional import HeadSpec, Spec
 from eshop_ray.tasks import get_task, list_tasks
@@ -71,9 +71,7 @@ def prepare(config: Config, model_dir: Path, spec: Spec, inputs: str) -> tuple[P
         spec = _read_heads(folder, spec)
         store = TokenStore.open(folder / TOKENS)
     else:
-        train = config.train
-        records = read_split(config.records_dir, "train", config.data.tasks, train.max_train_rows, train.shard)
-        prompts = add_prompts(records).materialize()
+        prompts = add_prompts(read_training(config)).materialize()
         labels = count_labels(prompts) if spec.architecture == "encoder" else {}
         write_json(folder / LABELS, [[*key, sorted(names)] for key, names in sorted(labels.items())])
         spec = _read_heads(folder, spec)

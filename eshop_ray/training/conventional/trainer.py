@@ -29,7 +29,7 @@ def fingerprint_conventional(config: Config, records_digest: str, model_digest: 
     """Return the digest of all that determines the model."""
     unimportant = {"source"} | ELSEWHERE | (set() if config.conventional.num_held_out else {"checkpoint_steps"})
     section = config.conventional.model_dump(exclude=unimportant)
-    rows = [config.train.max_train_rows, config.train.shard]
+    rows = [config.data.max_train_rows, config.train.shard, *filter(None, [config.data.groups])]
     versions = {name: get_task(name).version for name in config.data.tasks or list_tasks()}
     return fingerprint([CONVENTIONAL, section, rows, config.seed, versions, records_digest, model_digest])
 

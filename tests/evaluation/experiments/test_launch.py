@@ -101,7 +101,7 @@ def test_a_chain_stops_at_its_failure_and_others_go_on(environment, make_chain):
     bad, broken, killed = (make_chain(name, "trivial_job", "joining_job") for name in ("bad", "broken", "killed"))
     good = make_chain("good", "trivial_job", "trivial_job")
     failures = run_processes([bad, broken, killed, good], 2, environment)
-    by_name = {failure.split()[0]: failure for failure in failures}
+    by_name = {failure.name: failure.reason for failure in failures}
     logs = {chain.config.name: chain.config.run_dir / LOG for chain in (bad, broken, killed)}
     assert by_name["bad"] == f"bad trivial_job: `train.lr` is unknown; log: {logs['bad']}"
     assert by_name["broken"] == f"broken trivial_job: it broke off with exit status 1; log: {logs['broken']}"
@@ -115,7 +115,7 @@ def test_an_error_of_an_earlier_try_is_not_told_again(environment, make_chain):
     chain.config.run_dir.mkdir(parents=True)
     (chain.config.run_dir / LOG).write_text("error: of yesterday\n")
     (failure,) = run_processes([chain], 1, environment)
-    assert "yesterday" not in failure
+    assert "yesterday" not in failure.reason
     assert read_log(chain)[0] == "error: of yesterday"
 
 

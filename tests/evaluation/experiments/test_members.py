@@ -60,7 +60,8 @@ def test_a_member_is_a_run_on_the_records_of_the_experiment(make_config, tmp_pat
     config = make_config(
         model={"source": "base", "merged_dir": "elsewhere"},
         merge={"method": "ties"},
-        train={"max_train_rows": 9, "task_weights": {"ner": 2.0}},
+        data={"max_train_rows": 9},
+        train={"task_weights": {"ner": 2.0}},
         infer={"batch_size": 3},
         ray={"address": "somewhere:1", "num_cpus": 9},
     )
@@ -68,7 +69,7 @@ def test_a_member_is_a_run_on_the_records_of_the_experiment(make_config, tmp_pat
     assert single.run_dir == tmp_path / "run" / "adapters" / "ner"
     assert single.records_dir == mixed.records_dir == tmp_path / "run" / "records"
     assert (single.model.source, single.model.merged_dir, single.merge.method) == ("base", None, "cat")
-    assert (single.train.max_train_rows, single.train.shard, single.seed) == (9, None, 5)
+    assert (single.data.max_train_rows, single.train.shard, single.seed) == (9, None, 5)
     assert (single.infer.models, single.infer.batch_size) == (("merged",), 3)
     assert (single.ray.address, single.ray.num_cpus) == (None, 9)
     assert (single.train.task_weights, mixed.train.task_weights) == ({}, {"ner": 2.0})

@@ -13,7 +13,7 @@ import pytest
 from eshop_ray.config import InferSection
 from eshop_ray.errors import UserError
 from eshop_ray.inference.build import build_engine
-from eshop_ray.inference.dispatch.blocks import ANSWER_FIELDS
+from eshop_ray.inference.dispatch.blocks import ANSWER_FIELDS, ENGINE_SECONDS
 from eshop_ray.inference.engines.simulated.answers import make_answer
 from eshop_ray.inference.reading import Reading
 from eshop_ray.inference.requests import Answer, Failure
@@ -32,7 +32,7 @@ SCHEMA = pa.schema(
         ("error", pa.string()),
     ]
 )
-EXPECTED = pa.schema([*SCHEMA, *(field for field in ANSWER_FIELDS if field.name != "error")])
+EXPECTED = pa.schema([*SCHEMA, *(field for field in ANSWER_FIELDS if field.name != "error"), ENGINE_SECONDS])
 
 
 def row(index, text="red wool scarf", max_tokens=32, **values):

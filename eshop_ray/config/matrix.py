@@ -1,0 +1,47 @@
+"""The section of the matrix: which models are trained in which ways, on how many rows, for every task."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from eshop_ray.config.base import PositiveInt, Section, Share
+
+MatrixModel = Literal["llm", "encoder", "seq2seq"]
+MatrixStrategy = Literal["zero-shot", "few-shot", "single", "mixed", "merged", "wise-ft"]
+
+
+class MatrixSection(Section):
+    """What `run_experiments` compares: every model, strategy and training size, on every group of `data.tasks`.
+
+    Each cell is a run of its own under `cells/`, made by the jobs that a shop runs, with the settings of this config.
+    """
+
+    models: tuple[MatrixModel, ...] = ("llm", "encoder")
+    """`llm`: the base model of `model.source`; `encoder` and `seq2seq`: conventional models, one per group, trained by
+    the section `conventional`. They know the strategy `single` only."""
+    strategies: tuple[MatrixStrategy, ...] = ("zero-shot", "few-shot", "single", "mixed", "merged", "wise-ft")
+    """`zero-shot` and `few-shot`: the base as it is, without and with examples in the prompt; `single`: an adapter for
+    each group; `mixed`: one adapter on the rows of all; `merged`: those of `single` combined as the section `merge`
+    says; `wise-ft`: each of `single`, with a share of its update only."""
+    sizes: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (500, 2000, 8000)
+    """Rows of each group that are learned from. Those of a smaller size are among those of a larger one; `few-shot`
+    chooses its examples from those of the largest."""
+    seeds: tuple[int, ...] = ()
+    """A cell is trained once for each seed, which draws its rows too; empty takes `seed`."""
+    num_examples: PositiveInt = 4
+    """Examples in a prompt of `few-shot`; which ones `few_shot.choice` says."""
+    wise_ft: Annotated[Share, Field(gt=0, lt=1)] = 0.5
+    """Share of the update that `wise-ft` adds to the base."""
+    sources: dict[Literal["encoder", "seq2seq"], str] = {}
+    """Model -> its `conventional.source`; others have the section's own."""
+    price_per_hour: Annotated[float, Field(gt=0)] | None = None
+    """Price of one hour of an engine, any currency; it gives each cell a price per million products."""
+    max_parallel: PositiveInt | None = None
+    """Cells at one time; None works on as many as the cluster has room for."""
+
+    @field_validator("models", "strategies", "sizes", "seeds")
+    @classmethod
+    def _check_distinct(cls, values: tuple[object, ...]) -> tuple[object, ...]:
+        if len(set(values)) < len(values):
+            raise ValueError("something stands there twice")
+        return values

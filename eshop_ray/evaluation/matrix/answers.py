@@ -1,0 +1,111 @@
+"""What a run answered, by group: scores row by row, and what the answers took."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow.dataset
+
+from eshop_ray import artifacts
+from eshop_ray.config import Config
+from eshop_ray.data.splits import list_ids
+from eshop_ray.evaluation.evaluate import (
+    NO_CLUSTERS,
+    Clusters,
+    check_complete,
+    count_rows,
+    name_clusters,
+    read_groups,
+)
+from eshop_ray.evaluation.matrix.plan import Run
+from eshop_ray.evaluation.matrix.units import Unit
+from eshop_ray.schema import PREDICTION_SCHEMA, Row
+from eshop_ray.tasks.metrics import get_metric
+from eshop_ray.tasks.metrics.bootstrap import add_up_clusters, interval
+from eshop_ray.tasks.metrics.metric import Numbers
+
+_COSTS = ("task", "group", "engine_seconds", "num_input_tokens", "num_generated_tokens")
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """A run's answers to one group, rows sorted by id."""
+
+    run: Run
+    unit: Unit
+    metric: str
+    ids: Sequence[str]
+    targets: Sequence[str]
+    counts: Numbers
+    """What each row adds to the group's sums, (n, k)."""
+    clusters: Sequence[str] | None
+    """What each row belongs to; None: each to itself."""
+    num_errors: int
+    """Rows without an answer: they count as wrong."""
+    rows_per_second: float | None
+    """While the engine was up; None where its time was not measured."""
+    tokens_per_row: float
+    """Of prompt and answer."""
+
+    @property
+    def score(self) -> float:
+        """The group's."""
+        return float(get_metric(self.metric).combine(self.counts.sum(0)))
+
+    def find_interval(self, seed: int) -> tuple[float, float]:
+        """Return where 95 % of the scores lie when clusters are drawn again."""
+        counts = add_up_clusters(self.counts, self.clusters) if self.clusters else self.counts
+        return interval(self.metric, counts, seed)
+
+
+def read_answers(config: Config, run: Run, clusters: Clusters = NO_CLUSTERS) -> Iterator[Answers]:
+    """Yield what a run answered, one group after the other.
+
+    Args:
+        config: The run's own.
+        run: Which.
+        clusters: What rows belong to.
+
+    Raises:
+        UserError: if it has not answered exactly the records of its groups.
+    """
+    folder = config.predictions_dir(run.answers_as)
+    artifacts.read_complete(folder, job="batch_infer")
+    data, split = config.data, config.evaluate.split
+    check_complete(folder, list_ids(config.records_dir, split, data.tasks, config.infer.max_rows, data.groups))
+    units = {(unit.task, unit.group): unit for unit in run.units}
+    for group, rows in read_groups(folder):
+        unit = units[rows[0]["task"], group]
+        yield _add_up(run, unit, rows, folder, clusters)
+
+
+def _add_up(run: Run, unit: Unit, rows: Sequence[Row], folder: Path, clusters: Clusters) -> Answers:
+    seconds, tokens = _measure(folder, unit)
+    return Answers(
+        run=run,
+        unit=unit,
+        metric=rows[0]["metric"],
+        ids=[row["id"] for row in rows],
+        targets=[row["target"] for row in rows],
+        counts=count_rows(rows),
+        clusters=name_clusters(rows, clusters),
+        num_errors=sum(row["error"] is not None for row in rows),
+        rows_per_second=len(rows) / seconds if seconds else None,
+        tokens_per_row=tokens / len(rows),
+    )
+
+
+def _measure(folder: Path, unit: Unit) -> tuple[float | None, int]:
+    """Return seconds of engines and tokens that a group's answers took; no seconds where some were not measured.
+
+    Engines answer groups beside each other: a group's part of the whole time is its part of the tokens.
+    """
+    paths = sorted(map(str, folder.glob("*.parquet")))
+    table = pyarrow.dataset.dataset(paths, format="parquet", schema=PREDICTION_SCHEMA).to_table(columns=list(_COSTS))
+    tokens = sum(table[name].fill_null(0).to_numpy() for name in ("num_input_tokens", "num_generated_tokens"))
+    tasks, groups = (np.array(table[name].to_pylist()) for name in ("task", "group"))
+    own = int(tokens[(tasks == unit.task) & (groups == unit.group)].sum())
+    if table["engine_seconds"].null_count or not tokens.sum():
+        return None, own
+    return float(table["engine_seconds"].to_numpy().sum()) * own / int(tokens.sum()), own

@@ -1,0 +1,188 @@
+"""Which runs fill the matrix: plain values, before anything starts.
+
+single/ner/500 --train-lora, merge-lora, batch-infer--> a cell
+mixed/500      --train-lora, merge-lora, batch-infer--> a cell for each group
+merged/500     --merge-lora, batch-infer--> the same, once the adapters of `single` are there
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from eshop_ray.config.matrix import MatrixModel, MatrixSection, MatrixStrategy
+from eshop_ray.errors import UserError
+from eshop_ray.evaluation.experiments.chains import ANSWER, ESHOP, MERGE_AND_ANSWER, TRAIN, Command
+from eshop_ray.evaluation.matrix.units import Unit
+from eshop_ray.tasks import get_task
+
+UNTRAINED = 0
+"""Size of a cell whose model has learned from no row."""
+
+TRAIN_AND_ANSWER = (*TRAIN, *MERGE_AND_ANSWER)
+TRAIN_ENCODER: tuple[Command, ...] = ((*ESHOP, "train-encoder"), *ANSWER)
+
+Settings = Mapping[str, Mapping[str, Any]]
+"""Section -> its fields that differ from those of the matrix's config."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run of its own, which fills one cell for each group that it answers."""
+
+    name: str
+    """Of its folder below `cells/`."""
+    model: MatrixModel
+    strategy: MatrixStrategy
+    size: int
+    """Rows of each group that it learned from, by the ladder; 0 for none."""
+    seed: int
+    units: tuple[Unit, ...]
+    commands: tuple[Command, ...]
+    settings: Settings = field(default_factory=dict)
+    answers_as: str = "merged"
+    """Which of the run's models answers, as `infer.models` calls it."""
+    adapters_of: tuple[str, ...] = ()
+    """Runs whose adapters it merges; it waits for them."""
+
+
+def plan_runs(matrix: MatrixSection, units: Sequence[Unit], seed: int) -> list[Run]:
+    """Return the runs that fill the matrix, what others wait for first.
+
+    Args:
+        matrix: What is compared.
+        units: Groups of records.
+        seed: Of the config.
+
+    Raises:
+        UserError: if strategies are named that need others, or there is nothing to compare.
+    """
+    _check(matrix, units)
+    seeds = matrix.seeds or (seed,)
+    wanted = matrix.strategies
+    runs: list[Run] = []
+    if "llm" in matrix.models:
+        runs += [_plan_base(matrix, units, seeds[0], strategy) for strategy in wanted if strategy.endswith("-shot")]
+        for one in seeds:
+            runs += _plan_tuned(matrix, units, one)
+    for model in matrix.models:
+        if model != "llm" and "single" in wanted:
+            runs += [
+                _plan_conventional(matrix, model, unit, size, one)
+                for one in seeds
+                for unit in units
+                if can_answer(model, unit)
+                for size in list_rungs(unit, matrix.sizes)
+            ]
+    return runs
+
+
+def can_answer(model: MatrixModel, unit: Unit) -> bool:
+    """Whether a model can be trained for a task: an encoder has heads and does not write."""
+    return model != "encoder" or bool(get_task(unit.task).heads)
+
+
+def list_rungs(unit: Unit, sizes: Sequence[int]) -> list[int]:
+    """Return the sizes that differ for a group: from the first that takes all of its rows on, all are the same."""
+    ordered = sorted(sizes)
+    return [size for place, size in enumerate(ordered) if not place or ordered[place - 1] < unit.num_train_rows]
+
+
+def find_rung(unit: Unit, size: int, sizes: Sequence[int]) -> int:
+    """Return the size under which a group's rows of a size are trained on."""
+    return min(size, list_rungs(unit, sizes)[-1])
+
+
+def _check(matrix: MatrixSection, units: Sequence[Unit]) -> None:
+    for strategy in ("merged", "wise-ft"):
+        if strategy in matrix.strategies and "single" not in matrix.strategies and "llm" in matrix.models:
+            raise UserError(f"`matrix.strategies`: `{strategy}` takes the adapters of `single`; name both")
+    if "merged" in matrix.strategies and "llm" in matrix.models and len(units) < 2:
+        raise UserError(f"`matrix.strategies`: one group, {units[0].name}, has nothing to be merged with")
+    if "llm" not in matrix.models and "single" not in matrix.strategies:
+        raise UserError("`matrix.strategies`: conventional models know `single` only; name it, or add the model `llm`")
+    if not matrix.models or not matrix.strategies:
+        raise UserError("`matrix.models` and `matrix.strategies` name nothing to compare")
+
+
+def _plan_base(matrix: MatrixSection, units: Sequence[Unit], seed: int, strategy: MatrixStrategy) -> Run:
+    is_few = strategy == "few-shot"
+    size = max(find_rung(unit, max(matrix.sizes), matrix.sizes) for unit in units) if is_few else UNTRAINED
+    return Run(
+        name=f"llm.{strategy}",
+        model="llm",
+        strategy=strategy,
+        size=size,
+        seed=seed,
+        units=tuple(units),
+        commands=ANSWER,
+        settings={
+            "data": {"max_train_rows": size or None},
+            "few_shot": {"num_examples": matrix.num_examples if is_few else 0},
+        },
+        answers_as="base",
+    )
+
+
+def _plan_tuned(matrix: MatrixSection, units: Sequence[Unit], seed: int) -> Iterator[Run]:
+    """Yield the runs of the tuned LLM for one seed; merges come behind the adapters that they take."""
+    wanted, sizes = matrix.strategies, sorted(matrix.sizes)
+    rungs = sorted({rung for unit in units for rung in list_rungs(unit, sizes)})
+    if "single" in wanted:
+        for unit in units:
+            for size in list_rungs(unit, sizes):
+                yield _build("single", [unit], size, seed, TRAIN_AND_ANSWER, {"train": {"task_weights": {}}})
+    if "mixed" in wanted:
+        for size in rungs:
+            yield _build("mixed", units, size, seed, TRAIN_AND_ANSWER, {})
+    if "merged" in wanted:
+        for size in rungs:
+            taken = tuple(_name("single", [unit], find_rung(unit, size, sizes), seed) for unit in units)
+            yield _build("merged", units, size, seed, MERGE_AND_ANSWER, {}, taken)
+    if "wise-ft" in wanted:
+        share = {"merge": {"wise_ft": matrix.wise_ft}}
+        for unit in units:
+            for size in list_rungs(unit, sizes):
+                taken = (_name("single", [unit], size, seed),)
+                yield _build("wise-ft", [unit], size, seed, MERGE_AND_ANSWER, share, taken)
+
+
+def _build(
+    strategy: MatrixStrategy,
+    units: Sequence[Unit],
+    size: int,
+    seed: int,
+    commands: tuple[Command, ...],
+    settings: Settings,
+    adapters_of: tuple[str, ...] = (),
+) -> Run:
+    return Run(
+        name=_name(strategy, units, size, seed),
+        model="llm",
+        strategy=strategy,
+        size=size,
+        seed=seed,
+        units=tuple(units),
+        commands=commands,
+        settings={"data": {"max_train_rows": size}, "few_shot": {"num_examples": 0}, **settings},
+        adapters_of=adapters_of,
+    )
+
+
+def _plan_conventional(matrix: MatrixSection, model: MatrixModel, unit: Unit, size: int, seed: int) -> Run:
+    source = {"source": matrix.sources[model]} if model in matrix.sources else {}
+    return Run(
+        name=_name("single", [unit], size, seed, model),
+        model=model,
+        strategy="single",
+        size=size,
+        seed=seed,
+        units=(unit,),
+        commands=TRAIN_ENCODER,
+        settings={"data": {"max_train_rows": size}, "conventional": {"architecture": model, **source}},
+        answers_as="conventional",
+    )
+
+
+def _name(strategy: str, units: Sequence[Unit], size: int, seed: int, model: str = "llm") -> str:
+    own = [units[0].name.replace("/", ".")] if strategy in ("single", "wise-ft") else []
+    return ".".join([model, strategy, *own, str(size), f"seed{seed}"])

@@ -1,0 +1,132 @@
+"""Filling a matrix: what is complete is found without a process, and a failure stops nobody else."""
+
+import shutil
+
+import pytest
+
+from eshop_ray import artifacts
+from eshop_ray.config import Config, ModelSection
+from eshop_ray.errors import UserError
+from eshop_ray.evaluation.experiments.launch import Failure
+from eshop_ray.evaluation.matrix import runs as filling
+from eshop_ray.evaluation.matrix.runs import derive, fill, find_pending
+from eshop_ray.evaluation.matrix.units import find_units
+from eshop_ray.inference.batch import fingerprint_inference
+from eshop_ray.models import find_model, model_digest
+from eshop_ray.training.merging.recipe import Recipe
+from eshop_ray.training.trainer import fingerprint_training
+
+
+@pytest.fixture
+def config(make_config):
+    config = make_config(models=["llm"], strategies=["zero-shot", "single", "mixed", "merged"], sizes=[100])
+    config.records_dir.mkdir(parents=True)
+    artifacts.write_manifest(config.records_dir, "records", "inputs", {})
+    return config
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """Chains that were started, and a set of names of runs that are to fail."""
+    chains = []
+    fails = set()
+
+    def try_chains(section, given, needs, max_parallel):  # noqa: ARG001
+        chains.extend(given)
+        return [
+            Failure(chain.config.name, f"{chain.config.name}: out of room")
+            for chain in given
+            if chain.config.name in fails
+        ]
+
+    monkeypatch.setattr(filling, "try_chains", try_chains)
+    monkeypatch.setattr(filling, "find_pending", lambda _config, run, _model_dir: run.commands)
+    return chains, fails
+
+
+def test_a_run_is_the_matrix_config_but_for_its_cell(config, plan):
+    config = config.model_copy(update={"merge": config.merge.model_copy(update={"method": "ties", "density": 0.5})})
+    by_strategy = {run.strategy: run for run in plan(config)}
+    single, merged, base = (derive(config, by_strategy[name]) for name in ("single", "merged", "zero-shot"))
+    assert (single.data.tasks, single.data.groups, single.data.max_train_rows) == (("classification",), ("pairs",), 100)
+    assert single.records_dir == config.records_dir
+    assert single.run_dir == config.run_dir / "cells" / "llm.single.classification.100.seed0"
+    assert (single.infer.models, base.infer.models, single.merge.adapters) == (("merged",), ("base",), ())
+    assert base.data.max_train_rows is None
+    assert (merged.merge.method, merged.merge.density) == ("ties", 0.5)
+    assert merged.merge.adapters[1] == str(single.run_dir / "adapter")
+    assert Config.model_validate(merged.model_dump()) == merged
+
+
+def test_adapters_come_before_what_is_merged_of_them(config, plan, started, tmp_path):
+    assert fill(config, plan(config), tmp_path) == {}
+    assert [chain.config.name for chain in started[0]] == [
+        "llm.zero-shot",
+        "llm.single.multiple_choice.100.seed0",
+        "llm.single.classification.100.seed0",
+        "llm.mixed.100.seed0",
+        "llm.merged.100.seed0",
+    ]
+
+
+def test_a_failure_stops_those_that_need_it_alone(config, plan, started, tmp_path):
+    chains, fails = started
+    fails.add("llm.single.classification.100.seed0")
+    assert fill(config, plan(config), tmp_path) == {
+        "llm.single.classification.100.seed0": "llm.single.classification.100.seed0: out of room",
+        "llm.merged.100.seed0": (
+            "llm.merged.100.seed0: it takes the adapter of llm.single.classification.100.seed0, which failed"
+        ),
+    }
+    assert "llm.mixed.100.seed0" in [chain.config.name for chain in chains]
+
+
+def test_adapters_that_do_not_go_together_are_their_merge_s_trouble(config, plan, started, tmp_path, monkeypatch):
+    def find_pending(config, run, model_dir):  # noqa: ARG001
+        if run.strategy == "merged":
+            raise UserError("ranks differ")
+        return ()
+
+    monkeypatch.setattr(filling, "find_pending", find_pending)
+    assert fill(config, plan(config), tmp_path) == {"llm.merged.100.seed0": "llm.merged.100.seed0: ranks differ"}
+    assert started[0] == []
+
+
+def test_a_matrix_without_records_says_what_to_do(make_config):
+    with pytest.raises(UserError, match=r"run `eshop prepare-data` with the same config first"):
+        find_units(make_config())
+
+
+def seal(folder, inputs, source=None):
+    """Leave an artifact that was made from these inputs."""
+    if source:
+        shutil.copytree(source, folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "content").write_text(inputs)
+    artifacts.write_manifest(folder, "any", inputs, {})
+
+
+def test_fingerprints_say_what_is_left_of_a_run(config, plan, tiny_model_dir):
+    runs = {run.strategy: run for run in plan(config)}
+    records = artifacts.read_manifest(config.records_dir, "prepare_data").digest
+    base = model_digest(tiny_model_dir)
+    single = runs["single"]
+    derived = derive(config, single).model_copy(update={"model": ModelSection(source=str(tiny_model_dir))})
+
+    def find(**train):
+        changed = derived.model_copy(update={"train": derived.train.model_copy(update=train)})
+        return [command[-1] for command in find_pending(changed, single, tiny_model_dir)]
+
+    assert find() == ["train-lora", "merge-lora", "batch-infer"]
+    seal(derived.run_dir / "adapter", fingerprint_training(derived, records, base))
+    assert find() == ["merge-lora", "batch-infer"]
+    seal(derived.run_dir / "merged", Recipe.of(derived, tiny_model_dir).inputs, tiny_model_dir)
+    assert find() == ["batch-infer"]
+    answering = model_digest(find_model(derived, "merged"))
+    seal(derived.predictions_dir("merged"), fingerprint_inference(derived, records, answering))
+    assert find() == []
+    assert find(torch_threads=7) == []
+    assert find(learning_rate=0.5) == ["train-lora", "merge-lora", "batch-infer"]
+    merged = derive(config, runs["merged"]).model_copy(update={"model": derived.model})
+    left = find_pending(merged, runs["merged"], tiny_model_dir)
+    assert [command[-1] for command in left] == ["merge-lora", "batch-infer"]

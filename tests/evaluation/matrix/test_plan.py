@@ -1,0 +1,99 @@
+"""Which runs fill a matrix."""
+
+import pytest
+
+from eshop_ray.config import MatrixSection
+from eshop_ray.errors import UserError
+from eshop_ray.evaluation.matrix.plan import find_rung, list_rungs, plan_runs
+from eshop_ray.evaluation.matrix.units import Unit
+
+PAIRS = Unit("classification/esci_pairs", "classification", "esci_pairs", 1200)
+TITLES = Unit("generation", "generation", "RTS", 9000)
+ALL = ("zero-shot", "few-shot", "single", "mixed", "merged", "wise-ft")
+
+
+def plan(units=(PAIRS, TITLES), **matrix):
+    return plan_runs(MatrixSection(**{"sizes": (500, 2000, 8000), "models": ("llm",), **matrix}), units, seed=7)
+
+
+def names(runs):
+    return [run.name.removeprefix("llm.") for run in runs]
+
+
+def test_sizes_that_take_the_same_rows_are_one():
+    assert list_rungs(PAIRS, (8000, 500, 2000)) == [500, 2000]
+    assert list_rungs(TITLES, (500, 2000, 8000)) == [500, 2000, 8000]
+    assert find_rung(PAIRS, 8000, (500, 2000, 8000)) == 2000
+    assert list_rungs(Unit("a", "a", "a", 500), (500, 2000)) == [500]
+    assert list_rungs(Unit("a", "a", "a", 9), (500, 2000)) == [500]
+
+
+def test_a_run_for_each_cell_that_needs_one():
+    runs = plan(strategies=ALL)
+    assert names(runs) == [
+        *("zero-shot", "few-shot"),
+        *(f"single.classification.esci_pairs.{size}.seed7" for size in (500, 2000)),
+        *(f"single.generation.{size}.seed7" for size in (500, 2000, 8000)),
+        *(f"mixed.{size}.seed7" for size in (500, 2000, 8000)),
+        *(f"merged.{size}.seed7" for size in (500, 2000, 8000)),
+        *(f"wise-ft.classification.esci_pairs.{size}.seed7" for size in (500, 2000)),
+        *(f"wise-ft.generation.{size}.seed7" for size in (500, 2000, 8000)),
+    ]
+    by_name = dict(zip(names(runs), runs, strict=True))
+    zero, few, mixed, merged = (
+        by_name[name] for name in ("zero-shot", "few-shot", "mixed.500.seed7", "merged.8000.seed7")
+    )
+    assert [run.units for run in (zero, few, mixed, merged)] == [(PAIRS, TITLES)] * 4
+    assert (zero.size, few.size) == (0, 8000)
+    assert (zero.settings["few_shot"], few.settings["few_shot"]) == ({"num_examples": 0}, {"num_examples": 4})
+    assert mixed.settings["data"] == {"max_train_rows": 500}
+    assert [command[-1] for command in mixed.commands] == ["train-lora", "merge-lora", "batch-infer"]
+    assert [command[-1] for command in merged.commands] == ["merge-lora", "batch-infer"]
+    assert merged.adapters_of == ("llm.single.classification.esci_pairs.2000.seed7", "llm.single.generation.8000.seed7")
+    wise = by_name["wise-ft.generation.2000.seed7"]
+    assert (wise.adapters_of, wise.settings["merge"]) == (("llm.single.generation.2000.seed7",), {"wise_ft": 0.5})
+    planned = {run.name for run in runs}
+    assert len(planned) == len(runs)
+    assert {name for run in runs for name in run.adapters_of} <= planned
+
+
+def test_seeds_train_anew_and_the_base_answers_once():
+    runs = plan(strategies=("zero-shot", "single"), sizes=(500,), seeds=(1, 2))
+    assert [(run.strategy, run.seed) for run in runs] == [
+        ("zero-shot", 1),
+        *[("single", 1)] * 2,
+        *[("single", 2)] * 2,
+    ]
+
+
+def test_conventional_models_learn_single_tasks_and_an_encoder_does_not_write():
+    runs = plan(models=("encoder", "seq2seq"), sizes=(500,), sources={"seq2seq": "t5"})
+    assert [(run.model, run.units) for run in runs] == [
+        ("encoder", (PAIRS,)),
+        ("seq2seq", (PAIRS,)),
+        ("seq2seq", (TITLES,)),
+    ]
+    assert [command[-1] for command in runs[0].commands] == ["train-encoder", "batch-infer"]
+    assert runs[0].settings["conventional"] == {"architecture": "encoder"}
+    assert runs[1].settings["conventional"] == {"architecture": "seq2seq", "source": "t5"}
+
+
+@pytest.mark.parametrize(
+    ("matrix", "units", "message"),
+    [
+        ({"strategies": ("merged", "mixed")}, (PAIRS, TITLES), r"`merged` takes the adapters of `single`; name both"),
+        ({"strategies": ("wise-ft",)}, (PAIRS,), r"`wise-ft` takes the adapters of `single`; name both"),
+        ({"strategies": ("single", "merged")}, (TITLES,), r"one group, generation, has nothing to be merged with"),
+        ({"models": ("encoder",), "strategies": ("mixed",)}, (PAIRS,), r"conventional models know `single` only"),
+        ({"models": ()}, (PAIRS,), r"name nothing to compare|know `single` only"),
+        ({"strategies": ()}, (PAIRS,), r"name nothing to compare"),
+    ],
+)
+def test_what_cannot_be_planned(matrix, units, message):
+    with pytest.raises(UserError, match=message):
+        plan(units, **matrix)
+
+
+def test_a_value_that_stands_twice_is_refused():
+    with pytest.raises(ValueError, match="something stands there twice"):
+        MatrixSection(sizes=(5, 5))
