@@ -87,6 +87,13 @@ JOBS: tuple[Job, ...] = (
         owns_run=False,
     ),
     Job(
+        "shopbench",
+        "Evaluation",
+        "the file of `shopbench.path` and a model, or a submission",
+        "`shopbench/`, `shopbench.json` and `shopbench.html`",
+        asks_model=True,
+    ),
+    Job(
         "compare_strategies",
         "Evaluation",
         "`adapters/`, `records/` and `recipe.yaml`",

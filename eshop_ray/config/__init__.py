@@ -17,6 +17,7 @@ from eshop_ray.config.sections import (
     ServeSection,
     SourceSection,
 )
+from eshop_ray.config.shopbench import PromptStrategy, ShopbenchSection
 from eshop_ray.config.training import ConventionalSection, LearningSection, LoraSection, TrackingSection, TrainSection
 
 __all__ = [
@@ -37,10 +38,12 @@ __all__ = [
     "MergeSection",
     "ModelSection",
     "OpenaiSection",
+    "PromptStrategy",
     "RaySection",
     "ReviewsSection",
     "SearchSection",
     "ServeSection",
+    "ShopbenchSection",
     "SourceSection",
     "Strategy",
     "TableSection",

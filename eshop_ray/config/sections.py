@@ -14,6 +14,7 @@ from eshop_ray.config.matrix import MatrixSection
 from eshop_ray.config.nightly import CatalogSection, EnrichSection, ReviewsSection, TableSection
 from eshop_ray.config.openai import OpenaiSection
 from eshop_ray.config.quantization import QuantizeSection
+from eshop_ray.config.shopbench import ShopbenchSection
 from eshop_ray.config.training import ConventionalSection, LoraSection, TrackingSection, TrainSection
 from eshop_ray.places import is_uri, local_path, place_of
 
@@ -234,6 +235,7 @@ class Config(Section):
     openai: OpenaiSection = OpenaiSection()
     autotune: AutotuneSection = AutotuneSection()
     evaluate: EvaluateSection = EvaluateSection()
+    shopbench: ShopbenchSection = ShopbenchSection()
     catalog: CatalogSection = CatalogSection()
     reviews: ReviewsSection = ReviewsSection()
     table: TableSection = TableSection()

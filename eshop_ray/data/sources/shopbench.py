@@ -75,7 +75,7 @@ def read(stream: IO[bytes], path: str, options: Mapping[str, Any]) -> Iterator[R
 
     def parse(path: str, number: int, row: Row) -> Record | Malformed:
         try:
-            return {"group": str(row.get("task_name") or stem), **_question(row), **_extract(row, patterns)}
+            return {"group": str(row.get("task_name") or stem), **read_question(row), **_extract(row, patterns)}
         except AnswerError as error:
             return Malformed(path, number, str(error))
 
@@ -94,7 +94,7 @@ def _extract(row: Mapping[str, Any], patterns: Mapping[str, str]) -> dict[str, s
     return found
 
 
-def _question(row: Mapping[str, Any]) -> dict[str, Any]:
+def read_question(row: Mapping[str, Any]) -> dict[str, Any]:
     """Turn a row into a record, its defects mended. Raises AnswerError where that cannot be done."""
     prompt, answer = row.get("input_field"), row.get("output_field")
     task_type = str(row.get("task_type", "")).strip().lower().replace("_", "-").replace(" ", "-")

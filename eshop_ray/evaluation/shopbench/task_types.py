@@ -22,7 +22,7 @@ MAX_CHOICES = 10
 _OPTION_LINE = re.compile(r"^[ \t]*(?:[A-Z][\w ]*:[ \t]*)?\d{1,2}[.:)](?!\d).*$", re.MULTILINE)
 _INLINE_OPTIONS = re.compile(r"\s0\. \S.*?\s1\. \S.*?\s2\. \S", re.DOTALL)
 _SUBJECT = re.compile(
-    r"^[ \t]*(?:Query|Text|Review|Product(?: \w+)?|Input|Description|Title|Sentence|Question)[ \t]*[:：].*$",
+    r"^[ \t]*(?:Query|Text|Review|Product(?: \w+)?|Input|Description|Title|Sentence|Question)[ \t]*[:\uff1a].*$",
     re.MULTILINE | re.IGNORECASE,
 )
 """Lines that hold what the question is about."""

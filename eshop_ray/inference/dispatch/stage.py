@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -44,8 +44,8 @@ class AnswerStage:
         form: BlockForm,
         reader: Reader | None = None,
     ) -> None:
-        engines = [build_supervised() for _ in range(num_engines)]
-        self._dispatcher = Dispatcher(engines, limits)
+        self._engines = [build_supervised() for _ in range(num_engines)]
+        self._dispatcher = Dispatcher(self._engines, limits)
         self._deduplicator = Deduplicator(self._dispatcher.answer)
         self._num_engines = num_engines
         self._last_done = 0.0
@@ -76,6 +76,12 @@ class AnswerStage:
         done = time.monotonic()
         begun, self._last_done = max(started, self._last_done, self._dispatcher.up_since or done), done
         return self._num_engines * (done - begun)
+
+    async def close(self) -> None:
+        """End the engines."""
+        for engine in self._engines:
+            await engine.stop()
+        self._thread.shutdown()
 
     async def _compute(self, function: Callable[..., Value], *arguments: Any) -> Value:
         """Keep heavy work off the event loop, which the engine's calls wait on."""
@@ -138,6 +144,25 @@ def run_stage(
             max_concurrent_calls_per_actor=num_blocks,
         ),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class StageEngine:
+    """An engine that is a stage of a dataset, and may be opened without one by who asks block after block."""
+
+    build_supervised: Callable[[], SupervisedEngine]
+    limits: Limits
+    concurrency: int
+    form: BlockForm
+    reader: Reader | None = None
+
+    def __call__(self, prompts: Dataset) -> Dataset:
+        """Answer a dataset of prompts."""
+        return run_stage(prompts, self.build_supervised, self.limits, self.concurrency, self.form, self.reader)
+
+    def open(self) -> AnswerStage:
+        """Return the stage in this process; its engines start at once."""
+        return AnswerStage(self.build_supervised, self.concurrency, self.limits, self.form, self.reader)
 
 
 def choose_group_size(concurrency: int) -> int:

@@ -13,7 +13,7 @@ from eshop_ray.errors import UserError
 from eshop_ray.inference.dispatch.api_form import ApiForm
 from eshop_ray.inference.dispatch.blocks import PromptForm
 from eshop_ray.inference.dispatch.lifecycle import EngineDiedError
-from eshop_ray.inference.dispatch.stage import run_stage
+from eshop_ray.inference.dispatch.stage import StageEngine, run_stage
 from eshop_ray.inference.dispatch.supervisor import Limits
 from eshop_ray.inference.engine import Engine
 from eshop_ray.inference.engines.vllm import write_ids
@@ -152,7 +152,7 @@ def build_serve(config: InferSection, model_dir: AnyFolder, reader: Reader | Non
     """
     build, limits = _plan(config, model_dir)
     form = PromptForm(functools.partial(write_ids, model_dir))
-    return lambda prompts: run_stage(prompts, build, limits, 1, form, reader)
+    return StageEngine(build, limits, 1, form, reader)
 
 
 def build_serve_api(config: InferSection, model_dir: AnyFolder) -> Engine:

@@ -10,7 +10,7 @@ from eshop_ray.config import InferSection
 from eshop_ray.data.tokenization import tokenize_prompt
 from eshop_ray.inference.dispatch.api_form import ApiForm
 from eshop_ray.inference.dispatch.blocks import PromptForm
-from eshop_ray.inference.dispatch.stage import run_stage
+from eshop_ray.inference.dispatch.stage import StageEngine, run_stage
 from eshop_ray.inference.dispatch.supervisor import Limits, count_filling_calls
 from eshop_ray.inference.engine import Engine
 from eshop_ray.inference.engines.actor import EngineActor
@@ -38,7 +38,7 @@ def build_vllm(
     start_actor = functools.partial(build_actor, config, model_dir, num_rows)
     limits = Limits.of(config, count_calls(config))
     form = PromptForm(functools.partial(write_ids, model_dir))
-    return lambda prompts: run_stage(prompts, start_actor, limits, config.concurrency, form, reader)
+    return StageEngine(start_actor, limits, config.concurrency, form, reader)
 
 
 def build_vllm_api(

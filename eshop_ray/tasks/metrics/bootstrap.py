@@ -42,10 +42,24 @@ def interval(
     Raises:
         UserError: if there is no such metric.
     """
-    combine, counts = get_metric(metric).combine, fold(counts, seed)
-    scores = [combine(weights @ counts) for weights in _draw_weights(len(counts), num_draws, seed)]
-    low, high = np.quantile(np.concatenate(scores), [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(draw_scores(metric, counts, seed, num_draws), [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def draw_scores(metric: str, counts: Numbers, seed: int, num_draws: int = NUM_DRAWS) -> Numbers:
+    """Return the group's score in each draw of its rows, (draws,).
+
+    Args:
+        metric: Name of a metric.
+        counts: What `count_rows` of the metric returned for the group's rows, at least one.
+        seed: Of the draws.
+        num_draws: Draws, each of as many rows as there are.
+
+    Raises:
+        UserError: if there is no such metric.
+    """
+    combine, counts = get_metric(metric).combine, fold(counts, seed)
+    return np.concatenate([combine(weights @ counts) for weights in _draw_weights(len(counts), num_draws, seed)])
 
 
 def is_clearly_better(metric: str, counts_a: Numbers, counts_b: Numbers, seed: int, level: float = LEVEL) -> bool:

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from eshop_ray.config import InferSection
 from eshop_ray.errors import UserError
 from eshop_ray.inference.dispatch.blocks import BlockForm, PromptForm
-from eshop_ray.inference.dispatch.stage import run_stage
+from eshop_ray.inference.dispatch.stage import StageEngine
 from eshop_ray.inference.dispatch.supervisor import Limits, count_filling_calls
 from eshop_ray.inference.engine import Engine
 from eshop_ray.inference.engines.actor import EngineActor
@@ -43,7 +43,7 @@ def build_simulated(config: InferSection, reader: Reader | None = None, form: Bl
         return EngineActor(SimulatedEngine, (options, next(numbers)), {"num_cpus": 1})
 
     rows = form or PromptForm(join_messages)
-    return lambda prompts: run_stage(prompts, build_actor, limits, config.concurrency, rows, reader)
+    return StageEngine(build_actor, limits, config.concurrency, rows, reader)
 
 
 def count_calls(config: InferSection, options: SimulatedOptions) -> int:
