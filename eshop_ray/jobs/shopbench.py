@@ -6,7 +6,7 @@ from eshop_ray import artifacts
 from eshop_ray.config import Config
 from eshop_ray.errors import UserError
 from eshop_ray.evaluation.shopbench.contenders import ask, list_contenders
-from eshop_ray.evaluation.shopbench.questions import read_questions, sample_questions
+from eshop_ray.evaluation.shopbench.questions import read_questions, sample_questions, warn_of_left_out
 from eshop_ray.evaluation.shopbench.report import NAME, print_results, write_report
 from eshop_ray.evaluation.shopbench.results import gather_results
 from eshop_ray.places import place_of
@@ -23,6 +23,7 @@ def run(config: Config) -> None:
     if config.shopbench.path is None:
         raise UserError("`shopbench.path` is not set; name a file of ShopBench's format")
     found = read_questions(config, config.shopbench.path)
+    warn_of_left_out(found)
     questions = sample_questions(found.questions, config.infer.max_rows)
     contenders = list_contenders(config, questions)
     for contender in contenders:

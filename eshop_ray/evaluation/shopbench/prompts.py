@@ -11,7 +11,8 @@ from eshop_ray.config.shopbench import PromptExample
 from eshop_ray.data.sources.repairs import option_numbers
 from eshop_ray.errors import UserError
 from eshop_ray.evaluation.shopbench.questions import Question, read_questions
-from eshop_ray.evaluation.shopbench.task_types import TASK_TYPES, TaskType, infer_task_type, is_arithmetic
+from eshop_ray.evaluation.shopbench.task_types import TaskType, infer_task_type, is_arithmetic
+from eshop_ray.reporting.words import count
 from eshop_ray.schema import Message, Record, content_id
 from eshop_ray.tasks import get_task
 from eshop_ray.tasks.ranking import MAX_OPTIONS
@@ -125,13 +126,14 @@ def _draw(config: Config, pattern: str, number: int, kept_out: set[str]) -> dict
         raise UserError(f"`examples_path` {pattern}: its questions have no answers (`output_field`)")
     by_type: dict[TaskType, list[PromptExample]] = defaultdict(list)
     for question in sorted(found.questions, key=lambda one: content_id(str(config.seed), one.prompt)):
-        if question.gold and question.prompt not in kept_out and len(by_type[question.gold.task]) < number:
+        if question.gold and question.prompt not in kept_out:
             answer = get_task(question.gold.task).format_target(question.gold.target)
-            by_type[question.gold.task].append(PromptExample(prompt=question.prompt, answer=answer))
-    for task_type in TASK_TYPES:
-        if 0 < len(by_type[task_type]) < number:
+            drawn = by_type[question.gold.task]
+            drawn += [PromptExample(prompt=question.prompt, answer=answer)] if len(drawn) < number else []
+    for task_type, drawn in by_type.items():
+        if len(drawn) < number:
             raise UserError(
-                f"`examples_path` {pattern}: only {len(by_type[task_type])} questions of type {task_type} that are not "
-                f"asked, fewer than `num_examples` {number}"
+                f"`examples_path` {pattern}: only {count(len(drawn), 'question')} of type {task_type} that "
+                f"{'is' if len(drawn) == 1 else 'are'} not asked, fewer than `num_examples` {number}"
             )
     return by_type

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from typing import Any, cast
 
 from eshop_ray.config import Config
-from eshop_ray.data.cleaning import check_malformed, describe
+from eshop_ray.data.cleaning import check_malformed
 from eshop_ray.data.files import list_files, open_bytes
 from eshop_ray.data.sources.repairs import AnswerError
 from eshop_ray.data.sources.required import read_objects
@@ -132,6 +132,17 @@ def read_questions(config: Config, pattern: str) -> QuestionSet:
     return found
 
 
+def warn_of_left_out(found: QuestionSet) -> None:
+    """Name the first rows that were left out, and say how many there are."""
+    malformed = [f"{row.path}:{row.line}: {row.reason}" for row in found.malformed]
+    repeats = [f"{repeat.place} repeats {first.place}" for repeat, first in found.repeats]
+    for what, rows in (("malformed", malformed), ("repeated", repeats)):
+        for row in rows[:MAX_NAMED]:
+            logger.warning("left out: %s", row)
+        if rows:
+            logger.warning("%s left out because %s; the report has more of them", count(len(rows), "row"), what)
+
+
 def sample_questions(questions: Sequence[Question], max_rows: int | None) -> list[Question]:
     """Return at most so many questions of each task, always the same ones, in the order of the files."""
     if max_rows is None:
@@ -196,12 +207,8 @@ def _check_metric(name: Any) -> None:
 def _check(found: QuestionSet, max_malformed_share: float, pattern: str) -> None:
     shown = [{"path": row.path, "line": row.line, "reason": row.reason} for row in found.malformed[:MAX_SHOWN]]
     check_malformed(shown, len(found.malformed), found.num_rows, max_malformed_share)
-    for row in shown:
-        logger.warning("left out: %s", describe(row))
     if not found.questions:
         raise UserError(f"`shopbench.path` {pattern}: no question in it")
-    for repeat, earlier in found.repeats[:MAX_NAMED]:
-        logger.warning("left out: %s repeats %s", repeat.place, earlier.place)
     _check_gold(found.questions)
     _check_tracks(found.questions)
     _check_means(found.questions)

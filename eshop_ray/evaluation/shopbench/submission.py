@@ -16,6 +16,7 @@ from eshop_ray.artifacts import fingerprint
 from eshop_ray.errors import UserError
 from eshop_ray.evaluation.shopbench import submission_process
 from eshop_ray.evaluation.shopbench.batches import ModelError
+from eshop_ray.inference.engines.actor import ENGINE_START_SECONDS
 from eshop_ray.reporting.words import format_seconds
 
 MAX_MESSAGE_CHARACTERS = 300
@@ -85,7 +86,7 @@ class SubmissionModel:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        self.close(0.0 if error else END_SECONDS)
 
     def wait_until_up(self) -> None:
         """Return when `UserModel` is there.
@@ -94,7 +95,7 @@ class SubmissionModel:
             UserError: if it cannot be made.
         """
         try:
-            self._receive()
+            self._receive(ENGINE_START_SECONDS)
         except ModelError as error:
             raise UserError(f"the submission does not start: {error}") from None
 
@@ -108,12 +109,16 @@ class SubmissionModel:
         texts: list[str] = self._call("batch_predict", batch, is_multiple_choice)
         return texts
 
-    def close(self) -> None:
-        """End the process, and those that it has started."""
+    def close(self, seconds: float = END_SECONDS) -> None:
+        """End the process, and those that it has started.
+
+        Args:
+            seconds: That it has to end by itself.
+        """
         with suppress(BrokenPipeError):
             self._calls.close()
         with suppress(subprocess.TimeoutExpired):
-            self._process.wait(END_SECONDS)
+            self._process.wait(seconds)
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
@@ -123,19 +128,19 @@ class SubmissionModel:
         with suppress(BrokenPipeError):  # what it said last, or how it ended, is read next
             self._calls.write(json.dumps({"method": method, "arguments": arguments}) + "\n")
             self._calls.flush()
-        return self._receive()
+        return self._receive(self._timeout_seconds)
 
-    def _receive(self) -> Any:
-        reply = json.loads(self._read_line())
+    def _receive(self, timeout_seconds: float) -> Any:
+        reply = json.loads(self._read_line(timeout_seconds))
         if "error" in reply:
             raise ModelError(f"{self._shorten(reply['error'])}; see {self._log_path}")
         return reply["value"]
 
-    def _read_line(self) -> bytes:
+    def _read_line(self, timeout_seconds: float) -> bytes:
         while b"\n" not in self._buffer:
-            ready, _, _ = select.select([self._read_fd], [], [], self._timeout_seconds)
+            ready, _, _ = select.select([self._read_fd], [], [], timeout_seconds)
             if not ready:
-                raise ModelError(f"no answer within {format_seconds(self._timeout_seconds)} (infer.timeout_seconds)")
+                raise ModelError(f"no answer within {format_seconds(timeout_seconds)}; see {self._log_path}")
             data = os.read(self._read_fd, 1 << 16)
             if not data:
                 status = self._process.wait()

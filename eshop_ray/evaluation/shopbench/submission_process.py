@@ -35,7 +35,7 @@ def main(folder: str, read_fd: str, write_fd: str) -> None:
             call = json.loads(line)
             try:
                 value = getattr(model, call["method"])(*call["arguments"])
-                text = json.dumps({"value": value, "type": type(value).__name__}, default=describe)
+                text = json.dumps({"value": value}, default=describe)
             except BaseException as error:
                 traceback.print_exc()
                 reply(error=f"{type(error).__name__}: {error}")
@@ -51,7 +51,9 @@ def load(folder: Path) -> Any:
 
 
 def describe(value: Any) -> Any:
-    """Stand in for a value that JSON cannot hold, so that it is refused by the type that it has."""
+    """Return an array of NumPy or pandas as a list; of what else JSON cannot hold, something that is no text."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
     return {"not JSON": type(value).__name__}
 
 
