@@ -7,6 +7,8 @@ from pydantic import Field, model_validator
 from eshop_ray.config.base import PositiveInt, Section
 
 Track = Annotated[int, Field(ge=1, le=4)]
+StrategyName = Annotated[str, Field(pattern=r"^[\w-]+$")]
+"""A folder of the run directory is called so."""
 
 
 class PromptExample(Section):
@@ -52,7 +54,7 @@ class ShopbenchSection(Section):
     path: str | None = None
     """File or pattern of ShopBench's format, relative to `data.root`. `infer.max_rows` takes only so many questions per
     task, always the same ones."""
-    strategies: dict[str, PromptStrategy] = {}
+    strategies: dict[StrategyName, PromptStrategy] = {}
     """Name -> how prompts are written. The others are compared with the first. Empty: the plain one under the name
     `plain`, unless a submission is run."""
     submission: str | None = None

@@ -115,6 +115,12 @@ def read_predictions(contender: Contender, questions: Sequence[Question]) -> lis
     return [decode(found[question.id]) for question in questions]
 
 
+def read_answers(contender: Contender) -> dict[str, str | None]:
+    """Return each answer's text by the question's id."""
+    table = pq.read_table(contender.folder / PART, columns=["id", "generated_text"])
+    return dict(zip(table["id"].to_pylist(), table["generated_text"].to_pylist(), strict=True))
+
+
 def _identify_engine(config: Config) -> Any:
     if config.infer.engine == "oracle":
         return ORACLE_DIGEST

@@ -49,16 +49,21 @@ class Prompt:
     sampling_params: dict[str, Any]
     thought: dict[str, Any] | None = None
     """Sampling parameters of a thought that comes before the answer; None: the answer comes at once."""
+    system_prefix: str = ""
+    """What the thought is asked under: neither instruction nor examples, which are for answers at once."""
 
     def ask_thought(self) -> list[Message]:
-        """Return the messages that ask for the thought: the question, and not its answer's form."""
-        *before, question = self.messages
-        return [*before[1:], {"role": "user", "content": f"{question['content']}\n{THINK}"}]
+        """Return the messages that ask for the thought."""
+        system = [{"role": "system", "content": self.system_prefix}] if self.system_prefix else []
+        return [*system, self._ask_to_think()]
 
     def conclude(self, thought: str) -> list[Message]:
         """Return the messages that ask for the answer that a thought came to."""
-        turn = {"role": "assistant", "content": thought}
-        return [self.messages[0], *self.ask_thought(), turn, {"role": "user", "content": CONCLUDE}]
+        turns = [{"role": "assistant", "content": thought}, {"role": "user", "content": CONCLUDE}]
+        return [*self.messages[:-1], self._ask_to_think(), *turns]
+
+    def _ask_to_think(self) -> Message:
+        return {"role": "user", "content": f"{self.messages[-1]['content']}\n{THINK}"}
 
 
 def build_prompt(text: str, strategy: PromptStrategy, examples: Examples, temperature: float) -> Prompt:
@@ -86,7 +91,7 @@ def build_prompt(text: str, strategy: PromptStrategy, examples: Examples, temper
     messages.append({"role": "user", "content": text + reminder})
     thinks = strategy.chain_of_thought and task_type == "multiple_choice" and is_arithmetic(text)
     thought = {"temperature": temperature, "max_tokens": strategy.max_thought_tokens} if thinks else None
-    return Prompt(task_type, messages, params, thought)
+    return Prompt(task_type, messages, params, thought, strategy.system_prefix)
 
 
 def _to_record(text: str, task_type: TaskType) -> Record:

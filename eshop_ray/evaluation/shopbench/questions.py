@@ -211,6 +211,7 @@ def _check(found: QuestionSet, max_malformed_share: float, pattern: str) -> None
         raise UserError(f"`shopbench.path` {pattern}: no question in it")
     _check_gold(found.questions)
     _check_tracks(found.questions)
+    _check_one_track(found.questions)
     _check_means(found.questions)
 
 
@@ -231,6 +232,16 @@ def _check_tracks(questions: Sequence[Question]) -> None:
             f"some tasks are of no track ({', '.join(without[:5])}) and others are: name theirs in `shopbench.tracks`, "
             "e.g. {TASK: 1}"
         )
+
+
+def _check_one_track(questions: Sequence[Question]) -> None:
+    tracks: dict[str, set[int | None]] = defaultdict(set)
+    for question in questions:
+        tracks[question.group].add(question.track)
+    for group, found in tracks.items():
+        if len(found) > 1:
+            names = ", ".join(sorted(map(str, found)))
+            raise UserError(f"task `{group}` is in tracks {names}; give it a name (`task_name`) for each of them")
 
 
 def _check_means(questions: Sequence[Question]) -> None:

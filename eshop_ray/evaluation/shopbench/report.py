@@ -22,7 +22,8 @@ _OVERALL_TRACK = {str(track): f"track {track}" for track in (*NAMES, ALL_AROUND)
 
 def write_report(results: Results, folder: Path) -> Path:
     """Write `shopbench.md` and `shopbench.html`, and return the latter."""
-    sections = [*_show_scores(results), _show_times(results), *_show_types(results), *_show_file(results)]
+    sections = [*_show_scores(results), _show_times(results), *_show_types(results), _show_file(results)]
+    sections.append(_show_examples(results))
     level: Level = "attention" if _find_trouble(results) else "well"
     return write_page(Page("ShopBench", level, word_verdict(results), sections), folder, NAME)
 
@@ -167,7 +168,7 @@ def _word_types(types: Mapping[str, Any]) -> str:
     return f"Type accuracy {types['type_accuracy']:.4f} {interval} on {count(types['num_rows'], 'question')}."
 
 
-def _show_file(results: Results) -> Iterator[Section]:
+def _show_file(results: Results) -> Section:
     read = results["read"]
     rows = [
         ("rows", read["num_rows"], ()),
@@ -183,7 +184,16 @@ def _show_file(results: Results) -> Iterator[Section]:
             rows.append((f"unreadable answers of {name}, counted as wrong", unparsed, ()))
     cells = [(what, "; ".join(such[:3]), f"{number:,}") for what, number, such in rows]
     table = Table(("what", "such as", "rows"), cells, num_text=2)
-    yield Section("The file", tables=[table])
+    return Section("The file", tables=[table])
+
+
+def _show_examples(results: Results) -> Section:
+    rows = [
+        (one["task"], one["question"], str(one["target"]), *(text or "" for text in one["answers"].values()))
+        for one in results["examples"]
+    ]
+    header = ("task", "question", "target", *results["contenders"])
+    return Section("The first question of each task", tables=[Table(header, rows, num_text=len(header))])
 
 
 def _write_row(contenders: Mapping[str, Any], kind: str, name: str) -> Iterator[str]:

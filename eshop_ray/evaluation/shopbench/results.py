@@ -5,7 +5,7 @@ from typing import Any
 
 from eshop_ray import artifacts
 from eshop_ray.config import Config
-from eshop_ray.evaluation.shopbench.contenders import Contender, read_predictions
+from eshop_ray.evaluation.shopbench.contenders import Contender, read_answers, read_predictions
 from eshop_ray.evaluation.shopbench.questions import Question, QuestionSet
 from eshop_ray.evaluation.shopbench.scores import compare_models, count_tasks, describe_scores, judge_types
 from eshop_ray.evaluation.significance import add_adjusted
@@ -31,6 +31,7 @@ def gather_results(
         "read": {**found.describe(), "num_asked": len(questions)},
         "types": judge_types(found.questions) if found.has_gold else None,
         "contenders": {},
+        "examples": _show_examples(questions, contenders),
     }
     reference = None
     for contender in contenders:
@@ -45,3 +46,18 @@ def gather_results(
     tests = [one["against_first"]["overall"] for one in results["contenders"].values() if one.get("against_first")]
     add_adjusted(tests)
     return results
+
+
+def _show_examples(questions: Sequence[Question], contenders: Sequence[Contender]) -> list[Results]:
+    """Return the first question of each task, with what everybody said."""
+    said = {contender.name: read_answers(contender) for contender in contenders}
+    first = {question.group: question for question in reversed(questions)}
+    return [
+        {
+            "task": question.group,
+            "question": question.prompt,
+            "target": question.gold.target if question.gold else None,
+            "answers": {name: answers[question.id] for name, answers in said.items()},
+        }
+        for question in sorted(first.values(), key=lambda one: one.group)
+    ]

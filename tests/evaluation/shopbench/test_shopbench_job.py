@@ -47,6 +47,10 @@ def test_oracle_scores_one_everywhere(configure, capsys):
     report = (config.run_dir / "shopbench.md").read_text()
     for word in ("| track 4 |", "| type ranking |", "| overall |", "four NVIDIA T4", "Type accuracy 1.0000"):
         assert word in report
+    assert (
+        "| titles | Translate the product title 'rote Tasse 0' into English. Output: | red mug with number 0 |"
+        in report
+    )
     assert (config.run_dir / "shopbench.html").stat().st_size > 1000
 
 
@@ -98,6 +102,7 @@ def test_hidden_file_is_answered_without_a_score(configure, rows, tmp_path):
     [
         ({"path": None}, "`shopbench.path` is not set"),
         ({"path": "nowhere.jsonl"}, "no such file"),
+        ({"strategies": {"submission": {}}, "submission": "kit"}, "the submission has this name"),
         ({"submission": "/nowhere"}, r"no models/user_config\.py"),
         ({"strategies": {"shown": {"examples_path": "nowhere.jsonl", "num_examples": 1}}}, "no such file"),
     ],

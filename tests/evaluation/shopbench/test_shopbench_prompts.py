@@ -6,6 +6,7 @@ import pyarrow as pa
 import pytest
 
 from eshop_ray.config import Config, PromptStrategy
+from eshop_ray.config.shopbench import PromptExample
 from eshop_ray.errors import UserError
 from eshop_ray.evaluation.shopbench.engine_model import EngineModel
 from eshop_ray.evaluation.shopbench.prompts import CONCLUDE, REMINDERS, THINK, build_prompt, collect_examples
@@ -128,6 +129,18 @@ def test_sums_are_thought_about_first_and_then_answered_within_the_options():
     assert decode(sum_row["sampling_params"])["structured_outputs"] == {"choice": ["0", "1"]}
     assert choice_row["messages"][-1]["content"] == CHOICE
     assert answers == [CONCLUDE, "Answer:"]
+
+
+def test_thought_is_free_of_what_asks_for_an_answer_at_once():
+    strategy = PromptStrategy(chain_of_thought=True, system_prefix="Be exact.")
+    examples = {"multiple_choice": (PromptExample(prompt="Which?", answer="1"),)}
+    _, (thought, answer), _ = ask(strategy, SUM, examples=examples)
+    assert [turn["content"] for turn in thought["messages"]] == ["Be exact.", f"{SUM}\n{THINK}"]
+    contents = [turn["content"] for turn in answer["messages"]]
+    assert contents == [
+        f"Be exact. {get_task('multiple_choice').instruction}",
+        *("Which?", "1", f"{SUM}\n{THINK}", THINK, CONCLUDE),
+    ]
 
 
 def test_question_without_an_answer_is_told():

@@ -78,6 +78,12 @@ def test_some_tracks_are_no_tracks(load, rows):
     assert {one.track for one in found.questions if one.group == "choices"} == {3}
 
 
+def test_task_is_of_one_track(load, rows):
+    rows[0]["track"] = "track 4"
+    with pytest.raises(UserError, match="task `choices` is in tracks 1, 4; give it a name"):
+        load(rows)
+
+
 def test_metrics_without_a_common_mean_make_no_task(load, rows):
     rows[1] = {**rows[1], "task_name": "choices"}
     with pytest.raises(UserError, match="task `choices` mixes the metrics accuracy, micro f1"):
