@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from eshop_ray.evaluation.shopbench.submission import SubmissionModel, digest_su
 from eshop_ray.evaluation.shopbench.task_types import infer_task_type
 from eshop_ray.inference.answer_identity import identify_engine, identify_task
 from eshop_ray.inference.build import find_answering_model
+from eshop_ray.inference.engines.oracle import refuse_oracle
 from eshop_ray.places import place_of
 from eshop_ray.reporting.words import count, format_seconds
 from eshop_ray.schema import PREDICTION_SCHEMA, decode, encode
@@ -49,13 +50,15 @@ def list_contenders(config: Config, questions: Sequence[Question]) -> list[Conte
     """Return who answers, the strategies first, and see that all of them can be had.
 
     Raises:
-        UserError: if a strategy's examples, the model or the submission cannot be had.
+        UserError: if a strategy's examples, the model or the submission cannot be had, or the oracle knows no answers.
     """
     settings = config.shopbench
     asked = [(question.id, question.prompt, str(question.gold), question.track) for question in questions]
     digests: dict[str, Any] = {}
     if settings.strategies or settings.submission is None:
         tasks = [identify_task(get_task(name)) for name in list_tasks()]
+        if questions[0].gold is None:
+            refuse_oracle(config.infer, "the file")
         common = [VERSION, tasks, _identify_engine(config), config.infer.temperature]
         for name, strategy in find_strategies(config).items():
             if name == SUBMISSION and settings.submission is not None:
@@ -98,7 +101,7 @@ def ask(config: Config, contender: Contender, questions: Sequence[Question]) -> 
             "errors": [f"{one.place}: {errors[one.prompt]}" for one in questions if one.prompt in errors],
         }
         artifacts.write_manifest(folder, "predictions", contender.inputs, {}, details)
-    seconds = sum(asdict(one)["seconds"] for one in answers.times.values())
+    seconds = sum(one.seconds for one in answers.times.values())
     logger.info("%s answered in %s", contender.name, format_seconds(seconds))
 
 

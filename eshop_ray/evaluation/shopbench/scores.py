@@ -86,15 +86,14 @@ def describe_scores(scored: Scored, seed: int) -> dict[str, Any]:
     """
     tasks, types, tracks = {}, defaultdict(list), defaultdict(list)
     for number, (name, task) in enumerate(scored.items()):
-        drawn = draw_scores(task.metric, task.counts, seed + number, NUM_DRAWS)
-        found = _describe(_score(task.metric, task.counts), drawn, len(task.counts))
+        whole = _measure(task.metric, task.counts, seed + number)
         told = {"metric": ", ".join(task.metrics), "types": sorted(set(task.types)), "track": task.track}
-        tasks[name] = {**told, **found, "num_unparsed": task.num_unparsed}
-        tracks[task.track].append((found["score"], drawn, len(task.counts)))
+        tasks[name] = {**told, **_describe(*whole), "num_unparsed": task.num_unparsed}
+        tracks[task.track].append(whole)
         for task_type in sorted(set(task.types)):
-            counts = task.select(task_type)
-            drawn_type = draw_scores(task.metric, counts, seed + number, NUM_DRAWS)
-            types[task_type].append((_score(task.metric, counts), drawn_type, len(counts)))
+            is_whole = len(set(task.types)) == 1
+            part = whole if is_whole else _measure(task.metric, task.select(task_type), seed + number)
+            types[task_type].append(part)
     by_track = {track: _average(members) for track, members in sorted(tracks.items(), key=lambda item: item[0] or 0)}
     return {
         "tasks": tasks,
@@ -161,8 +160,8 @@ Member = tuple[float, Numbers, int]
 """Score, drawn scores, rows."""
 
 
-def _score(metric: str, counts: Numbers) -> float:
-    return float(get_metric(metric).combine(counts.sum(axis=0)))
+def _measure(metric: str, counts: Numbers, seed: int) -> Member:
+    return float(get_metric(metric).combine(counts.sum(axis=0))), draw_scores(metric, counts, seed), len(counts)
 
 
 def _average(members: Sequence[Member]) -> Member:

@@ -90,6 +90,8 @@ def test_hidden_file_is_answered_without_a_score(configure, rows, tmp_path):
     lines += ["    def batch_predict(self, batch, is_multiple_choice): return ['1'] * len(batch['prompt'])"]
     (folder / "user_config.py").write_text("\n".join(lines))
     hidden = [{"input_field": row["input_field"], "is_multiple_choice": row["is_multiple_choice"]} for row in rows]
+    with pytest.raises(UserError, match=r"infer\.engine=oracle answers with gold targets, and the file has none"):
+        run(configure(hidden))
     config = configure(hidden, submission=str(folder))
     results = run(config)
     assert results["types"] is None
