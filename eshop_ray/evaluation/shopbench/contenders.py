@@ -43,7 +43,7 @@ class Contender:
     name: str
     folder: Path
     inputs: str
-    """Digest of all that determines the answers."""
+    """Digest of all that determines the answers, and of the batch size, which their time depends on."""
 
 
 def list_contenders(config: Config, questions: Sequence[Question]) -> list[Contender]:
@@ -59,7 +59,7 @@ def list_contenders(config: Config, questions: Sequence[Question]) -> list[Conte
         tasks = [identify_task(get_task(name)) for name in list_tasks()]
         if questions[0].gold is None:
             refuse_oracle(config.infer, "the file")
-        common = [VERSION, tasks, _identify_engine(config), config.infer.temperature]
+        common = [VERSION, tasks, _identify_engine(config), config.infer.temperature, settings.batch_size]
         for name, strategy in find_strategies(config).items():
             if name == SUBMISSION and settings.submission is not None:
                 raise UserError(f"`shopbench.strategies.{SUBMISSION}`: the submission has this name; choose another")
