@@ -46,6 +46,7 @@ def build_engine(
         from eshop_ray.inference.engines.openai.endpoint import build_openai
 
         return build_openai(config, endpoint, reader)
+    assert config.engine != "openai"
     if config.engine == "oracle":
         from eshop_ray.inference.engines.oracle import build_oracle
 

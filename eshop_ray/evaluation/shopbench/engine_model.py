@@ -22,6 +22,8 @@ from eshop_ray.parsing import drop_thought
 from eshop_ray.schema import PROMPT_SCHEMA, Message, encode
 from eshop_ray.tasks import get_task
 
+ASKABLE = ("vllm", "serve", "simulated")
+"""Engines of models that follow instructions, without a limit on what they may cost."""
 PLAIN = "plain"
 """The strategy without anything to it."""
 
@@ -116,13 +118,16 @@ class ShopBenchModel(EngineModel):
             raise UserError(
                 f"`shopbench.strategies` has no `{strategy}`; it has {', '.join(find_strategies(settings))}"
             )
+        if settings.infer.engine not in ASKABLE:
+            raise UserError(
+                f"infer.engine={settings.infer.engine} does not answer ShopBench's batches; use {', '.join(ASKABLE)}"
+            )
         examples = collect_examples(settings, chosen, asked)
         model = find_answering_model(settings, settings.infer.models[-1])
         start_engine(settings, model)
         infer = settings.infer.model_copy(update={"batch_size": settings.shopbench.batch_size})
         engine = build_engine(infer, model.share(settings.run_dir))
-        if not isinstance(engine, StageEngine):
-            raise UserError(f"infer.engine={infer.engine} cannot be asked batch by batch; use vllm")
+        assert isinstance(engine, StageEngine)
         super().__init__(engine, chosen, examples, infer.temperature, settings.shopbench.batch_size)
 
 

@@ -14,7 +14,7 @@ from eshop_ray.config import InferSection
 from eshop_ray.data.conventional import write_question
 from eshop_ray.errors import UserError
 from eshop_ray.inference.dispatch.blocks import BlockRow, add_answers, read_rows
-from eshop_ray.inference.dispatch.stage import run_stage
+from eshop_ray.inference.dispatch.stage import StageEngine
 from eshop_ray.inference.dispatch.supervisor import Limits
 from eshop_ray.inference.engine import Engine
 from eshop_ray.inference.engines.actor import EngineActor
@@ -50,7 +50,7 @@ def build_conventional(
     start_actor = functools.partial(EngineActor, ConventionalActor, (model_dir, config.use_gpu, num_threads), options)
     limits = Limits.of(config, config.max_concurrent_batches or NUM_CALLS)
     form = TaskForm(config.engine, dict(tasks) if tasks is not None else None)
-    return lambda prompts: run_stage(prompts, start_actor, limits, config.concurrency, form, reader)
+    return StageEngine(start_actor, limits, config.concurrency, form, reader)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from eshop_ray.artifacts import fingerprint
 from eshop_ray.config import Config, InferSection, OpenaiSection
 from eshop_ray.errors import BudgetSpentError, UserError
 from eshop_ray.inference.dispatch.blocks import PromptForm
-from eshop_ray.inference.dispatch.stage import run_stage
+from eshop_ray.inference.dispatch.stage import StageEngine
 from eshop_ray.inference.dispatch.supervisor import Limits
 from eshop_ray.inference.engine import Engine
 from eshop_ray.inference.engines.openai.chat_request import LIMIT_FIELDS, write_messages
@@ -152,7 +152,7 @@ def build_openai(config: InferSection, endpoint: Endpoint, reader: Reader | None
     limits = Limits(1, endpoint.config.max_concurrent_requests, config.timeout_seconds, config.max_retries)
     find_meter = functools.partial(ray.get_actor, endpoint.meter)
     build = functools.partial(OpenaiEngine, endpoint.config, endpoint.key, find_meter)
-    return lambda prompts: run_stage(prompts, build, limits, config.concurrency, PromptForm(write_messages), reader)
+    return StageEngine(build, limits, config.concurrency, PromptForm(write_messages), reader)
 
 
 def _is_unlimited(config: OpenaiSection) -> bool:
