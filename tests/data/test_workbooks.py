@@ -99,6 +99,7 @@ def test_rows_above_the_table_count():
         (build(Products=ROWS)[:-100], "not a readable workbook"),
         (b"PK\x03\x04 no workbook", "not a readable workbook"),
     ],
+    ids=["a header's name twice", "cut off", "no workbook"],  # the bytes themselves hold the time
 )
 def test_a_broken_workbook_is_one_message(content, message):
     with pytest.raises(UserError, match=message):

@@ -43,7 +43,7 @@ PARTS = {
     "qlora": Part("qlora", 75),
     "fsdp": Part("fsdp", 60),
     "vllm": Part("vllm", 120),
-    "switched": Part("switched", 150),
+    "switched": Part("switched", 200),
     "vllm_int8": Part("quantized", 75, {"scheme": "w8a8"}),
     "vllm_fp8": Part("quantized", 75, {"scheme": "fp8"}),
     "vllm_gptq": Part("quantized", 75, {"scheme": "w4a16_gptq"}),

@@ -1,9 +1,8 @@
-"""One engine for several tasks, with weights exchanged or updates beside the base, against models merged alone."""
+"""One engine for two tasks, with weights exchanged or updates beside the base, against a model merged alone."""
 
 import gc
 import shutil
 import time
-from collections import Counter
 from pathlib import Path
 
 import torch
@@ -17,10 +16,12 @@ from tests.bench.gpu.engine import start
 from tests.bench.gpu.models import QWEN2_5_1_5B, SMALL, write_model
 from tests.bench.gpu.outcome import OutOfToleranceError
 
-TASKS = ("ner", "ranking", "classification")
+TASKS = ("ner", "ranking")
 MODELS = {"cuda": ("qwen2.5-1.5b", QWEN2_5_1_5B), "cpu": ("small", SMALL)}
 SIZES = {"cuda": (1024, 96, 32), "cpu": (16, 12, 6)}
 """Rows of a task, tokens of a prompt, tokens of an answer."""
+MAX_NUM_SEQS = {"cuda": 256, "cpu": 16}
+"""Few CUDA graphs: capturing them is most of a start."""
 RANK = 16
 LEAST_EQUAL = {"switched": 0.97, "lora": 0.9}
 """Share of answers' first tokens: sums of a batch depend on who else is in it, and an update beside the base is rounded
@@ -35,11 +36,9 @@ def measure(job):
     yield "rows", num_rows * len(TASKS)
     folder = write_switched(workdir, config, device)
     rows = draw_rows(config.vocab_size, device)
-    expected = {}
-    for task in TASKS:
-        engine = Asked(merge_alone(folder, task, workdir / "merged"), device)
-        seconds, expected[task] = engine.ask([(task, ids) for ids in rows])
-        engine.close()
+    engine = Asked(merge_alone(folder, TASKS[0], workdir / "merged"), device)
+    seconds, expected = engine.ask([(TASKS[0], ids) for ids in rows])
+    engine.close()
     yield "merged_rows_per_second", num_rows / seconds
     for name, arguments in {"switched": {}, "lora": {"enable_lora": True}}.items():
         engine = Asked(folder, device, **arguments)
@@ -51,13 +50,16 @@ def measure(job):
         seconds, answers = engine.ask([(task, ids) for task in TASKS for ids in rows])
         engine.close()
         yield f"{name}_rows_per_second", len(answers) / seconds
-        wanted = [answer for task in TASKS for answer in expected[task]]
-        equal = Counter(ours[0] == theirs[0] for ours, theirs in zip(answers, wanted, strict=True))
-        yield f"{name}_equal_first_tokens", equal[True] / len(wanted)
-        if equal[True] < LEAST_EQUAL[name] * len(wanted):
-            raise OutOfToleranceError(f"{name}: {equal[False]} of {len(wanted)} answers begin with another token")
-    differ = sum(one[0] != other[0] for one, other in zip(expected[TASKS[0]], expected[TASKS[1]], strict=True))
-    yield "tasks_differ", differ / num_rows
+        share = count_equal(answers[:num_rows], expected) / num_rows
+        yield f"{name}_equal_first_tokens", share
+        yield f"{name}_other_task_equal", count_equal(answers[:num_rows], answers[num_rows:]) / num_rows
+        if share < LEAST_EQUAL[name]:
+            raise OutOfToleranceError(f"{name}: {1 - share:.1%} of the answers begin with another token")
+
+
+def count_equal(answers, others):
+    """Return how many answers begin with the same token."""
+    return sum(one[0] == other[0] for one, other in zip(answers, others, strict=True))
 
 
 def write_switched(workdir, config, device):
@@ -97,7 +99,8 @@ class Asked:
 
     def __init__(self, folder, device, **arguments):
         self.device = device
-        self.engine = start(folder, device, **add_lora_arguments(arguments, folder), dtype="bfloat16")
+        stated = {"dtype": "bfloat16", "max_num_seqs": MAX_NUM_SEQS[device], **add_lora_arguments(arguments, folder)}
+        self.engine = start(folder, device, **stated)
         self.weights = TaskWeights(self.engine, folder)
         self.switch_seconds, self.num_switches = 0.0, 0
 

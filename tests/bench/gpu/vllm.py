@@ -29,6 +29,8 @@ SCHEMA = {
     "required": ["colour", "sizes"],
     "additionalProperties": False,
 }
+STRICT = {"backend": "guidance", "disable_any_whitespace": True}
+"""A model of random weights writes blanks between two values until it is cut off."""
 CONSTRAINTS = {
     "choice": ({"choice": COLOURS}, lambda text: text in COLOURS),
     "regex": ({"regex": "[0-9]{3}"}, lambda text: re.fullmatch("[0-9]{3}", text)),
@@ -42,7 +44,7 @@ def measure(job):
     yield "vllm", vllm.__version__
     yield "model", model_dir.name
     started = time.perf_counter()
-    engine = start(model_dir, job["device"])
+    engine = start(model_dir, job["device"], structured_outputs_config=STRICT)
     yield "start_seconds", time.perf_counter() - started
     tokenizer = load_tokenizer(model_dir)
     free = {"temperature": 0.0, "max_tokens": MAX_TOKENS[job["device"]]}
