@@ -24,8 +24,8 @@ class Request:
     prompt: Prompt
     params: dict[str, Any]
     """Sampling parameters: temperature, `max_tokens`, constraint."""
-    task: str = field(default="", kw_only=True)
-    """Which it is of, for a model that has weights of its own for each; empty: nobody knows, and any will do."""
+    weights: str = field(default="", kw_only=True)
+    """Which are to answer, of a model that has several; see `eshop_ray.models.switched`. Empty: any."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,14 +9,14 @@ from eshop_ray.config.sections import ENGINE_MODELS
 from eshop_ray.data.conventional import count_labels
 from eshop_ray.data.few_shot.shots import check_few_shot
 from eshop_ray.data.prompts import add_prompts
-from eshop_ray.data.splits import list_split_tasks, read_split
+from eshop_ray.data.splits import list_groups, list_split_tasks, read_split
 from eshop_ray.data.template_gap import check_template
 from eshop_ray.errors import UserError
 from eshop_ray.inference.batch import fingerprint_inference, infer_split
 from eshop_ray.inference.build import check_platform, choose_engine, find_answering_model, start_engine
 from eshop_ray.inference.engines.conventional import check_tasks, warn_of_unseen
 from eshop_ray.models.conventional import read_spec
-from eshop_ray.models.switched import check_has_tasks
+from eshop_ray.models.switched import check_has_weights
 from eshop_ray.places import place_of
 from eshop_ray.tasks import get_task, list_tasks
 
@@ -54,13 +54,18 @@ def run(config: Config) -> None:
 
 def _check_model(config: Config, name: str, model_dir: Path) -> None:
     """Refuse a model that cannot be asked here, or not about these tasks."""
-    asked = list_split_tasks(config.records_dir, config.evaluate.split, config.data.tasks)
     if name != "conventional":
         check_platform(config, model_dir)
         check_template(model_dir, [get_task(one) for one in config.data.tasks or list_tasks()])
-        check_has_tasks(model_dir, asked)
+        check_has_weights(model_dir, _list_asked(config))
         return
+    asked = list_split_tasks(config.records_dir, config.evaluate.split, config.data.tasks)
     check_tasks(read_spec(model_dir), asked, "data.tasks")
+
+
+def _list_asked(config: Config) -> list[tuple[str, str]]:
+    found = list_groups(config.records_dir, config.evaluate.split, config.data.tasks)
+    return [(task, group) for task, group in found if not config.data.groups or group in config.data.groups]
 
 
 def _warn_of_unseen(config: Config, model_dir: Path) -> None:

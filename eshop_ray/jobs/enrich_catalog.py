@@ -13,7 +13,7 @@ from eshop_ray.enrichment.templates import Template, build_templates
 from eshop_ray.inference.build import choose_engine, find_answering_model, start_engine
 from eshop_ray.inference.engines.conventional import check_tasks
 from eshop_ray.models.conventional import read_spec
-from eshop_ray.models.switched import check_has_tasks
+from eshop_ray.models.switched import check_has_weights
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ def _check_model(config: Config, model_dir: Path, templates: Mapping[str, Templa
     """Refuse a model that cannot be asked these questions."""
     if config.enrich.model != "conventional":
         check_template(model_dir, [template.task for template in templates.values()])
-        check_has_tasks(model_dir, templates)
+        check_has_weights(model_dir, [(name, name) for name in templates])
         return
     spec = read_spec(model_dir)
     check_tasks(spec, [template.task.name for template in templates.values()], "enrich.tasks")

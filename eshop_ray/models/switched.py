@@ -1,12 +1,15 @@
-"""A model that keeps the update of each task beside the base's weights, and is asked with one of them folded in.
+"""A model that keeps an update for each task beside the base's weights, and is asked with one of them folded in.
 
 MODEL/config.json, model.safetensors, ...   the base, with its tokenizer
-MODEL/switched.json                         tasks, and what their first exchange is proved by
-MODEL/switched/TASK/                        the task's update as PEFT writes an adapter, B @ A times 1
+MODEL/switched.json                         names of the updates, and what their first exchange is proved by
+MODEL/switched/NAME/                        an update as PEFT writes an adapter, B @ A times 1
+
+An update is called by its task, or TASK/GROUP if it was trained on one group of the task's rows.
 """
 
+import functools
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -35,6 +38,29 @@ class TaskProof:
     """Likewise by the base alone."""
 
 
+def name_weights(task: str, group: str) -> str:
+    """Return the name of an update for one group of a task."""
+    return f"{task}/{group}"
+
+
+def find_weights(held: Collection[str], task: str, group: str | None) -> str | None:
+    """Return the update that a row is answered with: its group's, else its task's; None if there is neither.
+
+    Args:
+        held: Names of the updates.
+        task: Of the row.
+        group: Of the row; None where it has the task's name.
+    """
+    names = (name_weights(task, group or task), task)
+    return next((name for name in names if name in held), None)
+
+
+@functools.lru_cache(maxsize=4)
+def list_held(model_dir: Path) -> tuple[str, ...]:
+    """Return the names of a model's updates; none for one that is the same for all rows. One look per process."""
+    return tuple(read_proofs(model_dir))
+
+
 def is_switched(model_dir: Path) -> bool:
     """Return whether a model folder keeps updates of tasks."""
     return (model_dir / TASKS).is_file()
@@ -47,18 +73,24 @@ def read_proofs(model_dir: Path) -> dict[str, TaskProof]:
     return {task: TaskProof(**proof) for task, proof in json.loads((model_dir / TASKS).read_text()).items()}
 
 
-def check_has_tasks(model_dir: Path, tasks: Iterable[str]) -> None:
+def check_has_weights(model_dir: Path, asked: Iterable[tuple[str, str]]) -> None:
     """Refuse to ask a switched model what it has no weights for.
 
+    Args:
+        model_dir: Any model.
+        asked: Task and group of rows.
+
     Raises:
-        UserError: naming the task.
+        UserError: naming what is missing.
     """
     held = read_proofs(model_dir)
-    missing = sorted(set(tasks) - set(held)) if held else []
+    missing = []
+    if held:
+        missing = [name_weights(*one) for one in sorted(set(asked)) if find_weights(held, *one) is None]
     if missing:
         raise UserError(
-            f"{place_of(model_dir)} has weights for {', '.join(held)}, and none for {', '.join(missing)}; leave that "
-            "task out, or add an adapter that was trained on it to `merge.adapters` and run `eshop merge-lora`"
+            f"{place_of(model_dir)} has weights for {', '.join(held)}, and none for {', '.join(missing)}; leave "
+            "that out, or add an adapter that was trained on it to `merge.adapters` and run `eshop merge-lora`"
         )
 
 

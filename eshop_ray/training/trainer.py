@@ -25,8 +25,11 @@ from eshop_ray.artifacts import (
 )
 from eshop_ray.cluster import cpu_environment
 from eshop_ray.config import Config, LearningSection
+from eshop_ray.data.cleaning import TRAIN
+from eshop_ray.data.splits import list_groups, list_split_tasks
 from eshop_ray.data.template_gap import check_template
 from eshop_ray.errors import UserError
+from eshop_ray.models.switched import name_weights
 from eshop_ray.places import place_of, uri_of
 from eshop_ray.progress import watch
 from eshop_ray.storage import arrow_filesystem
@@ -77,10 +80,20 @@ def train_adapter(config: Config, model_dir: Path, inputs: str, parents: Mapping
     check_training(config, model_dir)
     prepared = PreparedRun.prepare(config, model_dir, inputs)
     params = {"train": config.train.model_dump(), "lora": config.lora.model_dump()}
-    kept = Kept("adapter", config.train, inputs, parents, {"method": config.train.method})
+    kept = Kept(
+        "adapter", config.train, inputs, parents, {"method": config.train.method}, {"trained_on": list_trained(config)}
+    )
     with track(config, kept, params) as callbacks, watch("training", prepared.num_rows) as board:
         trainer = build_trainer(config, model_dir, prepared, board, callbacks)
         return fit(trainer, prepared, config.run_dir / "adapter", kept)
+
+
+def list_trained(config: Config) -> list[str]:
+    """Return what a run learns, as updates are named: tasks, or where only some groups are kept, groups of tasks."""
+    if not config.data.groups:
+        return list(list_split_tasks(config.records_dir, TRAIN, config.data.tasks))
+    found = list_groups(config.records_dir, TRAIN, config.data.tasks)
+    return [name_weights(task, group) for task, group in found if group in config.data.groups]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +127,7 @@ def fit(trainer: TorchTrainer, prepared: PreparedRun, folder: Path, kept: Kept) 
     with stage_dir(folder) as staged, best.as_directory() as chosen:
         shutil.copytree(Path(chosen) / ADAPTER, staged, dirs_exist_ok=True)
         summary = _write_history(staged, kept, prepared, read_progress(Path(chosen)).step, progress)
-        tasks = sorted(set(map(str, prepared.store.tasks[prepared.sampler.rows])))
-        write_manifest(staged, kept.kind, kept.inputs, kept.parents, {**summary, "tasks": tasks, **kept.details})
+        write_manifest(staged, kept.kind, kept.inputs, kept.parents, {**summary, **kept.details})
     return summary
 
 

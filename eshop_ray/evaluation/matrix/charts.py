@@ -18,6 +18,7 @@ SERIES: Mapping[tuple[str, str], tuple[str, str, str]] = {
     ("llm", "single"): ("LLM single", BLUE, "-"),
     ("llm", "mixed"): ("LLM mixed", ORANGE, "-"),
     ("llm", "merged"): ("LLM merged", RED, "-"),
+    ("llm", "switched"): ("LLM switched", "#e69f00", "--"),
     ("llm", "wise-ft"): ("LLM wise-ft", "#56b4e9", "--"),
     ("encoder", "single"): ("encoder", "#009e73", "-"),
     ("seq2seq", "single"): ("seq2seq", "#cc79a7", "-"),

@@ -25,6 +25,13 @@ Settings = Mapping[str, Mapping[str, Any]]
 """Section -> its fields that differ from those of the matrix's config."""
 
 
+COMBINED: Mapping[MatrixStrategy, Settings] = {
+    "merged": {},
+    "switched": {"merge": {"method": "switched", "weights": (), "wise_ft": 1.0}},
+}
+"""Strategies that make one model of the adapters of `single`, and how."""
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """A run of its own, which fills one cell for each group that it answers."""
@@ -93,11 +100,14 @@ def find_rung(unit: Unit, size: int, sizes: Sequence[int]) -> int:
 
 
 def _check(matrix: MatrixSection, units: Sequence[Unit]) -> None:
-    for strategy in ("merged", "wise-ft"):
+    for strategy in (*COMBINED, "wise-ft"):
         if strategy in matrix.strategies and "single" not in matrix.strategies and "llm" in matrix.models:
             raise UserError(f"`matrix.strategies`: `{strategy}` takes the adapters of `single`; name both")
-    if "merged" in matrix.strategies and "llm" in matrix.models and len(units) < 2:
-        raise UserError(f"`matrix.strategies`: one group, {units[0].name}, has nothing to be merged with")
+    combined = [strategy for strategy in COMBINED if strategy in matrix.strategies]
+    if combined and "llm" in matrix.models and len(units) < 2:
+        raise UserError(
+            f"`matrix.strategies`: `{combined[0]}` takes several groups, and there is {units[0].name} alone"
+        )
     if "llm" not in matrix.models and "single" not in matrix.strategies:
         raise UserError("`matrix.strategies`: conventional models know `single` only; name it, or add the model `llm`")
     if not matrix.models or not matrix.strategies:
@@ -134,10 +144,10 @@ def _plan_tuned(matrix: MatrixSection, units: Sequence[Unit], seed: int) -> Iter
     if "mixed" in wanted:
         for size in rungs:
             yield _build("mixed", units, size, seed, TRAIN_AND_ANSWER, {})
-    if "merged" in wanted:
-        for size in rungs:
+    for strategy, settings in COMBINED.items():
+        for size in rungs if strategy in wanted else ():
             taken = tuple(_name("single", [unit], find_rung(unit, size, sizes), seed) for unit in units)
-            yield _build("merged", units, size, seed, MERGE_AND_ANSWER, {}, taken)
+            yield _build(strategy, units, size, seed, MERGE_AND_ANSWER, settings, taken)
     if "wise-ft" in wanted:
         share = {"merge": {"wise_ft": matrix.wise_ft}}
         for unit in units:

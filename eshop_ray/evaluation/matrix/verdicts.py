@@ -13,6 +13,7 @@ LABELS = {
     ("llm", "single"): "the LLM tuned on it",
     ("llm", "mixed"): "the LLM tuned on all tasks",
     ("llm", "merged"): "the merged LLM",
+    ("llm", "switched"): "the LLM with an adapter for each task",
     ("llm", "wise-ft"): "the LLM with a share of its tuning",
     ("encoder", "single"): "the encoder",
     ("seq2seq", "single"): "the sequence-to-sequence model",

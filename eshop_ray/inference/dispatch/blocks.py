@@ -1,7 +1,7 @@
 """Arrow blocks of prompts -> questions, and outcomes -> columns; every other column passes through untouched."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -12,6 +12,9 @@ from eshop_ray.schema import Message, decode
 
 WritePrompt = Callable[[Sequence[Message]], Prompt]
 """Chat messages -> what the engine reads."""
+
+ChooseWeights = Callable[[str, str | None], str]
+"""Task and group of a row -> `Request.weights`."""
 
 ENGINE_SECONDS = pa.field("engine_seconds", pa.float64())
 """A row's share of the time that its block kept the engines busy."""
@@ -69,10 +72,18 @@ class PromptForm:
     """Chat messages in, text out: the columns of `eshop_ray.inference.engine.Engine`."""
 
     write_prompt: WritePrompt
+    choose_weights: ChooseWeights | None = None
+    """For a model that has several; None: it has the same for all rows."""
 
     def read_rows(self, block: pa.Table) -> list[BlockRow]:
         """Return the block's rows with what to ask."""
-        return read_rows(block, self.write_prompt)
+        rows = read_rows(block, self.write_prompt)
+        if self.choose_weights:
+            groups = block["group"].to_pylist() if "group" in block.column_names else [None] * block.num_rows
+            for row, task, group in zip(rows, block["task"].to_pylist(), groups, strict=True):
+                if row.request:
+                    row.request = replace(row.request, weights=self.choose_weights(task, group))
+        return rows
 
     def add_answers(self, block: pa.Table, rows: Sequence[BlockRow]) -> pa.Table:
         """Return the block with the columns of `ANSWER_FIELDS`."""
@@ -81,7 +92,7 @@ class PromptForm:
 
 def read_rows(block: pa.Table, write_prompt: WritePrompt) -> list[BlockRow]:
     """Return the block's rows with what to ask; a row that failed before, or has no messages, asks nothing."""
-    columns = [block[name].to_pylist() for name in ("task", "messages", "sampling_params", "error")]
+    columns = [block[name].to_pylist() for name in ("messages", "sampling_params", "error")]
     return [_read_row(write_prompt, place, *values) for place, values in enumerate(zip(*columns, strict=True))]
 
 
@@ -107,7 +118,7 @@ def set_columns(block: pa.Table, fields: Sequence[pa.Field], rows: Sequence[Sequ
 
 
 def _read_row(
-    write_prompt: WritePrompt, position: int, task: str | None, messages: Any, params: str | None, error: str | None
+    write_prompt: WritePrompt, position: int, messages: Any, params: str | None, error: str | None
 ) -> BlockRow:
     if error is not None or messages is None:
         return BlockRow(position, None)
@@ -117,7 +128,7 @@ def _read_row(
     except (ValueError, TypeError, KeyError) as trouble:
         return BlockRow(position, None, Failure("prompt", f"sampling_params: {type(trouble).__name__}"))
     try:
-        return BlockRow(position, Request(write_prompt(messages), decoded, task=task or ""))
+        return BlockRow(position, Request(write_prompt(messages), decoded))
     except Exception as trouble:  # whatever one row holds, the other rows go on
         return BlockRow(position, None, Failure("tokenize", type(trouble).__name__))
 

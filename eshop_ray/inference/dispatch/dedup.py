@@ -95,6 +95,6 @@ def identify(request: Request) -> bytes | None:
     prompt = request.prompt
     content = prompt.encode("utf-8", "surrogatepass") if isinstance(prompt, str) else array("q", prompt).tobytes()
     settings = json.dumps(
-        [params, request.url if isinstance(request, ApiRequest) else request.task], sort_keys=True
+        [params, request.url if isinstance(request, ApiRequest) else request.weights], sort_keys=True
     ).encode()
     return hashlib.blake2b(settings + b"\0" + content, digest_size=16).digest()

@@ -2,9 +2,10 @@
 
 import functools
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from eshop_ray.artifacts import AnyFolder
+from eshop_ray.artifacts import AnyFolder, SharedFolder
 from eshop_ray.cluster import cpu_engine_environment, cpu_environment
 from eshop_ray.config import InferSection
 from eshop_ray.data.tokenization import tokenize_prompt
@@ -18,6 +19,7 @@ from eshop_ray.inference.engines.vllm_actor import VllmActor
 from eshop_ray.inference.engines.vllm_arguments import build_arguments
 from eshop_ray.inference.reading import Reader
 from eshop_ray.models import load_tokenizer
+from eshop_ray.models.switched import find_weights, list_held
 from eshop_ray.schema import Message
 
 MAX_NUM_SEQS = 1024
@@ -37,7 +39,7 @@ def build_vllm(
     """
     start_actor = functools.partial(build_actor, config, model_dir, num_rows)
     limits = Limits.of(config, count_calls(config))
-    form = PromptForm(functools.partial(write_ids, model_dir))
+    form = PromptForm(functools.partial(write_ids, model_dir), functools.partial(choose_weights, model_dir))
     return StageEngine(start_actor, limits, config.concurrency, form, reader)
 
 
@@ -70,6 +72,12 @@ def build_actor(
 def write_ids(model_dir: AnyFolder, messages: Sequence[Message]) -> list[int]:
     """Return the prompt's token ids."""
     return tokenize_prompt(load_tokenizer(model_dir), messages)
+
+
+def choose_weights(model_dir: AnyFolder, task: str, group: str | None) -> str:
+    """Return which weights of a model answer a row; empty for one that has the same for all."""
+    held = list_held(Path(model_dir.without_weights() if isinstance(model_dir, SharedFolder) else model_dir))
+    return find_weights(held, task, group) or task if held else ""
 
 
 def engine_kwargs(config: InferSection, num_rows: int | None = None) -> dict[str, Any]:

@@ -63,7 +63,7 @@ class VllmActor:
         self._inbox: queue.SimpleQueue[Callable[[Any], None]] = queue.SimpleQueue()
         self._open: dict[str, Callable[[Any], None]] = {}
         self._parked: dict[str, list[tuple[_PendingCall, int]]] = {}
-        """Rows of tasks whose weights are not folded in, by task."""
+        """Rows whose weights are not folded in, by these."""
         self._waiting: dict[Future[Any], Sequence[Request]] = {}
         """Who waits for the engine, and the rows that they wait for, as far as these are known here."""
         self._weights: TaskWeights
@@ -137,13 +137,13 @@ class VllmActor:
             os._exit(1)
 
     def _take_up(self, engine: Any) -> None:
-        """Admit what has come in; with nothing to step for, turn to the rows of another task, or wait."""
+        """Admit what has come in; with nothing to step for, turn to rows of other weights, or wait."""
         while not self._inbox.empty() or not (self._open or self._parked):
             self._inbox.get()(engine)
         if not self._open:
-            task = max(self._parked, key=lambda name: len(self._parked[name]))
-            self._weights.switch(task)
-            for call, index in self._parked.pop(task):
+            name = max(self._parked, key=lambda name: len(self._parked[name]))
+            self._weights.switch(name)
+            for call, index in self._parked.pop(name):
                 self._admit(call, index, engine)
 
     def _expect(self, done: "Future[Any]", requests: Sequence[Request] = ()) -> None:
@@ -168,17 +168,17 @@ class VllmActor:
             too_long = find_too_long(len(request.prompt), request.params, engine.model_config.max_model_len)
             if too_long:
                 call.put(index, too_long)
-            elif not self._weights.has(request.task):
-                call.put(index, Failure("engine", f"the model has no weights for task {request.task}"))
-            elif self._weights.can_answer(request.task):
+            elif not self._weights.has(request.weights):
+                call.put(index, Failure("engine", f"the model has no weights for {request.weights}"))
+            elif self._weights.can_answer(request.weights):
                 self._admit(call, index, engine)
             else:
-                self._parked.setdefault(request.task, []).append((call, index))
+                self._parked.setdefault(request.weights, []).append((call, index))
 
     def _admit(self, call: _PendingCall, index: int, engine: Any) -> None:
         request, name = call.requests[index], self._name_request()
         prompt = {"type": "token", "prompt_token_ids": request.prompt}
-        lora = self._weights.choose_lora(request.task)
+        lora = self._weights.choose_lora(request.weights)
         try:
             engine.add_request(name, prompt, build_params(request.params), lora_request=lora)
         except Exception as error:  # its text may quote the row

@@ -119,24 +119,24 @@ class AdapterFile:
         return dict(load_file(self.folder / WEIGHTS))
 
 
-def assign_tasks(adapters: Sequence[AdapterFile]) -> dict[str, AdapterFile]:
-    """Return the adapter of each task.
+def name_adapters(adapters: Sequence[AdapterFile]) -> dict[str, AdapterFile]:
+    """Return the adapter of each task, or group of a task, as updates of a switched model are named.
 
     Raises:
-        UserError: if an adapter does not say what it was trained on, or two were trained on one task.
+        UserError: if an adapter does not say what it was trained on, or two were trained on one thing.
     """
     found: dict[str, AdapterFile] = {}
     for adapter in adapters:
-        tasks = adapter.manifest.details.get("tasks")
-        if not tasks:
+        names = adapter.manifest.details.get("trained_on")
+        if not names:
             raise UserError(f"adapter {adapter.folder} does not say which tasks it was trained on; train it again")
-        for task in tasks:
-            if task in found:
+        for name in names:
+            if name in found:
                 raise UserError(
-                    f"`merge.method: switched` takes one adapter per task, and task {task} has two: "
-                    f"{found[task].folder} and {adapter.folder}; leave one out of `merge.adapters`"
+                    f"`merge.method: switched` takes one adapter per task, and {name} has two: "
+                    f"{found[name].folder} and {adapter.folder}; leave one out of `merge.adapters`"
                 )
-            found[task] = adapter
+            found[name] = adapter
     return found
 
 

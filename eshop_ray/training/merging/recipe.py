@@ -21,10 +21,10 @@ from eshop_ray.training.base_model import check_unquantized
 from eshop_ray.training.merging.adapters import (
     AdapterFile,
     advise_plain,
-    assign_tasks,
     find_extras,
     is_adapter,
     list_modules,
+    name_adapters,
 )
 
 
@@ -182,7 +182,7 @@ def _check_apart(adapters: Sequence[AdapterFile], merge: MergeSection) -> None:
         )
     for adapter in adapters:
         _check_plain(adapter)
-    assign_tasks(adapters)
+    name_adapters(adapters)
 
 
 def _check_distinct(adapters: Sequence[AdapterFile]) -> None:

@@ -12,39 +12,39 @@ from eshop_ray.data.tokenization import tokenize_answer, tokenize_prompt
 from eshop_ray.models import load_tokenizer
 from eshop_ray.models.switched import TaskProof, list_changed, read_folded, update_dir, write_proofs, write_update
 from eshop_ray.tasks import get_task
-from eshop_ray.training.merging.adapters import AdapterFile, assign_tasks
+from eshop_ray.training.merging.adapters import AdapterFile, name_adapters
 
 
 def write_updates(model_dir: Path, adapters: Sequence[AdapterFile], share: float) -> None:
-    """Write every task's update into a folder that holds the base's weights already, and what proves an exchange.
+    """Write every update into a folder that holds the base's weights already, and what proves an exchange.
 
     Args:
         model_dir: Gets them.
         adapters: Plain ones of that base.
         share: Of each update that goes into the base.
     """
-    tasks = assign_tasks(adapters)
-    for task, adapter in tasks.items():
+    named = name_adapters(adapters)
+    for name, adapter in named.items():
         factors = {module: adapter.read(module) for module in adapter.modules}
         scaled = {module: (factor_a, factor_b * share) for module, (factor_a, factor_b) in factors.items()}
-        write_update(update_dir(model_dir, task), scaled)
-    write_proofs(model_dir, prove(model_dir, tasks))
+        write_update(update_dir(model_dir, name), scaled)
+    write_proofs(model_dir, prove(model_dir, named))
 
 
 @torch.inference_mode()  # type: ignore[untyped-decorator]
-def prove(model_dir: Path, tasks: Iterable[str]) -> dict[str, TaskProof]:
-    """Return what the model of each task says to a worked example of it, by Transformers in fp32."""
+def prove(model_dir: Path, names: Iterable[str]) -> dict[str, TaskProof]:
+    """Return what the model says to a worked example of each task with that update, by Transformers in fp32."""
     model = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float32).eval()
     tokenizer = load_tokenizer(model_dir)
-    examples = {task: _write_example(tokenizer, task) for task in tasks}
-    by_base = {task: _score(model, ids) for task, ids in examples.items()}
-    names = list_changed(model_dir, examples)
+    examples = {name: _write_example(tokenizer, name.partition("/")[0]) for name in names}
+    by_base = {name: _score(model, ids) for name, ids in examples.items()}
+    changed = list_changed(model_dir, examples)
     weights = dict(model.named_parameters(remove_duplicate=False))
     proofs = {}
-    for task, ids in examples.items():
-        for name, tensor in read_folded(model_dir, task, names):
-            weights[name].copy_(tensor)
-        proofs[task] = TaskProof(ids, _score(model, ids), by_base[task])
+    for name, ids in examples.items():
+        for weight, tensor in read_folded(model_dir, name, changed):
+            weights[weight].copy_(tensor)
+        proofs[name] = TaskProof(ids, _score(model, ids), by_base[name])
     return proofs
 
 

@@ -9,7 +9,7 @@ from eshop_ray.evaluation.matrix.units import Unit
 
 PAIRS = Unit("classification/esci_pairs", "classification", "esci_pairs", 1200)
 TITLES = Unit("generation", "generation", "RTS", 9000)
-ALL = ("zero-shot", "few-shot", "single", "mixed", "merged", "wise-ft")
+ALL = ("zero-shot", "few-shot", "single", "mixed", "merged", "switched", "wise-ft")
 
 
 def plan(units=(PAIRS, TITLES), **matrix):
@@ -36,6 +36,7 @@ def test_a_run_for_each_cell_that_needs_one():
         *(f"single.generation.{size}.seed7" for size in (500, 2000, 8000)),
         *(f"mixed.{size}.seed7" for size in (500, 2000, 8000)),
         *(f"merged.{size}.seed7" for size in (500, 2000, 8000)),
+        *(f"switched.{size}.seed7" for size in (500, 2000, 8000)),
         *(f"wise-ft.classification.esci_pairs.{size}.seed7" for size in (500, 2000)),
         *(f"wise-ft.generation.{size}.seed7" for size in (500, 2000, 8000)),
     ]
@@ -83,7 +84,11 @@ def test_conventional_models_learn_single_tasks_and_an_encoder_does_not_write():
     [
         ({"strategies": ("merged", "mixed")}, (PAIRS, TITLES), r"`merged` takes the adapters of `single`; name both"),
         ({"strategies": ("wise-ft",)}, (PAIRS,), r"`wise-ft` takes the adapters of `single`; name both"),
-        ({"strategies": ("single", "merged")}, (TITLES,), r"one group, generation, has nothing to be merged with"),
+        (
+            {"strategies": ("single", "merged")},
+            (TITLES,),
+            r"`merged` takes several groups, and there is generation alone",
+        ),
         ({"models": ("encoder",), "strategies": ("mixed",)}, (PAIRS,), r"conventional models know `single` only"),
         ({"models": ()}, (PAIRS,), r"name nothing to compare|know `single` only"),
         ({"strategies": ()}, (PAIRS,), r"name nothing to compare"),

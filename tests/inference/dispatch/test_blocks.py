@@ -4,7 +4,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eshop_ray.inference.dispatch.blocks import ANSWER_FIELDS, BlockRow, add_answers, read_rows
+from eshop_ray.inference.dispatch.blocks import ANSWER_FIELDS, BlockRow, PromptForm, add_answers, read_rows
 from eshop_ray.inference.requests import Answer, Failure, Request
 from eshop_ray.schema import MESSAGES
 
@@ -27,6 +27,16 @@ def read(write_prompt=str, **values):
 
 def refuse(messages):
     raise ValueError(f"cannot read {messages}")
+
+
+def test_rows_say_whose_weights_answer_them_where_a_model_has_several():
+    rows = [{**GOOD, "task": "ner", "group": "brands"}, {**GOOD, "task": "ner", "error": "prompt: x"}, GOOD]
+    block = pa.Table.from_pylist(rows, schema=SCHEMA.append(pa.field("group", pa.string())))
+    named = PromptForm(str, lambda task, group: f"{task}/{group}").read_rows(block)
+    assert [row.request and row.request.weights for row in named] == ["ner/brands", None, "None/None"]
+    (*_, row) = PromptForm(str, lambda task, group: f"{task}/{group}").read_rows(block.drop(["group"]))
+    assert row.request.weights == "None/None"
+    assert {row.request.weights for row in PromptForm(str).read_rows(block) if row.request} == {""}
 
 
 def test_row_that_cannot_be_tokenized_quotes_nothing():

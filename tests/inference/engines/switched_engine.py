@@ -36,13 +36,13 @@ def main(mode, model_dir, workdir):
         folders[task] = workdir / f"merged_{task}"
         write_merged(Recipe(model_dir, (adapter,), MergeSection(), 0), folders[task])
     requests = [
-        Request([3 + number, 40, 7 * number % 90 + 3], PARAMS, task=list(TASKS)[number % 2]) for number in range(24)
+        Request([3 + number, 40, 7 * number % 90 + 3], PARAMS, weights=list(TASKS)[number % 2]) for number in range(24)
     ]
     texts = {}
     for name, folder in folders.items():
         answers = asyncio.run(ask(mode if name == "switched" else mode.replace("lora", "eager"), folder, requests))
         texts[name] = [answer.text for answer in answers]
-    single = [texts[request.task][number] for number, request in enumerate(requests)]
+    single = [texts[request.weights][number] for number, request in enumerate(requests)]
     differ = texts["ner"] != texts["classification"]
     result = {"switched": texts["switched"], "single": single, "differ": differ}
     (workdir / "result.json").write_text(json.dumps(result))

@@ -83,7 +83,7 @@ def run(engine, weights, calls, monkeypatch):
 
 
 def ask(*rows):
-    return _PendingCall([Request([number, 0], PARAMS, task=task) for number, task in rows])
+    return _PendingCall([Request([number, 0], PARAMS, weights=task) for number, task in rows])
 
 
 def test_rows_wait_for_their_task_and_each_is_answered_by_its_own_weights(model_dir, monkeypatch):
@@ -122,7 +122,7 @@ def test_a_task_without_weights_fails_its_rows_and_no_others(model_dir, monkeypa
     call = ask((1, "summarization"), (2, "ner"))
     run(engine, TaskWeights(engine, model_dir), [call], monkeypatch)
     failed, answered = call.done.result()
-    assert failed == Failure("engine", "the model has no weights for task summarization")
+    assert failed == Failure("engine", "the model has no weights for summarization")
     assert answered.prompt[0] == 2
 
 

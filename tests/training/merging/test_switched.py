@@ -13,7 +13,15 @@ from eshop_ray.config import Config, MergeSection
 from eshop_ray.errors import UserError
 from eshop_ray.models import find_model, model_digest
 from eshop_ray.models.shards import locate_tensors
-from eshop_ray.models.switched import check_has_tasks, list_changed, read_folded, read_proofs, update_dir
+from eshop_ray.models.switched import (
+    check_has_weights,
+    find_weights,
+    list_changed,
+    list_held,
+    read_folded,
+    read_proofs,
+    update_dir,
+)
 from eshop_ray.training.merging.fold import write_merged
 from eshop_ray.training.merging.recipe import Recipe
 
@@ -23,7 +31,7 @@ TASKS = {"ner": {}, "classification": {"r": 2, "target_modules": ["v_proj", "up_
 def save_task_adapter(model_dir, folder, seed, tasks, **settings):
     adapter = save_adapter(model_dir, folder, seed, **settings)
     parents = {"base": model_digest(model_dir)}
-    artifacts.write_manifest(adapter.folder, "adapter", "inputs", parents, {"tasks": tasks} if tasks else {})
+    artifacts.write_manifest(adapter.folder, "adapter", "inputs", parents, {"trained_on": tasks} if tasks else {})
     return adapter.folder
 
 
@@ -107,16 +115,28 @@ def test_who_does_not_say_the_task_is_not_given_the_base_in_silence(switched_dir
 
 
 def test_a_task_without_weights_is_named_before_anything_is_asked(switched_dir, tiny_model_dir):
-    check_has_tasks(switched_dir, ["ner"])
-    check_has_tasks(tiny_model_dir, ["ranking"])
-    with pytest.raises(UserError, match="has weights for ner, classification, and none for ranking, summarization"):
-        check_has_tasks(switched_dir, ["summarization", "ner", "ranking"])
+    check_has_weights(switched_dir, [("ner", "ner"), ("ner", "brands")])
+    check_has_weights(tiny_model_dir, [("ranking", "ranking")])
+    missing = r"has weights for ner, classification, and none for ranking/ranking, summarization/reviews"
+    with pytest.raises(UserError, match=missing):
+        check_has_weights(switched_dir, [("summarization", "reviews"), ("ner", "ner"), ("ranking", "ranking")])
+
+
+def test_an_adapter_of_one_group_answers_that_group_alone(adapters, tiny_model_dir, tmp_path):
+    pairs = save_task_adapter(tiny_model_dir, tmp_path / "pairs", 5, ["classification/esci_pairs"])
+    folder = switch(tiny_model_dir, [adapters["classification"], pairs], tmp_path / "merged")
+    held = list_held(folder)
+    assert held == ("classification", "classification/esci_pairs")
+    assert find_weights(held, "classification", "esci_pairs") == "classification/esci_pairs"
+    assert find_weights(held, "classification", "product_category") == "classification"
+    assert find_weights(held, "classification", None) == "classification"
+    assert find_weights(held[1:], "classification", "product_category") is None
 
 
 @pytest.mark.parametrize(
     ("tasks", "settings", "merge", "complaint"),
     [
-        (["ner"], {}, {}, "task ner has two: "),
+        (["ner"], {}, {}, "ner has two: "),
         ([], {}, {}, "does not say which tasks it was trained on; train it again"),
         (["ranking"], {"use_dora": True}, {}, "is more than plain LoRA"),
         (["ranking"], {}, {"weights": (0.5, 0.5)}, "`merge.method: switched` combines none"),
