@@ -39,7 +39,7 @@ class MergeSection(Section):
 
     adapters: tuple[str, ...] = ()
     """Folders of adapters of one base; empty takes `adapter/` of the run directory, as it is."""
-    method: MergeMethod | Literal["switched"] = "cat"
+    method: Literal[MergeMethod, "switched"] = "cat"
     """`switched` keeps adapters of different tasks apart: bulk inference answers one task after the other, with its
     adapter folded in. The others are PEFT's `combination_type`s. `cat` adds the updates up, exactly; `svd` keeps the
     largest directions of that sum; `linear` adds up factors; `ties`, `dare_*` and `magnitude_prune` thin the factors

@@ -6,7 +6,7 @@ from typing import Any
 from eshop_ray.parsing import parse_generation
 from eshop_ray.schema import Record
 from eshop_ray.tasks.base import Output, Task
-from eshop_ray.tasks.heads import Head, Question
+from eshop_ray.tasks.heads import Head, Question, take_label, write_label
 from eshop_ray.tasks.product import LABELS, ProductForm, UnaskableError, join_columns
 
 LABELS_LINE = "Labels: "
@@ -49,7 +49,7 @@ TASK = Task(
     max_tokens=32,
     output=build_output,
     product=ProductForm(("name", "description", LABELS), build=join_texts),
-    heads=(Head("label", read_text, lambda target, _: [str(target)], lambda labels, _: labels[0]),),
+    heads=(Head("label", read_text, write_label, take_label),),
     column="text",
     examples=(
         {"text": "Steel bottle, keeps tea hot for 12 hours.", "labels": ["Garden", "Kitchen"], "target": "Kitchen"},

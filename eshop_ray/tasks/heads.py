@@ -41,7 +41,10 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """One way in which a task is put to a model that does not write."""
+    """One way in which a task is put to a model that does not write.
+
+    Its functions are a module's, with names: tasks travel to workers.
+    """
 
     kind: Kind
     read: Callable[[str], Question | None]
@@ -66,6 +69,16 @@ def one_hot(chosen: Sequence[int], question: Question) -> list[float]:
     if not set(chosen) & set(numbers):
         raise NoLabelError("the answer is none of the question's options")
     return [float(number in chosen) for number in numbers]
+
+
+def write_label(target: Any, question: Question) -> list[str]:  # noqa: ARG001
+    """Return the one label that a target is."""
+    return [str(target)]
+
+
+def take_label(labels: Sequence[str], question: Question) -> str:  # noqa: ARG001
+    """Return the target that a label is."""
+    return labels[0]
 
 
 def rank(scores: Sequence[float]) -> list[int]:

@@ -1,11 +1,12 @@
 """Multiple choice: the number of the right option."""
 
 import re
+from collections.abc import Sequence
 
 from eshop_ray.parsing import parse_multiple_choice
 from eshop_ray.schema import Record
 from eshop_ray.tasks.base import Output, Task, number_options
-from eshop_ray.tasks.heads import Head, Question, one_hot, rank, read_options
+from eshop_ray.tasks.heads import Head, Question, one_hot, rank, read_options, write_label
 
 _SCALE = re.compile(r"\bon a scale (?:of|from) \d to \d\b")
 _OPTION = re.compile(r"^\s*(\d)\s*[.:)]", re.MULTILINE)
@@ -34,6 +35,21 @@ def read_scale(message: str) -> Question:
     return Question(message)
 
 
+def mark_right(target: int, question: Question) -> list[float]:
+    """Return the gains of the options: one is right."""
+    return one_hot([target], question)
+
+
+def choose_best(scores: Sequence[float], question: Question) -> int:
+    """Return the number of the option with the highest score."""
+    return question.first + rank(scores)[0]
+
+
+def take_grade(labels: Sequence[str], question: Question) -> int:  # noqa: ARG001
+    """Return the grade that a label is."""
+    return int(labels[0])
+
+
 TASK = Task(
     name="multiple_choice",
     version=1,
@@ -49,10 +65,10 @@ TASK = Task(
         Head(
             "candidates",
             read_choice,
-            lambda target, question: one_hot([target], question),
-            lambda scores, question: question.first + rank(scores)[0],
+            mark_right,
+            choose_best,
         ),
-        Head("label", read_scale, lambda target, _: [str(target)], lambda labels, _: int(labels[0])),
+        Head("label", read_scale, write_label, take_grade),
     ),
     examples=(
         {"question": "What is a thermos?", "options": ["A bottle", "A scarf", "A tent"], "target": 0},

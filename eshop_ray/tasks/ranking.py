@@ -44,6 +44,11 @@ def take_gains(target: Sequence[float], question: Question) -> list[float]:
     return list(target)
 
 
+def take_scores(scores: Sequence[float], question: Question) -> list[float]:  # noqa: ARG001
+    """Return the weights that scores are."""
+    return list(scores)
+
+
 TASK = Task(
     name="ranking",
     version=1,
@@ -55,7 +60,7 @@ TASK = Task(
     metric="ndcg",
     max_tokens=16,
     output=build_output,
-    heads=(Head("candidates", read_options, take_gains, lambda scores, _: list(scores)),),
+    heads=(Head("candidates", read_options, take_gains, take_scores),),
     examples=(
         {"query": "wool scarf", "options": ["Tent", "Wool scarf", "Cotton scarf"], "target": [0, 3, 1]},
         {"prompt": "Rank: 1. mug 2. cup 3. tree 4. glass 5. rock. Query: mug", "target": [5, 4, 1, 3, 1]},

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from eshop_ray.parsing import parse_retrieval
 from eshop_ray.schema import Record
 from eshop_ray.tasks.base import Output, Task, number_options
-from eshop_ray.tasks.heads import Head, one_hot, rank, read_options
+from eshop_ray.tasks.heads import Head, Question, one_hot, rank, read_options
 
 MAX_ANSWERS = 3
 """The published metric is the hit rate among the first three."""
@@ -29,6 +29,11 @@ def build_output(record: Record) -> Output:  # noqa: ARG001 - one shape of answe
     return {"regex": f"{number}(,{number}){{0,{MAX_ANSWERS - 1}}}"}
 
 
+def choose_first(scores: Sequence[float], question: Question) -> list[int]:
+    """Return the numbers of the options with the highest scores."""
+    return [question.first + place for place in rank(scores)[:MAX_ANSWERS]]
+
+
 TASK = Task(
     name="retrieval",
     version=1,
@@ -45,7 +50,7 @@ TASK = Task(
             "candidates",
             read_options,
             one_hot,
-            lambda scores, question: [question.first + place for place in rank(scores)[:MAX_ANSWERS]],
+            choose_first,
         ),
     ),
     examples=(

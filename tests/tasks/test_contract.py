@@ -1,5 +1,6 @@
 """What every task owes its users, checked on its own worked examples."""
 
+import pickle
 import re
 
 import pytest
@@ -22,6 +23,11 @@ JUNK = st.text(st.characters()) | st.text("0123456789,.[]()'\"=| \n-½²")
 
 each_task = pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
 each_example = pytest.mark.parametrize(("task", "example"), EXAMPLES)
+
+
+@each_task
+def test_a_task_travels_to_workers_by_the_names_of_its_functions(task):
+    assert pickle.loads(pickle.dumps(task)) == task
 
 
 def without_target(example):

@@ -36,7 +36,8 @@ def test_one_worker_learns(uninterrupted):
     folder = config.run_dir / "adapter"
     assert {"adapter_config.json", "adapter_model.safetensors"} <= {path.name for path in folder.iterdir()}
     manifest = artifacts.read_manifest(folder, job="train_lora")
-    assert (manifest.details, manifest.digest) == (summary, artifacts.digest_dir(folder))
+    trained_on = {"trained_on": ["classification", "ner_tagging"]}
+    assert (manifest.details, manifest.digest) == ({**summary, **trained_on}, artifacts.digest_dir(folder))
 
 
 def test_worker_starts_with_the_environment_of_cpus(uninterrupted):
