@@ -20,10 +20,10 @@ from eshop_ray.data.cleaning import TRAIN
 from eshop_ray.data.few_shot.candidates import Barred, Questions, group_rows
 from eshop_ray.data.few_shot.choice import Chosen, draw_balanced, draw_random, has_labels, take_first, take_nearest
 from eshop_ray.data.few_shot.embeddings import embed_groups
-from eshop_ray.data.splits import list_splits, read_clusters, read_tasks, take_training
+from eshop_ray.data.splits import list_groups, list_splits, read_clusters, read_tasks, take_training
 from eshop_ray.errors import UserError
 from eshop_ray.reporting.words import count
-from eshop_ray.schema import MESSAGES, Message, decode
+from eshop_ray.schema import MESSAGES, RECORD_SCHEMA, Message, decode
 from eshop_ray.tasks import get_task
 
 logger = logging.getLogger(__name__)
@@ -110,8 +110,7 @@ def _choose_for_task(
 ) -> "list[tuple[str, Questions, Questions, Chosen]]":
     """Return group, questions, training rows and the examples of each question, one group after the other."""
     task, settings = get_task(name), config.few_shot
-    (table,) = take_training(config, [name])
-    pools = group_rows(table.to_pylist(), task, _read_owners(config, name, TRAIN))
+    pools = group_rows(_read_pool(config, name).to_pylist(), task, _read_owners(config, name, TRAIN))
     pools = {group: pools.get(group, Questions()) for group in questions}
     embed = settings.choice == "similar"
     folder = config.run_dir / FOLDER / f"task={name}"
@@ -133,6 +132,17 @@ def _choose_for_task(
         shots.passed_over += passed
         results.append((group, rows, pool, picked))
     return results
+
+
+def _read_pool(config: Config, name: str) -> pa.Table:
+    """Return a task's training rows, of those groups that are kept and that it has."""
+    found = [group for _, group in list_groups(config.records_dir, TRAIN, [name])]
+    groups = tuple(group for group in found if group in config.data.groups)
+    if config.data.groups and not groups:
+        return RECORD_SCHEMA.empty_table()
+    data = config.data.model_copy(update={"groups": groups})
+    (table,) = take_training(config.model_copy(update={"data": data}), [name])
+    return table
 
 
 def _list_trained(records_dir: Path) -> set[str]:

@@ -84,6 +84,29 @@ def test_examples_come_from_the_training_rows_of_the_group(config, caplog):
     assert shots.notes[0] in caplog.text
 
 
+def test_each_task_draws_from_those_of_the_kept_groups_that_it_has(config):
+    for split in ("train", "dev"):
+        place = config.records_dir / "task=generation" / f"split={split}"
+        place.mkdir(parents=True)
+        rows = [
+            {
+                "id": f"{split}{group}",
+                "task": "generation",
+                "group": group,
+                "target": encode("x"),
+                "fields": encode(text),
+            }
+            for group, text in (("titles", {"prompt": f"Hello {split}"}), ("left out", {"prompt": "Goodbye"}))
+        ]
+        pq.write_table(pa.Table.from_pylist(rows, schema=RECORD_SCHEMA), place / "part-0.parquet")
+    data = config.data.model_copy(update={"groups": ("classification", "titles", "new")})
+    chosen = chosen_texts(choose_shots(config.model_copy(update={"data": data})))
+    assert chosen["devtitles"] == [get_task("generation").format_input({"prompt": "Hello train"})]
+    assert set(chosen["d1"]) == set(asked("a spade", "a kite", "a whisk"))
+    assert chosen.keys() == {"d1", "d2", "d3", "devtitles"}
+    assert chosen["d3"] == []
+
+
 def test_balanced_examples_have_each_label(config):
     few_shot = config.few_shot.model_copy(update={"choice": "balanced"})
     shots = choose_shots(config.model_copy(update={"few_shot": few_shot}))
