@@ -62,7 +62,7 @@ class Tally:
         """Add rows of the group, `COLUMNS`.
 
         Raises:
-            UserError: if they name another metric.
+            UserError: if they name another metric, or one that cannot score their targets.
         """
         metrics = sorted({self.metric, *columns["metric"]})
         if len(metrics) > 1:
@@ -73,9 +73,26 @@ class Tally:
         self.num_unparsed += sum(prediction == unparsed for prediction in predictions)
         self._ids.append(_digest(columns["id"]))
         self._targets.append(_digest(columns["target"]))
-        self._counts.append(get_metric(self.metric).count_rows(targets, predictions))
+        try:
+            self._counts.append(get_metric(self.metric).count_rows(targets, predictions))
+        except UNSCORABLE as error:
+            raise UserError(self._name_unscorable(columns["id"], targets, predictions)) from error
         if self.entity_errors:
             self.entity_errors.add(targets, predictions)
+
+    def _name_unscorable(self, ids: Sequence[str], targets: Sequence[Any], predictions: Sequence[Any]) -> str:
+        found = []
+        for row_id, target, prediction in zip(ids, targets, predictions, strict=True):
+            try:
+                get_metric(self.metric).count_rows([target], [prediction])
+            except UNSCORABLE as error:
+                found.append((row_id, type(error).__name__))
+        shown = ", ".join(f"{row_id} ({kind})" for row_id, kind in found[:3])
+        return (
+            f"group `{self.group}`: the metric `{self.metric}` cannot score {len(found)} of {len(ids)} rows: {shown}. "
+            "Their targets are of another form than the metric's; mend the records, or their `metric`, and run `eshop "
+            "prepare-data` again"
+        )
 
     @property
     def num_rows(self) -> int:
@@ -119,6 +136,10 @@ class Tally:
         ids = np.concatenate(self._ids)
         order = np.argsort(ids, kind="stable")
         return ids[order], np.concatenate(self._targets)[order], np.concatenate(self._counts)[order]
+
+
+UNSCORABLE = (AttributeError, IndexError, KeyError, TypeError, ValueError)
+"""What metrics raise for targets that are not theirs."""
 
 
 def tally_groups(predictions_dir: Path) -> dict[str, Tally]:

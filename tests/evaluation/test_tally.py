@@ -48,6 +48,24 @@ def test_batches_add_up_to_what_all_rows_give(tmp_path, monkeypatch):
     assert tallies["group 1"].num_errors == 8
 
 
+def test_targets_that_a_metric_cannot_score_are_named_and_counted():
+    good = {"tokens": ["red", "scarf"], "tags": ["B-colour", "O"]}
+    targets = [good, {**good, "tags": ["O"]}, good, ["red"]]
+    columns = {
+        "id": [f"query {number}" for number in range(4)],
+        "group": ["queries"] * 4,
+        "task": ["ner_tagging"] * 4,
+        "metric": ["entity f1"] * 4,
+        "target": list(map(encode, targets)),
+        "prediction": [encode([["red", "colour"]])] * 4,
+        "error": [None] * 4,
+    }
+    counted = Tally.begin({name: values[0] for name, values in columns.items()})
+    told = r"`entity f1` cannot score 2 of 4 rows: query 1 \(ValueError\), query 3 \(TypeError\)\. Their targets"
+    with pytest.raises(UserError, match=told):
+        counted.add(columns)
+
+
 def test_rows_are_paired_whatever_their_order(tmp_path):
     one, other = (tally_groups(write(tmp_path / str(seed), 300, 0.6, seed))["group 0"] for seed in range(2))
     ids, first, second = one.pair(other)
