@@ -16,7 +16,7 @@ from eshop_ray.inference.batch import fingerprint_inference, infer_split
 from eshop_ray.inference.build import check_platform, choose_engine, find_answering_model, start_engine
 from eshop_ray.inference.engines.conventional import check_tasks, warn_of_unseen
 from eshop_ray.models.conventional import read_spec
-from eshop_ray.models.switched import check_has_weights
+from eshop_ray.models.switched import check_has_weights, is_switched
 from eshop_ray.places import place_of
 from eshop_ray.tasks import get_task, list_tasks
 
@@ -57,7 +57,8 @@ def _check_model(config: Config, name: str, model_dir: Path) -> None:
     if name != "conventional":
         check_platform(config, model_dir)
         check_template(model_dir, [get_task(one) for one in config.data.tasks or list_tasks()])
-        check_has_weights(model_dir, _list_asked(config))
+        if is_switched(model_dir):
+            check_has_weights(model_dir, _list_asked(config))
         return
     asked = list_split_tasks(config.records_dir, config.evaluate.split, config.data.tasks)
     check_tasks(read_spec(model_dir), asked, "data.tasks")

@@ -17,14 +17,14 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from eshop_ray.artifacts import AnyFolder, SharedFolder
 from eshop_ray.errors import UserError
+from eshop_ray.models.peft_files import PREFIX, SETTINGS, SUFFIX_A, SUFFIX_B, WEIGHTS
 from eshop_ray.models.shards import locate_tensors
 from eshop_ray.places import place_of
 
 TASKS = "switched.json"
 FOLDER = "switched"
-SETTINGS, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-PREFIX, SUFFIX_A, SUFFIX_B = "base_model.model.", ".lora_A.weight", ".lora_B.weight"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +56,9 @@ def find_weights(held: Collection[str], task: str, group: str | None) -> str | N
 
 
 @functools.lru_cache(maxsize=4)
-def list_held(model_dir: Path) -> tuple[str, ...]:
+def list_held(model_dir: AnyFolder) -> tuple[str, ...]:
     """Return the names of a model's updates; none for one that is the same for all rows. One look per process."""
-    return tuple(read_proofs(model_dir))
+    return tuple(read_proofs(Path(model_dir.without_weights() if isinstance(model_dir, SharedFolder) else model_dir)))
 
 
 def is_switched(model_dir: Path) -> bool:

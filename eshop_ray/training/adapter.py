@@ -17,6 +17,7 @@ from eshop_ray.artifacts import digest_files, fetch, find_manifest, hash_file, s
 from eshop_ray.config import LoraSection
 from eshop_ray.errors import UserError
 from eshop_ray.models import model_digest
+from eshop_ray.models.peft_files import SETTINGS, WEIGHTS
 from eshop_ray.models.templates import describe_model
 from eshop_ray.places import local_path, uri_of
 from eshop_ray.training.adapter_effects import (
@@ -30,8 +31,6 @@ from eshop_ray.training.adapter_senses import add_adapter
 
 logger = logging.getLogger(__name__)
 
-SETTINGS = "adapter_config.json"
-WEIGHTS = "adapter_model.safetensors"
 
 COMPARED = ("r", "lora_alpha", "use_rslora", "use_dora", "rank_pattern", "alpha_pattern")
 """Settings under which an adapter's weights mean something else."""

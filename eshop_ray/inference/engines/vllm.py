@@ -2,10 +2,9 @@
 
 import functools
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from eshop_ray.artifacts import AnyFolder, SharedFolder
+from eshop_ray.artifacts import AnyFolder
 from eshop_ray.cluster import cpu_engine_environment, cpu_environment
 from eshop_ray.config import InferSection
 from eshop_ray.data.tokenization import tokenize_prompt
@@ -76,7 +75,7 @@ def write_ids(model_dir: AnyFolder, messages: Sequence[Message]) -> list[int]:
 
 def choose_weights(model_dir: AnyFolder, task: str, group: str | None) -> str:
     """Return which weights of a model answer a row; empty for one that has the same for all."""
-    held = list_held(Path(model_dir.without_weights() if isinstance(model_dir, SharedFolder) else model_dir))
+    held = list_held(model_dir)
     return find_weights(held, task, group) or task if held else ""
 
 

@@ -49,6 +49,7 @@ class TaskWeights:
         self._engine = engine
         self._model_dir = model_dir
         self._proofs = read_proofs(model_dir)
+        self._changed = list_changed(model_dir, self._proofs)
         self._loras: dict[str, Any] = {}
         self.current: str | None = None
         """The task whose weights are folded in; None: the base as it is."""
@@ -79,7 +80,7 @@ class TaskWeights:
         if task == self.current:
             return
         self.current = None  # if it breaks off, nobody knows which weights stand there
-        self._engine.collective_rpc(exchange, args=(str(self._model_dir), task))
+        self._engine.collective_rpc(exchange, args=(str(self._model_dir), task, self._changed))
         self._engine.reset_prefix_cache()
         self.current = task
 
@@ -123,18 +124,18 @@ def _distance(ours: Sequence[float], theirs: Sequence[float]) -> float:
     return fmean(abs(one - other) for one, other in zip(ours, theirs, strict=True))
 
 
-def exchange(worker: Any, model_dir: str, task: str) -> None:
+def exchange(worker: Any, model_dir: str, task: str, changed: set[str]) -> None:
     """Load a task's weights into a worker's model: all tensors that any task changes, so that none stays behind.
 
     Args:
         worker: vLLM's.
         model_dir: A switched model.
-        task: One of its tasks.
+        task: Whose update.
+        changed: Names of these tensors, as the base calls them.
     """
-    folder = Path(model_dir)
-    names = add_fused(list_changed(folder, read_proofs(folder)), worker.get_model())
+    names = add_fused(changed, worker.get_model())
     with _quiet():
-        worker.reload_weights(weights_iterator=read_folded(folder, task, names))
+        worker.reload_weights(weights_iterator=read_folded(Path(model_dir), task, names))
 
 
 def add_fused(names: set[str], model: Any) -> set[str]:

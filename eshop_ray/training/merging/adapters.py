@@ -15,10 +15,9 @@ from safetensors.torch import load_file
 
 from eshop_ray.artifacts import Manifest, fetch, read_manifest
 from eshop_ray.errors import UserError
-from eshop_ray.training.adapter import SETTINGS, WEIGHTS
+from eshop_ray.models.peft_files import PREFIX, SETTINGS, SUFFIX_A, SUFFIX_B, WEIGHTS
 from eshop_ray.training.adapter_options import STARTS
 
-PREFIX, SUFFIX_A, SUFFIX_B = "base_model.model.", ".lora_A.weight", ".lora_B.weight"
 PLAIN = {
     *("r", "lora_alpha", "lora_dropout", "use_rslora", "rank_pattern", "alpha_pattern", "target_modules"),
     *("exclude_modules", "layers_to_transform", "layers_pattern", "auto_mapping", "base_model_name_or_path"),

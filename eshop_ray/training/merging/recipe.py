@@ -12,9 +12,10 @@ from eshop_ray.config import Config, LoraSection, MergeSection
 from eshop_ray.config.experiment import EQUAL_RANKS, METHODS
 from eshop_ray.errors import UserError
 from eshop_ray.models import model_digest
+from eshop_ray.models.peft_files import SETTINGS
 from eshop_ray.models.templates import describe_model
 from eshop_ray.places import local_path
-from eshop_ray.training.adapter import SETTINGS, outline_adapter
+from eshop_ray.training.adapter import outline_adapter
 from eshop_ray.training.adapter_effects import list_saved
 from eshop_ray.training.adapter_options import build_lora_config
 from eshop_ray.training.base_model import check_unquantized

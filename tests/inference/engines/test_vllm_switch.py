@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from eshop_ray.errors import UserError
 from eshop_ray.inference.engines import vllm_switch
@@ -60,7 +61,14 @@ class Engine:
 @pytest.fixture
 def model_dir(tmp_path):
     write_proofs(tmp_path, PROOFS)
+    for task in (*PROOFS, "classification"):
+        write_rank(tmp_path, task, 4)
     return tmp_path
+
+
+def write_rank(model_dir, task, rank):
+    factors = {"model.layers.0.mlp.down_proj": (torch.zeros(rank, 8), torch.zeros(8, rank))}
+    write_update(model_dir / "switched" / task, factors)
 
 
 def run(engine, weights, calls, monkeypatch):
@@ -158,12 +166,9 @@ def test_layers_that_hold_several_tensors_are_loaded_whole():
 
 
 def test_an_engine_that_keeps_updates_beside_the_base_has_room_for_all(tmp_path):
-    import torch
-
     write_proofs(tmp_path, PROOFS)
     for task, rank in (("ner", 4), ("ranking", 12)):
-        factors = {"model.layers.0.mlp.down_proj": (torch.zeros(rank, 8), torch.zeros(8, rank))}
-        write_update(tmp_path / "switched" / task, factors)
+        write_rank(tmp_path, task, rank)
     arguments = {"model": tmp_path, "enable_lora": True}
     assert add_lora_arguments(arguments, tmp_path) == {**arguments, "max_loras": 2, "max_lora_rank": 16}
     assert add_lora_arguments({**arguments, "max_lora_rank": 64}, tmp_path)["max_lora_rank"] == 64
