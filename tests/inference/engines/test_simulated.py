@@ -119,7 +119,7 @@ def test_killed_and_frozen_processes_change_nothing(ray_session, concurrency):  
 
     options = {"rows_per_second": 200 / concurrency}
     blocks = answer(tables, strike, timeout_seconds=2, concurrency=concurrency, engine_kwargs=options)
-    assert struck == [concurrency, 1, concurrency]
+    assert all(number >= least for number, (_, _, least) in zip(struck, blows.values(), strict=True))
     for table, block in zip(tables, blocks, strict=True):
         assert block.select(table.schema.names).equals(table)
         assert block["generated_text"].to_pylist() == [f"red wool scarf {index.as_py()}" for index in table["id"]]

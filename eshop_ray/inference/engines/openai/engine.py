@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from eshop_ray.config import OpenaiSection
 from eshop_ray.errors import UserError
 from eshop_ray.inference.dispatch.lifecycle import EngineDiedError
-from eshop_ray.inference.engines.openai.chat_request import build_body, measure
+from eshop_ray.inference.engines.openai.chat_request import Size, build_body, measure
 from eshop_ray.inference.engines.openai.chat_response import FINAL_STATUSES, Verdict, judge_response
 from eshop_ray.inference.requests import Answer, Busy, Failure, Reply, Request
 from eshop_ray.reporting.words import format_seconds
@@ -24,7 +24,7 @@ MAX_TROUBLES = 20
 """Tries in a row, or three for each request under way, after which it is no row's trouble: all are held back."""
 PAUSE_SECONDS = 10.0
 OUTAGE_SECONDS = 180.0
-"""Trouble that lasts so long ends the job: rows would use up their tries, and a later run asks what is left."""
+"""Trouble that lasts so long ends the job: a later run asks what is left."""
 MAX_REFUSED = 20
 """Rows refused before any was answered, after which it is the requests and not the rows."""
 CONNECT_SECONDS = 20.0
@@ -52,6 +52,7 @@ class OpenaiEngine:
         self._num_refused = 0
         self._has_answered = False
         self._num_looks = 0
+        self._most_troubles = max(MAX_TROUBLES, 3 * config.max_concurrent_requests)
 
     async def start(self) -> None:
         """Find out whether the endpoint can be reached, and takes the key.
@@ -104,6 +105,12 @@ class OpenaiEngine:
     async def _ask(self, request: Request) -> Reply:
         body = build_body(request, self._config)
         size = measure(body)
+        reply = None
+        while reply is None:  # an outage is no row's trouble, so it costs no row its tries
+            reply = await self._try(body, size)
+        return reply
+
+    async def _try(self, body: dict[str, Any], size: Size) -> Reply | None:
         ended = await self._meter.admit.remote(size)
         if ended is not None:
             return Failure("stopped", ended)
@@ -129,8 +136,8 @@ class OpenaiEngine:
         key = self._secret.get_secret_value() if self._secret else None
         return judge_response(response.status_code, response.headers, response.text, body, key)
 
-    async def _note(self, verdict: Verdict) -> Reply:
-        """Return the reply, unless it shows that there is no use in going on.
+    async def _note(self, verdict: Verdict) -> Reply | None:
+        """Return the reply, None for asking again; or end the run if the reply shows that there is no use in going on.
 
         Raises:
             UserError: as `ask`; once something was answered, rows fail instead, so that answers on their way are kept.
@@ -138,7 +145,7 @@ class OpenaiEngine:
         end = verdict.end or self._count_refusal(verdict) or await self._count_trouble(verdict)
         if end is None:
             self._has_answered |= isinstance(verdict.reply, Answer)
-            return verdict.reply
+            return None if self._num_troubles > self._most_troubles else verdict.reply
         await self._meter.stop.remote(end)
         if not self._has_answered:
             raise self._refuse(end)
@@ -152,7 +159,7 @@ class OpenaiEngine:
         self._num_troubles += 1
         if self._num_troubles == 1:
             self._trouble_began = time.monotonic()
-        if self._num_troubles <= max(MAX_TROUBLES, 3 * self._config.max_concurrent_requests):
+        if self._num_troubles <= self._most_troubles:
             return None
         seconds = time.monotonic() - self._trouble_began
         if seconds < OUTAGE_SECONDS:
