@@ -72,9 +72,10 @@ def read_modules(node: ast.AST) -> Iterator[str]:
 
 
 def walk_module_level(node: ast.AST) -> Iterator[ast.AST]:
-    """All nodes that run on import: everything outside functions."""
+    """All nodes that run on import: everything outside functions, and what is there for type checkers only."""
     for child in ast.iter_child_nodes(node):
-        if not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+        is_for_types = isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"
+        if not is_for_types and not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
             yield child
             yield from walk_module_level(child)
 
@@ -119,6 +120,41 @@ def test_low_layers_import_nothing_heavy() -> None:
             heavy = {name.split(".")[0] for node in nodes for name in read_modules(node)} & HEAVY
             wrong += [f"{module} imports {name} when it is loaded" for name in sorted(heavy)]
     assert not wrong, "\n".join(wrong)
+
+
+LIGHT = (
+    *(f"eshop_ray.jobs.{name}" for name in ("prepare_data", "batch_infer", "enrich_catalog", "evaluate", "run_batch")),
+    *("eshop_ray.inference.dispatch.stage", "eshop_ray.enrichment.scan", "eshop_ray.data.records"),
+)
+"""What starts in many processes and multiplies nothing: torch would cost each of them seconds and 200 MB."""
+
+
+def test_processes_that_need_no_torch_load_none() -> None:
+    wrong = [
+        f"{module}: {' -> '.join(way)}" for module in LIGHT if (way := find_way(module, {"torch", "transformers"}))
+    ]
+    assert not wrong, "loaded at their start:\n" + "\n".join(wrong)
+
+
+def find_way(start: str, ends: set[str]) -> list[str]:
+    """Modules by which the start of one loads one of others, none if it does not."""
+    ways, open_ends = {start: [start]}, [start]
+    while open_ends:
+        module = open_ends.pop()
+        for name in load_of(module):
+            if name.split(".")[0] in ends:
+                return [*ways[module], name]
+            if name in MODULES and name not in ways:
+                ways[name] = [*ways[module], name]
+                open_ends.append(name)
+    return []
+
+
+def load_of(module: str) -> set[str]:
+    """Modules that the start of one loads: its imports, and the packages that it and they stand in."""
+    nodes = walk_module_level(parse(MODULES[module]))
+    names = {name for node in nodes if not isinstance(node, ast.Constant) for name in read_modules(node)} | {module}
+    return {".".join(name.split(".")[:depth]) for name in names for depth in range(1, name.count(".") + 2)} - {module}
 
 
 def test_no_file_is_named_for_nothing() -> None:

@@ -12,7 +12,8 @@ from statistics import fmean
 from typing import Any
 
 from eshop_ray.errors import UserError
-from eshop_ray.models.switched import TaskProof, list_changed, read_folded, read_proofs, read_rank, update_dir
+from eshop_ray.models.switched import TaskProof, read_proofs, update_dir
+from eshop_ray.models.switched_weights import list_changed, read_folded, read_rank
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,8 @@ from transformers import AutoModelForCausalLM
 
 from eshop_ray.data.tokenization import tokenize_answer, tokenize_prompt
 from eshop_ray.models import load_tokenizer
-from eshop_ray.models.switched import TaskProof, list_changed, read_folded, update_dir, write_proofs, write_update
+from eshop_ray.models.switched import TaskProof, update_dir, write_proofs
+from eshop_ray.models.switched_weights import list_changed, read_folded, write_update
 from eshop_ray.tasks import get_task
 from eshop_ray.training.merging.adapters import AdapterFile, name_adapters
 

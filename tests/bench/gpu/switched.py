@@ -10,7 +10,8 @@ import vllm
 
 from eshop_ray.inference.engines.vllm_switch import TaskWeights, add_lora_arguments
 from eshop_ray.models.shards import locate_tensors, write_shards
-from eshop_ray.models.switched import list_changed, read_folded, update_dir, write_proofs, write_update
+from eshop_ray.models.switched import update_dir, write_proofs
+from eshop_ray.models.switched_weights import list_changed, read_folded, write_update
 from eshop_ray.training.merging.switched import prove
 from tests.bench.gpu.engine import start
 from tests.bench.gpu.models import QWEN2_5_1_5B, SMALL, write_model

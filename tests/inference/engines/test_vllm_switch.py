@@ -14,7 +14,8 @@ from eshop_ray.inference.engines import vllm_switch
 from eshop_ray.inference.engines.vllm_actor import VllmActor, _PendingCall
 from eshop_ray.inference.engines.vllm_switch import TaskWeights, add_fused, add_lora_arguments
 from eshop_ray.inference.requests import Failure, Request
-from eshop_ray.models.switched import TaskProof, write_proofs, write_update
+from eshop_ray.models.switched import TaskProof, write_proofs
+from eshop_ray.models.switched_weights import write_update
 
 PARAMS = {"temperature": 0.0, "max_tokens": 4}
 PROOFS = {

@@ -13,15 +13,8 @@ from eshop_ray.config import Config, MergeSection
 from eshop_ray.errors import UserError
 from eshop_ray.models import find_model, model_digest
 from eshop_ray.models.shards import locate_tensors
-from eshop_ray.models.switched import (
-    check_has_weights,
-    find_weights,
-    list_changed,
-    list_held,
-    read_folded,
-    read_proofs,
-    update_dir,
-)
+from eshop_ray.models.switched import check_has_weights, find_weights, list_held, read_proofs, update_dir
+from eshop_ray.models.switched_weights import list_changed, read_folded
 from eshop_ray.training.merging.fold import write_merged
 from eshop_ray.training.merging.recipe import Recipe
 
