@@ -1,4 +1,7 @@
-"""The loss of a pack: cross entropy of its answer tokens, and nothing else computed for the head."""
+"""The loss of a pack: that of its answer tokens, and nothing else computed for the head.
+
+It is their cross entropy; where a teacher speaks of them, how far the model is from it.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,12 +12,13 @@ from torch.nn.functional import cross_entropy
 
 from eshop_ray.training.kernels.frozen_head import FrozenHead
 from eshop_ray.training.kernels.layouts import build_layout
+from eshop_ray.training.kernels.partition import diverge
 from eshop_ray.training.model import get_causal_lm
 from eshop_ray.training.packing.pack import IGNORED, Pack
 
 
 def answer_loss(model: Any, pack: Pack, attention: str, device: torch.device) -> Tensor:
-    """Return the weighted sum of the cross entropy over the answer tokens of a pack.
+    """Return the weighted sum of the losses of the answer tokens of a pack.
 
     Args:
         model: A causal LM of Transformers whose attention follows layouts, or PEFT's wrapper of one.
@@ -32,7 +36,7 @@ def answer_loss(model: Any, pack: Pack, attention: str, device: torch.device) ->
 
 
 def answer_losses(model: Any, pack: Pack, attention: str, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return the cross entropy of every answer token, (A,), and the number of its row within the pack, (A,)."""
+    """Return the loss of every answer token, (A,), and the number of its row within the pack, (A,)."""
     losses, places = _token_losses(model, pack, attention, device)
     return losses, torch.from_numpy(pack.segment_ids).to(device)[places]
 
@@ -59,7 +63,7 @@ def average(sums: Tensor, tasks: Sequence[str]) -> dict[str, float]:
 
 
 def _token_losses(model: Any, pack: Pack, attention: str, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return the cross entropy of every answer token and its place within the pack."""
+    """Return the loss of every answer token and its place within the pack."""
     labels = torch.from_numpy(pack.labels).to(device)
     places = torch.nonzero(labels[1:] != IGNORED)[:, 0] + 1
     causal_lm = get_causal_lm(model)
@@ -73,6 +77,11 @@ def _token_losses(model: Any, pack: Pack, attention: str, device: torch.device) 
     if len(scores) == len(pack):  # not every model knows `logits_to_keep`
         scores = scores[places - 1]
     head = causal_lm.get_output_embeddings()
+    if pack.targets is not None:
+        words = torch.from_numpy(pack.targets.words).to(device, torch.int64)
+        probabilities = torch.from_numpy(pack.targets.probabilities).to(device)
+        compare = head.compare if isinstance(head, FrozenHead) else diverge
+        return compare(scores, words, probabilities), places
     if isinstance(head, FrozenHead):
         return head.measure(scores, labels[places]), places
     return cross_entropy(scores.float(), labels[places], reduction="none"), places

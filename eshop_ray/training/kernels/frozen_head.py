@@ -11,8 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-BLOCK = 2048
-"""Words of the vocabulary whose scores are held at a time."""
+from eshop_ray.training.kernels.partition import BLOCK, diverge_by_head
 
 
 class FrozenHead(torch.nn.Module):  # type: ignore[misc]
@@ -30,6 +29,10 @@ class FrozenHead(torch.nn.Module):  # type: ignore[misc]
         """Return the cross entropy, (A,), of states (A, D) whose tokens should have been `labels`, (A,)."""
         losses: Tensor = _HeadLoss.apply(states, self.weight, labels)
         return losses
+
+    def compare(self, states: Tensor, words: Tensor, probabilities: Tensor) -> Tensor:
+        """Return how far states (A, D) are from a teacher, (A,); see `diverge`."""
+        return diverge_by_head(states, self.weight, words, probabilities)
 
 
 def can_freeze(head: Any) -> bool:

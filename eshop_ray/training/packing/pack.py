@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from eshop_ray.training.packing.soft_targets import SoftTargets
+
 PREFIX = -1
 """`segment_ids` of prefix tokens."""
 IGNORED = -100
@@ -27,6 +29,8 @@ class TokenRow:
     answer_ids: Sequence[int]
     weight: float = 1.0
     """What each of its answer tokens counts in the loss."""
+    targets: SoftTargets | None = None
+    """What a teacher says of its answer tokens, where there is one."""
 
     def __len__(self) -> int:
         """Tokens of the row."""
@@ -51,6 +55,8 @@ class Pack:
     """The rows' ids, by number of the row within the pack."""
     tasks: tuple[str, ...]
     """The rows' tasks, likewise."""
+    targets: SoftTargets | None = None
+    """What a teacher says of the answer tokens, in the order of the pack; None: there is no teacher."""
 
     def __len__(self) -> int:
         """Tokens of the pack."""
@@ -73,6 +79,7 @@ class Pack:
             weights=self.weights[chosen],
             ids=(self.ids[row],),
             tasks=(self.tasks[row],),
+            targets=self.targets and self.targets.take(is_own[self.labels != IGNORED]),
         )
 
     def attention_mask(self) -> npt.NDArray[np.bool_]:
@@ -144,6 +151,7 @@ class _OpenPack:
 
     def close(self) -> Pack:
         """Return the finished pack."""
+        targets = [row.targets for row in self.rows if row.targets is not None]
         return Pack(
             input_ids=np.array(self.input_ids, dtype=np.int64),
             labels=np.array(self.labels, dtype=np.int64),
@@ -153,6 +161,7 @@ class _OpenPack:
             weights=np.array(self.weights, dtype=np.float32),
             ids=tuple(row.id for row in self.rows),
             tasks=tuple(row.task for row in self.rows),
+            targets=SoftTargets.join(targets) if targets else None,
         )
 
     def _extend(self, ids: Sequence[int], start: int, segment: int, num_answer: int, weight: float) -> None:
