@@ -110,6 +110,16 @@ class TrainSection(LearningSection):
     outgrow one GPU."""
     shard: tuple[PositiveInt, PositiveInt] | None = None
     """`[2, 3]` learns from the second third of every task's rows; `data.max_train_rows` then counts within it."""
+    teacher: str | None = None
+    """What is learned from beside the labels, or instead of them (distillation): the folder or URI of a merged model,
+    of one that is `switched`, which teaches each task by that task's adapter, or of an adapter of the same base."""
+    teacher_top_k: PositiveInt = 64
+    """Words of which the teacher's probabilities are kept at each answer token; all others count as one."""
+    teacher_share: Annotated[Share, Field(gt=0)] = 1.0
+    """Share of the loss that is the distance to the teacher; the rest is the cross entropy of the answer's own words."""
+    answers: str | None = None
+    """Folder or URI of predictions on the split `train`. What was generated is learned from instead of the targets,
+    which may be anything then; rows without an answer that can be read are left out."""
 
     @field_validator("shard")
     @classmethod

@@ -24,6 +24,7 @@ TOKEN_SCHEMA = pa.schema(
     [
         ("id", pa.string()),
         ("task", pa.string()),
+        ("group", pa.string()),
         ("prompt_ids", pa.list_(pa.int32())),
         ("answer_ids", pa.list_(pa.int32())),
         ("num_cut", pa.int32()),
@@ -35,6 +36,8 @@ within the prompt has lost its first `num_cut` tokens."""
 
 TOO_LONG = "too_long"
 """How the `error` of a row begins that does not fit, whatever its own text loses."""
+UNANSWERED = "unanswered"
+"""How the `error` of a row begins that would be learned from another model's answer, and has none."""
 
 
 def tokenize_prompt(tokenizer: Any, messages: Sequence[Message]) -> list[int]:
@@ -104,7 +107,7 @@ def add_tokens(prompts: "Dataset", model_dir: AnyFolder, max_row_length: int) ->
     """Turn prompts with their targets into rows to learn from.
 
     Args:
-        prompts: Columns of `PROMPT_SCHEMA`.
+        prompts: Columns of `PROMPT_SCHEMA`; where there is a column `answer`, its text is learned, not the target.
         model_dir: Folder whose tokenizer and chat template apply.
         max_row_length: Tokens of a row at most; a longer one loses the beginning of its own text, so that the
             instruction, the template and the answer stay whole.
@@ -122,12 +125,12 @@ def add_tokens(prompts: "Dataset", model_dir: AnyFolder, max_row_length: int) ->
 
 def tokenize_row(row: Mapping[str, Any], model_dir: AnyFolder, max_row_length: int) -> dict[str, Any]:
     """Return one row of `TOKEN_SCHEMA` for one row of `PROMPT_SCHEMA`."""
-    tokens = {"id": row["id"], "task": row["task"], "error": row["error"]}
+    tokens = {name: row.get(name) for name in ("id", "task", "group", "error")}
     if row["error"]:
         return tokens
     tokenizer = load_tokenizer(model_dir)
     try:
-        answer = get_task(row["task"]).format_target(decode(row["target"]))
+        answer = row.get("answer") or get_task(row["task"]).format_target(decode(row["target"]))
         prompt_ids = tokenize_prompt(tokenizer, row["messages"])
         answer_ids = tokenize_answer(tokenizer, row["messages"], answer)
         own = find_own_text(tokenizer, row["messages"], prompt_ids)

@@ -7,6 +7,7 @@ from eshop_ray.cluster import start_ray
 from eshop_ray.config import Config
 from eshop_ray.models import fetch_model, model_digest
 from eshop_ray.places import place_of
+from eshop_ray.training.distilling.parents import trace_teaching
 from eshop_ray.training.trainer import fingerprint_training, train_adapter
 
 logger = logging.getLogger(__name__)
@@ -17,7 +18,7 @@ def run(config: Config) -> None:
     folder = config.run_dir / "adapter"
     records = artifacts.read_complete(config.records_dir, job="prepare_data")
     model_dir = fetch_model(config.model)
-    parents = {"base": model_digest(model_dir), "records": records.digest}
+    parents = {"base": model_digest(model_dir), "records": records.digest, **trace_teaching(config)}
     inputs = fingerprint_training(config, records.digest, parents["base"])
     if artifacts.is_current(folder, inputs):
         logger.info("adapter is up to date: %s", place_of(folder))

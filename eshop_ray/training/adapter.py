@@ -145,7 +145,7 @@ def _explain(error: Exception) -> str:
 
 def _check_initial(folder: Path, model_dir: Path, outline: Any) -> None:
     theirs, ours = LoraConfig.from_pretrained(folder), outline.peft_config["default"]
-    _check_base(folder, model_dir, theirs.base_model_name_or_path)
+    check_base("lora.init_from", folder, model_dir)
     differences = [
         f"{name} is {getattr(theirs, name)} there and {getattr(ours, name)} here"
         for name in COMPARED
@@ -161,15 +161,25 @@ def _check_initial(folder: Path, model_dir: Path, outline: Any) -> None:
         )
 
 
-def _check_base(folder: Path, model_dir: Path, named: str | None) -> None:
-    manifest = find_manifest(folder)
+def check_base(key: str, folder: Path, model_dir: Path) -> None:
+    """Refuse an adapter that was trained on another base than this one.
+
+    Args:
+        key: What names the adapter in the config.
+        folder: The adapter's.
+        model_dir: The base.
+
+    Raises:
+        UserError: naming both bases.
+    """
+    manifest, named = find_manifest(folder), LoraConfig.from_pretrained(folder).base_model_name_or_path
     if manifest is None:
         logger.warning("%s has no manifest: its base, by PEFT's note %s, cannot be verified", folder, named)
     elif manifest.parents.get("base") != (digest := model_digest(model_dir)):
         own = shorten_digest(str(manifest.parents.get("base")))
         base = describe_model(Path(named)) if named else named
         raise UserError(
-            f"`lora.init_from` {folder} was trained on {base} (digest {own}), but `model.source` is "
+            f"`{key}` {folder} was trained on {base} (digest {own}), but `model.source` is "
             f"{describe_model(model_dir)} (digest {shorten_digest(digest)}); take an adapter of this base, or its base"
         )
 

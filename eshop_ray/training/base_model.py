@@ -11,16 +11,21 @@ from eshop_ray.models import load_tokenizer
 from eshop_ray.training.kernels.attention import check_kind, check_window, has_dropout
 
 
+def find_quantization(model_dir: Path) -> str | None:
+    """Return how a model's weights are kept in fewer bits; None if they are not."""
+    config = json.loads((model_dir / "config.json").read_text())
+    kept = config.get("quantization_config") or (config.get("text_config") or {}).get("quantization_config")
+    return (kept.get("quant_method") or kept.get("quant_algo") or "some method of its own") if kept else None
+
+
 def check_unquantized(model_dir: Path) -> None:
     """Refuse a base whose weights are kept in fewer bits: what is added to them is lost, or cannot be added.
 
     Raises:
         UserError: naming the way out.
     """
-    config = json.loads((model_dir / "config.json").read_text())
-    kept = config.get("quantization_config") or (config.get("text_config") or {}).get("quantization_config")
-    if kept:
-        method = kept.get("quant_method") or kept.get("quant_algo") or "some method of its own"
+    method = find_quantization(model_dir)
+    if method:
         raise UserError(
             f"the base {model_dir} is kept quantized ({method}): an adapter learns from weights with all their bits, "
             "and is folded into them. Set `model.source` to the model before it was quantized, and quantize the merged "

@@ -12,8 +12,9 @@ import torch.distributed as dist
 from torch import Tensor
 
 from eshop_ray.config import LoraSection, TrainSection
+from eshop_ray.training.distilling.target_store import TargetStore
 from eshop_ray.training.execution import Execution
-from eshop_ray.training.feed import Microbatches, build_prefix_pack
+from eshop_ray.training.feed import Microbatches
 from eshop_ray.training.loss import answer_loss, answer_losses, average, sum_by_task
 from eshop_ray.training.model import build_model, save_trained
 from eshop_ray.training.packing.bin_packing import Ints
@@ -40,6 +41,8 @@ class Learner:
     train: TrainSection
     execution: Execution
     device: torch.device
+    targets: TargetStore | None = None
+    """What a teacher says of the rows, where there is one."""
 
     @property
     def parameters(self) -> list[torch.nn.Parameter]:
@@ -53,7 +56,7 @@ class Learner:
 
     def build_pack(self, store: TokenStore, sampler: BatchSampler, rows: Ints) -> Pack:
         """Return rows behind each other, what they begin with alike once."""
-        return build_prefix_pack(store, sampler, rows)
+        return sampler.build_pack(store, rows, self.targets)
 
     def save(self, weights: Mapping[str, Tensor], model: Any, folder: Path) -> None:
         """Write trained weights in the format that others read."""
@@ -120,8 +123,23 @@ class Learner:
             yield
 
 
-def build_learner(model_dir: Path, train: TrainSection, lora: LoraSection, seed: int, device: torch.device) -> Learner:
+def build_learner(
+    model_dir: Path,
+    train: TrainSection,
+    lora: LoraSection,
+    seed: int,
+    device: torch.device,
+    targets: TargetStore | None = None,
+) -> Learner:
     """Load the model onto this worker's device, or its share of it, with an optimizer over what is trained.
+
+    Args:
+        model_dir: The base.
+        train: Method, precision and rates.
+        lora: Settings of the adapter.
+        seed: Of its first weights.
+        device: Where it is trained.
+        targets: What a teacher says of the rows.
 
     Raises:
         UserError: if packs of this model cannot be computed.
@@ -135,7 +153,7 @@ def build_learner(model_dir: Path, train: TrainSection, lora: LoraSection, seed:
         lr=train.learning_rate,
         weight_decay=train.weight_decay,
     )
-    return Learner(model, optimizer, parallelism, train, execution, device)
+    return Learner(model, optimizer, parallelism, train, execution, device, targets)
 
 
 def name_rows(packs: Sequence[Pack], is_finite: Sequence[bool]) -> str:

@@ -17,6 +17,7 @@ from eshop_ray.config import LearningSection, LoraSection, TrainSection
 from eshop_ray.errors import UserError
 from eshop_ray.storage import Storage
 from eshop_ray.training.checkpoint import CHECKPOINTS, collect_state, load_checkpoint, open_intact, save_checkpoint
+from eshop_ray.training.distilling.target_store import TargetStore
 from eshop_ray.training.feed import Feed, Microbatches, build_held_out_packs, iterate_microbatches
 from eshop_ray.training.history import HeldOut, Progress
 from eshop_ray.training.learner import NotFiniteError, build_learner
@@ -33,14 +34,16 @@ def train_worker(settings: Mapping[str, Any]) -> None:
     """Run on each worker of Ray Train.
 
     Args:
-        settings: `model_dir`, `workdir`, `feed`, `seed`, the sections `train` and `lora` of the config, and `board`,
-            to which progress is added.
+        settings: `model_dir`, `workdir`, `feed`, `seed`, the sections `train` and `lora` of the config, `targets` of a
+            teacher or None, and `board`, to which progress is added.
     """
     train = TrainSection(**settings["train"])
     device = set_up_device(train, ray.train.get_context().get_world_size())
     lora = LoraSection(**settings["lora"])
     try:
-        learner = build_learner(Path(settings["model_dir"]), train, lora, settings["seed"], device)
+        place = settings["targets"]
+        targets = place and TargetStore.open(place, train.teacher_share)
+        learner = build_learner(Path(settings["model_dir"]), train, lora, settings["seed"], device, targets)
     except UserError as error:
         leave_word(settings["workdir"], str(error))
         return

@@ -64,8 +64,33 @@ def average(sums: Tensor, tasks: Sequence[str]) -> dict[str, float]:
 
 def _token_losses(model: Any, pack: Pack, attention: str, device: torch.device) -> tuple[Tensor, Tensor]:
     """Return the loss of every answer token and its place within the pack."""
-    labels = torch.from_numpy(pack.labels).to(device)
-    places = torch.nonzero(labels[1:] != IGNORED)[:, 0] + 1
+    scores, places = score_answers(model, pack, attention, device)
+    head = get_causal_lm(model).get_output_embeddings()
+    if pack.targets is not None:
+        words = torch.from_numpy(pack.targets.words).to(device, torch.int64)
+        probabilities = torch.from_numpy(pack.targets.probabilities).to(device)
+        compare = head.compare if isinstance(head, FrozenHead) else diverge
+        return compare(scores, words, probabilities), places
+    labels = torch.from_numpy(pack.labels).to(device)[places]
+    if isinstance(head, FrozenHead):
+        return head.measure(scores, labels), places
+    return cross_entropy(scores.float(), labels, reduction="none"), places
+
+
+def score_answers(model: Any, pack: Pack, attention: str, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return what a model says before every answer token, and the token's place within the pack, (A,).
+
+    Args:
+        model: A causal LM of Transformers whose attention follows layouts, or PEFT's wrapper of one.
+        pack: The rows.
+        attention: Which layout to compute with.
+        device: Where the model is.
+
+    Returns:
+        Scores (A, V), or, under a `FrozenHead`, the states (A, D) that the head is given.
+    """
+    is_answer = torch.from_numpy(pack.labels).to(device)[1:] != IGNORED
+    places = torch.nonzero(is_answer)[:, 0] + 1
     causal_lm = get_causal_lm(model)
     scores = causal_lm(
         input_ids=torch.from_numpy(pack.input_ids).to(device)[None],
@@ -76,12 +101,4 @@ def _token_losses(model: Any, pack: Pack, attention: str, device: torch.device) 
     ).logits.squeeze(0)
     if len(scores) == len(pack):  # not every model knows `logits_to_keep`
         scores = scores[places - 1]
-    head = causal_lm.get_output_embeddings()
-    if pack.targets is not None:
-        words = torch.from_numpy(pack.targets.words).to(device, torch.int64)
-        probabilities = torch.from_numpy(pack.targets.probabilities).to(device)
-        compare = head.compare if isinstance(head, FrozenHead) else diverge
-        return compare(scores, words, probabilities), places
-    if isinstance(head, FrozenHead):
-        return head.measure(scores, labels[places]), places
-    return cross_entropy(scores.float(), labels[places], reduction="none"), places
+    return scores, places

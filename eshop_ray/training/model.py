@@ -65,9 +65,7 @@ def build_model(model_dir: Path, train: TrainSection, lora: LoraSection, seed: i
         if lora.init_from:
             load_initial(model, lora)
     if train.method == "lora" and train.precision == "bf16":
-        for layer in find_layers(model).modules():
-            if isinstance(layer, torch.nn.Linear):
-                _halve_frozen(layer)
+        halve_layers(model)
     if train.gradient_checkpointing:
         get_causal_lm(model).gradient_checkpointing_enable({"use_reentrant": False})
     return model.train()
@@ -82,6 +80,14 @@ def find_layers(model: Any) -> torch.nn.ModuleList:
     """Return the decoder layers of a causal LM; architectures name them differently."""
     decoder = get_causal_lm(model).get_decoder()
     return next(child for child in decoder.children() if isinstance(child, torch.nn.ModuleList))
+
+
+def halve_layers(model: Any) -> None:
+    """Store the frozen projections of a causal LM's layers in bf16, as autocast would cast them anew in every pass."""
+    for layer in find_layers(model).modules():
+        for weight in layer.parameters(recurse=False) if isinstance(layer, torch.nn.Linear) else ():
+            if not weight.requires_grad:
+                weight.data = weight.data.to(torch.bfloat16)
 
 
 def save_trained(weights: Mapping[str, torch.Tensor], model: Any, folder: Path) -> None:
@@ -99,12 +105,6 @@ def save_trained(weights: Mapping[str, torch.Tensor], model: Any, folder: Path) 
     base = Path(model.name_or_path)
     load_tokenizer(base).save_pretrained(folder)
     copy_processors(base, folder)
-
-
-def _halve_frozen(layer: torch.nn.Linear) -> None:
-    for weight in layer.parameters(recurse=False):
-        if not weight.requires_grad:
-            weight.data = weight.data.to(torch.bfloat16)
 
 
 def _load_base(model_dir: Path, train: TrainSection, device: torch.device) -> Any:

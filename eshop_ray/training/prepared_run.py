@@ -5,12 +5,16 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from eshop_ray.artifacts import fetch, find_complete, remove, share_folder
+from ray.data import Dataset
+
+from eshop_ray.artifacts import AnyFolder, fetch, find_complete, remove, share_folder
 from eshop_ray.config import Config
 from eshop_ray.data.prompts import add_prompts
 from eshop_ray.data.splits import read_training
 from eshop_ray.data.tokenization import add_tokens
 from eshop_ray.errors import UserError
+from eshop_ray.training.distilling.answers import find_answers, take_answers
+from eshop_ray.training.distilling.teaching import ask_teacher
 from eshop_ray.training.sampler import BatchSampler, build_sampler
 from eshop_ray.training.tokens import TOKENS, TokenStore, write_tokens
 
@@ -28,6 +32,8 @@ class PreparedRun:
     """Working folder: tokens, checkpoints, trouble."""
     store: TokenStore
     sampler: BatchSampler
+    targets: AnyFolder | None = None
+    """What the teacher says of all rows, where there is one."""
 
     @property
     def num_rows(self) -> int:
@@ -43,14 +49,21 @@ class PreparedRun:
             fetch(folder / TOKENS, manifest)
             store = TokenStore.open(folder / TOKENS)
         else:
-            records = read_training(config)
             shared = share_folder(model_dir, config.run_dir)
-            tokens = add_tokens(add_prompts(records), shared, config.train.max_row_length)
+            tokens = add_tokens(_read_prompts(config), shared, config.train.max_row_length)
             store = write_tokens(tokens, folder / TOKENS)
         remove(folder / FAILURE)
         sampler = build_sampler(store, config.train, config.seed)
         _check_rows(config, store, sampler)
-        return cls(folder, store, sampler)
+        targets = ask_teacher(config, model_dir, folder, store, sampler) if config.train.teacher else None
+        return cls(folder, store, sampler, targets)
+
+
+def _read_prompts(config: Config) -> Dataset:
+    """Return what is asked, and, with `train.answers`, what is to be answered in the place of the targets."""
+    records = read_training(config)
+    prompts = add_prompts(records)
+    return take_answers(prompts, records, find_answers(config.train.answers)[0]) if config.train.answers else prompts
 
 
 def _check_rows(config: Config, store: TokenStore, sampler: BatchSampler) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eshop_ray.config import TrainSection
+from eshop_ray.training.distilling.target_store import TargetStore
 from eshop_ray.training.packing.bin_packing import Ints, fill_packs
 from eshop_ray.training.packing.pack import Pack, build_pack
 from eshop_ray.training.packing.prefixes import Prefixes, find_prefixes
@@ -88,12 +89,24 @@ class BatchSampler:
         weights = self.task_weights[rows]
         return float((weights if self.loss_weighting == "row" else weights * self.num_answer[rows]).sum())
 
-    def build_pack(self, store: TokenStore, rows: Ints) -> Pack:
-        """Read the rows of a pack, weigh their answers and write them behind each other."""
+    def build_pack(self, store: TokenStore, rows: Ints, targets: TargetStore | None = None) -> Pack:
+        """Read the rows of a pack, weigh their answers and write them behind each other.
+
+        Args:
+            store: Of all rows.
+            rows: Numbers of those of the pack.
+            targets: What a teacher says of the rows.
+        """
         weigh_rows = self.loss_weighting == "row"
         weighed = [
-            replace(row, weight=weight / len(row.answer_ids) if weigh_rows and row.answer_ids else weight)
-            for row, weight in zip(store.read(rows), self.task_weights[rows].tolist(), strict=True)
+            replace(
+                row,
+                weight=weight / len(row.answer_ids) if weigh_rows and row.answer_ids else weight,
+                targets=targets.read(number, row.answer_ids) if targets else None,
+            )
+            for number, row, weight in zip(
+                rows.tolist(), store.read(rows), self.task_weights[rows].tolist(), strict=True
+            )
         ]
         return build_pack(weighed, self.prefixes.groups[rows].tolist())
 

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from eshop_ray.artifacts import AnyFolder, stage_dir, write_manifest
-from eshop_ray.data.tokenization import TOKEN_SCHEMA, TOO_LONG
+from eshop_ray.data.tokenization import TOKEN_SCHEMA, TOO_LONG, UNANSWERED
 from eshop_ray.errors import UserError
 from eshop_ray.training.packing.bin_packing import Ints
 from eshop_ray.training.packing.pack import TokenRow
@@ -37,10 +37,15 @@ SUFFIX = ".tokens"
 MAX_NAMED = 10
 """Rows left out that are named in the log, without their text; all are counted."""
 
+REASONS = {"num_too_long": TOO_LONG, "num_unanswered": UNANSWERED}
+"""Reasons why rows are left out that are counted by themselves: name of the count -> how `error` begins."""
+COUNTS = ("num_errors", *REASONS)
+
 INDEX_SCHEMA = pa.schema(
     [
         ("task", pa.string()),
         ("id", pa.string()),
+        ("group", pa.string()),
         ("digest", pa.string()),
         ("num_prompt", pa.int32()),
         ("num_answer", pa.int32()),
@@ -61,9 +66,11 @@ class TokenStore:
     index: pa.Table
     """Columns of `INDEX_SCHEMA`, one row per usable row."""
     num_errors: int
-    """Rows that could not be made, for whatever reason but their length."""
+    """Rows that could not be made, for another reason than these:"""
     num_too_long: int
     """Rows that do not fit."""
+    num_unanswered: int
+    """Rows without an answer to learn from, with `train.answers`."""
 
     @classmethod
     def open(cls, place: AnyFolder) -> "TokenStore":
@@ -77,7 +84,7 @@ class TokenStore:
             index = pa.ipc.open_file(pa.memory_map(str(folder / INDEX))).read_all()
         except (OSError, pa.ArrowInvalid) as error:
             raise UserError(f"{folder}: no complete token files ({type(error).__name__}); train again") from error
-        counts = {name: int(index.schema.metadata[name.encode()]) for name in ("num_errors", "num_too_long")}
+        counts = {name: int(index.schema.metadata.get(name.encode(), 0)) for name in COUNTS}
         return cls(folder, index, **counts)
 
     def __len__(self) -> int:
@@ -172,7 +179,7 @@ def write_tokens(tokens: "Dataset", folder: Path) -> TokenStore:
 def _pack_block(block: pa.Table) -> pa.Table:
     """Return a block's tokens as the bytes of a file, and its index, in one row."""
     index, tokens = _index_block(block)
-    rows = {"file": [index["file"][0].as_py()], "content": [_to_file(tokens)], "index": [_to_stream(index)]}
+    rows = {"file": [index["file"][0].as_py()], "content": [to_file(tokens)], "index": [_to_stream(index)]}
     return pa.table(rows, schema=_PACKED) if len(index) else _PACKED.empty_table()
 
 
@@ -190,7 +197,7 @@ def _index_block(block: pa.Table) -> tuple[pa.Table, pa.Table]:
     """Return what is known of the rows, columns of `INDEX_SCHEMA`, and their tokens."""
     block = block.select(TOKEN_SCHEMA.names).cast(TOKEN_SCHEMA)
     table = block.select(["prompt_ids", "answer_ids"]).combine_chunks()
-    columns = {name: block[name] for name in ("task", "id", "num_cut", "error")}
+    columns = {name: block[name] for name in ("task", "id", "group", "num_cut", "error")}
     columns["num_prompt"] = pc.list_value_length(block["prompt_ids"])
     columns["num_answer"] = pc.list_value_length(block["answer_ids"])
     columns["digest"] = pa.array(_digest_rows(table), pa.string())
@@ -206,10 +213,13 @@ def write_index(index: pa.Table, folder: Path) -> None:
         reason = row["error"] if row["error"].startswith(TOO_LONG) else row["error"].partition(":")[0]
         logger.warning("row %s of %s is left out: %s", row["id"], row["task"], reason)
     num_unusable = len(index) - pc.sum(is_usable, min_count=0).as_py()
-    num_too_long = pc.sum(pc.starts_with(index["error"], TOO_LONG), min_count=0).as_py()
+    counts = {
+        name: pc.sum(pc.starts_with(index["error"], reason), min_count=0).as_py() for name, reason in REASONS.items()
+    }
     usable = index.filter(is_usable).sort_by([(name, "ascending") for name in ("task", "id", "digest")])
-    counts = {"num_errors": str(num_unusable - num_too_long), "num_too_long": str(num_too_long)}
-    _write_file(usable.replace_schema_metadata(counts), folder / INDEX)
+    counts = {**counts, "num_errors": num_unusable - sum(counts.values())}
+    metadata = {name: str(number) for name, number in counts.items()}
+    _write_file(usable.replace_schema_metadata(metadata), folder / INDEX)
 
 
 def _write_file(table: pa.Table, path: Path) -> None:
@@ -220,11 +230,13 @@ def _write_file(table: pa.Table, path: Path) -> None:
     partial.replace(path)
 
 
-def _to_file(table: pa.Table) -> Any:
+def to_file(table: pa.Table) -> bytes:
+    """Return a table as the bytes of a file that can be mapped into memory."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, table.schema) as writer:
         writer.write_table(table)
-    return sink.getvalue().to_pybytes()
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
 
 
 def _to_stream(table: pa.Table) -> Any:

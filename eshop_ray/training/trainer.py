@@ -37,6 +37,8 @@ from eshop_ray.tasks import get_task, list_tasks
 from eshop_ray.training.adapter import digest_initial, find_initial
 from eshop_ray.training.base_model import check_parts
 from eshop_ray.training.checkpoint import ADAPTER, CHECKPOINTS, read_progress
+from eshop_ray.training.distilling.parents import PLACES, TEACHING, describe_teaching
+from eshop_ray.training.distilling.teacher import check_teacher
 from eshop_ray.training.feed import Feed, PackFeed
 from eshop_ray.training.history import Progress
 from eshop_ray.training.learning_rate import cosine_rate
@@ -60,12 +62,15 @@ def fingerprint_training(config: Config, records_digest: str, model_digest: str)
 
     A run that is submitted again on other machines goes on from its checkpoints.
     """
-    unimportant = ELSEWHERE | MEMORY | (set() if config.train.num_held_out else {"checkpoint_steps"})
+    unimportant = ELSEWHERE | MEMORY | PLACES | TEACHING
+    if not config.train.num_held_out:
+        unimportant |= {"checkpoint_steps"}
     train = {**config.train.model_dump(exclude=unimportant), "max_train_rows": config.data.max_train_rows}
     lora = {**config.lora.model_dump(), "init_from": digest_initial(config.lora)}
     versions = {name: get_task(name).version for name in config.data.tasks or list_tasks()}
     groups = [list(config.data.groups)] if config.data.groups else []
-    return fingerprint([train, lora, config.seed, versions, records_digest, model_digest, *groups])
+    taught = describe_teaching(config)
+    return fingerprint([train, lora, config.seed, versions, records_digest, model_digest, *groups, *taught])
 
 
 def train_adapter(config: Config, model_dir: Path, inputs: str, parents: Mapping[str, str]) -> dict[str, Any]:
@@ -92,8 +97,12 @@ def list_trained(config: Config) -> list[str]:
     """Return what a run learns, as updates are named: tasks, or where only some groups are kept, groups of tasks."""
     if not config.data.groups:
         return list(list_split_tasks(config.records_dir, TRAIN, config.data.tasks))
+    return [name_weights(task, group) for task, group in _list_learned(config)]
+
+
+def _list_learned(config: Config) -> list[tuple[str, str]]:
     found = list_groups(config.records_dir, TRAIN, config.data.tasks)
-    return [name_weights(task, group) for task, group in found if group in config.data.groups]
+    return [(task, group) for task, group in found if not config.data.groups or group in config.data.groups]
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +149,8 @@ def check_training(config: Config, model_dir: Path) -> None:
     check_weights(config.train, "train")
     check_method(config.train, config.lora, model_dir)
     check_parts(model_dir, config.train.max_row_length, config.train.attention)
+    if config.train.teacher:
+        check_teacher(config, model_dir, _list_learned(config))
     check_template(model_dir, [get_task(name) for name in config.data.tasks or list_tasks()])
     check_tracking(config.tracking)
 
@@ -183,6 +194,7 @@ def build_trainer(
         "seed": config.seed,
         "train": train.model_dump(),
         "lora": _anchor(config),
+        "targets": prepared.targets,
         "board": board,
     }
     return describe_trainer(train_worker, settings, train, prepared, callbacks)
@@ -258,6 +270,7 @@ def _write_history(
         "num_held_out": len(prepared.sampler.held_out),
         "num_errors": prepared.store.num_errors,
         "num_too_long": prepared.store.num_too_long,
+        "num_unanswered": prepared.store.num_unanswered,
         "num_cut": prepared.store.num_cut,
         "num_answer_tokens": int(prepared.store.num_answer[prepared.sampler.rows].sum()),
         "num_steps": num_steps,

@@ -1,0 +1,1 @@
+"""Learning from another model: from what it says at each word of an answer, or from its answers."""
