@@ -116,7 +116,7 @@ class TrainSection(LearningSection):
     teacher_top_k: PositiveInt = 64
     """Words of which the teacher's probabilities are kept at each answer token; all others count as one."""
     teacher_share: Annotated[Share, Field(gt=0)] = 1.0
-    """Share of the loss that is the distance to the teacher; the rest is the cross entropy of the answer's own words."""
+    """Share of the loss that is the distance to the teacher; the rest is cross entropy with the answer's own words."""
     answers: str | None = None
     """Folder or URI of predictions on the split `train`. What was generated is learned from instead of the targets,
     which may be anything then; rows without an answer that can be read are left out."""

@@ -1,6 +1,6 @@
 """What a teacher says of every row of a token store, on disk: computed once, read at random by mapping it into memory.
 
-targets/00000.targets   a block of rows: for each answer token K words and their log probabilities, and that of all others
+targets/00000.targets   a block of rows: for each answer token K words, their log probabilities, and that of all others
 targets/places.arrow    file and first answer token of every row, by its number in the token store
 """
 

@@ -75,11 +75,12 @@ def check_teacher(config: Config, model_dir: Path, asked: Sequence[tuple[str, st
             "less, so that some are left over"
         )
     held = list_taught(folder)
-    missing = [name_weights(*one) for one in sorted(set(asked)) if held and find_weights(held, *one) is None]
+    missing = [one for one in sorted(set(asked)) if held and find_weights(held, *one) is None]
     if missing:
-        nearest = difflib.get_close_matches(missing[0], held, n=1, cutoff=0.0)[0]
+        names = [task if group == task else name_weights(task, group) for task, group in missing]
+        nearest = difflib.get_close_matches(names[0], held, n=1, cutoff=0.0)[0]
         raise UserError(
-            f"`{KEY}` {place_of(folder)} was not trained on {', '.join(missing)}; nearest is {nearest}, and it has "
+            f"`{KEY}` {place_of(folder)} was not trained on {', '.join(names)}; nearest is {nearest}, and it has "
             f"{', '.join(held)}. Leave that out of `data.tasks`, or take a teacher that knows it"
         )
 
