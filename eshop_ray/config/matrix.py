@@ -7,7 +7,7 @@ from pydantic import Field, field_validator
 from eshop_ray.config.base import PositiveInt, Section, Share
 
 MatrixModel = Literal["llm", "encoder", "seq2seq"]
-MatrixStrategy = Literal["zero-shot", "few-shot", "single", "mixed", "merged", "switched", "wise-ft"]
+MatrixStrategy = Literal["zero-shot", "few-shot", "single", "mixed", "merged", "switched", "distilled", "wise-ft"]
 
 
 class MatrixSection(Section):
@@ -20,12 +20,12 @@ class MatrixSection(Section):
     """`llm`: the base model of `model.source`; `encoder` and `seq2seq`: conventional models, one per group, trained by
     the section `conventional`. They know the strategy `single` only."""
     strategies: tuple[MatrixStrategy, ...] = (
-        *("zero-shot", "few-shot", "single", "mixed", "merged", "switched", "wise-ft"),
+        *("zero-shot", "few-shot", "single", "mixed", "merged", "switched", "distilled", "wise-ft"),
     )
     """`zero-shot` and `few-shot`: the base as it is, without and with examples in the prompt; `single`: an adapter for
     each group; `mixed`: one adapter on the rows of all; `merged`: those of `single` combined as the section `merge`
-    says; `switched`: one model that keeps those of `single` apart; `wise-ft`: each of `single`, with a share of its
-    update only."""
+    says; `switched`: one model that keeps those of `single` apart; `distilled`: `mixed` trained further, on the same
+    rows, by what `switched` says of them; `wise-ft`: each of `single`, with a share of its update only."""
     sizes: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (500, 2000, 8000)
     """Rows of each group that are learned from. Those of a smaller size are among those of a larger one; `few-shot`
     chooses its examples from those of the largest."""

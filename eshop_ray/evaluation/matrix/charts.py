@@ -19,6 +19,7 @@ SERIES: Mapping[tuple[str, str], tuple[str, str, str]] = {
     ("llm", "mixed"): ("LLM mixed", ORANGE, "-"),
     ("llm", "merged"): ("LLM merged", RED, "-"),
     ("llm", "switched"): ("LLM switched", "#e69f00", "--"),
+    ("llm", "distilled"): ("LLM distilled", "#a05a2c", "-."),
     ("llm", "wise-ft"): ("LLM wise-ft", "#56b4e9", "--"),
     ("encoder", "single"): ("encoder", "#009e73", "-"),
     ("seq2seq", "single"): ("seq2seq", "#cc79a7", "-"),

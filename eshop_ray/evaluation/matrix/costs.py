@@ -36,7 +36,7 @@ def read_training(config: Config, run: Run) -> Training:
     if run.answers_as == "base":
         return Training(0.0, pretrained=True)
     kind = "conventional" if run.answers_as == "conventional" else "adapter"
-    folders = [config.run_dir / CELLS / name / kind for name in run.adapters_of or (run.name,)]
+    folders = [config.run_dir / CELLS / name / kind for name in run.learned_in]
     histories = [_read(folder) for folder in folders]
     return Training(
         seconds=sum(float(history.get("seconds", 0.0)) for history in histories),

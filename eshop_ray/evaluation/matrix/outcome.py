@@ -13,7 +13,7 @@ from eshop_ray.reporting.words import count
 
 MATRIX = "matrix.json"
 
-ONE_MODEL = ("mixed", "merged", "switched")
+ONE_MODEL = ("mixed", "distilled", "merged", "switched")
 """Strategies that answer all tasks with one model."""
 
 Outcome = dict[str, Any]

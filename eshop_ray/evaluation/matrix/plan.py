@@ -3,10 +3,11 @@
 single/ner/500 --train-lora, merge-lora, batch-infer--> a cell
 mixed/500      --train-lora, merge-lora, batch-infer--> a cell for each group
 merged/500     --merge-lora, batch-infer--> the same, once the adapters of `single` are there
+distilled/500  --train-lora, merge-lora, batch-infer--> the same, once `mixed` and `switched` are there
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from eshop_ray.config.matrix import MatrixModel, MatrixSection, MatrixStrategy
@@ -50,6 +51,22 @@ class Run:
     """Which of the run's models answers, as `infer.models` calls it."""
     adapters_of: tuple[str, ...] = ()
     """Runs whose adapters it merges; it waits for them."""
+    starts_from: str | None = None
+    """Run whose adapter it goes on from; it waits for that."""
+    taught_by: "Run | None" = None
+    """Run whose merged model is its teacher; it waits for that."""
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Runs that it waits for."""
+        teacher = self.taught_by.name if self.taught_by else None
+        return (*self.adapters_of, *filter(None, (self.starts_from, teacher)))
+
+    @property
+    def learned_in(self) -> tuple[str, ...]:
+        """Runs whose training is in its model: its own, if it trains, and that of adapters that it was made of."""
+        taught_by = self.taught_by.learned_in if self.taught_by else ()
+        return (*(self.adapters_of or (self.name,)), *filter(None, [self.starts_from]), *taught_by)
 
 
 def plan_runs(matrix: MatrixSection, units: Sequence[Unit], seed: int) -> list[Run]:
@@ -103,6 +120,11 @@ def _check(matrix: MatrixSection, units: Sequence[Unit]) -> None:
     for strategy in (*COMBINED, "wise-ft"):
         if strategy in matrix.strategies and "single" not in matrix.strategies and "llm" in matrix.models:
             raise UserError(f"`matrix.strategies`: `{strategy}` takes the adapters of `single`; name both")
+    if "distilled" in matrix.strategies and not {"mixed", "switched"} <= set(matrix.strategies):
+        raise UserError(
+            "`matrix.strategies`: `distilled` goes on from the adapter of `mixed` and has `switched` as its teacher; name "
+            "both"
+        )
     combined = [strategy for strategy in COMBINED if strategy in matrix.strategies]
     if combined and "llm" in matrix.models and len(units) < 2:
         raise UserError(
@@ -144,16 +166,31 @@ def _plan_tuned(matrix: MatrixSection, units: Sequence[Unit], seed: int) -> Iter
     if "mixed" in wanted:
         for size in rungs:
             yield _build("mixed", units, size, seed, TRAIN_AND_ANSWER, {})
-    for strategy, settings in COMBINED.items():
-        for size in rungs if strategy in wanted else ():
-            taken = tuple(_name("single", [unit], find_rung(unit, size, sizes), seed) for unit in units)
-            yield _build(strategy, units, size, seed, MERGE_AND_ANSWER, settings, taken)
+    combined = [
+        _plan_combined(strategy, units, size, seed, sizes)
+        for strategy in COMBINED
+        for size in (rungs if strategy in wanted else ())
+    ]
+    yield from combined
+    if "distilled" in wanted:
+        teachers = [run for run in combined if run.strategy == "switched"]
+        yield from (_plan_distilled(units, teacher.size, seed, teacher) for teacher in teachers)
     if "wise-ft" in wanted:
         share = {"merge": {"wise_ft": matrix.wise_ft}}
         for unit in units:
             for size in list_rungs(unit, sizes):
                 taken = (_name("single", [unit], size, seed),)
                 yield _build("wise-ft", [unit], size, seed, MERGE_AND_ANSWER, share, taken)
+
+
+def _plan_combined(strategy: MatrixStrategy, units: Sequence[Unit], size: int, seed: int, sizes: Sequence[int]) -> Run:
+    taken = tuple(_name("single", [unit], find_rung(unit, size, sizes), seed) for unit in units)
+    return _build(strategy, units, size, seed, MERGE_AND_ANSWER, COMBINED[strategy], taken)
+
+
+def _plan_distilled(units: Sequence[Unit], size: int, seed: int, teacher: Run) -> Run:
+    run = _build("distilled", units, size, seed, TRAIN_AND_ANSWER, {})
+    return replace(run, starts_from=_name("mixed", units, size, seed), taught_by=teacher)
 
 
 def _build(

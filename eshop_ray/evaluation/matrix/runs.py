@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Sequence
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 from eshop_ray import artifacts
@@ -44,12 +45,16 @@ def derive(config: Config, run: Run) -> Config:
         folders = tuple(str(derived.run_dir.parent / name / "adapter") for name in run.adapters_of)
         method = config.merge.model_dump(exclude={"adapters", "digests"}) if len(folders) > 1 else {}
         own["merge"] = {**method, "adapters": folders, **own.get("merge", {})}
+    if run.starts_from:
+        own["lora"] = {"init_from": str(derived.run_dir.parent / run.starts_from / "adapter")}
+    if run.taught_by:
+        own["train"] = {**own.get("train", {}), "teacher": str(derived.run_dir.parent / run.taught_by.name / "merged")}
     sections = {name: getattr(derived, name).model_copy(update=values) for name, values in own.items()}
     return derived.model_copy(update=sections)
 
 
 def fill(config: Config, runs: Sequence[Run], model_dir: Path) -> dict[str, str]:
-    """Do what is left of all runs; one that fails stops nobody but those that take its adapter.
+    """Do what is left of all runs; one that fails stops nobody but those that take what it makes.
 
     Args:
         config: The matrix's.
@@ -60,12 +65,12 @@ def fill(config: Config, runs: Sequence[Run], model_dir: Path) -> dict[str, str]
         Name of each run that failed -> why.
     """
     failed: dict[str, str] = {}
-    for wave in ([run for run in runs if not run.adapters_of], [run for run in runs if run.adapters_of]):
+    for wave in _order(runs):
         ready = []
         for run in wave:
-            missing = [name for name in run.adapters_of if name in failed]
+            missing = [name for name in run.needs if name in failed]
             if missing:
-                failed[run.name] = f"{run.name}: it takes the adapter of {missing[0]}, which failed"
+                failed[run.name] = f"{run.name}: it takes what {missing[0]} makes, which failed"
             else:
                 ready.append(run)
         chains = list(_list_chains(config, ready, model_dir, failed))
@@ -73,6 +78,16 @@ def fill(config: Config, runs: Sequence[Run], model_dir: Path) -> dict[str, str]
         failures = try_chains(config.ray, chains, _add_needs(config), config.matrix.max_parallel)
         failed.update({failure.name: failure.reason for failure in failures})
     return failed
+
+
+def _order(runs: Sequence[Run]) -> Iterator[list[Run]]:
+    """Yield runs in waves, each of those that need none but earlier ones."""
+    sorter = TopologicalSorter({run.name: run.needs for run in runs})
+    sorter.prepare()
+    while sorter.is_active():
+        names = sorter.get_ready()
+        yield [run for run in runs if run.name in names]
+        sorter.done(*names)
 
 
 def _list_chains(config: Config, runs: Sequence[Run], model_dir: Path, failed: dict[str, str]) -> Iterator[Chain]:

@@ -14,6 +14,7 @@ LABELS = {
     ("llm", "mixed"): "the LLM tuned on all tasks",
     ("llm", "merged"): "the merged LLM",
     ("llm", "switched"): "the LLM with an adapter for each task",
+    ("llm", "distilled"): "the LLM taught all tasks by their adapters",
     ("llm", "wise-ft"): "the LLM with a share of its tuning",
     ("encoder", "single"): "the encoder",
     ("seq2seq", "single"): "the sequence-to-sequence model",

@@ -9,7 +9,7 @@ from eshop_ray.evaluation.matrix.units import Unit
 
 PAIRS = Unit("classification/esci_pairs", "classification", "esci_pairs", 1200)
 TITLES = Unit("generation", "generation", "RTS", 9000)
-ALL = ("zero-shot", "few-shot", "single", "mixed", "merged", "switched", "wise-ft")
+ALL = ("zero-shot", "few-shot", "single", "mixed", "merged", "switched", "distilled", "wise-ft")
 
 
 def plan(units=(PAIRS, TITLES), **matrix):
@@ -37,6 +37,7 @@ def test_a_run_for_each_cell_that_needs_one():
         *(f"mixed.{size}.seed7" for size in (500, 2000, 8000)),
         *(f"merged.{size}.seed7" for size in (500, 2000, 8000)),
         *(f"switched.{size}.seed7" for size in (500, 2000, 8000)),
+        *(f"distilled.{size}.seed7" for size in (500, 2000, 8000)),
         *(f"wise-ft.classification.esci_pairs.{size}.seed7" for size in (500, 2000)),
         *(f"wise-ft.generation.{size}.seed7" for size in (500, 2000, 8000)),
     ]
@@ -55,7 +56,22 @@ def test_a_run_for_each_cell_that_needs_one():
     assert (wise.adapters_of, wise.settings["merge"]) == (("llm.single.generation.2000.seed7",), {"wise_ft": 0.5})
     planned = {run.name for run in runs}
     assert len(planned) == len(runs)
-    assert {name for run in runs for name in run.adapters_of} <= planned
+    assert {name for run in runs for name in run.needs} <= planned
+
+
+def test_a_distilled_adapter_goes_on_from_the_mixed_one_of_its_size_and_seed_and_learns_from_the_switched_one():
+    runs = {run.name: run for run in plan(strategies=ALL, seeds=(1, 2))}
+    run = runs["llm.distilled.8000.seed2"]
+    assert run.needs == ("llm.mixed.8000.seed2", "llm.switched.8000.seed2")
+    assert (run.units, run.settings, run.commands) == (
+        *(runs["llm.mixed.8000.seed2"].units, runs["llm.mixed.8000.seed2"].settings),
+        runs["llm.mixed.8000.seed2"].commands,
+    )
+    assert run.learned_in == (
+        *("llm.distilled.8000.seed2", "llm.mixed.8000.seed2"),
+        *("llm.single.classification.esci_pairs.2000.seed2", "llm.single.generation.8000.seed2"),
+    )
+    assert runs["llm.merged.8000.seed2"].learned_in == run.learned_in[2:]
 
 
 def test_seeds_train_anew_and_the_base_answers_once():
@@ -83,6 +99,11 @@ def test_conventional_models_learn_single_tasks_and_an_encoder_does_not_write():
     ("matrix", "units", "message"),
     [
         ({"strategies": ("merged", "mixed")}, (PAIRS, TITLES), r"`merged` takes the adapters of `single`; name both"),
+        (
+            {"strategies": ("single", "switched", "distilled")},
+            (PAIRS, TITLES),
+            r"`distilled` goes on from the adapter of `mixed` and has `switched` as its teacher; name both",
+        ),
         ({"strategies": ("wise-ft",)}, (PAIRS,), r"`wise-ft` takes the adapters of `single`; name both"),
         (
             {"strategies": ("single", "merged")},

@@ -75,10 +75,39 @@ def test_a_failure_stops_those_that_need_it_alone(config, plan, started, tmp_pat
     assert fill(config, plan(config), tmp_path) == {
         "llm.single.classification.100.seed0": "llm.single.classification.100.seed0: out of room",
         "llm.merged.100.seed0": (
-            "llm.merged.100.seed0: it takes the adapter of llm.single.classification.100.seed0, which failed"
+            "llm.merged.100.seed0: it takes what llm.single.classification.100.seed0 makes, which failed"
         ),
     }
     assert "llm.mixed.100.seed0" in [chain.config.name for chain in chains]
+
+
+@pytest.fixture
+def with_distilled(make_config):
+    strategies = ["distilled", "single", "mixed", "switched"]
+    return make_config(models=["llm"], strategies=strategies, sizes=[100])
+
+
+def test_a_student_waits_for_its_start_and_its_teacher(with_distilled, plan, started, tmp_path):
+    """And goes on from the one, and learns from the other."""
+    runs = plan(with_distilled)
+    assert fill(with_distilled, runs, tmp_path) == {}
+    student = started[0][-1].config
+    assert student.name == "llm.distilled.100.seed0"
+    assert [chain.config.name for chain in started[0]][-2] == "llm.switched.100.seed0"
+    cells = student.run_dir.parent
+    assert student.lora.init_from == str(cells / "llm.mixed.100.seed0" / "adapter")
+    assert student.train.teacher == str(cells / "llm.switched.100.seed0" / "merged")
+    mixed = next(derive(with_distilled, run) for run in runs if run.strategy == "mixed")
+    assert (mixed.lora.init_from, mixed.train.teacher) == (None, None)
+    assert (student.data, student.train.num_epochs) == (mixed.data, mixed.train.num_epochs)
+
+
+def test_a_student_without_its_teacher_is_not_trained(with_distilled, plan, started, tmp_path):
+    started[1].add("llm.single.classification.100.seed0")
+    failed = fill(with_distilled, plan(with_distilled), tmp_path)
+    assert failed["llm.distilled.100.seed0"] == (
+        "llm.distilled.100.seed0: it takes what llm.switched.100.seed0 makes, which failed"
+    )
 
 
 def test_adapters_that_do_not_go_together_are_their_merge_s_trouble(config, plan, started, tmp_path, monkeypatch):

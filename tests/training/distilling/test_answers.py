@@ -62,7 +62,7 @@ def test_what_was_generated_is_learned(prepare, write_answers, records, tiny_mod
         assert row.answer_ids == tokenize_answer(tokenizer, [{"role": "user", "content": "any"}], SAID[row.task])
 
 
-def test_targets_may_be_anything(prepare, write_answers, records, make_config, tiny_model_dir):
+def test_targets_may_be_anything(write_answers, records, make_config, tiny_model_dir):
     """As of prompts that nobody has labelled."""
     config = make_config(answers=str(write_answers([answer(record, SAID[record["task"]]) for record in records])))
     for file in config.records_dir.rglob("*.parquet"):
@@ -102,7 +102,7 @@ def test_answers_to_other_rows_are_refused(prepare, write_answers, records):
 
 
 def test_a_row_that_is_answered_twice_is_refused(write_answers, records):
-    with pytest.raises(UserError, match="answers 1 rows more than once, e.g. ner_tagging 00"):
+    with pytest.raises(UserError, match=r"answers 1 rows more than once, e\.g\. ner_tagging 00"):
         read_answers(write_answers([answer(records[0], "one"), answer(records[1], "two"), answer(records[0], "three")]))
 
 
