@@ -122,8 +122,7 @@ def _check(matrix: MatrixSection, units: Sequence[Unit]) -> None:
             raise UserError(f"`matrix.strategies`: `{strategy}` takes the adapters of `single`; name both")
     if "distilled" in matrix.strategies and not {"mixed", "switched"} <= set(matrix.strategies):
         raise UserError(
-            "`matrix.strategies`: `distilled` goes on from the adapter of `mixed` and has `switched` as its teacher; name "
-            "both"
+            "`matrix.strategies`: `distilled` goes on from the adapter of `mixed` and learns from `switched`; name both"
         )
     combined = [strategy for strategy in COMBINED if strategy in matrix.strategies]
     if combined and "llm" in matrix.models and len(units) < 2:

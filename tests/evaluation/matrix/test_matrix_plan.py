@@ -102,7 +102,7 @@ def test_conventional_models_learn_single_tasks_and_an_encoder_does_not_write():
         (
             {"strategies": ("single", "switched", "distilled")},
             (PAIRS, TITLES),
-            r"`distilled` goes on from the adapter of `mixed` and has `switched` as its teacher; name both",
+            r"`distilled` goes on from the adapter of `mixed` and learns from `switched`; name both",
         ),
         ({"strategies": ("wise-ft",)}, (PAIRS,), r"`wise-ft` takes the adapters of `single`; name both"),
         (
