@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -127,19 +128,14 @@ class TeacherStage:
     """An actor with the teacher in memory."""
 
     def __init__(self, lesson: Lesson) -> None:
-        """Load it.
+        """Note what is taught.
 
         Args:
             lesson: What is taught.
         """
-        train = lesson.train
-        if not train.use_gpu:
-            torch.set_num_threads(train.torch_threads or max(1, (os.cpu_count() or 1) // train.min_workers))
-        device = torch.device("cuda" if train.use_gpu else "cpu")
-        self._teacher = Teacher.load(Path(lesson.teacher), Path(lesson.model_dir), train, device)
+        self._lesson = lesson
         self._store = TokenStore.open(lesson.store)
         self._sampler: BatchSampler = ray.get(lesson.sampler)
-        self._top_k = train.teacher_top_k
 
     def __call__(self, questions: pa.Table) -> pa.Table:
         """Return the targets of blocks, columns `number` and `content`."""
@@ -151,7 +147,16 @@ class TeacherStage:
 
     def _answer(self, update: str | None, rows: Ints) -> bytes:
         self._teacher.switch(update)
-        return answer_block(self._teacher, self._store, self._sampler, rows, self._top_k)
+        return answer_block(self._teacher, self._store, self._sampler, rows, self._lesson.train.teacher_top_k)
+
+    @cached_property
+    def _teacher(self) -> Teacher:
+        """Loaded with the first block: what is wrong with it is then told as it was raised."""
+        train = self._lesson.train
+        if not train.use_gpu:
+            torch.set_num_threads(train.torch_threads or max(1, (os.cpu_count() or 1) // train.min_workers))
+        device = torch.device("cuda" if train.use_gpu else "cpu")
+        return Teacher.load(Path(self._lesson.teacher), Path(self._lesson.model_dir), train, device)
 
 
 def answer_block(teacher: Teacher, store: TokenStore, sampler: BatchSampler, rows: Ints, top_k: int) -> bytes:
