@@ -182,6 +182,7 @@ def _word_training(training: Training) -> Iterator[str]:
         "cut to fit": training["num_cut"],
         "left out because too long": training["num_too_long"],
         "left out because of errors": training["num_errors"],
+        "left out for want of an answer": training.get("num_unanswered", 0),
     }
     trouble = "".join(f"; {number:,} {reason}" for reason, number in reasons.items() if number)
     yield f"Method {code(training['method'])}: {counts}{trouble}."
