@@ -15,7 +15,8 @@ from eshop_ray.config import Config, TrainSection
 from eshop_ray.data.tokenization import tokenize_prompt
 from eshop_ray.errors import UserError
 from eshop_ray.models import fetch_model, load_tokenizer
-from eshop_ray.models.switched import find_weights, list_changed, list_held, name_weights, read_folded
+from eshop_ray.models.switched import find_weights, list_held, name_weights
+from eshop_ray.models.switched_weights import list_changed, read_folded
 from eshop_ray.places import local_path, place_of, uri_of
 from eshop_ray.tasks import get_task
 from eshop_ray.training.adapter import check_base
