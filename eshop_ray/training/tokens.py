@@ -69,7 +69,7 @@ class TokenStore:
     """Rows that could not be made, for another reason than these:"""
     num_too_long: int
     """Rows that do not fit."""
-    num_unanswered: int
+    num_unanswered: int = 0
     """Rows without an answer to learn from, with `train.answers`."""
 
     @classmethod
