@@ -39,7 +39,10 @@ def find_answers(place: str) -> tuple[Path, Manifest]:
         UserError: if there are no complete predictions.
     """
     folder = local_path(place)
-    return folder, read_complete(folder, job="batch_infer")
+    try:
+        return folder, read_complete(folder, job="batch_infer")
+    except UserError as error:
+        raise UserError(f"`train.answers`: {error}, and `evaluate.split=train`") from error
 
 
 def read_answers(folder: Path) -> pa.Table:

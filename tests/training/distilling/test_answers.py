@@ -107,5 +107,5 @@ def test_a_row_that_is_answered_twice_is_refused(write_answers, records):
 
 
 def test_unfinished_predictions_are_refused(prepare, tmp_path):
-    with pytest.raises(UserError, match="eshop batch-infer"):
+    with pytest.raises(UserError, match=r"`train\.answers`: .*eshop batch-infer.*, and `evaluate\.split=train`"):
         prepare(tmp_path / "nowhere")
