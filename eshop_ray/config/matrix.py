@@ -1,10 +1,11 @@
 """The section of the matrix: which models are trained in which ways, on how many rows, for every task."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
 from eshop_ray.config.base import PositiveInt, Section, Share
+from eshop_ray.config.few_shot import MAX_EXAMPLES, ExampleChoice
 
 MatrixModel = Literal["llm", "encoder", "seq2seq"]
 MatrixStrategy = Literal["zero-shot", "few-shot", "single", "mixed", "merged", "switched", "distilled", "wise-ft"]
@@ -31,8 +32,12 @@ class MatrixSection(Section):
     chooses its examples from those of the largest."""
     seeds: tuple[int, ...] = ()
     """A cell is trained once for each seed, which draws its rows too; empty takes `seed`."""
-    num_examples: PositiveInt = 4
-    """Examples in a prompt of `few-shot`; which ones `few_shot.choice` says."""
+    num_examples: Annotated[tuple[Annotated[int, Field(ge=1, le=MAX_EXAMPLES)], ...], Field(min_length=1)] = (4,)
+    """Examples in a prompt of `few-shot`: a number, or several, e.g. `[4, 1, 2, 8]`, each with a cell of its own. What
+    stands behind the first adds cells and leaves those that are complete as they are."""
+    example_choices: tuple[ExampleChoice, ...] = ()
+    """How they are chosen, as in `few_shot.choice`; each way has cells of its own, as with `num_examples`. Empty takes
+    `few_shot.choice`."""
     wise_ft: Annotated[Share, Field(gt=0, lt=1)] = 0.5
     """Share of the update that `wise-ft` adds to the base."""
     sources: dict[Literal["encoder", "seq2seq"], str] = {}
@@ -42,7 +47,12 @@ class MatrixSection(Section):
     max_parallel: PositiveInt | None = None
     """Cells at one time; None works on as many as the cluster has room for."""
 
-    @field_validator("models", "strategies", "sizes", "seeds")
+    @field_validator("num_examples", mode="before")
+    @classmethod
+    def _list_numbers(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, int) else value
+
+    @field_validator("models", "strategies", "sizes", "seeds", "num_examples", "example_choices")
     @classmethod
     def _check_distinct(cls, values: tuple[object, ...]) -> tuple[object, ...]:
         if len(set(values)) < len(values):

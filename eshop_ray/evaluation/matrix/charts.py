@@ -28,7 +28,8 @@ SERIES: Mapping[tuple[str, str], tuple[str, str, str]] = {
 
 
 def draw_curve(cells: Sequence[Cell]) -> bytes | None:
-    """Draw the scores of one task by training rows, with intervals; a model that learned nothing is a level line.
+    """Draw the scores of one task by training rows, with intervals; a model that learned nothing is a level line, at
+    the best of its scores.
 
     Returns:
         None where no cell has learned from any row.
@@ -57,7 +58,7 @@ def _draw_series(axes: Any, cells: Sequence[Cell], look: tuple[str, str, str]) -
     label, color, dashes = look
     level = [cell["score"] for cell in cells if cell["strategy"] in ("zero-shot", "few-shot")]
     if level:
-        axes.axhline(sum(level) / len(level), color=color, linestyle=dashes, linewidth=1.4, label=label)
+        axes.axhline(max(level), color=color, linestyle=dashes, linewidth=1.4, label=label)
         return
     by_size: dict[int, list[Cell]] = {}
     for cell in cells:

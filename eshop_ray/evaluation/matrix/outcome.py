@@ -6,7 +6,7 @@ from typing import Any
 
 from eshop_ray.config import Config
 from eshop_ray.evaluation.matrix.plan import Run, can_answer, find_rung
-from eshop_ray.evaluation.matrix.points import Point, list_cells, pick_best, pick_largest
+from eshop_ray.evaluation.matrix.points import Point, list_cells, name_way, pick_best, pick_largest
 from eshop_ray.evaluation.matrix.units import Unit
 from eshop_ray.evaluation.matrix.verdicts import LABELS, Contender, word_verdict
 from eshop_ray.reporting.words import count
@@ -34,9 +34,7 @@ def describe(
     missing = [
         {
             "task": unit.name,
-            "model": run.model,
-            "strategy": run.strategy,
-            "size": run.size,
+            **name_way(config, run),
             "seed": run.seed,
             "reason": failed[run.name],
         }
@@ -49,7 +47,7 @@ def describe(
         "missing": missing,
         "one_model_share": share_of_single(config, units, points),
         "verdicts": {unit.name: judge(config, unit, points, missing) for unit in units},
-        "tests": [_describe_test(point) for point in points if point.behind],
+        "tests": [_describe_test(config, point) for point in points if point.behind],
         "price_per_hour": config.matrix.price_per_hour,
     }
 
@@ -108,11 +106,9 @@ def _name(missing: Mapping[str, Any]) -> str:
     return f"{LABELS[missing['model'], missing['strategy']]}{size}"
 
 
-def _describe_test(point: Point) -> dict[str, Any]:
+def _describe_test(config: Config, point: Point) -> dict[str, Any]:
     return {
         "task": point.unit.name,
-        "model": point.model,
-        "strategy": point.strategy,
-        "size": point.size,
+        **name_way(config, point.run),
         **(point.behind or {}),
     }

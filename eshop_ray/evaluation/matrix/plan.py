@@ -8,8 +8,11 @@ distilled/500  --train-lora, merge-lora, batch-infer--> the same, once `mixed` a
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import product
+from types import MappingProxyType
 from typing import Any
 
+from eshop_ray.config.few_shot import ExampleChoice
 from eshop_ray.config.matrix import MatrixModel, MatrixSection, MatrixStrategy
 from eshop_ray.errors import UserError
 from eshop_ray.evaluation.experiments.chains import ANSWER, ESHOP, MERGE_AND_ANSWER, TRAIN, Command
@@ -24,7 +27,7 @@ TRAIN_ENCODER: tuple[Command, ...] = ((*ESHOP, "train-encoder"), *ANSWER)
 
 Settings = Mapping[str, Mapping[str, Any]]
 """Section -> its fields that differ from those of the matrix's config."""
-
+NO_SETTINGS: Settings = MappingProxyType({})
 
 COMBINED: Mapping[MatrixStrategy, Settings] = {
     "merged": {},
@@ -55,6 +58,10 @@ class Run:
     """Run whose adapter it goes on from; it waits for that."""
     taught_by: "Run | None" = None
     """Run whose merged model is its teacher; it waits for that."""
+    num_examples: int = 0
+    """In each prompt."""
+    choice: ExampleChoice | None = None
+    """How they are chosen; None: as the matrix's config says."""
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -85,7 +92,7 @@ def plan_runs(matrix: MatrixSection, units: Sequence[Unit], seed: int) -> list[R
     wanted = matrix.strategies
     runs: list[Run] = []
     if "llm" in matrix.models:
-        runs += [_plan_base(matrix, units, seeds[0], strategy) for strategy in wanted if strategy.endswith("-shot")]
+        runs += _plan_base(matrix, units, seeds[0])
         for one in seeds:
             runs += _plan_tuned(matrix, units, one)
     for model in matrix.models:
@@ -135,23 +142,28 @@ def _check(matrix: MatrixSection, units: Sequence[Unit]) -> None:
         raise UserError("`matrix.models` and `matrix.strategies` name nothing to compare")
 
 
-def _plan_base(matrix: MatrixSection, units: Sequence[Unit], seed: int, strategy: MatrixStrategy) -> Run:
-    is_few = strategy == "few-shot"
-    size = max(find_rung(unit, max(matrix.sizes), matrix.sizes) for unit in units) if is_few else UNTRAINED
-    return Run(
-        name=f"llm.{strategy}",
-        model="llm",
-        strategy=strategy,
-        size=size,
-        seed=seed,
-        units=tuple(units),
-        commands=ANSWER,
-        settings={
-            "data": {"max_train_rows": size or None},
-            "few_shot": {"num_examples": matrix.num_examples if is_few else 0},
-        },
-        answers_as="base",
-    )
+def _plan_base(matrix: MatrixSection, units: Sequence[Unit], seed: int) -> Iterator[Run]:
+    """Yield the runs of the base as it is; a name tells only what is not the first of its list, so that lists grow."""
+    if "zero-shot" in matrix.strategies:
+        yield _build("zero-shot", units, UNTRAINED, seed, ANSWER, name="llm.zero-shot", answers_as="base")
+    if "few-shot" not in matrix.strategies:
+        return
+    size = max(find_rung(unit, max(matrix.sizes), matrix.sizes) for unit in units)
+    choices: Sequence[ExampleChoice | None] = matrix.example_choices or (None,)
+    for choice, number in product(choices, matrix.num_examples):
+        own = [f"k{number}"] if number != matrix.num_examples[0] else []
+        own += [choice] if choice and choice != choices[0] else []
+        yield _build(
+            "few-shot",
+            units,
+            size,
+            seed,
+            ANSWER,
+            name=".".join(["llm", "few-shot", *own]),
+            answers_as="base",
+            num_examples=number,
+            choice=choice,
+        )
 
 
 def _plan_tuned(matrix: MatrixSection, units: Sequence[Unit], seed: int) -> Iterator[Run]:
@@ -164,7 +176,7 @@ def _plan_tuned(matrix: MatrixSection, units: Sequence[Unit], seed: int) -> Iter
                 yield _build("single", [unit], size, seed, TRAIN_AND_ANSWER, {"train": {"task_weights": {}}})
     if "mixed" in wanted:
         for size in rungs:
-            yield _build("mixed", units, size, seed, TRAIN_AND_ANSWER, {})
+            yield _build("mixed", units, size, seed, TRAIN_AND_ANSWER)
     combined = [
         _plan_combined(strategy, units, size, seed, sizes)
         for strategy in COMBINED
@@ -188,7 +200,7 @@ def _plan_combined(strategy: MatrixStrategy, units: Sequence[Unit], size: int, s
 
 
 def _plan_distilled(units: Sequence[Unit], size: int, seed: int, teacher: Run) -> Run:
-    run = _build("distilled", units, size, seed, TRAIN_AND_ANSWER, {})
+    run = _build("distilled", units, size, seed, TRAIN_AND_ANSWER)
     return replace(run, starts_from=_name("mixed", units, size, seed), taught_by=teacher)
 
 
@@ -198,35 +210,36 @@ def _build(
     size: int,
     seed: int,
     commands: tuple[Command, ...],
-    settings: Settings,
+    settings: Settings = NO_SETTINGS,
     adapters_of: tuple[str, ...] = (),
+    *,
+    model: MatrixModel = "llm",
+    name: str = "",
+    answers_as: str = "merged",
+    num_examples: int = 0,
+    choice: ExampleChoice | None = None,
 ) -> Run:
+    shots = {"num_examples": num_examples, **({"choice": choice} if choice else {})}
     return Run(
-        name=_name(strategy, units, size, seed),
-        model="llm",
+        name=name or _name(strategy, units, size, seed, model),
+        model=model,
         strategy=strategy,
         size=size,
         seed=seed,
         units=tuple(units),
         commands=commands,
-        settings={"data": {"max_train_rows": size}, "few_shot": {"num_examples": 0}, **settings},
+        settings={"data": {"max_train_rows": size or None}, "few_shot": shots, **settings},
+        answers_as=answers_as,
         adapters_of=adapters_of,
+        num_examples=num_examples,
+        choice=choice,
     )
 
 
 def _plan_conventional(matrix: MatrixSection, model: MatrixModel, unit: Unit, size: int, seed: int) -> Run:
     source = {"source": matrix.sources[model]} if model in matrix.sources else {}
-    return Run(
-        name=_name("single", [unit], size, seed, model),
-        model=model,
-        strategy="single",
-        size=size,
-        seed=seed,
-        units=(unit,),
-        commands=TRAIN_ENCODER,
-        settings={"data": {"max_train_rows": size}, "conventional": {"architecture": model, **source}},
-        answers_as="conventional",
-    )
+    settings = {"conventional": {"architecture": model, **source}}
+    return _build("single", [unit], size, seed, TRAIN_ENCODER, settings, model=model, answers_as="conventional")
 
 
 def _name(strategy: str, units: Sequence[Unit], size: int, seed: int, model: str = "llm") -> str:

@@ -12,6 +12,7 @@ from eshop_ray.config.matrix import MatrixModel, MatrixStrategy
 from eshop_ray.errors import UserError
 from eshop_ray.evaluation.matrix.answers import Answers
 from eshop_ray.evaluation.matrix.costs import find_price, read_training, round_to
+from eshop_ray.evaluation.matrix.plan import Run
 from eshop_ray.evaluation.matrix.units import Unit
 from eshop_ray.evaluation.significance import add_adjusted, compare_pairs
 from eshop_ray.tasks.metrics import get_metric
@@ -49,6 +50,11 @@ class Point:
         return mean
 
     @property
+    def run(self) -> Run:
+        """Of the first seed."""
+        return self.answers[0].run
+
+    @property
     def score(self) -> float:
         """Of all seeds together."""
         return float(get_metric(self.metric).combine(self.counts.sum(0)))
@@ -75,27 +81,37 @@ def build_points(config: Config, found: Iterable[Answers]) -> list[Point]:
     Raises:
         UserError: if two runs did not answer the same rows of a group.
     """
-    gathered: dict[tuple[Unit, MatrixModel, MatrixStrategy, int], list[Answers]] = {}
+    gathered: dict[tuple[Unit, *tuple[object, ...]], list[Answers]] = {}
     for one in found:
-        gathered.setdefault((one.unit, one.run.model, one.run.strategy, one.run.size), []).append(one)
-    points = [_build(config, *key, answers) for key, answers in gathered.items()]
+        gathered.setdefault((one.unit, *name_way(config, one.run).values()), []).append(one)
+    points = [_build(config, answers) for answers in gathered.values()]
     for unit in dict.fromkeys(point.unit for point in points):
         _test([point for point in points if point.unit == unit], config.seed)
     add_adjusted([test for point in points for test in (point.behind, point.growth) if test])
     return points
 
 
-def _build(
-    config: Config, unit: Unit, model: MatrixModel, strategy: MatrixStrategy, size: int, answers: list[Answers]
-) -> Point:
+def name_way(config: Config, run: Run) -> dict[str, Any]:
+    """Return what tells a run from the others that answer a group, but for its seed, as `matrix.json` has it."""
+    return {
+        "model": run.model,
+        "strategy": run.strategy,
+        "size": run.size,
+        "num_examples": run.num_examples,
+        "example_choice": (run.choice or config.few_shot.choice) if run.num_examples else None,
+    }
+
+
+def _build(config: Config, answers: list[Answers]) -> Point:
+    run = answers[0].run
     trained = [read_training(config, one.run) for one in answers]
     rates = [one.rows_per_second for one in answers if one.rows_per_second]
     rate = fmean(rates) if len(rates) == len(answers) else None
     return Point(
-        unit=unit,
-        model=model,
-        strategy=strategy,
-        size=size,
+        unit=answers[0].unit,
+        model=run.model,
+        strategy=run.strategy,
+        size=run.size,
         answers=answers,
         pretrained=all(one.pretrained for one in trained),
         train_seconds=fmean(one.seconds for one in trained),
@@ -153,9 +169,7 @@ def _describe(config: Config, point: Point, one: Answers) -> dict[str, Any]:
         "task": point.unit.name,
         "metric": point.metric,
         "split": config.evaluate.split,
-        "model": point.model,
-        "strategy": point.strategy,
-        "size": point.size,
+        **name_way(config, point.run),
         "num_train_rows": min(point.size, point.unit.num_train_rows),
         "seed": one.run.seed,
         "pretrained": point.pretrained,
@@ -185,7 +199,9 @@ def pick_largest(points: Iterable[Point]) -> Mapping[tuple[str, MatrixModel, Mat
 
 
 def pick_best(points: Iterable[Point]) -> list[Point]:
-    """Return of each model and strategy the size that scored best, for one group."""
+    """Return of each model and strategy the size, or the number and choice of examples, that scored best, for one
+    group.
+    """
     best: dict[tuple[MatrixModel, MatrixStrategy], Point] = {}
     for point in points:
         known = best.get((point.model, point.strategy))

@@ -32,6 +32,7 @@ def build_page(name: str, outcome: Outcome) -> Page:
         Section("What to take", list(outcome["verdicts"].values())),
         _show_scores(outcome),
         _show_curves(outcome, tasks),
+        *_show_examples(outcome, tasks),
         *_show_cells(outcome, tasks),
         *_show_one_model(outcome),
         *_show_missing(outcome),
@@ -61,8 +62,8 @@ def _list_series(cells: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
 
 def _show_scores(outcome: Outcome) -> Section:
     sentences = [
-        "Of each model and strategy the size that scored best; of several seeds the best one. In brackets the range in "
-        "which 95 % of the scores lie when the rows are drawn again (bootstrap)."
+        "Of each model and strategy the size that scored best, or the number of examples; of several seeds the best "
+        "one. In brackets the range in which 95 % of the scores lie when the rows are drawn again (bootstrap)."
     ]
     sentences += note_few_rows(cell["n"] for cell in outcome["cells"])
     failed = [
@@ -103,6 +104,23 @@ def _show_curves(outcome: Outcome, tasks: Sequence[str]) -> Section:
     return Section("Curves", charts=charts)
 
 
+def _show_examples(outcome: Outcome, tasks: Sequence[str]) -> Iterator[Section]:
+    """Scores by the number of examples in the prompt, where there are several."""
+    cells = [cell for cell in outcome["cells"] if cell["num_examples"] or cell["strategy"] == "zero-shot"]
+    numbers = sorted({cell["num_examples"] for cell in cells})
+    choices = list(dict.fromkeys(cell["example_choice"] for cell in cells if cell["num_examples"]))
+    if len({(cell["num_examples"], cell["example_choice"]) for cell in cells if cell["num_examples"]}) < 2:
+        return
+    scores = {(cell["task"], cell["num_examples"], cell["example_choice"]): cell for cell in cells}
+    rows = [
+        (task, choice, *(write_score(scores.get((task, number, choice if number else None))) for number in numbers))
+        for task in tasks
+        for choice in choices
+    ]
+    header = ("task", "choice", *(count(number, "example") for number in numbers))
+    yield Section("Examples in prompts", tables=[Table(header, rows, num_text=2)])
+
+
 def _show_cells(outcome: Outcome, tasks: Sequence[str]) -> Iterator[Section]:
     """Every cell with its test and its cost, task by task."""
     sentences = [
@@ -116,14 +134,15 @@ def _show_cells(outcome: Outcome, tasks: Sequence[str]) -> Iterator[Section]:
     header = ("model", "seed", "learned", "score", "p", "could show", "training", "rows/s", "tokens", "per million")
     for task in tasks:
         cells = [cell for cell in outcome["cells"] if cell["task"] == task]
-        cells.sort(key=lambda cell: (list(SERIES).index(_key(cell)), cell["size"], cell["seed"]))
+        cells.sort(key=lambda cell: (list(SERIES).index(_key(cell)), cell["size"], cell["num_examples"], cell["seed"]))
         yield Section(f"Cells: {task}", sentences, [Table(header, [_write_cell(cell) for cell in cells])])
         sentences = []
 
 
 def _write_cell(cell: Mapping[str, Any]) -> tuple[str, ...]:
+    shots = f", {cell['num_examples']} {cell['example_choice']}" if cell["num_examples"] else ""
     return (
-        SERIES[_key(cell)][0],
+        f"{SERIES[_key(cell)][0]}{shots}",
         str(cell["seed"]),
         f"{cell['num_train_rows']:,}" if cell["size"] else NONE,
         write_score(cell),

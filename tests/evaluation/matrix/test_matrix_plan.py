@@ -74,6 +74,30 @@ def test_a_distilled_adapter_goes_on_from_the_mixed_one_of_its_size_and_seed_and
     assert runs["llm.merged.8000.seed2"].learned_in == run.learned_in[2:]
 
 
+def test_numbers_and_choices_of_examples_are_cells_of_their_own():
+    few = plan(strategies=("few-shot",), num_examples=[4, 1], example_choices=["random", "similar"])
+    assert {run.name: (run.num_examples, run.choice) for run in few} == {
+        "llm.few-shot": (4, "random"),
+        "llm.few-shot.k1": (1, "random"),
+        "llm.few-shot.similar": (4, "similar"),
+        "llm.few-shot.k1.similar": (1, "similar"),
+    }
+    assert few[-1].settings["few_shot"] == {"num_examples": 1, "choice": "similar"}
+    assert plan(strategies=("few-shot",), num_examples=2)[0].settings["few_shot"] == {"num_examples": 2}
+
+
+@pytest.mark.parametrize("numbers", [0, [], 65, [4, 4], "four"])
+def test_numbers_of_examples_that_make_no_sense_are_refused(numbers):
+    with pytest.raises(ValueError, match="num_examples"):
+        MatrixSection(num_examples=numbers)
+
+
+def test_nobody_but_few_shot_is_shown_examples():
+    runs = plan(models=("llm", "encoder"), strategies=ALL)
+    shown = {run.name for run in runs if run.settings["few_shot"]["num_examples"]}
+    assert shown == {"llm.few-shot"} == {run.name for run in runs if run.num_examples}
+
+
 def test_seeds_train_anew_and_the_base_answers_once():
     runs = plan(strategies=("zero-shot", "single"), sizes=(500,), seeds=(1, 2))
     assert [(run.strategy, run.seed) for run in runs] == [

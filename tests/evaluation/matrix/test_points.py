@@ -12,10 +12,10 @@ from eshop_ray.evaluation.matrix.report import build_page, print_outcome, write_
 from eshop_ray.evaluation.significance import compare_pairs
 from eshop_ray.reporting.render import to_markdown
 
-NUM_RIGHT = {"zero-shot": 2, "single": 30, "mixed": 28}
+NUM_RIGHT = {"zero-shot": 2, "few-shot": 5, "single": 30, "mixed": 28}
 KEYS = {
     *("task", "metric", "split", "model", "strategy", "size", "seed", "pretrained", "score", "low", "high", "n"),
-    *("p_vs_best", "train_seconds", "rows_per_second", "tokens_per_row"),
+    *("num_examples", "example_choice", "p_vs_best", "train_seconds", "rows_per_second", "tokens_per_row"),
 }
 
 
@@ -158,6 +158,22 @@ def test_the_page_shows_everything(outcome, tmp_path, capsys):
     assert (tmp_path / "curve_1.svg").read_bytes().startswith(b"<?xml")
     print_outcome(outcome)
     assert "take the " in capsys.readouterr().out
+
+
+def test_examples_in_prompts_are_points_of_their_own(make_config, plan, answer, units):
+    config = make_config(strategies=["zero-shot", "few-shot"], models=["llm"], num_examples=[4, 1])
+    config = config.model_copy(update={"few_shot": config.few_shot.model_copy(update={"choice": "similar"})})
+    runs = plan(config)
+    found = [answer(run, unit, 5 + run.num_examples) for run in runs for unit in run.units]
+    outcome = describe(config, units, runs, build_points(config, found), {"llm.few-shot.k1": "killed"})
+    own = [cell for cell in outcome["cells"] if cell["task"] == "classification"]
+    ways = [(cell["num_examples"], cell["example_choice"], cell["score"]) for cell in own]
+    assert ways == [(0, None, 5 / 40), (4, "similar", 9 / 40), (1, "similar", 6 / 40)]
+    assert outcome["missing"][0]["num_examples"] == 1
+    text = to_markdown(build_page("matrix", outcome))
+    assert "| task | choice | 0 examples | 1 example | 4 examples |" in text
+    assert "LLM few-shot, 1 similar" in text
+    assert "0.225 against 0.125 of the base LLM," in outcome["verdicts"]["classification"]
 
 
 def test_few_rows_are_marked(make_config, plan, answer, units):
