@@ -168,6 +168,9 @@ class EvaluateSection(Section):
     clusters: dict[str, str] = {}
     """Task or group -> field of its records that names what a row belongs to, e.g. `{esci_pairs: query}`. Rows of one
     query, or one product, count as one observation in tests and intervals. Other rows stand by themselves."""
+    slices: dict[str, str] = {}
+    """Task or group -> field of its records by which `eshop compare` divides its rows, e.g. `{esci_pairs: brand}`.
+    Others are divided by their field `category`, where they have one."""
 
 
 class ServeSection(Section):

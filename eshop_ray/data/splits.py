@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -129,7 +130,8 @@ def list_ids(
     Raises:
         UserError: as it does.
     """
-    for _, table in read_tasks(records_dir, split, tasks, max_rows, groups):
+    choose = partial(_pick_few, max_rows=max_rows)
+    for table in _take(_find_folders(records_dir, split, tasks), choose, None, groups, ("id", "task", "group")):
         yield from zip(table["task"].to_pylist(), table["id"].to_pylist(), strict=True)
 
 
@@ -165,16 +167,29 @@ def read_clusters(records_dir: Path, split: str, fields: Mapping[str, str]) -> d
     for name, field in fields.items():
         num_before = len(clusters)
         for row in _read_fields(records_dir, split, name):
-            fields_of_row = decode(row["fields"])
-            if field not in fields_of_row:
-                raise UserError(
-                    f"`evaluate.clusters.{name}`: record {row['id']} has no field `{field}`; it has "
-                    f"{', '.join(f'`{name}`' for name in fields_of_row)}"
-                )
-            clusters[row["task"], row["id"]] = str(fields_of_row[field])
+            taken = take_field(decode(row["fields"]), field, row["id"], f"evaluate.clusters.{name}")
+            clusters[row["task"], row["id"]] = taken
         if len(clusters) == num_before:
             raise UserError(f"`evaluate.clusters.{name}`: no records of split `{split}` are of this task or group")
     return clusters
+
+
+def take_field(fields: Mapping[str, Any], field: str, row_id: str, setting: str) -> str:
+    """Return what a field of a record holds, as a text.
+
+    Args:
+        fields: Of the record.
+        field: Its name.
+        row_id: Of the record.
+        setting: Key of the config that names the field.
+
+    Raises:
+        UserError: if the record has no such field.
+    """
+    if field not in fields:
+        known = ", ".join(f"`{name}`" for name in fields)
+        raise UserError(f"`{setting}`: record {row_id} has no field `{field}`; it has {known}")
+    return str(fields[field])
 
 
 def _read_fields(records_dir: Path, split: str, name: str) -> Iterator[Row]:
@@ -202,13 +217,16 @@ def _take(
     choose: Callable[[Sequence[str]], list[int]],
     shard: tuple[int, int] | None,
     groups: Sequence[str],
+    columns: Sequence[str] | None = None,
 ) -> list[pa.Table]:
     """Return each folder's rows of a shard and of some groups: of each group those whose places `choose` gives.
+
+    Of all columns, unless some are named, `id`, `task` and `group` among them.
 
     Raises:
         UserError: if there is no row of the groups.
     """
-    tables = [_take_folder(folder, choose, shard or (1, 1), groups) for folder in folders]
+    tables = [_take_folder(folder, choose, shard or (1, 1), groups, columns) for folder in folders]
     missing = set(groups) - {group for table in tables for group in _name_groups(table)}
     if missing:
         raise UserError(f"`data.groups`: no record is of a group {', '.join(sorted(missing))}")
@@ -216,10 +234,14 @@ def _take(
 
 
 def _take_folder(
-    folder: Path, choose: Callable[[Sequence[str]], list[int]], shard: tuple[int, int], groups: Sequence[str]
+    folder: Path,
+    choose: Callable[[Sequence[str]], list[int]],
+    shard: tuple[int, int],
+    groups: Sequence[str],
+    columns: Sequence[str] | None,
 ) -> pa.Table:
     part, num_parts = shard
-    table = pq.read_table(folder, schema=RECORD_SCHEMA, partitioning=None)
+    table = pq.read_table(folder, columns=columns, schema=RECORD_SCHEMA, partitioning=None)
     places: dict[str, list[int]] = {}
     ids = table["id"].to_pylist()
     for place, (row_id, group) in enumerate(zip(ids, _name_groups(table), strict=True)):

@@ -11,7 +11,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from eshop_ray.enrichment.database import connect, quote_text
+from eshop_ray.data.database import connect, quote_text
 from eshop_ray.enrichment.plan import Bucket
 from eshop_ray.enrichment.questions import (
     DELETED,

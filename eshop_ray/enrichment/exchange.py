@@ -163,7 +163,7 @@ def bucket_of(value: str, num_buckets: int) -> int:
 @functools.cache  # a database takes longer to open than a part's ids to hash
 def _hasher() -> "duckdb.DuckDBPyConnection":
     # Imported now: the library is for workers of a night, and few processes are.
-    from eshop_ray.enrichment.database import connect
+    from eshop_ray.data.database import connect
 
     return connect()
 

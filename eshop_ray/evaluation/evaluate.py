@@ -1,7 +1,6 @@
 """Predictions -> scores: rows -> groups -> the run's score."""
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean
@@ -9,13 +8,11 @@ from types import MappingProxyType
 from typing import Any
 
 import pyarrow.dataset
-import pyarrow.parquet
 
 from eshop_ray.artifacts import Manifest
 from eshop_ray.errors import UserError
 from eshop_ray.evaluation.significance import add_adjusted, compare_pairs
 from eshop_ray.evaluation.tally import Tally, digest_id
-from eshop_ray.reporting.words import count
 from eshop_ray.schema import PREDICTION_SCHEMA, Row, decode
 from eshop_ray.tasks.metrics import get_metric
 from eshop_ray.tasks.metrics.metric import Numbers
@@ -56,30 +53,6 @@ def evaluate_predictions(tallies: Mapping[str, Tally], manifest: Manifest) -> di
     }
 
 
-def check_complete(predictions_dir: Path, expected: Iterable[tuple[str, str]]) -> None:
-    """See that every record was answered once: a score of a part would pass for one of all.
-
-    Args:
-        predictions_dir: The answers.
-        expected: Task and id of the records that were to be answered.
-
-    Raises:
-        UserError: naming what is missing, or what was answered that was not asked.
-    """
-    wanted = Counter(expected)
-    found: Counter[tuple[str, str]] = Counter()
-    for path in sorted(predictions_dir.glob("*.parquet")):
-        table = pyarrow.parquet.read_table(path, columns=["task", "id"])
-        found.update(zip(table["task"].to_pylist(), table["id"].to_pylist(), strict=True))
-    for kind, rows in (("lacks", wanted - found), ("has, and should not have,", found - wanted)):
-        if rows:
-            shown = ", ".join(f"{task}/{row_id}" for task, row_id in sorted(rows, key=str)[:3])
-            raise UserError(
-                f"{predictions_dir} {kind} {rows.total()} of {wanted.total()} rows, such as {shown}; remove the folder "
-                "and run `eshop batch-infer` again"
-            )
-
-
 def read_groups(predictions_dir: Path, columns: Sequence[str] = COLUMNS) -> Iterator[tuple[str, list[Row]]]:
     """Yield each group's rows, sorted by id; one group is in memory at a time."""
     paths = sorted(str(path) for path in predictions_dir.glob("*.parquet"))
@@ -105,16 +78,13 @@ def compare_with_base(
     Args:
         metrics: What `evaluate_predictions` returned of the model.
         tallies: The model's answers, by group.
-        base: The base's.
+        base: The base's, to the same rows (`check_same_rows`).
         seed: Of draws.
         clusters: What rows belong to.
-
-    Raises:
-        UserError: if the two did not answer the same rows.
     """
     names = {(task, digest_id(row_id)): name for (task, row_id), name in clusters.items()}
     for group, tally in tallies.items():
-        ids, own, others = tally.pair(base.get(group, Tally(group, tally.task, tally.metric)))
+        ids, own, others = tally.pair(base[group])
         owners = [names.get((tally.task, row_id), row_id) for row_id in ids.tolist()] if names else None
         metrics["groups"][group]["against_base"] = asdict(compare_pairs(tally.metric, own, others, seed, owners))
     add_adjusted([group["against_base"] for group in metrics["groups"].values()])
@@ -130,37 +100,10 @@ def name_clusters(rows: Sequence[Row], clusters: Clusters) -> list[str] | None:
     )
 
 
-def count_both(group: str, rows: Sequence[Row], others: Sequence[Row]) -> tuple[Numbers, Numbers]:
-    """Return the counts of two models' answers to the rows of a group, which each of them has sorted by id.
-
-    Raises:
-        UserError: if they did not answer the same rows, or are held against other targets.
-    """
-    check_same_rows(group, rows, others)
-    return count_rows(rows), count_rows(others)
-
-
 def count_rows(rows: Sequence[Row]) -> Numbers:
     """Return the counts of a model's answers to the rows of a group, (n, k), as their metric has them."""
     targets, predictions = ([decode(row[name]) for row in rows] for name in ("target", "prediction"))
     return get_metric(rows[0]["metric"]).count_rows(targets, predictions)
-
-
-def check_same_rows(group: str, rows: Sequence[Row], others: Sequence[Row]) -> None:
-    """See that two models answered the same rows, and that the truth is the same: else no difference is the model's.
-
-    Raises:
-        UserError: naming what differs.
-    """
-    if [row["id"] for row in rows] != [row["id"] for row in others]:
-        raise UserError(
-            f"group `{group}`: the two models answered different rows ({len(rows)} and {len(others)}); "
-            "run `eshop batch-infer` again for both"
-        )
-    changed = [row["id"] for row, other in zip(rows, others, strict=True) if row["target"] != other["target"]]
-    if changed or {row["metric"] for row in rows} != {row["metric"] for row in others}:
-        what = f"the targets of {count(len(changed), 'row')}, such as {changed[0]}," if changed else "the metrics"
-        raise UserError(f"group `{group}`: {what} changed between the two; run `eshop batch-infer` again for both")
 
 
 def score_group(rows: Sequence[Row]) -> dict[str, Any]:

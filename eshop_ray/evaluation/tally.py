@@ -1,4 +1,4 @@
-"""What a group's answers add up to: of each row counts and two digests, so that millions of rows fit into memory."""
+"""What a group's answers add up to: of each row counts and a digest, so that millions of rows fit into memory."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +21,10 @@ from eshop_ray.tasks.metrics import get_metric
 from eshop_ray.tasks.metrics.entities import ENTITY_F1
 from eshop_ray.tasks.metrics.metric import Numbers
 
-COLUMNS = ("id", "task", "group", "metric", "target", "prediction", "error")
+ANSWER_COLUMNS = ("prediction", "error")
+COLUMNS = ("id", "task", "group", "metric", "target", *ANSWER_COLUMNS)
+TEXT_COLUMNS = ("messages", "finish_reason")
+"""What is looked at too where answers are texts."""
 BATCH_ROWS = 20_000
 
 Digests = NDArray[np.uint64]
@@ -38,7 +41,6 @@ class Tally:
     num_unparsed: int = 0
     entity_errors: EntityErrors | None = None
     _ids: list[Digests] = field(default_factory=list)
-    _targets: list[Digests] = field(default_factory=list)
     _counts: list[Numbers] = field(default_factory=list)
 
     @classmethod
@@ -58,8 +60,8 @@ class Tally:
         errors = EntityErrors() if row["metric"] == ENTITY_F1.name else None
         return cls(row["group"], row["task"], row["metric"], entity_errors=errors)
 
-    def add(self, columns: Mapping[str, Sequence[Any]]) -> None:
-        """Add rows of the group, `COLUMNS`.
+    def add(self, columns: Mapping[str, Sequence[Any]]) -> Numbers:
+        """Add rows of the group, `COLUMNS`, and return what each adds to the group's sums, (n, k).
 
         Raises:
             UserError: if they name another metric, or one that cannot score their targets.
@@ -72,13 +74,14 @@ class Tally:
         self.num_errors += sum(error is not None for error in columns["error"])
         self.num_unparsed += sum(prediction == unparsed for prediction in predictions)
         self._ids.append(_digest(columns["id"]))
-        self._targets.append(_digest(columns["target"]))
         try:
-            self._counts.append(get_metric(self.metric).count_rows(targets, predictions))
+            counts = get_metric(self.metric).count_rows(targets, predictions)
         except UNSCORABLE as error:
             raise UserError(self._name_unscorable(columns["id"], targets, predictions)) from error
+        self._counts.append(counts)
         if self.entity_errors:
             self.entity_errors.add(targets, predictions)
+        return counts
 
     def _name_unscorable(self, ids: Sequence[str], targets: Sequence[Any], predictions: Sequence[Any]) -> str:
         found = []
@@ -99,9 +102,14 @@ class Tally:
         """How many there are."""
         return sum(map(len, self._counts))
 
+    @property
+    def counts(self) -> Numbers:
+        """What each row adds to the group's sums, (n, k), in the order in which rows came."""
+        return np.concatenate(self._counts)
+
     def describe(self) -> dict[str, Any]:
         """Return the group as `metrics.json` has it; failed rows count as wrong."""
-        sums = np.array([fsum(column) for column in np.concatenate(self._counts).T])
+        sums = np.array([fsum(column) for column in self.counts.T])
         return {
             "metric": self.metric,
             "score": float(get_metric(self.metric).combine(sums)),
@@ -113,29 +121,17 @@ class Tally:
         }
 
     def pair(self, other: "Tally") -> tuple[Digests, Numbers, Numbers]:
-        """Return digests of ids, and the counts of both models' answers to these rows.
+        """Return digests of ids, sorted, and the counts of both models' answers to these rows.
 
-        Raises:
-            UserError: if the two did not answer the same rows, or are held against other targets.
+        Args:
+            other: Of the same rows: see `eshop_ray.evaluation.same_rows`.
         """
-        if self.num_rows != other.num_rows or not np.array_equal(self._sort()[0], other._sort()[0]):
-            raise UserError(
-                f"group `{self.group}`: the two models answered different rows ({self.num_rows} and {other.num_rows}); "
-                "run `eshop batch-infer` again for both"
-            )
-        ids, targets, counts = self._sort()
-        _, other_targets, other_counts = other._sort()
-        if self.metric != other.metric or not np.array_equal(targets, other_targets):
-            raise UserError(
-                f"group `{self.group}`: targets or metric changed between the two models' answers; run `eshop "
-                "batch-infer` again for both"
-            )
-        return ids, counts, other_counts
+        return (*self._sort(), other._sort()[1])
 
-    def _sort(self) -> tuple[Digests, Digests, Numbers]:
+    def _sort(self) -> tuple[Digests, Numbers]:
         ids = np.concatenate(self._ids)
         order = np.argsort(ids, kind="stable")
-        return ids[order], np.concatenate(self._targets)[order], np.concatenate(self._counts)[order]
+        return ids[order], self.counts[order]
 
 
 UNSCORABLE = (AttributeError, IndexError, KeyError, TypeError, ValueError)

@@ -1,10 +1,9 @@
 """In which groups one model is ahead of another by more than the choice of rows explains."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
-from eshop_ray.evaluation.evaluate import count_both, read_groups
-from eshop_ray.schema import Row
+from eshop_ray.evaluation.same_rows import check_same_rows
+from eshop_ray.evaluation.tally import tally_groups
 from eshop_ray.tasks.metrics.bootstrap import is_clearly_better
 
 
@@ -23,11 +22,10 @@ def find_wins(predictions_dir: Path, other_dir: Path, level: float, seed: int) -
     Raises:
         UserError: if the two models did not answer the same rows.
     """
-    others = dict(read_groups(other_dir))
-    return {
-        group: _is_win(group, rows, others.get(group, ()), level, seed) for group, rows in read_groups(predictions_dir)
-    }
-
-
-def _is_win(group: str, rows: Sequence[Row], others: Sequence[Row], level: float, seed: int) -> bool:
-    return is_clearly_better(rows[0]["metric"], *count_both(group, rows, others), seed, level)
+    check_same_rows(other_dir, predictions_dir)
+    others = tally_groups(other_dir)
+    wins = {}
+    for group, tally in tally_groups(predictions_dir).items():
+        _, own, other = tally.pair(others[group])
+        wins[group] = is_clearly_better(tally.metric, own, other, seed, level)
+    return wins

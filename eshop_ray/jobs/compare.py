@@ -4,9 +4,10 @@ import logging
 from pathlib import Path
 
 from eshop_ray import artifacts
+from eshop_ray.evaluation.comparison.flips import FlipStore
 from eshop_ray.evaluation.comparison.gate import check_gate, read_gate
 from eshop_ray.evaluation.comparison.report import print_comparison, write_report
-from eshop_ray.evaluation.comparison.runs import compare_runs, find_predictions, list_flips
+from eshop_ray.evaluation.comparison.runs import compare_runs, find_predictions, find_records
 from eshop_ray.tasks.metrics.bootstrap import LEVEL
 
 logger = logging.getLogger(__name__)
@@ -29,11 +30,13 @@ def run(first: str, second: str, out: str, split: str | None = None, gate: str |
     """
     rules = read_gate(Path(gate)) if gate else None
     folders = [find_predictions(Path(name), split) for name in (first, second)]
-    comparison = compare_runs(folders[0], folders[1], seed, rules.level if rules else LEVEL)
+    level = rules.level if rules else LEVEL
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
-    artifacts.write_json(folder / "comparison.json", comparison)
-    page = write_report(comparison, list_flips(*folders), folder)
+    with FlipStore(folder) as flips:
+        comparison = compare_runs(folders[0], folders[1], seed, flips, level, find_records(folders[1]))
+        artifacts.write_json(folder / "comparison.json", comparison)
+        page = write_report(comparison, flips.read(), folder)
     print_comparison(comparison)
     logger.info("report: %s", page)
     if rules:

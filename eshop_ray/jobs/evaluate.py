@@ -8,9 +8,10 @@ from eshop_ray.config import Config
 from eshop_ray.data.splits import list_ids, read_clusters
 from eshop_ray.errors import UserError
 from eshop_ray.evaluation.contamination import find_seen
-from eshop_ray.evaluation.evaluate import check_complete, compare_with_base, evaluate_predictions
+from eshop_ray.evaluation.evaluate import compare_with_base, evaluate_predictions
 from eshop_ray.evaluation.quantization_check import check_quantized
 from eshop_ray.evaluation.report import build_rows, print_scores, write_report
+from eshop_ray.evaluation.same_rows import check_complete, check_same_rows
 from eshop_ray.evaluation.tally import Tally, tally_groups
 from eshop_ray.places import place_of
 
@@ -40,6 +41,7 @@ def run(config: Config) -> None:
         clusters = read_clusters(config.records_dir, config.evaluate.split, config.evaluate.clusters)
         for model in config.infer.models:
             if model != "base":
+                check_same_rows(config.predictions_dir("base"), config.predictions_dir(model))
                 compare_with_base(metrics[model], tallies[model], tallies["base"], config.seed, clusters)
     found = find_seen(config.records_dir, config.evaluate.split, config.data.tasks)
     seen = {task: one.describe() for task, one in found.items()}

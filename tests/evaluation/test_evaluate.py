@@ -6,7 +6,7 @@ import pytest
 
 from eshop_ray.artifacts import Manifest
 from eshop_ray.errors import UserError
-from eshop_ray.evaluation.evaluate import check_complete, compare_with_base, evaluate_predictions, score_group
+from eshop_ray.evaluation.evaluate import compare_with_base, evaluate_predictions, score_group
 from eshop_ray.evaluation.report import HEADER, build_page, build_rows
 from eshop_ray.evaluation.tally import tally_groups
 from eshop_ray.reporting.render import to_markdown
@@ -102,16 +102,3 @@ def test_rows_of_one_query_are_one_observation(tmp_path):
 def test_missing_base_leaves_its_columns_empty(tmp_path):
     write(tmp_path, [row("a", 1, 1)])
     assert build_rows(evaluate_predictions(tally_groups(tmp_path), MANIFEST), None)[0][3:6] == ("", "1.000", "")
-
-
-def test_a_part_of_the_answers_is_no_score(tmp_path):
-    write(tmp_path, [row("a", 1, 1), row("b", 1, 1)])
-    asked = [("multiple_choice", "a"), ("multiple_choice", "b")]
-    check_complete(tmp_path, asked)
-    with pytest.raises(UserError, match="lacks 1 of 3 rows, such as multiple_choice/c; remove the folder and run"):
-        check_complete(tmp_path, [*asked, ("multiple_choice", "c")])
-    with pytest.raises(UserError, match="has, and should not have, 1 of 1 rows, such as multiple_choice/b"):
-        check_complete(tmp_path, asked[:1])
-    write(tmp_path, [row("a", 1, 1), row("a", 1, 1)])
-    with pytest.raises(UserError, match="has, and should not have, 1 of 1"):
-        check_complete(tmp_path, asked[:1])

@@ -80,17 +80,10 @@ def _rows(folder):
     return [(name, row) for name, rows in read_groups(folder) for row in rows]
 
 
-def test_other_rows_or_targets_are_no_pairs(tmp_path):
-    rows = [row for _, row in _rows(write(tmp_path / "run", 20, 0.5)) if row["group"] == "group 0"]
-    own = Tally.of(rows)
-    with pytest.raises(UserError, match=r"different rows \(10 and 9\)"):
-        own.pair(Tally.of(rows[1:]))
-    with pytest.raises(UserError, match=r"different rows \(10 and 0\)"):
-        own.pair(Tally.begin(rows[0]))
-    with pytest.raises(UserError, match="targets or metric changed"):
-        own.pair(Tally.of([{**rows[0], "target": encode("x")}, *rows[1:]]))
+def test_a_group_of_two_metrics_has_no_score(tmp_path):
+    row = _rows(write(tmp_path / "run", 20, 0.5))[0][1]
     with pytest.raises(UserError, match="`group 0` mixes the metrics accuracy, ndcg"):
-        own.add({name: [{**rows[0], "metric": "ndcg"}[name]] for name in tally.COLUMNS})
+        Tally.of([row]).add({name: [{**row, "metric": "ndcg"}[name]] for name in tally.COLUMNS})
 
 
 def test_many_rows_are_tested_as_few_are():

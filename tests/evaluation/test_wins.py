@@ -40,7 +40,7 @@ def test_failed_rows_count_as_wrong(tmp_path, write_predictions):
     assert compare(tmp_path, write_predictions, {"group": [1] * 60}, {"group": [None] * 60})["group"]
 
 
-@pytest.mark.parametrize("theirs", [{"group": [1] * 59}, {"other": [1] * 60}])
-def test_different_rows_are_not_compared(tmp_path, write_predictions, theirs):
-    with pytest.raises(UserError, match=r"group `group`: the two models answered different rows \(60 and (59|0)\)"):
+@pytest.mark.parametrize(("theirs", "number"), [({"group": [1] * 59}, "1 row"), ({"other": [1] * 60}, "60 rows")])
+def test_different_rows_are_not_compared(tmp_path, write_predictions, theirs, number):
+    with pytest.raises(UserError, match=rf"group `group`: {number} missing in the first"):
         compare(tmp_path, write_predictions, {"group": [1] * 60}, theirs)

@@ -27,7 +27,7 @@ class Gate(Section):
     max_loss: Loss = 0.0
     """How much of its score, in points between 0 and 1, a group may lose."""
     groups: dict[str, Loss] = {}
-    """The same for groups of their own."""
+    """The same for groups of their own; of one of several metrics `GROUP (METRIC)` names a part."""
     level: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     """How sure one is to be."""
     fails: Literal["when_lost", "unless_kept"] = "when_lost"
@@ -52,8 +52,9 @@ def check_gate(gate: Gate, comparison: Content) -> None:
         UserError: if the gate names a group that is not there.
     """
     groups = comparison["groups"]
+    whole = {group["group"] for group in groups.values()}
     for name in gate.groups:
-        if name not in groups:
+        if name not in groups and name not in whole:
             nearest = difflib.get_close_matches(name, groups, n=1, cutoff=0.0)[0]
             raise UserError(f"the gate names the group `{name}`, which was not answered; did you mean `{nearest}`?")
     failed = list(_list_failures(gate, groups))
@@ -63,7 +64,8 @@ def check_gate(gate: Gate, comparison: Content) -> None:
 
 def _list_failures(gate: Gate, groups: dict[str, Any]) -> Iterator[str]:
     for name, group in groups.items():
-        allowed, test = gate.groups.get(name, gate.max_loss), group["test"]
+        allowed = gate.groups.get(name, gate.groups.get(group["group"], gate.max_loss))
+        test = group["test"]
         is_lost = test["high"] < -allowed
         is_kept = test["low"] >= -allowed
         if is_lost if gate.fails == "when_lost" else not is_kept:

@@ -1,36 +1,124 @@
-"""Two runs' answers to the same rows: scores, tests, slices, and the rows whose score changed."""
+"""Two runs' answers to the same rows, read once: scores, tests, slices, and the rows whose score changed."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from eshop_ray.config import load_config
 from eshop_ray.errors import UserError
-from eshop_ray.evaluation.comparison.slices import find_slices
-from eshop_ray.evaluation.evaluate import COLUMNS, count_both, read_groups, score_group
+from eshop_ray.evaluation.comparison.flips import FlipStore
+from eshop_ray.evaluation.comparison.pairs import Columns, read_pairs
+from eshop_ray.evaluation.comparison.slices import SliceBook, find_question
+from eshop_ray.evaluation.same_rows import check_same_rows
 from eshop_ray.evaluation.significance import add_adjusted, compare_pairs
-from eshop_ray.places import place_of
-from eshop_ray.schema import Row, decode
+from eshop_ray.evaluation.tally import ANSWER_COLUMNS, Tally
+from eshop_ray.places import local_path, place_of
+from eshop_ray.schema import decode
 from eshop_ray.tasks.metrics import get_metric
 from eshop_ray.tasks.metrics.bootstrap import LEVEL
+from eshop_ray.tasks.metrics.metric import Numbers
 
-_MORE_COLUMNS = ("messages", "num_input_tokens")
+logger = logging.getLogger(__name__)
 
 Content = dict[str, Any]
 """The content of a `comparison.json`."""
 
 
-def compare_runs(first_dir: Path, second_dir: Path, seed: int, level: float = LEVEL) -> Content:
-    """Compare two runs group by group.
+@dataclass(frozen=True, slots=True)
+class Records:
+    """What two runs were asked."""
+
+    files: Sequence[str] = ()
+    fields: Mapping[str, str] = field(default_factory=dict)
+    """Task or group -> field by which its rows are divided."""
+
+
+@dataclass(slots=True)
+class Contest:
+    """Both runs' answers to the rows of a group that share a metric, as they come."""
+
+    number: int
+    """Of the group, in the order of the report."""
+    first: Tally
+    second: Tally
+    slices: SliceBook
+
+    def add(self, columns: Columns, flips: FlipStore) -> None:
+        """Add rows, columns of `read_pairs`, and keep those whose score changed."""
+        before = self.first.add({**columns, **{name: columns[f"first_{name}"] for name in ANSWER_COLUMNS}})
+        after = self.second.add(columns)
+        self.slices.add(columns)
+        sides = {"first": columns["first_prediction"], "second": columns["prediction"]}
+        scores = [
+            self._score(columns["target"], answers, counts)
+            for answers, counts in zip(sides.values(), (before, after), strict=True)
+        ]
+        for place, (old, new) in enumerate(zip(*scores, strict=True)):
+            if old != new:
+                row = {
+                    "group": self.first.group,
+                    "metric": self.first.metric,
+                    "id": columns["id"][place],
+                    "question": find_question(columns["messages"][place]),
+                    "target": decode(columns["target"][place]),
+                    **{side: decode(answers[place]) for side, answers in sides.items()},
+                    "first_score": old,
+                    "second_score": new,
+                }
+                flips.add(self.number, new - old, row)
+
+    def _score(self, targets: Sequence[str], answers: Sequence[str | None], counts: Numbers) -> list[float]:
+        """Return the rows' scores; where a group's is their mean, its counts have them."""
+        metric = get_metric(self.first.metric)
+        if metric.is_mean:
+            scores: list[float] = metric.combine(counts).tolist()
+            return scores
+        return metric.score_rows(list(map(decode, targets)), list(map(decode, answers)))
+
+    def describe(self, seed: int, level: float) -> Content:
+        """Return the group as `comparison.json` has it."""
+        metric, first, second = self.first.metric, self.first.counts, self.second.counts
+        slices = []
+        for (way, part), places in self.slices.close().items():
+            test = compare_pairs(metric, second[places], first[places], seed, level=level)
+            sides = {"first": first, "second": second}
+            scores = {side: float(get_metric(metric).combine(counts[places].sum(0))) for side, counts in sides.items()}
+            slices.append({"by": way, "name": part, **scores, "test": asdict(test)})
+        return {
+            "group": self.first.group,
+            "task": self.first.task,
+            "metric": metric,
+            "num_rows": self.first.num_rows,
+            "first": self.first.describe()["score"],
+            "second": self.second.describe()["score"],
+            "test": asdict(compare_pairs(metric, second, first, seed, level=level)),
+            "slices": slices,
+        }
+
+
+def compare_runs(
+    first_dir: Path,
+    second_dir: Path,
+    seed: int,
+    flips: FlipStore,
+    level: float = LEVEL,
+    records: Records | None = None,
+) -> Content:
+    """Compare two runs group by group; of a group of several metrics each is scored by itself.
 
     Args:
         first_dir: Predictions of what is there today.
         second_dir: Predictions of what may replace it.
         seed: Of draws.
+        flips: Gets the rows whose score changed: `group`, `metric`, `id`, `question`, `target`, `first`, `second`
+            (predictions), `first_score` and `second_score`.
         level: Of intervals.
+        records: What was asked; None where it is not known, and rows are divided by what predictions tell.
 
     Returns:
-        `groups`: each with `task`, `metric`, `num_rows`, `first` and `second` (scores), `test` (the fields of
+        `groups`: each with `group`, `task`, `metric`, `num_rows`, `first` and `second` (scores), `test` (the fields of
         `PairedTest` for the second against the first, with `p_adjusted` for all groups) and `slices`: `by`, `name`,
         `first`, `second`, and the fields of their `test`, with `p_adjusted` for all slices. `first` and `second` are
         the folders, `level` is that of the intervals.
@@ -38,44 +126,39 @@ def compare_runs(first_dir: Path, second_dir: Path, seed: int, level: float = LE
     Raises:
         UserError: if the two did not answer the same rows of the same groups.
     """
-    others = _read(first_dir)
-    groups = {
-        name: _compare_group(name, rows, others.pop(name, []), seed, level) for name, rows in _iterate(second_dir)
-    }
-    if others:
-        raise UserError(
-            f"{place_of(first_dir)} has answers to {', '.join(f'`{name}`' for name in sorted(others))}, and "
-            f"{place_of(second_dir)} has none; run `eshop batch-infer` for both with the same `data.tasks`"
-        )
+    check_same_rows(first_dir, second_dir)
+    known = records or Records()
+    contests: dict[tuple[str, str], Contest] = {}
+    for columns in read_pairs(first_dir, second_dir, known.files):
+        row = {name: values[0] for name, values in columns.items()}
+        key = (row["group"], row["metric"])
+        if key not in contests:
+            contests[key] = Contest(len(contests), Tally.begin(row), Tally.begin(row), SliceBook(known.fields))
+        contests[key].add(columns, flips)
+    groups = {name_part(*key, list(contests)): one.describe(seed, level) for key, one in contests.items()}
     add_adjusted([group["test"] for group in groups.values()])
     add_adjusted([part["test"] for group in groups.values() for part in group["slices"]])
     return {"first": place_of(first_dir), "second": place_of(second_dir), "level": level, "groups": groups}
 
 
-def list_flips(first_dir: Path, second_dir: Path) -> Iterator[Row]:
-    """Yield the rows whose score changed: those that the second run lost first, by group, the largest loss first.
+def name_part(group: str, metric: str, parts: Sequence[tuple[str, str]]) -> str:
+    """Return what the rows of a group that share a metric are called: the group, where all of them do."""
+    return group if sum(other == group for other, _ in parts) == 1 else f"{group} ({metric})"
 
-    Yields:
-        `group`, `id`, `question`, `target`, `first`, `second` (predictions), `first_score` and `second_score`.
-    """
-    others = _read(first_dir)
-    for name, rows in _iterate(second_dir):
-        metric = get_metric(rows[0]["metric"])
-        targets = [decode(row["target"]) for row in rows]
-        sides = [[decode(row["prediction"]) for row in side] for side in (others[name], rows)]
-        scores = [metric.score_rows(targets, side) for side in sides]
-        changed = [place for place in range(len(rows)) if scores[0][place] != scores[1][place]]
-        for place in sorted(changed, key=lambda place: scores[1][place] - scores[0][place]):
-            yield {
-                "group": name,
-                "id": rows[place]["id"],
-                "question": "\n".join(message["content"] for message in (rows[place]["messages"] or ())[-1:]),
-                "target": targets[place],
-                "first": sides[0][place],
-                "second": sides[1][place],
-                "first_score": scores[0][place],
-                "second_score": scores[1][place],
-            }
+
+def find_records(predictions_dir: Path) -> Records:
+    """Return what a run was asked, by the config that stands above its predictions; nothing where there is none."""
+    run_dir = next((place for place in predictions_dir.parents[:3] if (place / "config.yaml").is_file()), None)
+    if run_dir is None:
+        return Records()
+    try:
+        config = load_config(str(run_dir / "config.yaml"))
+    except UserError as error:
+        logger.warning("rows are not divided by fields of their records: %s", error)
+        return Records()
+    folder = local_path(config.data.records_dir) if config.data.records_dir else run_dir / "records"
+    files = sorted(map(str, folder.glob(f"task=*/{predictions_dir.name}/*.parquet")))
+    return Records(files, config.evaluate.slices)
 
 
 def find_predictions(folder: Path, split: str | None) -> Path:
@@ -98,31 +181,3 @@ def find_predictions(folder: Path, split: str | None) -> Path:
     if split is not None and split not in found:
         raise UserError(f"{place_of(folder)} has not answered split `{split}`; there is {', '.join(found)}")
     return found[split] if split else next(iter(found.values()))
-
-
-def _compare_group(name: str, rows: Sequence[Row], others: Sequence[Row], seed: int, level: float) -> Content:
-    second, first = count_both(name, rows, others)
-    metric = get_metric(rows[0]["metric"])
-    slices = []
-    for (way, part), places in find_slices(rows).items():
-        test = compare_pairs(metric.name, second[places], first[places], seed, level=level)
-        sides = {"first": first, "second": second}
-        scores = {side: float(metric.combine(counts[places].sum(0))) for side, counts in sides.items()}
-        slices.append({"by": way, "name": part, **scores, "test": asdict(test)})
-    return {
-        "task": rows[0]["task"],
-        "metric": metric.name,
-        "num_rows": len(rows),
-        "first": score_group(others)["score"],
-        "second": score_group(rows)["score"],
-        "test": asdict(compare_pairs(metric.name, second, first, seed, level=level)),
-        "slices": slices,
-    }
-
-
-def _iterate(folder: Path) -> Iterator[tuple[str, list[Row]]]:
-    return read_groups(folder, (*COLUMNS, *_MORE_COLUMNS))
-
-
-def _read(folder: Path) -> dict[str, list[Row]]:
-    return dict(_iterate(folder))

@@ -1,64 +1,118 @@
-"""Kinds of rows that a change may strike alone: long prompts, one label, one type of entity, one script."""
+"""Kinds of rows that a change may strike alone: long prompts, one label, one category, one language, one script."""
 
 import unicodedata
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from eshop_ray.schema import Row, decode
+from eshop_ray.data.language import UNKNOWN, identify
+from eshop_ray.data.splits import take_field
+from eshop_ray.schema import decode
+from eshop_ray.tasks.product import LABELS
 
 MIN_SLICE_ROWS = 10
 """Smaller slices are not shown."""
 MAX_VALUES = 30
-"""Different targets, or types, beyond which they are no kinds of rows."""
+"""Different targets, or types, beyond which they are no kinds of rows; of a field the most frequent are shown."""
+MAX_KEPT = 5000
+"""Different values of a field beyond which it names rows, and not kinds of them."""
+MIN_BYTES = 20
+"""Shorter texts have no language: of names with fewer than 20 Latin letters a quarter would be taken for another's, of
+longer ones one in thirty. Seven Japanese characters are as long."""
+CATEGORY = "category"
+"""Field by which records are divided where no other is named."""
 
 Slices = Mapping[tuple[str, str], Sequence[int]]
 """By what rows are divided, and the name of a part -> places of its rows."""
+Columns = Mapping[str, Sequence[Any]]
+"""Of rows that two runs answered: see `read_pairs`."""
+Names = Sequence[Sequence[str]]
+"""Of each row the parts that it stands in; it may hold entities of several types."""
 
 
-def find_slices(rows: Sequence[Row]) -> Slices:
-    """Divide the rows of a group, columns of `PREDICTION_SCHEMA`, in every way that gives at least two parts.
+class SliceBook:
+    """The rows of a group, divided in several ways as they come: memory holds numbers of rows, and names of parts."""
 
-    A row may stand in several parts: it may hold entities of several types.
-    """
-    found: dict[tuple[str, str], list[int]] = {}
-    ways = {
-        "prompt length": _name_lengths(rows),
-        "target": [_name_target(row) for row in rows],
-        "entity type": [_name_types(row) for row in rows],
-        "script": [_name_script(row) for row in rows],
-    }
-    for way, names in ways.items():
-        places: defaultdict[str, list[int]] = defaultdict(list)
-        for place, kinds in enumerate(names):
+    def __init__(self, fields: Mapping[str, str]) -> None:
+        """Take task or group -> field of its records that they are divided by."""
+        self._fields = fields
+        self._places: dict[str, dict[str, array[int]] | None] = {}
+        self._lengths = array("q")
+        self._num_rows = 0
+
+    def add(self, columns: Columns) -> None:
+        """Divide rows of the group.
+
+        Raises:
+            UserError: if a record lacks the field that was named.
+        """
+        self._lengths.extend(-1 if length is None else length for length in columns["num_input_tokens"])
+        fields = [decode(text) for text in columns["fields"]]
+        ways: dict[str, Names] = {way: name(columns) for way, name in _WAYS.items()}
+        ways["language"] = _name_languages(columns, fields)
+        field, key = self._find_field(columns["task"][0], columns["group"][0])
+        ways[field] = _name_field(columns["id"], fields, field, key)
+        for way, names in ways.items():
+            self._divide(way, names, MAX_KEPT if way == field else MAX_VALUES)
+        self._num_rows += len(columns["id"])
+
+    def close(self) -> Slices:
+        """Return the parts of every way that gives at least two."""
+        found: dict[tuple[str, str], Sequence[int]] = {}
+        ways = {"prompt length": _divide_lengths(self._lengths), **self._places}
+        for way, places in ways.items():
+            if places and len(places) > 1:
+                large = [name for name, rows in places.items() if len(rows) >= MIN_SLICE_ROWS]
+                large = sorted(large, key=lambda name: len(places[name]), reverse=True)[:MAX_VALUES]
+                found |= {(way, name): places[name] for name in sorted(large)}
+        return found
+
+    def _find_field(self, task: str, group: str) -> tuple[str, str | None]:
+        key = next((name for name in (group, task) if name in self._fields), None)
+        return (self._fields[key] if key else CATEGORY), key
+
+    def _divide(self, way: str, names: Names, most: int) -> None:
+        """Note where each part has rows; a way of too many parts is none, and takes no more room."""
+        places = self._places.setdefault(way, {})
+        if places is None:
+            return
+        for place, kinds in enumerate(names, start=self._num_rows):
             for kind in kinds:
-                places[kind].append(place)
-        large = {name: found_at for name, found_at in sorted(places.items()) if len(found_at) >= MIN_SLICE_ROWS}
-        if 1 < len(places) <= MAX_VALUES:
-            found |= {(way, name): found_at for name, found_at in large.items()}
-    return found
+                places.setdefault(kind, array("q")).append(place)
+        if len(places) > most:
+            self._places[way] = None
 
 
-def _name_lengths(rows: Sequence[Row]) -> list[list[str]]:
-    """Name the third of all rows that a prompt belongs to, by its tokens."""
-    lengths = [row["num_input_tokens"] for row in rows]
-    if any(length is None for length in lengths) or len(set(lengths)) < 3:
-        return [[] for _ in rows]
-    first, second = (int(edge) for edge in np.quantile(lengths, [1 / 3, 2 / 3], method="lower"))
+def find_question(messages: Sequence[Mapping[str, Any]] | None) -> str:
+    """Return the last turn of the user."""
+    return next((str(message["content"]) for message in reversed(messages or ()) if message["role"] == "user"), "")
+
+
+def _divide_lengths(lengths: Sequence[int]) -> dict[str, "array[int]"]:
+    """Divide rows into thirds by the tokens of their prompts; -1: not known."""
+    numbers = np.asarray(lengths)
+    if (numbers < 0).any() or len(np.unique(numbers)) < 3:
+        return {}
+    first, second = (int(edge) for edge in np.quantile(numbers, [1 / 3, 2 / 3], method="lower"))
     names = (f"1: up to {first} tokens", f"2: up to {second} tokens", f"3: more than {second} tokens")
-    return [[names[0 if length <= first else 1 if length <= second else 2]] for length in lengths]
+    parts = np.digitize(numbers, [first, second], right=True)
+    return {name: array("q", np.flatnonzero(parts == part).tolist()) for part, name in enumerate(names)}
 
 
-def _name_target(row: Row) -> list[str]:
-    target = decode(row["target"])
-    return [str(target)] if isinstance(target, str | int) else []
+def _name_targets(columns: Columns) -> Names:
+    targets = map(decode, columns["target"])
+    return [[str(target)] if isinstance(target, str | int) else [] for target in targets]
 
 
-def _name_types(row: Row) -> list[str]:
-    """Name the types of a target's entities, by its tags, or the names of its attributes."""
-    target = decode(row["target"])
+def _name_types(columns: Columns) -> Names:
+    """Name the types of targets' entities, by their tags, or the names of their attributes."""
+    return [_list_types(decode(target)) for target in columns["target"]]
+
+
+def _list_types(target: Any) -> list[str]:
     if not isinstance(target, dict):
         return []
     if "tags" in target:
@@ -66,10 +120,10 @@ def _name_types(row: Row) -> list[str]:
     return sorted(target)
 
 
-def _name_script(row: Row) -> list[str]:
+def _name_scripts(columns: Columns) -> Names:
     """Name the script of most of the question's letters, e.g. `latin`."""
-    counts = Counter(_list_scripts(_find_question(row)))
-    return [counts.most_common(1)[0][0]] if counts else []
+    counts = (Counter(_list_scripts(find_question(messages))) for messages in columns["messages"])
+    return [[count.most_common(1)[0][0]] if count else [] for count in counts]
 
 
 def _list_scripts(text: str) -> Iterator[str]:
@@ -77,6 +131,33 @@ def _list_scripts(text: str) -> Iterator[str]:
         yield unicodedata.name(letter, "UNKNOWN").split()[0].lower()
 
 
-def _find_question(row: Row) -> str:
-    messages: Sequence[Mapping[str, Any]] = row["messages"] or ()
-    return next((str(message["content"]) for message in reversed(messages) if message["role"] == "user"), "")
+_WAYS: Mapping[str, Callable[[Columns], Names]] = {
+    "target": _name_targets,
+    "entity type": _name_types,
+    "script": _name_scripts,
+}
+
+
+def _name_languages(columns: Columns, fields: Sequence[Mapping[str, Any] | None]) -> Names:
+    """Name languages by the longest field of each record, not by the wording around it where that is known."""
+    questions = map(find_question, columns["messages"])
+    texts = [_find_longest(one) or question for one, question in zip(fields, questions, strict=True)]
+    texts = [text if len(text.encode(errors="ignore")) >= MIN_BYTES else "" for text in texts]
+    return [[] if code == UNKNOWN else [code] for code in identify(texts)]
+
+
+def _find_longest(fields: Mapping[str, Any] | None) -> str:
+    values = [value for name, value in (fields or {}).items() if name != LABELS]
+    texts = (" ".join(map(str, value)) if isinstance(value, list) else value for value in values)
+    return max((text for text in texts if isinstance(text, str)), key=len, default="")
+
+
+def _name_field(ids: Sequence[str], fields: Sequence[Mapping[str, Any] | None], field: str, key: str | None) -> Names:
+    """Name the values of a field, which each record has to have if it was named by a key of the config."""
+    if key:
+        setting = f"evaluate.slices.{key}"
+        return [
+            [] if one is None else [take_field(one, field, row_id, setting)]
+            for row_id, one in zip(ids, fields, strict=True)
+        ]
+    return [[str(one[field])] if one and field in one else [] for one in fields]

@@ -13,13 +13,13 @@ from eshop_ray.data.splits import list_ids
 from eshop_ray.evaluation.evaluate import (
     NO_CLUSTERS,
     Clusters,
-    check_complete,
     count_rows,
     name_clusters,
     read_groups,
 )
 from eshop_ray.evaluation.matrix.plan import Run
 from eshop_ray.evaluation.matrix.units import Unit
+from eshop_ray.evaluation.same_rows import check_complete
 from eshop_ray.schema import PREDICTION_SCHEMA, Row
 from eshop_ray.tasks.metrics import get_metric
 from eshop_ray.tasks.metrics.bootstrap import add_up_clusters, interval

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from eshop_ray.cli import main
-from eshop_ray.schema import PREDICTION_SCHEMA, encode
+from eshop_ray.schema import PREDICTION_SCHEMA, RECORD_SCHEMA, encode
 
 NUM_ROWS = 120
 
@@ -120,10 +120,11 @@ def test_gate(runs, tmp_path, capsys, gate, status, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"id": "other"}, "different rows"),
-        ({"target": encode(2)}, "the targets of 1 row, such as 000, changed"),
-        ({"group": "new"}, "different rows"),
-        ({"metric": "ndcg"}, "the metrics changed between the two"),
+        ({"id": "other"}, "1 row missing in the first, such as multiple_choice/other; group `quiz`: 1 row missing in"),
+        ({"target": encode(2)}, "1 row held against other targets, such as multiple_choice/000"),
+        ({"group": "new"}, "group `new`: 1 row missing in the first, such as multiple_choice/000"),
+        ({"metric": "ndcg"}, "1 row scored by other metrics, such as multiple_choice/000"),
+        ({"id": "001"}, "1 row answered more than once, such as multiple_choice/001; group `quiz`: 1 row missing in"),
     ],
 )
 def test_other_rows_are_no_comparison(tmp_path, capsys, change, message):
@@ -133,6 +134,51 @@ def test_other_rows_are_no_comparison(tmp_path, capsys, change, message):
     assert run(first, second, "--out", tmp_path / "out") == 2
     assert message in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "out" / "comparison.json").exists()
+
+
+def test_a_group_of_two_metrics_is_two(tmp_path, capsys):
+    rows = [make_row(number, number % 3, metric=("accuracy", "hit rate@3")[number // 60]) for number in range(NUM_ROWS)]
+    rows = [{**row, "target": encode([1])} if row["metric"] != "accuracy" else row for row in rows]
+    rows = [{**row, "prediction": encode([1])} if row["metric"] != "accuracy" else row for row in rows]
+    lost = [{**row, "prediction": encode([2])} if row["metric"] != "accuracy" else row for row in rows]
+    first, second = write_run(tmp_path / "first", rows), write_run(tmp_path / "second", lost)
+    (tmp_path / "gate.yaml").write_text("groups: {quiz: 1.0}")
+    assert run(first, second, "--out", tmp_path / "out", "--gate", tmp_path / "gate.yaml") == 0
+    groups = read(tmp_path / "out")["groups"]
+    assert {name: (one["num_rows"], one["first"], one["second"]) for name, one in groups.items()} == {
+        "quiz (accuracy)": (60, 1.0, 1.0),
+        "quiz (hit rate@3)": (60, 1.0, 0.0),
+    }
+    page = (tmp_path / "out" / "comparison.html").read_text()
+    assert "Changed: quiz (hit rate@3), rows 1 to 50 of 60" in page
+    (tmp_path / "gate.yaml").write_text("groups: {quiz (hit rate@3): 0.5}")
+    capsys.readouterr()
+    assert run(first, second, "--out", tmp_path / "out", "--gate", tmp_path / "gate.yaml") == 4
+    assert "`quiz (hit rate@3)` loses more than 0.5 of 1.000" in " ".join(capsys.readouterr().err.split())
+
+
+def test_records_of_the_run_divide_its_rows(runs, tmp_path):
+    fields = [{"question": "Ist das Rad rot oder blau?", "brand": f"b{number % 2}"} for number in range(NUM_ROWS)]
+    records = [
+        {"id": f"{number:03}", "task": "multiple_choice", "fields": encode(one)} for number, one in enumerate(fields)
+    ]
+    folder = tmp_path / "second" / "records" / "task=multiple_choice" / "split=dev"
+    folder.mkdir(parents=True)
+    pq.write_table(pa.Table.from_pylist(records, schema=RECORD_SCHEMA), folder / "part-0.parquet")
+    (tmp_path / "second" / "config.yaml").write_text("name: second\nevaluate: {slices: {quiz: brand}}\n")
+    assert run(*runs, "--out", tmp_path / "out") == 0
+    slices = {(one["by"], one["name"]): one for one in read(tmp_path / "out")["groups"]["quiz"]["slices"]}
+    assert slices["brand", "b1"]["second"] == 0.5
+    assert not any(way == "language" for way, _ in slices)
+
+
+def test_half_a_character_in_an_answer_is_written_and_read(tmp_path):
+    first = write_run(tmp_path / "first", [make_row(number, "\udc00 ä") for number in range(3)])
+    second = write_run(tmp_path / "second", [make_row(number, number) for number in range(3)])
+    assert run(first, second, "--out", tmp_path / "out") == 0
+    lines = (tmp_path / "out" / "flips.jsonl").read_text().splitlines()
+    assert [json.loads(line)["first"] for line in lines] == ["\udc00 ä"] * 3
+    assert "ä" in lines[0]
 
 
 def test_which_answers_are_compared_is_asked_where_it_is_not_plain(tmp_path, capsys):

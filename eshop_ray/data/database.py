@@ -1,4 +1,4 @@
-"""DuckDB in a worker: one thread, since Ray has a worker per core, and memory that the node has for it."""
+"""DuckDB: one thread, since Ray has a worker per core, and memory that the node has for it."""
 
 import tempfile
 
@@ -9,11 +9,11 @@ MEMORY_LIMIT = "1GB"
 """What one statement may hold before it uses the disk."""
 
 
-def connect(**tables: pa.Table) -> duckdb.DuckDBPyConnection:
-    """Return an empty database that sees some tables by their names."""
+def connect(memory_limit: str = MEMORY_LIMIT, **tables: pa.Table | pa.RecordBatchReader) -> duckdb.DuckDBPyConnection:
+    """Return an empty database that sees some tables by their names, and uses the disk beyond a limit."""
     settings: dict[str, str | bool | int | float | list[str]] = {
         "threads": 1,
-        "memory_limit": MEMORY_LIMIT,
+        "memory_limit": memory_limit,
         "temp_directory": tempfile.gettempdir(),
         "autoinstall_known_extensions": False,  # nothing is fetched from the internet
         "autoload_known_extensions": False,
