@@ -1,7 +1,7 @@
 """Records -> prompts: one schema for every task."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -32,6 +32,11 @@ def add_prompts(records: "Dataset", temperature: float = 0.0, constrained: bool 
         return pa.Table.from_pylist(rows, schema=PROMPT_SCHEMA)
 
     return records.map_batches(build_batch, batch_format="pyarrow")
+
+
+def find_question(messages: Sequence[Mapping[str, Any]] | None) -> str:
+    """Return the last turn of the user."""
+    return next((str(message["content"]) for message in reversed(messages or ()) if message["role"] == "user"), "")
 
 
 def build_prompt(

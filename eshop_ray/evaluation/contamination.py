@@ -1,7 +1,5 @@
 """Evaluation rows that training has seen, as they are or nearly so: their score says what was learnt by heart."""
 
-import re
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -11,6 +9,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from eshop_ray.data.cleaning import TRAIN
+from eshop_ray.evaluation.folded_words import fold_words
 from eshop_ray.schema import decode
 
 NUM_WORDS = 5
@@ -100,7 +99,7 @@ def _read(folder: Path) -> Iterator[tuple[str, list[str]]]:
     for path in sorted(folder.glob("*.parquet")):
         for batch in pq.ParquetFile(path).iter_batches(BATCH_ROWS, columns=["id", "fields"]):
             for row_id, text in zip(batch["id"].to_pylist(), batch["fields"].to_pylist(), strict=True):
-                yield row_id, _split(" ".join(_list_texts(decode(text))))
+                yield row_id, fold_words(" ".join(_list_texts(decode(text))))
 
 
 def _list_texts(value: Any) -> Iterator[str]:
@@ -111,12 +110,3 @@ def _list_texts(value: Any) -> Iterator[str]:
             yield from _list_texts(one)
     elif value is not None:
         yield str(value)
-
-
-def _split(text: str) -> list[str]:
-    """Return the words of a text, folded; of scripts that write no blanks, the characters."""
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    return _WORD.findall(folded)
-
-
-_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\u0e00-\u0e7f]|[^\W_\u3040-\u30ff\u3400-\u9fff\u0e00-\u0e7f]+")

@@ -11,6 +11,7 @@ from eshop_ray.evaluation.curves import Training, draw_held_out, draw_training
 from eshop_ray.evaluation.entity_errors import KINDS
 from eshop_ray.evaluation.evaluate import read_groups
 from eshop_ray.evaluation.significance import note_few_rows, write_num_rows, write_p_value
+from eshop_ray.evaluation.text_tables import show_text_errors
 from eshop_ray.reporting.page import Chart, Level, Page, Section, Table, clean_text, code
 from eshop_ray.reporting.render import write_page
 from eshop_ray.reporting.terminal import print_table
@@ -105,6 +106,8 @@ def build_page(
     sections = [Section("Scores", sentences, [_tabulate(rows)])]
     errors = {name: group["entity_errors"] for name, group in tuned["groups"].items() if "entity_errors" in group}
     sections += [_show_entity_errors(errors)] if errors else []
+    texts = [((name,), group["text_errors"]) for name, group in tuned["groups"].items() if "text_errors" in group]
+    sections += [show_text_errors(texts, ("group",))] if texts else []
     sections += [_show_seen(tuned["seen_in_training"])] if tuned.get("seen_in_training") else []
     sections += [_describe_training(training)] if training else []
     return Page(name, level, sentence, [*sections, *_show_answers(predictions_dir)])

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from eshop_ray.errors import UserError
 from eshop_ray.evaluation.entity_errors import EntityErrors
+from eshop_ray.evaluation.text_errors import TEXT_METRICS, TextErrors
 from eshop_ray.schema import Row, decode
 from eshop_ray.tasks import get_task
 from eshop_ray.tasks.metrics import get_metric
@@ -40,6 +41,8 @@ class Tally:
     num_errors: int = 0
     num_unparsed: int = 0
     entity_errors: EntityErrors | None = None
+    text_errors: TextErrors | None = None
+    """Of written answers, where their prompts are known."""
     _ids: list[Digests] = field(default_factory=list)
     _counts: list[Numbers] = field(default_factory=list)
 
@@ -58,10 +61,14 @@ class Tally:
     def begin(cls, row: Mapping[str, Any]) -> "Tally":
         """Return the empty tally of the group that a row belongs to."""
         errors = EntityErrors() if row["metric"] == ENTITY_F1.name else None
-        return cls(row["group"], row["task"], row["metric"], entity_errors=errors)
+        texts = TextErrors() if row["metric"] in TEXT_METRICS and "messages" in row else None
+        return cls(row["group"], row["task"], row["metric"], entity_errors=errors, text_errors=texts)
 
     def add(self, columns: Mapping[str, Sequence[Any]]) -> Numbers:
-        """Add rows of the group, `COLUMNS`, and return what each adds to the group's sums, (n, k).
+        """Add rows of the group, and return what each adds to its sums, (n, k).
+
+        Args:
+            columns: `COLUMNS`, and for `text_errors` `TEXT_COLUMNS` too.
 
         Raises:
             UserError: if they name another metric, or one that cannot score their targets.
@@ -81,6 +88,8 @@ class Tally:
         self._counts.append(counts)
         if self.entity_errors:
             self.entity_errors.add(targets, predictions)
+        if self.text_errors:
+            self.text_errors.add(columns, targets, predictions)
         return counts
 
     def _name_unscorable(self, ids: Sequence[str], targets: Sequence[Any], predictions: Sequence[Any]) -> str:
@@ -118,6 +127,7 @@ class Tally:
             "num_unparsed": self.num_unparsed,
             "task_version": get_task(self.task).version,
             **({"entity_errors": self.entity_errors.describe()} if self.entity_errors else {}),
+            **({"text_errors": self.text_errors.describe()} if self.text_errors else {}),
         }
 
     def pair(self, other: "Tally") -> tuple[Digests, Numbers, Numbers]:
@@ -146,7 +156,10 @@ def tally_groups(predictions_dir: Path) -> dict[str, Tally]:
     """
     tallies: dict[str, Tally] = {}
     for path in sorted(predictions_dir.glob("*.parquet")):
-        for batch in pq.ParquetFile(path).iter_batches(BATCH_ROWS, columns=list(COLUMNS)):
+        file = pq.ParquetFile(path)
+        metrics = set(file.read(columns=["metric"])["metric"].unique().to_pylist())
+        wanted = [*COLUMNS, *(TEXT_COLUMNS if metrics & TEXT_METRICS else ())]
+        for batch in file.iter_batches(BATCH_ROWS, columns=wanted):
             for name, columns in _divide(batch):
                 if name not in tallies:
                     tallies[name] = Tally.begin({key: values[0] for key, values in columns.items()})
@@ -158,7 +171,9 @@ def _divide(batch: pa.RecordBatch) -> Iterator[tuple[str, dict[str, list[Any]]]]
     """Yield each group of a batch with its columns."""
     for name in pc.unique(batch["group"]).to_pylist():
         rows = batch.filter(pc.equal(batch["group"], name))
-        yield name, {key: rows[key].to_pylist() for key in COLUMNS}
+        is_text = not TEXT_METRICS.isdisjoint(pc.unique(rows["metric"]).to_pylist())
+        kept = (key for key in batch.schema.names if is_text or key not in TEXT_COLUMNS)
+        yield name, {key: rows[key].to_pylist() for key in kept}
 
 
 def digest_id(row_id: str) -> int:

@@ -90,9 +90,9 @@ def test_many_rows_are_tested_as_few_are():
     """Sums of rows vary as rows do: against the exact variance of a mean of 200,000."""
     chance = np.random.default_rng(0)
     counts = [np.column_stack([chance.random(200_000) < share, np.ones(200_000)]).astype(float) for share in (0.6, 0.5)]
-    started = time.perf_counter()
+    started = time.process_time()
     test = compare_pairs("accuracy", *counts, seed=0)
-    assert time.perf_counter() - started < 20
+    assert time.process_time() - started < 20
     half = 1.96 * np.std(counts[0][:, 0] - counts[1][:, 0]) / 200_000**0.5
     assert (test.low, test.high) == pytest.approx((test.difference - half, test.difference + half), abs=0.1 * half)
     assert (test.num_rows, test.num_clusters, test.test) == (200_000, 200_000, "mcnemar")

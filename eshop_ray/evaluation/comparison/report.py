@@ -7,6 +7,7 @@ from pathlib import Path
 
 from eshop_ray.evaluation.comparison.runs import Content, name_part
 from eshop_ray.evaluation.significance import SIGNIFICANT, note_few_rows, write_num_rows, write_p_value
+from eshop_ray.evaluation.text_tables import show_text_errors
 from eshop_ray.reporting.page import Level, Page, Section, Table, clean_text, code
 from eshop_ray.reporting.render import write_page
 from eshop_ray.reporting.terminal import print_table
@@ -69,7 +70,8 @@ def write_report(comparison: Content, flips: Iterable[Row], folder: Path) -> Pat
                     shown.append(row)
             sections += _show_flips(name_part(*key, parts), shown, num_rows)
     level: Level = "attention" if _list_clear(comparison, -1) else "well"
-    page = Page("Two runs, row by row", level, word_verdict(comparison), [*_show_scores(comparison), *sections])
+    sections = [*_show_scores(comparison), *_show_texts(comparison), *sections]
+    page = Page("Two runs, row by row", level, word_verdict(comparison), sections)
     return write_page(page, folder, "comparison")
 
 
@@ -99,6 +101,15 @@ def _show_scores(comparison: Content) -> Iterator[Section]:
     ]
     if rows:
         yield Section("Slices", ["p is corrected for all slices."], [Table(_SLICE_HEADER, rows, num_text=3)])
+
+
+def _show_texts(comparison: Content) -> list[Section]:
+    texts = [
+        ((name, run), errors)
+        for name, group in comparison["groups"].items()
+        for run, errors in group.get("text_errors", {}).items()
+    ]
+    return [show_text_errors(texts, ("group", "run"))] if texts else []
 
 
 def _show_flips(group: str, shown: list[Row], num_rows: int) -> Iterator[Section]:

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from eshop_ray.config import load_config
+from eshop_ray.data.prompts import find_question
 from eshop_ray.errors import UserError
 from eshop_ray.evaluation.comparison.flips import FlipStore
 from eshop_ray.evaluation.comparison.pairs import Columns, read_pairs
-from eshop_ray.evaluation.comparison.slices import SliceBook, find_question
+from eshop_ray.evaluation.comparison.slices import SliceBook
 from eshop_ray.evaluation.same_rows import check_same_rows
 from eshop_ray.evaluation.significance import add_adjusted, compare_pairs
 from eshop_ray.evaluation.tally import ANSWER_COLUMNS, Tally
@@ -47,7 +48,8 @@ class Contest:
 
     def add(self, columns: Columns, flips: FlipStore) -> None:
         """Add rows, columns of `read_pairs`, and keep those whose score changed."""
-        before = self.first.add({**columns, **{name: columns[f"first_{name}"] for name in ANSWER_COLUMNS}})
+        own = {name: columns[f"first_{name}"] for name in (*ANSWER_COLUMNS, "finish_reason")}
+        before = self.first.add({**columns, **own})
         after = self.second.add(columns)
         self.slices.add(columns)
         sides = {"first": columns["first_prediction"], "second": columns["prediction"]}
@@ -86,13 +88,15 @@ class Contest:
             sides = {"first": first, "second": second}
             scores = {side: float(get_metric(metric).combine(counts[places].sum(0))) for side, counts in sides.items()}
             slices.append({"by": way, "name": part, **scores, "test": asdict(test)})
+        described = {"first": self.first.describe(), "second": self.second.describe()}
+        texts = {side: one["text_errors"] for side, one in described.items() if "text_errors" in one}
         return {
             "group": self.first.group,
             "task": self.first.task,
             "metric": metric,
             "num_rows": self.first.num_rows,
-            "first": self.first.describe()["score"],
-            "second": self.second.describe()["score"],
+            **{side: one["score"] for side, one in described.items()},
+            **({"text_errors": texts} if texts else {}),
             "test": asdict(compare_pairs(metric, second, first, seed, level=level)),
             "slices": slices,
         }
@@ -119,9 +123,10 @@ def compare_runs(
 
     Returns:
         `groups`: each with `group`, `task`, `metric`, `num_rows`, `first` and `second` (scores), `test` (the fields of
-        `PairedTest` for the second against the first, with `p_adjusted` for all groups) and `slices`: `by`, `name`,
-        `first`, `second`, and the fields of their `test`, with `p_adjusted` for all slices. `first` and `second` are
-        the folders, `level` is that of the intervals.
+        `PairedTest` for the second against the first, with `p_adjusted` for all groups), of written answers
+        `text_errors` of `first` and `second`, and `slices`: `by`, `name`, `first`, `second`, and the fields of their
+        `test`, with `p_adjusted` for all slices. `first` and `second` are the folders, `level` is that of the
+        intervals.
 
     Raises:
         UserError: if the two did not answer the same rows of the same groups.

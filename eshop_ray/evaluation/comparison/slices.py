@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from eshop_ray.data.language import UNKNOWN, identify
+from eshop_ray.data.prompts import find_question
 from eshop_ray.data.splits import take_field
 from eshop_ray.schema import decode
 from eshop_ray.tasks.product import LABELS
@@ -84,11 +85,6 @@ class SliceBook:
                 places.setdefault(kind, array("q")).append(place)
         if len(places) > most:
             self._places[way] = None
-
-
-def find_question(messages: Sequence[Mapping[str, Any]] | None) -> str:
-    """Return the last turn of the user."""
-    return next((str(message["content"]) for message in reversed(messages or ()) if message["role"] == "user"), "")
 
 
 def _divide_lengths(lengths: Sequence[int]) -> dict[str, "array[int]"]:
