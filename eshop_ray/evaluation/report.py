@@ -6,10 +6,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from eshop_ray.evaluation.contamination import NEAR, NUM_WORDS
 from eshop_ray.evaluation.curves import Training, draw_held_out, draw_training
 from eshop_ray.evaluation.entity_errors import KINDS
 from eshop_ray.evaluation.evaluate import read_groups
+from eshop_ray.evaluation.seen_table import show_seen
 from eshop_ray.evaluation.significance import note_few_rows, write_num_rows, write_p_value
 from eshop_ray.evaluation.text_tables import show_text_errors
 from eshop_ray.reporting.page import Chart, Level, Page, Section, Table, clean_text, code
@@ -108,7 +108,7 @@ def build_page(
     sections += [_show_entity_errors(errors)] if errors else []
     texts = [((name,), group["text_errors"]) for name, group in tuned["groups"].items() if "text_errors" in group]
     sections += [show_text_errors(texts, ("group",))] if texts else []
-    sections += [_show_seen(tuned["seen_in_training"])] if tuned.get("seen_in_training") else []
+    sections += [show_seen(tuned["seen_in_training"])] if tuned.get("seen_in_training") else []
     sections += [_describe_training(training)] if training else []
     return Page(name, level, sentence, [*sections, *_show_answers(predictions_dir)])
 
@@ -158,18 +158,6 @@ def _show_entity_errors(errors: Mapping[str, Mapping[str, Any]]) -> Section:
         "Each entity counts once: one that overlaps one of the target is not missed, but wrong in type or boundary."
     )
     return Section("Errors of entities", [sentence], [kinds, confusions] if confusions.rows else [kinds])
-
-
-def _show_seen(seen: Mapping[str, Mapping[str, Any]]) -> Section:
-    sentence = (
-        "A row is equal if a training row of its task has the same text but for case, blanks and punctuation, and near "
-        f"if one has {NEAR:.0%} of its sequences of {NUM_WORDS} words; what many rows share does not count."
-    )
-    rows = [
-        (task, f"{one['num_rows']:,}", f"{one['num_equal']:,}", f"{one['num_near']:,}", ", ".join(one["examples"]))
-        for task, one in seen.items()
-    ]
-    return Section("Seen in training", [sentence], [Table(("task", "rows", "equal", "near", "such as"), rows)])
 
 
 def _describe_training(training: Training) -> Section:

@@ -43,8 +43,8 @@ def run(config: Config) -> None:
             if model != "base":
                 check_same_rows(config.predictions_dir("base"), config.predictions_dir(model))
                 compare_with_base(metrics[model], tallies[model], tallies["base"], config.seed, clusters)
-    found = find_seen(config.records_dir, config.evaluate.split, config.data.tasks)
-    seen = {task: one.describe() for task, one in found.items()}
+    found = find_seen(config.records_dir, config.evaluate.split, config.data.tasks, config.data.groups)
+    seen = {group: one.describe() for group, one in found.items()}
     for model in config.infer.models:
         metrics[model]["seen_in_training"] = seen
         artifacts.write_json(config.model_run_dir(model) / "metrics.json", metrics[model])

@@ -6,6 +6,7 @@ from eshop_ray import artifacts
 from eshop_ray.config import Config
 from eshop_ray.data.splits import read_clusters
 from eshop_ray.errors import UserError
+from eshop_ray.evaluation.contamination import find_seen
 from eshop_ray.evaluation.matrix.answers import read_answers
 from eshop_ray.evaluation.matrix.outcome import MATRIX, describe
 from eshop_ray.evaluation.matrix.plan import plan_runs
@@ -31,7 +32,9 @@ def run(config: Config) -> None:
     failed = fill(config, runs, fetch_model(config.model))
     done = [run for run in runs if run.name not in failed]
     points = build_points(config, (one for run in done for one in read_answers(derive(config, run), run, clusters)))
-    outcome = describe(config, units, runs, points, failed)
+    found = find_seen(config.records_dir, config.evaluate.split, config.data.tasks, config.data.groups)
+    seen = {group: one.describe() for group, one in found.items()}
+    outcome = {**describe(config, units, runs, points, failed), "seen_in_training": seen}
     artifacts.write_json(config.run_dir / MATRIX, outcome)
     report = write_report(config.run_dir, outcome)
     artifacts.write_run_manifest(config.run_dir)

@@ -95,10 +95,11 @@ def test_training_is_told_and_shown_in_both_forms(run_dir):
 
 
 def test_rows_that_training_has_seen_are_told(run_dir):
-    seen = {"quiz": {"num_rows": 1200, "num_equal": 0, "num_near": 2, "examples": ["q7", "q9"]}}
+    seen = {"quiz": {"num_rows": 1200, "num_equal": 0, "num_near": 2, "num_elsewhere": 3}}
+    seen["quiz"] |= {"elsewhere": {"ner": 1, "pairs": 2}, "examples": ["q7", "q9"]}
     metrics = {**make_metrics(0.5), "seen_in_training": seen}
     write_report(run_dir, build_rows(metrics, None), metrics, run_dir / "predictions")
-    assert "| quiz | 1,200 | 0 | 2 | q7, q9 |" in (run_dir / "report.md").read_text()
+    assert "| quiz | 1,200 | 0 | 2 | 3 | ner 1, pairs 2 | q7, q9 |" in (run_dir / "report.md").read_text()
     assert "Seen in training" not in write(run_dir)[1]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from eshop_ray.evaluation.experiments.words import write_number, write_score
 from eshop_ray.evaluation.matrix.charts import SERIES, draw_curve
+from eshop_ray.evaluation.seen_table import show_seen
 from eshop_ray.evaluation.significance import SIGNIFICANT, note_few_rows, write_num_rows, write_p_value
 from eshop_ray.reporting.page import Chart, Level, Page, Section, Table
 from eshop_ray.reporting.render import write_page
@@ -35,6 +36,7 @@ def build_page(name: str, outcome: Outcome) -> Page:
         *_show_examples(outcome, tasks),
         *_show_cells(outcome, tasks),
         *_show_one_model(outcome),
+        *([show_seen(outcome["seen_in_training"])] if outcome.get("seen_in_training") else []),
         *_show_missing(outcome),
     ]
     return Page(name, level, _sum_up(outcome), sections)
