@@ -61,7 +61,7 @@ class Tally:
     def begin(cls, row: Mapping[str, Any]) -> "Tally":
         """Return the empty tally of the group that a row belongs to."""
         errors = EntityErrors() if row["metric"] == ENTITY_F1.name else None
-        texts = TextErrors() if row["metric"] in TEXT_METRICS and "messages" in row else None
+        texts = TextErrors(row["metric"]) if row["metric"] in TEXT_METRICS and "messages" in row else None
         return cls(row["group"], row["task"], row["metric"], entity_errors=errors, text_errors=texts)
 
     def add(self, columns: Mapping[str, Sequence[Any]]) -> Numbers:
@@ -89,7 +89,7 @@ class Tally:
         if self.entity_errors:
             self.entity_errors.add(targets, predictions)
         if self.text_errors:
-            self.text_errors.add(columns, targets, predictions)
+            self.text_errors.add(columns, targets, predictions, get_metric(self.metric).combine(counts).tolist())
         return counts
 
     def _name_unscorable(self, ids: Sequence[str], targets: Sequence[Any], predictions: Sequence[Any]) -> str:

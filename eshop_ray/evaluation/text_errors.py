@@ -15,8 +15,8 @@ import numpy as np
 from eshop_ray.data.prompts import find_question
 from eshop_ray.errors import UserError
 from eshop_ray.evaluation.folded_words import fold_words
-from eshop_ray.tasks.metrics.similarity import MINILM, MULTILINGUAL_SIMILARITY, SIMILARITY, score_similarity
-from eshop_ray.tasks.metrics.texts import BLEU, JP_BLEU, ROUGE_L, score_rouge_l
+from eshop_ray.tasks.metrics.similarity import MULTILINGUAL_SIMILARITY, SIMILARITY
+from eshop_ray.tasks.metrics.texts import BLEU, JP_BLEU, ROUGE_L
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +28,8 @@ NUM_COMPARED = 200
 """Rows of a group that ROUGE-L and similarity are looked at for: an encoder reads a hundred in a second."""
 NUM_EXTREME = 3
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+SCORED = {ROUGE_L.name: "ROUGE-L", SIMILARITY.name: "similarity"}
+"""Metric -> the measure that it is: where it is the group's, all rows have it already."""
 CUT = "length"
 """The `finish_reason` of an answer that ran into its limit."""
 MEASURES = ("words", "ratio to target", "copied share", "longest copied run", "ROUGE-L", "similarity")
@@ -61,6 +63,8 @@ class Measure:
 class TextErrors:
     """The written answers of a group."""
 
+    metric: str
+    """The group's."""
     num_rows: int = 0
     """That have an answer, be it empty."""
     num_empty: int = 0
@@ -69,12 +73,18 @@ class TextErrors:
     _sample: list[tuple[bytes, str, Any, str]] = field(default_factory=list)
     """The rows whose ids have the smallest digests: the same for every model."""
 
-    def add(self, columns: Mapping[str, Sequence[Any]], targets: Sequence[Any], predictions: Sequence[Any]) -> None:
+    def add(
+        self,
+        columns: Mapping[str, Sequence[Any]],
+        targets: Sequence[Any],
+        predictions: Sequence[Any],
+        scores: Sequence[float],
+    ) -> None:
         """Look at rows, columns `id`, `messages` and `finish_reason`; failed ones are left out."""
         reasons, questions = columns["finish_reason"], columns["messages"]
         found: dict[str, list[Extreme]] = {}
-        for row in zip(columns["id"], questions, reasons, targets, predictions, strict=True):
-            row_id, messages, reason, target, prediction = row
+        for row in zip(columns["id"], questions, reasons, targets, predictions, scores, strict=True):
+            row_id, messages, reason, target, prediction, score = row
             if prediction is None:
                 continue
             self.num_rows += 1
@@ -82,13 +92,17 @@ class TextErrors:
             self.num_cut += reason == CUT
             for name, value in measure(prediction, target, find_question(messages)):
                 found.setdefault(name, []).append((value, row_id))
+            if self.metric in SCORED:
+                found.setdefault(SCORED[self.metric], []).append((score, row_id))
             self._sample.append((blake2b(row_id.encode(), digest_size=8).digest(), row_id, target, prediction))
         for name, values in found.items():
             self._measures.setdefault(name, Measure()).add(values)
         self._sample = heapq.nsmallest(NUM_COMPARED, self._sample, key=lambda one: one[0])
 
     def describe(self) -> dict[str, Any]:
-        """Return `num_rows`, `num_empty`, `num_cut`, `num_compared` (rows of the last two measures) and `measures`."""
+        """Return `num_rows`, `num_empty`, `num_cut`, `num_compared` (rows of ROUGE-L and similarity, but where one is
+        the group's score) and `measures`.
+        """
         measures = {**self._measures, **dict(self._compare())}
         return {
             "num_rows": self.num_rows,
@@ -102,15 +116,17 @@ class TextErrors:
         if not self._sample:
             return
         _, ids, targets, predictions = zip(*self._sample, strict=True)
-        scores = {"ROUGE-L": score_rouge_l(targets, predictions)}
-        try:
-            scores["similarity"] = score_similarity(targets, predictions, MINILM)
-        except UserError as error:  # nobody asked for it: the score is another metric's
-            logger.warning("similarity is left out of the error analysis: %s", error)
-        for name, values in scores.items():
+        for metric in (ROUGE_L, SIMILARITY):
+            name = SCORED[metric.name]
+            if name in self._measures:
+                continue
             found = Measure()
-            found.add(list(zip(values, ids, strict=True)))
-            yield name, found
+            try:
+                found.add(list(zip(metric.score_rows(targets, predictions), ids, strict=True)))
+            except UserError as error:  # nobody asked for it: the score is another metric's
+                logger.warning("%s is left out of the error analysis: %s", name, error)
+            else:
+                yield name, found
 
 
 def measure(answer: str, target: str | Sequence[str], source: str) -> Iterator[tuple[str, float]]:

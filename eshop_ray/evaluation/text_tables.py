@@ -19,8 +19,8 @@ def show_text_errors(answers: Sequence[tuple[tuple[str, ...], Mapping[str, Any]]
     """
     sentences = [
         f"Copied is a sequence of {NUM_WORDS} words that the question has too. Ratios are those of words. ROUGE-L and "
-        "similarity (all-MiniLM-L6-v2) are those of a sample, the same rows for every model. At the ends of each "
-        "distribution stand the rows to look at first."
+        "similarity (all-MiniLM-L6-v2) are those of a sample, the same rows for every model, or of all rows where they "
+        "are the score. At the ends of each distribution stand the rows to look at first."
     ]
     counts = [
         (*key, *(f"{one[name]:,}" for name in ("num_rows", "num_empty", "num_cut", "num_compared")))
