@@ -5,7 +5,6 @@ from typing import Any
 
 from eshop_ray.evaluation.contamination import MIN_FIELD_WORDS, NEAR, NUM_WORDS
 from eshop_ray.reporting.page import Section, Table
-from eshop_ray.reporting.words import NONE
 
 
 def show_seen(seen: Mapping[str, Mapping[str, Any]]) -> Section:
@@ -18,14 +17,17 @@ def show_seen(seen: Mapping[str, Mapping[str, Any]]) -> Section:
         f"{MIN_FIELD_WORDS} words or more, such as the same query. A model that learned from both has read the text, "
         "but not this answer.",
     ]
-    rows = [
+    numbers = ("num_rows", "num_equal", "num_near", "num_elsewhere")
+    counts = [(name, *(f"{one[number]:,}" for number in numbers)) for name, one in seen.items()]
+    tables = [Table(("group", "rows", "equal", "near", "elsewhere"), counts)]
+    shown = [
         (
             name,
-            *(f"{one[number]:,}" for number in ("num_rows", "num_equal", "num_near", "num_elsewhere")),
-            ", ".join(f"{other} {number:,}" for other, number in one["elsewhere"].items()) or NONE,
-            ", ".join(one["examples"]) or NONE,
+            ", ".join(f"{number:,} in {other}" for other, number in one["elsewhere"].items()),
+            ", ".join(one["examples"]),
         )
         for name, one in seen.items()
+        if one["examples"]
     ]
-    header = ("group", "rows", "equal", "near", "elsewhere", "where", "such as")
-    return Section("Seen in training", sentences, [Table(header, rows)])
+    header = ("group", "elsewhere", "rows such as")
+    return Section("Seen in training", sentences, [*tables, *([Table(header, shown, len(header))] if shown else [])])
