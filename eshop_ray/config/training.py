@@ -2,9 +2,19 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
 from eshop_ray.config.base import PositiveInt, Section, Share
+
+
+def _check_part(value: tuple[int, int]) -> tuple[int, int]:
+    if value[0] > value[1]:
+        raise ValueError("the part comes first, then how many there are: [2, 3]")
+    return value
+
+
+Part = Annotated[tuple[PositiveInt, PositiveInt], AfterValidator(_check_part)]
+"""Which of how many."""
 
 
 class LoraSection(Section):
@@ -22,6 +32,13 @@ class LoraSection(Section):
     """Passed to `peft.LoraConfig` verbatim, e.g. `{use_dora: true}` or `{use_rslora: true}`."""
     init_from: str | None = None
     """Folder of an adapter of the same base to go on from; None begins with a fresh one."""
+    freeze_a: bool = False
+    """Learn B only; A stays as it began. With one `seed`, adapters of all tasks have the same A, so that their sum is
+    one of B (FFA-LoRA). A run takes less memory, as the inputs of updated layers need not be kept."""
+    orthogonal: Part | None = None
+    """`[2, 3]` begins with the second of three blocks of A whose rows are orthogonal to one another, drawn by `seed`.
+    Adapters that take one block each begin with updates of different inputs (as in O-LoRA); with `freeze_a` they stay
+    so. Blocks belong together where `seed`, `r` and the number of blocks are the same."""
 
 
 class LearningSection(Section):
@@ -108,7 +125,7 @@ class TrainSection(LearningSection):
     sharding: Literal["replicate", "fsdp"] = "replicate"
     """`replicate`: every worker holds the model; `fsdp`: workers share its weights out (FSDP2), for bases that
     outgrow one GPU."""
-    shard: tuple[PositiveInt, PositiveInt] | None = None
+    shard: Part | None = None
     """`[2, 3]` learns from the second third of every task's rows; `data.max_train_rows` then counts within it."""
     teacher: str | None = None
     """What is learned from beside the labels, or instead of them (distillation): the folder or URI of a merged model,
@@ -120,13 +137,6 @@ class TrainSection(LearningSection):
     answers: str | None = None
     """Folder or URI of predictions on the split `train`. What was generated is learned from instead of the targets,
     which may be anything then; rows without an answer that can be read are left out."""
-
-    @field_validator("shard")
-    @classmethod
-    def _check_shard(cls, value: tuple[int, int] | None) -> tuple[int, int] | None:
-        if value is not None and value[0] > value[1]:
-            raise ValueError("the part comes first, then how many there are: [2, 3]")
-        return value
 
 
 class ConventionalSection(LearningSection):

@@ -28,6 +28,7 @@ from eshop_ray.training.adapter_effects import (
 )
 from eshop_ray.training.adapter_options import build_lora_config, check_four_bits
 from eshop_ray.training.adapter_senses import add_adapter
+from eshop_ray.training.adapter_start import check_start
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +57,7 @@ def check_adapter_settings(model_dir: Path, lora: LoraSection, method: str) -> N
     except (AttributeError, TypeError, ValueError, NotImplementedError, RuntimeError, re.error) as error:
         raise UserError(f"section `lora` does not fit the model {model_dir}: {_explain(error)}") from error
     check_effects(lora, outline)
+    check_start(lora, outline)
     if method == "qlora":
         check_copies(outline)
     with TemporaryDirectory() as folder:

@@ -20,10 +20,12 @@ from torch.distributed.checkpoint.state_dict import (
     set_model_state_dict,
     set_optimizer_state_dict,
 )
+from torch.distributed.tensor import DTensor
 
 from eshop_ray.artifacts import hash_files, is_intact, read_checksummed, write_checksummed, write_json
 from eshop_ray.errors import UserError
 from eshop_ray.storage import Storage
+from eshop_ray.training.adapter_start import list_frozen
 from eshop_ray.training.history import HeldOut, Progress
 from eshop_ray.training.model import save_trained
 
@@ -38,7 +40,9 @@ CHECKPOINTS = "checkpoints"
 
 
 def collect_state(model: Any, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """Return trained weights (`model`) and optimizer state (`optimizer`), whole and on the CPU.
+    """Return the weights to keep (`model`) and optimizer state (`optimizer`), whole and on the CPU.
+
+    What is kept is what is trained, and of an adapter also an A that is not.
 
     Every worker has to call it, as each may hold a share only; the first one's result is whole. It may be the very
     tensors that are trained: write it before the next step.
@@ -47,17 +51,25 @@ def collect_state(model: Any, optimizer: torch.optim.Optimizer) -> dict[str, Any
     trained = _name_trained(model)
     weights = get_model_state_dict(model, options=options)
     return {
-        "model": {name: weight for name, weight in weights.items() if name in trained},
+        "model": {
+            **{name: weight for name, weight in weights.items() if name in trained},
+            **{name: _gather(weight) for name, weight in list_frozen(model).items()},
+        },
         "optimizer": get_optimizer_state_dict(model, optimizer, options=options),
     }
 
 
 def restore_state(model: Any, optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
     """Put weights and optimizer back as they were; every worker calls it with the whole state."""
-    if state["model"].keys() != _name_trained(model):
+    frozen = list_frozen(model)
+    if state["model"].keys() != _name_trained(model) | frozen.keys():
         raise UserError("the checkpoint holds other weights than this config trains; start with a new `name`")
     options = StateDictOptions(full_state_dict=True, strict=False)
-    once = {name: state["model"][name] for name, weight in model.named_parameters() if weight.requires_grad}
+    once = {
+        name: state["model"][name]
+        for name, weight in model.named_parameters()
+        if weight.requires_grad or name in frozen
+    }
     set_model_state_dict(model, once, options=options)  # what is tied comes by one name: shares cannot be set twice
     set_optimizer_state_dict(model, optimizer, state["optimizer"], options=options)
 
@@ -151,6 +163,12 @@ def _open_folder(storage: Storage, name: str) -> Iterator[Path]:
             path.parent.mkdir(parents=True, exist_ok=True)
             storage.download(file.path, path)
         yield Path(copy)
+
+
+def _gather(weight: torch.Tensor) -> torch.Tensor:
+    """Return a weight whole and on the CPU; where workers share it out, all of them call this."""
+    whole = weight.full_tensor() if isinstance(weight, DTensor) else weight
+    return whole.detach().cpu()
 
 
 def _name_trained(model: Any) -> set[str]:

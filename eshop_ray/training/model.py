@@ -14,6 +14,7 @@ from eshop_ray.models.processors import copy_processors
 from eshop_ray.training.adapter import check_adapter_settings, load_initial
 from eshop_ray.training.adapter_options import build_lora_config
 from eshop_ray.training.adapter_senses import add_adapter
+from eshop_ray.training.adapter_start import begin_orthogonal, freeze_a
 from eshop_ray.training.base_model import check_causal, check_unquantized
 
 
@@ -64,8 +65,12 @@ def build_model(model_dir: Path, train: TrainSection, lora: LoraSection, seed: i
         model = add_adapter(model, build_lora_config(lora))
         if lora.init_from:
             load_initial(model, lora)
+        if lora.orthogonal:
+            begin_orthogonal(model, lora.orthogonal, seed)
     if train.method == "lora" and train.precision == "bf16":
         halve_layers(model)
+    if train.method != "full" and lora.freeze_a:
+        freeze_a(model)  # after that: it is a part of the adapter, which is fp32
     if train.gradient_checkpointing:
         get_causal_lm(model).gradient_checkpointing_enable({"use_reentrant": False})
     return model.train()

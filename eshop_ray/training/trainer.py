@@ -53,6 +53,8 @@ HISTORY = "training.json"
 
 ELSEWHERE = {"max_failures", "torch_threads", "cpus_per_worker", "num_workers", "use_gpu", "sharding", "attention"}
 """Settings that decide where and how fast training runs; its numbers stay the same but for rounding."""
+STARTING = {"freeze_a", "orthogonal"}
+"""Fields of the section `lora` that count where they are set: an adapter without them is what it was before."""
 MEMORY = {"gradient_checkpointing", "pack_length"}
 """The same of settings that trade memory for time."""
 
@@ -66,7 +68,8 @@ def fingerprint_training(config: Config, records_digest: str, model_digest: str)
     if not config.train.num_held_out:
         unimportant |= {"checkpoint_steps"}
     train = {**config.train.model_dump(exclude=unimportant), "max_train_rows": config.data.max_train_rows}
-    lora = {**config.lora.model_dump(), "init_from": digest_initial(config.lora)}
+    start = {name: value for name, value in config.lora.model_dump(include=STARTING).items() if value}
+    lora = {**config.lora.model_dump(exclude=STARTING), "init_from": digest_initial(config.lora), **start}
     versions = {name: get_task(name).version for name in config.data.tasks or list_tasks()}
     groups = [list(config.data.groups)] if config.data.groups else []
     taught = describe_teaching(config)

@@ -21,11 +21,17 @@ CASES = {
     "lora": {"method": "lora", "precision": "fp32"},
     "lora_bf16": {"method": "lora", "precision": "bf16", "gradient_checkpointing": True},
     "tokens": {"method": "lora", "precision": "fp32"},
+    "frozen": {"method": "lora", "precision": "fp32"},
     "full": {"method": "full", "precision": "fp32"},
 }
-OPTIONS = {"tokens": {"trainable_token_indices": [5, 6]}}
-"""Case -> `lora.options`; tokens of tied embeddings are one weight in two places."""
-CHANGES = {"lora": ("fsdp", "replicate"), "tokens": ("replicate", "fsdp"), "full": ("replicate", "fsdp")}
+LORA = {"tokens": {"options": {"trainable_token_indices": [5, 6]}}, "frozen": {"freeze_a": True}}
+"""Case -> fields of the section `lora`; tokens of tied embeddings are one weight in two places."""
+CHANGES = {
+    "lora": ("fsdp", "replicate"),
+    "tokens": ("replicate", "fsdp"),
+    "frozen": ("fsdp", "replicate"),
+    "full": ("replicate", "fsdp"),
+}
 """Case -> ways of sharing before and after a stop."""
 MAX_NORM = 0.05
 """Below every step's norm."""
@@ -48,7 +54,7 @@ class Worker:
         train = TrainSection(**CASES[case], sharding=sharding)
         self.is_bf16 = train.precision == "bf16"
         self.parallelism = build_parallelism(train)
-        model = build_model(model_dir, train, LoraSection(r=4, options=OPTIONS.get(case, {})), seed, CPU)
+        model = build_model(model_dir, train, LoraSection(r=4, **LORA.get(case, {})), seed, CPU)
         if seed == 1:
             torch.manual_seed(5)
             for name, weight in model.named_parameters():

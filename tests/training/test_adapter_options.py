@@ -19,6 +19,7 @@ EXPERTS = ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]
 FAST = [
     ("tied", "bf16", {}, {"use_rslora": True, "rank_pattern": {"q_proj": 2}, "alpha_pattern": {"k_proj": 5}}),
     ("tied", "bf16", {}, WHOLE),
+    ("tied", "bf16", {"freeze_a": True}, {"use_dora": True}),
     ("tied", "fp32", {}, {"trainable_token_indices": [290, 13]}),
     ("untied", "bf16", {"target_modules": ("q_proj", "lm_head", "embed_tokens")}, {}),
     ("untied", "bf16", {}, {"modules_to_save": ["embed_tokens", "lm_head", "norm"], "use_dora": True}),
@@ -72,6 +73,8 @@ WRONG = [
     ("untied", {}, {"alpha_pattern": {"q_proj": 0}}, "would count 0 times"),
     ("untied", {}, {"target_parameters": ["nowhere.weight"]}, r"target_parameters`: nowhere\.weight fits nothing"),
     ("untied", {}, {"init_lora_weights": "mica"}, "set one of True, False, gaussian, orthogonal"),
+    ("untied", {"freeze_a": True, "target_modules": ("embed_tokens",)}, {}, r"A of model\.embed_tokens, an embedding"),
+    ("experts", {"orthogonal": (1, 2)}, {}, r"update of .*experts.* is no product of two plain matrices"),
     ("untied", {"r": 3}, {"init_lora_weights": "orthogonal"}, "requires the LoRA rank to be even"),
     ("experts", {"lora_dropout": 0.1}, {}, "has experts, .* take no `lora_dropout`; leave that out"),
     ("experts", {}, {"use_dora": True}, "has experts, .* take no `use_dora`"),

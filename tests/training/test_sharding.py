@@ -63,8 +63,9 @@ def test_each_worker_holds_its_share(folder, rank, sharding, share):
         assert shares[f"{case} {sharding}"] == pytest.approx(share, abs=0.01)
 
 
-def test_shares_of_an_adapter_are_saved_whole(folder):
-    saved, whole = folder / "lora fsdp", folder / "lora replicate"
+@pytest.mark.parametrize("case", ["lora", "frozen"])
+def test_shares_of_an_adapter_are_saved_whole(folder, case):
+    saved, whole = folder / f"{case} fsdp", folder / f"{case} replicate"
     assert find_damage(saved) is None
     ours, theirs = (load_file(path / "adapter" / "adapter_model.safetensors") for path in (saved, whole))
     assert ours.keys() == theirs.keys()

@@ -13,7 +13,7 @@ from ray.train import WorkerGroupError
 
 from eshop_ray import artifacts
 from eshop_ray.cluster import cpu_environment
-from eshop_ray.config import TrackingSection
+from eshop_ray.config import LoraSection, TrackingSection
 from eshop_ray.errors import UserError
 from eshop_ray.training import loop, trainer
 from eshop_ray.training.checkpoint import STATE, find_damage
@@ -180,6 +180,13 @@ def test_training_fingerprint_follows_what_determines_the_adapter(make_config):
     assert first not in (
         trainer.fingerprint_training(other, "records", "model"),
         trainer.fingerprint_training(config.model_copy(update={"seed": 1}), "records", "model"),
+        *(
+            trainer.fingerprint_training(config.model_copy(update={"lora": lora}), "records", "model")
+            for lora in (
+                LoraSection(r=8, lora_alpha=16, freeze_a=True),
+                LoraSection(r=8, lora_alpha=16, orthogonal=(1, 3)),
+            )
+        ),
         trainer.fingerprint_training(config, "other records", "model"),
         trainer.fingerprint_training(config, "records", "other model"),
     )

@@ -59,18 +59,19 @@ class _UpdatedLinear(torch.autograd.Function):  # type: ignore[misc]
         narrow = inputs @ low_down.T
         output = linear(inputs, weight, None if bias is None else bias.to(weight.dtype))
         output.addmm_(narrow, low_up.T, alpha=scale)
-        ctx.save_for_backward(inputs, weight, narrow, low_down, low_up)
+        # What comes in is kept for the gradient of A alone.
+        ctx.save_for_backward(inputs if ctx.needs_input_grad[3] else None, weight, narrow, low_down, low_up)
         ctx.scale, ctx.dtypes = scale, (states.dtype, down.dtype, up.dtype)
         return output.unflatten(0, states.shape[:-1])
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, Tensor, Tensor, None]:
-        """Return the gradients of the input and of the update."""
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, Tensor | None, Tensor, None]:
+        """Return the gradients of the input and of the update; none of an A that does not learn."""
         inputs, weight, narrow, low_down, low_up = ctx.saved_tensors
         gradient = gradients[0].to(weight.dtype).flatten(0, -2)
         to_narrow = (gradient @ low_up).mul_(ctx.scale)
         to_inputs = (gradient @ weight).addmm_(to_narrow, low_down)
-        to_down, to_up = to_narrow.T @ inputs, (gradient.T @ narrow).mul_(ctx.scale)
         of_states, of_down, of_up = ctx.dtypes
-        shape = gradients[0].shape[:-1]
-        return to_inputs.unflatten(0, shape).to(of_states), None, None, to_down.to(of_down), to_up.to(of_up), None
+        to_down = None if inputs is None else (to_narrow.T @ inputs).to(of_down)
+        to_up = (gradient.T @ narrow).mul_(ctx.scale).to(of_up)
+        return to_inputs.unflatten(0, gradients[0].shape[:-1]).to(of_states), None, None, to_down, to_up, None
