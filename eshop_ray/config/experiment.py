@@ -67,6 +67,8 @@ class SearchSection(Section):
     """Weights that all adapters get alike."""
     tilts: tuple[float, ...] = (1.5, 2.5)
     """How many times as much as the others one adapter weighs, each in its turn."""
+    soups: bool = False
+    """Try the mean of each subset of the adapters too: for several adapters of one task (model soups)."""
     densities: tuple[Density, ...] = (0.3, 0.6)
     """Densities for the methods that thin out."""
     wise_ft: tuple[Share, ...] = (1.0,)

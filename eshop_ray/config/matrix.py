@@ -8,7 +8,9 @@ from eshop_ray.config.base import PositiveInt, Section, Share
 from eshop_ray.config.few_shot import MAX_EXAMPLES, ExampleChoice
 
 MatrixModel = Literal["llm", "encoder", "seq2seq"]
-MatrixStrategy = Literal["zero-shot", "few-shot", "single", "mixed", "merged", "switched", "distilled", "wise-ft"]
+MatrixStrategy = Literal[
+    "zero-shot", "few-shot", "single", "mixed", "merged", "switched", "distilled", "wise-ft", "soup"
+]
 
 
 class MatrixSection(Section):
@@ -26,7 +28,8 @@ class MatrixSection(Section):
     """`zero-shot` and `few-shot`: the base as it is, without and with examples in the prompt; `single`: an adapter for
     each group; `mixed`: one adapter on the rows of all; `merged`: those of `single` combined as the section `merge`
     says; `switched`: one model that keeps those of `single` apart; `distilled`: `mixed` trained further, on the same
-    rows, by what `switched` says of them; `wise-ft`: each of `single`, with a share of its update only."""
+    rows, by what `switched` says of them; `wise-ft`: each of `single`, with a share of its update only; `soup`:
+    the mean of several adapters of a group, with that share."""
     sizes: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (500, 2000, 8000)
     """Rows of each group that are learned from. Those of a smaller size are among those of a larger one; `few-shot`
     chooses its examples from those of the largest."""
@@ -39,7 +42,10 @@ class MatrixSection(Section):
     """How they are chosen, as in `few_shot.choice`; each way has cells of its own, as with `num_examples`. Empty takes
     `few_shot.choice`."""
     wise_ft: Annotated[Share, Field(gt=0, lt=1)] = 0.5
-    """Share of the update that `wise-ft` adds to the base."""
+    """Share of the update that `wise-ft` and `soup` add to the base."""
+    soup_shards: Annotated[int, Field(ge=2)] | None = None
+    """Adapters of a `soup`, each trained on its part of a size's rows; None takes those of `single`, one for each of
+    `seeds`."""
     sources: dict[Literal["encoder", "seq2seq"], str] = {}
     """Model -> its `conventional.source`; others have the section's own."""
     price_per_hour: Annotated[float, Field(gt=0)] | None = None

@@ -30,7 +30,7 @@ def run(config: Config) -> None:
     runs = plan_runs(config.matrix, units, config.seed)
     clusters = read_clusters(config.records_dir, config.evaluate.split, config.evaluate.clusters)
     failed = fill(config, runs, fetch_model(config.model))
-    done = [run for run in runs if run.name not in failed]
+    done = [run for run in runs if run.is_answering and run.name not in failed]
     points = build_points(config, (one for run in done for one in read_answers(derive(config, run), run, clusters)))
     found = find_seen(config.records_dir, config.evaluate.split, config.data.tasks, config.data.groups)
     seen = {group: one.describe() for group, one in found.items()}

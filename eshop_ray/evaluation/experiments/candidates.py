@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 
 from eshop_ray.artifacts import fingerprint
 from eshop_ray.config import MergeMethod, MergeSection, SearchSection
@@ -77,7 +78,9 @@ def build_weights(search: SearchSection, num_adapters: int) -> list[tuple[float,
     """Return the weight vectors of a grid, each once.
 
     For every scale: all adapters alike, and for every tilt each adapter in its turn weighs so many times as much as
-    the others, the sum being the same. A scale of 0 merges nothing and gives none.
+    the others, the sum being the same. A scale of 0 merges nothing and gives none. Behind them, for `search.soups`, the
+    mean of each subset: what a greedy soup can end with (Wortsman et al. 2022, https://arxiv.org/abs/2203.05482) is
+    among them.
     """
     vectors = []
     for scale in filter(None, search.scales):
@@ -87,6 +90,10 @@ def build_weights(search: SearchSection, num_adapters: int) -> list[tuple[float,
             for heavy in range(num_adapters):
                 weights = (tilt * other if place == heavy else other for place in range(num_adapters))
                 vectors.append(tuple(round(weight, DIGITS) for weight in weights))
+    if search.soups:
+        for taken in product((True, False), repeat=num_adapters):
+            if any(taken):
+                vectors.append(tuple(round(is_in / sum(taken), DIGITS) for is_in in taken))
     return list(dict.fromkeys(vectors))
 
 

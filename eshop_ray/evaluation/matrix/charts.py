@@ -21,6 +21,7 @@ SERIES: Mapping[tuple[str, str], tuple[str, str, str]] = {
     ("llm", "switched"): ("LLM switched", "#e69f00", "--"),
     ("llm", "distilled"): ("LLM distilled", "#a05a2c", "-."),
     ("llm", "wise-ft"): ("LLM wise-ft", "#56b4e9", "--"),
+    ("llm", "soup"): ("LLM soup", "#8c564b", "--"),
     ("encoder", "single"): ("encoder", "#009e73", "-"),
     ("seq2seq", "single"): ("seq2seq", "#cc79a7", "-"),
 }

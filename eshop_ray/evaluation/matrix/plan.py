@@ -2,6 +2,7 @@
 
 single/ner/500 --train-lora, merge-lora, batch-infer--> a cell
 mixed/500      --train-lora, merge-lora, batch-infer--> a cell for each group
+soup/ner/500   --merge-lora, batch-infer--> a cell, once the adapters of its seeds or shards are there
 merged/500     --merge-lora, batch-infer--> the same, once the adapters of `single` are there
 distilled/500  --train-lora, merge-lora, batch-infer--> the same, once `mixed` and `switched` are there
 """
@@ -75,6 +76,11 @@ class Run:
         taught_by = self.taught_by.learned_in if self.taught_by else ()
         return (*(self.adapters_of or (self.name,)), *filter(None, [self.starts_from]), *taught_by)
 
+    @property
+    def is_answering(self) -> bool:
+        """Whether it fills cells; others train an adapter that is merged only."""
+        return ANSWER[0] in self.commands
+
 
 def plan_runs(matrix: MatrixSection, units: Sequence[Unit], seed: int) -> list[Run]:
     """Return the runs that fill the matrix, what others wait for first.
@@ -87,14 +93,16 @@ def plan_runs(matrix: MatrixSection, units: Sequence[Unit], seed: int) -> list[R
     Raises:
         UserError: if strategies are named that need others, or there is nothing to compare.
     """
-    _check(matrix, units)
     seeds = matrix.seeds or (seed,)
+    _check(matrix, units, len(seeds))
     wanted = matrix.strategies
     runs: list[Run] = []
     if "llm" in matrix.models:
         runs += _plan_base(matrix, units, seeds[0])
         for one in seeds:
             runs += _plan_tuned(matrix, units, one)
+        if "soup" in wanted:
+            runs += _plan_soups(matrix, units, seeds)
     for model in matrix.models:
         if model != "llm" and "single" in wanted:
             runs += [
@@ -123,8 +131,8 @@ def find_rung(unit: Unit, size: int, sizes: Sequence[int]) -> int:
     return min(size, list_rungs(unit, sizes)[-1])
 
 
-def _check(matrix: MatrixSection, units: Sequence[Unit]) -> None:
-    for strategy in (*COMBINED, "wise-ft"):
+def _check(matrix: MatrixSection, units: Sequence[Unit], num_seeds: int) -> None:
+    for strategy in (*COMBINED, "wise-ft", *([] if matrix.soup_shards else ["soup"])):
         if strategy in matrix.strategies and "single" not in matrix.strategies and "llm" in matrix.models:
             raise UserError(f"`matrix.strategies`: `{strategy}` takes the adapters of `single`; name both")
     if "distilled" in matrix.strategies and not {"mixed", "switched"} <= set(matrix.strategies):
@@ -135,6 +143,11 @@ def _check(matrix: MatrixSection, units: Sequence[Unit]) -> None:
     if combined and "llm" in matrix.models and len(units) < 2:
         raise UserError(
             f"`matrix.strategies`: `{combined[0]}` takes several groups, and there is {units[0].name} alone"
+        )
+    if "soup" in matrix.strategies and "llm" in matrix.models and num_seeds < 2 and not matrix.soup_shards:
+        raise UserError(
+            "`matrix.strategies`: `soup` takes several adapters of each group; name two seeds or more in "
+            "`matrix.seeds`, or set `matrix.soup_shards`"
         )
     if "llm" not in matrix.models and "single" not in matrix.strategies:
         raise UserError("`matrix.strategies`: conventional models know `single` only; name it, or add the model `llm`")
@@ -204,6 +217,30 @@ def _plan_distilled(units: Sequence[Unit], size: int, seed: int, teacher: Run) -
     return replace(run, starts_from=_name("mixed", units, size, seed), taught_by=teacher)
 
 
+def _plan_soups(matrix: MatrixSection, units: Sequence[Unit], seeds: Sequence[int]) -> Iterator[Run]:
+    """Yield the means of adapters of one group; of shards also what trains them, each on its part of a size's rows."""
+    mean = {"merge": {"method": "cat", "weights": (), "wise_ft": matrix.wise_ft}}
+    for unit in units:
+        for size in list_rungs(unit, matrix.sizes):
+            if not matrix.soup_shards:
+                taken = tuple(_name("single", [unit], size, seed) for seed in seeds)
+                yield _build("soup", [unit], size, seeds[0], MERGE_AND_ANSWER, mean, taken)
+                continue
+            for seed in seeds:
+                shards = list(_plan_shards(unit, size, seed, matrix.soup_shards))
+                yield from shards
+                taken = tuple(shard.name for shard in shards)
+                yield _build("soup", [unit], size, seed, MERGE_AND_ANSWER, mean, taken)
+
+
+def _plan_shards(unit: Unit, size: int, seed: int, num_shards: int) -> Iterator[Run]:
+    for place in range(1, num_shards + 1):
+        rows = {"max_train_rows": -(-size // num_shards)}
+        settings = {"data": rows, "train": {"task_weights": {}, "shard": (place, num_shards)}}
+        run = _build("soup", [unit], size, seed, TRAIN, settings)
+        yield replace(run, name=f"{run.name}.{place}of{num_shards}")
+
+
 def _build(
     strategy: MatrixStrategy,
     units: Sequence[Unit],
@@ -243,5 +280,5 @@ def _plan_conventional(matrix: MatrixSection, model: MatrixModel, unit: Unit, si
 
 
 def _name(strategy: str, units: Sequence[Unit], size: int, seed: int, model: str = "llm") -> str:
-    own = [units[0].name.replace("/", ".")] if strategy in ("single", "wise-ft") else []
+    own = [units[0].name.replace("/", ".")] if strategy in ("single", "wise-ft", "soup") else []
     return ".".join([model, strategy, *own, str(size), f"seed{seed}"])

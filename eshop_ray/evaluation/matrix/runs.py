@@ -118,6 +118,8 @@ def find_pending(config: Config, run: Run, model_dir: Path) -> tuple[Command, ..
     records = artifacts.read_manifest(config.records_dir, job="prepare_data").digest
     if not _is_trained(config, run, records, model_dir):
         return run.commands
+    if not run.is_answering:
+        return ()
     if run.answers_as == "merged":
         merged = artifacts.find_complete(config.run_dir / "merged")
         if merged is None or merged.inputs != Recipe.of(config, model_dir).inputs:

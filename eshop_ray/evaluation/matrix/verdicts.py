@@ -16,6 +16,7 @@ LABELS = {
     ("llm", "switched"): "the LLM with an adapter for each task",
     ("llm", "distilled"): "the LLM taught all tasks by their adapters",
     ("llm", "wise-ft"): "the LLM with a share of its tuning",
+    ("llm", "soup"): "the LLM with a soup of adapters",
     ("encoder", "single"): "the encoder",
     ("seq2seq", "single"): "the sequence-to-sequence model",
 }

@@ -79,6 +79,12 @@ def test_even_weights_come_first_within_a_method(search, num_adapters):
         assert flags == sorted(flags, reverse=True)
 
 
+def test_soups_are_the_means_of_all_subsets():
+    weights = build_weights(SearchSection(scales=(), soups=True), 3)
+    assert weights[0] == (0.3333, 0.3333, 0.3333)
+    assert set(weights[1:]) == {(0.5, 0.5, 0), (0.5, 0, 0.5), (0, 0.5, 0.5), (1, 0, 0), (0, 1, 0), (0, 0, 1)}
+
+
 def test_scale_of_zero_merges_nothing():
     assert build_weights(SearchSection(scales=(0.0,)), 2) == []
 

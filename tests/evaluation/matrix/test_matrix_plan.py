@@ -107,6 +107,29 @@ def test_seeds_train_anew_and_the_base_answers_once():
     ]
 
 
+def test_a_soup_is_the_mean_of_the_adapters_of_all_seeds():
+    runs = plan(strategies=("single", "soup"), sizes=(500,), seeds=(1, 2), wise_ft=0.7)
+    soups = [run for run in runs if run.strategy == "soup"]
+    assert names(soups) == ["soup.classification.esci_pairs.500.seed1", "soup.generation.500.seed1"]
+    assert soups[1].adapters_of == ("llm.single.generation.500.seed1", "llm.single.generation.500.seed2")
+    assert soups[1].settings["merge"] == {"method": "cat", "weights": (), "wise_ft": 0.7}
+    assert [command[-1] for command in soups[0].commands] == ["merge-lora", "batch-infer"]
+    assert len(runs) == 4 + 2
+
+
+def test_shards_of_a_soup_divide_the_rows_of_a_size_and_fill_no_cell():
+    runs = plan(units=(PAIRS,), strategies=("soup",), sizes=(500, 2000), soup_shards=3, seeds=(4,))
+    stem = "soup.classification.esci_pairs"
+    assert names(runs) == [
+        f"{stem}.{size}.seed4{part}" for size in (500, 2000) for part in (".1of3", ".2of3", ".3of3", "")
+    ]
+    shard, soup = runs[1], runs[3]
+    assert (shard.settings["train"]["shard"], shard.settings["data"]) == ((2, 3), {"max_train_rows": 167})
+    assert [command[-1] for command in shard.commands] == ["train-lora"]
+    assert (shard.is_answering, soup.is_answering) == (False, True)
+    assert soup.adapters_of == tuple(run.name for run in runs[:3])
+
+
 def test_conventional_models_learn_single_tasks_and_an_encoder_does_not_write():
     runs = plan(models=("encoder", "seq2seq"), sizes=(500,), sources={"seq2seq": "t5"})
     assert [(run.model, run.units) for run in runs] == [
@@ -133,6 +156,12 @@ def test_conventional_models_learn_single_tasks_and_an_encoder_does_not_write():
             {"strategies": ("single", "merged")},
             (TITLES,),
             r"`merged` takes several groups, and there is generation alone",
+        ),
+        ({"strategies": ("soup",), "seeds": (1, 2)}, (PAIRS,), r"`soup` takes the adapters of `single`; name both"),
+        (
+            {"strategies": ("single", "soup"), "seeds": (1,)},
+            (PAIRS,),
+            r"name two seeds .* or set `matrix\.soup_shards`",
         ),
         ({"models": ("encoder",), "strategies": ("mixed",)}, (PAIRS,), r"conventional models know `single` only"),
         ({"models": ()}, (PAIRS,), r"name nothing to compare|know `single` only"),

@@ -69,6 +69,21 @@ def test_adapters_come_before_what_is_merged_of_them(config, plan, started, tmp_
     ]
 
 
+def test_a_soup_of_shards_waits_for_them_and_they_answer_nothing(make_config, started, plan, tmp_path):
+    config = make_config(models=["llm"], strategies=["soup"], sizes=[100], soup_shards=2)
+    runs = plan(config)
+    derived = derive(config, runs[1])
+    assert (derived.train.shard, derived.data.max_train_rows) == ((2, 2), 50)
+    soup = derive(config, runs[2])
+    assert soup.merge.adapters == tuple(str(derive(config, run).run_dir / "adapter") for run in runs[:2])
+    assert (soup.merge.method, soup.merge.wise_ft) == ("cat", 0.5)
+    assert fill(config, runs, tmp_path) == {}
+    assert [[command[-1] for command in chain.commands] for chain in started[0]] == [
+        *[["train-lora"]] * 4,
+        *[["merge-lora", "batch-infer"]] * 2,
+    ]
+
+
 def test_a_failure_stops_those_that_need_it_alone(config, plan, started, tmp_path):
     chains, fails = started
     fails.add("llm.single.classification.100.seed0")
