@@ -10,9 +10,6 @@ STOPPED = "stopped: "
 MAX_FAILURE_CHARACTERS = 200
 """Characters of a failure's message that are kept."""
 
-TASK = "task"
-"""Sampling parameter that names a request's task, for engines that answer each task in its own way."""
-
 Prompt = list[int] | str
 """Token ids, or text for an engine without a tokenizer."""
 
@@ -25,7 +22,8 @@ class Request:
     params: dict[str, Any]
     """Sampling parameters: temperature, `max_tokens`, constraint."""
     weights: str = field(default="", kw_only=True)
-    """Which are to answer, of a model that has several; see `eshop_ray.models.switched`. Empty: any."""
+    """Which are to answer, of a model that has several: an update (see `eshop_ray.models.switched`), or the head of a
+    task. Empty: any."""
 
 
 @dataclass(frozen=True, slots=True)

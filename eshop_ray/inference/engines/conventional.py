@@ -19,7 +19,7 @@ from eshop_ray.inference.dispatch.supervisor import Limits
 from eshop_ray.inference.engine import Engine
 from eshop_ray.inference.engines.actor import EngineActor
 from eshop_ray.inference.reading import Reader
-from eshop_ray.inference.requests import TASK, Request
+from eshop_ray.inference.requests import Request
 from eshop_ray.models.conventional import Spec
 from eshop_ray.schema import Message
 from eshop_ray.tasks import Task, get_task
@@ -69,10 +69,10 @@ class TaskForm:
             if row.request is None:
                 continue
             task = get_task(name) if self.tasks is None else self.tasks[name]
-            kept = {"max_tokens": row.request.params["max_tokens"], TASK: task.name}
             # A head's answer is the same whatever the temperature, and is shared by rows that ask the same.
             temperature = 0.0 if is_encoder else row.request.params.get("temperature", 0.0)
-            row.request = Request(row.request.prompt, {**kept, "temperature": temperature})
+            params = {"max_tokens": row.request.params["max_tokens"], "temperature": temperature}
+            row.request = Request(row.request.prompt, params, weights=task.name)
         return rows
 
     def add_answers(self, block: pa.Table, rows: Sequence[BlockRow]) -> pa.Table:

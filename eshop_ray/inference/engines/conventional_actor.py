@@ -23,7 +23,7 @@ from eshop_ray.data.conventional import (
     pad,
 )
 from eshop_ray.inference.engines.iob2 import find_best_tags
-from eshop_ray.inference.requests import TASK, Answer, Failure, Reply, Request
+from eshop_ray.inference.requests import Answer, Failure, Reply, Request
 from eshop_ray.models.conventional import HeadSpec, Spec, load_plain_tokenizer, read_spec
 from eshop_ray.models.conventional_weights import load_model
 from eshop_ray.tasks import Task, get_task
@@ -125,10 +125,9 @@ class EncoderAnswerer:
             yield {place: answer for (place, _), answer in zip(chosen, answers, strict=True)}
 
     def _read(self, request: Request) -> _Asked | Reply:
-        name = request.params.get(TASK)
-        if name is None:  # asked whether the engine lives
+        if not request.weights:  # asked whether the engine lives
             return Answer("", "stop", 0, 0)
-        task = get_task(name)
+        task = get_task(request.weights)
         try:
             head, question = find_question(task, [{"role": "user", "content": str(request.prompt)}])
             number = self.spec.find_head(task.name, head.kind)

@@ -16,7 +16,7 @@ from eshop_ray.inference.dispatch.supervisor import build_probe
 from eshop_ray.inference.engines.conventional import TaskForm, check_tasks, warn_of_unseen
 from eshop_ray.inference.engines.conventional_actor import ConventionalActor
 from eshop_ray.inference.engines.iob2 import find_best_tags
-from eshop_ray.inference.requests import TASK, Answer, Failure, Request
+from eshop_ray.inference.requests import Answer, Failure, Request
 from eshop_ray.models.conventional import HeadSpec, Spec, load_plain_tokenizer
 from eshop_ray.models.conventional_weights import build_model, save_model
 from eshop_ray.schema import MESSAGES, encode
@@ -52,7 +52,7 @@ def encoder(tmp_path_factory):
 
 
 def ask(actor, *questions):
-    requests = [Request(text, {TASK: task, "max_tokens": 4, "temperature": 0.0}) for task, text in questions]
+    requests = [Request(text, {"max_tokens": 4, "temperature": 0.0}, weights=task) for task, text in questions]
     return asyncio.run(actor.answer(requests))
 
 
@@ -109,7 +109,7 @@ def test_answers_do_not_depend_on_who_is_asked_beside(encoder):
 
 
 def test_probe_of_the_supervisor_is_answered(encoder):
-    probe = build_probe(Request("red wool", {TASK: "ner_tagging", "max_tokens": 4}))
+    probe = build_probe(Request("red wool", {"max_tokens": 4}, weights="ner_tagging"))
     assert isinstance(asyncio.run(encoder.answer([probe]))[0], Answer)
 
 
@@ -169,7 +169,7 @@ def test_requests_say_their_task_and_what_it_is_called_by():
     block = pa.Table.from_pylist(rows, schema=schema)
     tasks = {"de_category": get_task("classification"), "ner_tagging": get_task("ner_tagging")}
     requests = [row.request for row in TaskForm("encoder", tasks).read_rows(block)]
-    assert [(one.prompt, one.params[TASK], one.params["temperature"]) for one in requests] == [
+    assert [(one.prompt, one.weights, one.params["temperature"]) for one in requests] == [
         ("red", "classification", 0.0),
         ("red", "ner_tagging", 0.0),
     ]
