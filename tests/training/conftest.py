@@ -1,17 +1,14 @@
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
-from eshop_ray import artifacts
 from eshop_ray.config import Config
 from eshop_ray.data.prompts import build_prompt
 from eshop_ray.data.tokenization import tokenize_answer, tokenize_prompt
 from eshop_ray.models import load_tokenizer
-from eshop_ray.schema import RECORD_SCHEMA, decode, encode
+from eshop_ray.schema import decode
 from eshop_ray.tasks import get_task
 from eshop_ray.training import trainer
 from eshop_ray.training.packing.pack import TokenRow
-from tests.training.runs import note_environment, train
+from tests.training.runs import encode_records, note_environment, train, write_records
 
 COLOURS = ("red", "blue", "green", "grey")
 THINGS = ("scarf", "tent", "bottle")
@@ -30,17 +27,7 @@ def build_records():
 @pytest.fixture(scope="session")
 def records():
     """Rows of `RECORD_SCHEMA` of two tasks."""
-    return [
-        {
-            "id": f"{number:02d}",
-            "task": task,
-            "group": None,
-            "metric": None,
-            "target": encode(target),
-            "fields": encode(fields),
-        }
-        for number, (task, fields, target) in enumerate(build_records())
-    ]
+    return encode_records(build_records())
 
 
 @pytest.fixture(scope="session")
@@ -75,12 +62,7 @@ def make_config(tmp_path_factory, records, tiny_model_dir):
             lora={"r": 8, "lora_alpha": 16},
             train=settings,
         )
-        for task in {record["task"] for record in records}:
-            folder = config.run_dir / "records" / f"task={task}" / "split=train"
-            folder.mkdir(parents=True)
-            rows = [record for record in records if record["task"] == task]
-            pq.write_table(pa.Table.from_pylist(rows, schema=RECORD_SCHEMA), folder / "part-00000.parquet")
-        artifacts.write_manifest(config.run_dir / "records", "records", "inputs", {})
+        write_records(config.records_dir, {"train": records})
         return config
 
     return make

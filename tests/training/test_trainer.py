@@ -3,8 +3,6 @@
 import json
 import os
 import re
-import signal
-import time
 from pathlib import Path
 from statistics import fmean
 
@@ -18,14 +16,12 @@ from eshop_ray.errors import UserError
 from eshop_ray.training import loop, trainer
 from eshop_ray.training.checkpoint import STATE, find_damage
 from eshop_ray.training.learner import Learner
-from tests.training.runs import ENVIRON, NUM_STEPS, train
+from tests.training.runs import ENVIRON, NUM_STEPS, STEPS_MADE, kill_once, train
 from tests.training.tracked import read_metric, read_runs
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
 CHECKPOINT_STEPS = 3
-STEPS_MADE = "1" * 7 + "2" * 6
-"""By a worker that dies after 7 steps, and by the one that goes on from the checkpoint of step 6."""
 
 
 def test_one_worker_learns(uninterrupted):
@@ -52,7 +48,7 @@ def test_two_workers_learn_the_same(make_config, uninterrupted):
 
 
 def test_killed_worker_goes_on_from_the_last_checkpoint(make_config, uninterrupted, monkeypatch, tmp_path):
-    monkeypatch.setattr(trainer, "train_worker", kill_once(tmp_path))
+    monkeypatch.setattr(trainer, "train_worker", kill_once(tmp_path, Learner, loop.train_worker))
     _, losses = train(make_config(num_epochs=3, checkpoint_steps=CHECKPOINT_STEPS))
     assert (tmp_path / "steps").read_text() == STEPS_MADE
     assert losses == pytest.approx(uninterrupted[2], abs=1e-4)
@@ -68,7 +64,7 @@ def test_killed_worker_goes_on_from_the_last_checkpoint(make_config, uninterrupt
 def test_rerun_goes_on_where_a_dead_run_stopped(make_config, uninterrupted, monkeypatch, tmp_path, damaged, steps_made):
     """A checkpoint that was not written to its end does not count; the one before it does."""
     config = make_config(num_epochs=3, checkpoint_steps=CHECKPOINT_STEPS, max_failures=0)
-    monkeypatch.setattr(trainer, "train_worker", kill_once(tmp_path))
+    monkeypatch.setattr(trainer, "train_worker", kill_once(tmp_path, Learner, loop.train_worker))
     with pytest.raises(WorkerGroupError):
         train(config)
     assert not (config.run_dir / "adapter").exists()
@@ -78,40 +74,6 @@ def test_rerun_goes_on_where_a_dead_run_stopped(make_config, uninterrupted, monk
     _, losses = train(config)
     assert (tmp_path / "steps").read_text() == steps_made
     assert losses == pytest.approx(uninterrupted[2], abs=1e-4)
-
-
-def kill_once(folder):
-    """Return a worker that notes its steps in `folder` and, the first time, dies before its eighth.
-
-    It dies as soon as Ray Train, which looks from time to time, has taken note of the checkpoint of step 6.
-    """
-    killed, steps = folder / "killed", folder / "steps"
-
-    def die(storage):
-        snapshot = storage / "checkpoint_manager_snapshot.json"
-        deadline = time.monotonic() + 60  # a worker cannot import tests/waiting.py
-        while not (snapshot.exists() and '"step":6' in snapshot.read_text()):
-            assert time.monotonic() < deadline, "Ray Train took no note of the checkpoint of step 6"
-            time.sleep(0.1)
-        killed.touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    def train_worker(settings):
-        original, attempt, count = Learner.step, "2" if killed.exists() else "1", 0
-
-        def step(*args):
-            nonlocal count
-            count += 1
-            if attempt == "1" and count == 8:
-                die(Path(settings["workdir"]) / "checkpoints")
-            with steps.open("a") as stream:
-                stream.write(attempt)
-            return original(*args)
-
-        Learner.step = step
-        loop.train_worker(settings)
-
-    return train_worker
 
 
 def test_nothing_to_learn_from_is_refused(make_config):

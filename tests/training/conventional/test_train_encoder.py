@@ -1,13 +1,7 @@
 """The whole road of a conventional model on real Ray: records, training, answers, scores; and a run that is killed."""
 
 import json
-import os
-import signal
-import time
-from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from ray.train import WorkerGroupError
 
@@ -15,10 +9,10 @@ from eshop_ray import artifacts
 from eshop_ray.config import Config
 from eshop_ray.errors import UserError
 from eshop_ray.jobs import batch_infer, evaluate, train_encoder
-from eshop_ray.schema import RECORD_SCHEMA, encode
 from eshop_ray.training.conventional import trainer
 from eshop_ray.training.conventional.learner import ConventionalLearner
 from tests.conventional_models import COLORS, THINGS, write_encoder, write_t5
+from tests.training.runs import STEPS_MADE, encode_records, kill_once, write_records
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
@@ -57,25 +51,9 @@ def make_config(tmp_path):
                 "cpu_threads": 1,
             },
         )
-        rows = [
-            {
-                "id": f"{number:02d}",
-                "task": task,
-                "group": None,
-                "metric": None,
-                "target": encode(target),
-                "fields": encode(fields),
-            }
-            for number, (task, fields, target) in enumerate([*build_records(), *records])
-        ]
-        for task in {row["task"] for row in rows}:
-            for split in ("train", "dev"):  # what is bad is learned from, not asked
-                folder = config.records_dir / f"task={task}" / f"split={split}"
-                folder.mkdir(parents=True)
-                chosen = rows if split == "train" else rows[: len(rows) - len(records)]
-                own = [row for row in chosen if row["task"] == task]
-                pq.write_table(pa.Table.from_pylist(own, schema=RECORD_SCHEMA), folder / "part-00000.parquet")
-        artifacts.write_manifest(config.records_dir, "records", "inputs", {})
+        rows = encode_records([*build_records(), *records])
+        # What is bad is learned from, not asked.
+        write_records(config.records_dir, {"train": rows, "dev": rows[: len(rows) - len(records)]})
         return config
 
     return make
@@ -136,47 +114,11 @@ def test_killed_run_goes_on_from_its_checkpoint(make_config, tmp_path, monkeypat
     config = make_config(
         write_encoder(tmp_path / "bert"), num_epochs=3, checkpoint_steps=CHECKPOINT_STEPS, max_failures=0
     )
-    monkeypatch.setattr(trainer, "train_worker", kill_once(tmp_path))
+    monkeypatch.setattr(trainer, "train_worker", kill_once(tmp_path, ConventionalLearner, trainer.train_worker))
     with pytest.raises(WorkerGroupError):
         train_encoder.run(config)
     assert not (config.run_dir / "conventional").exists()
     train_encoder.run(config)
-    assert (tmp_path / "steps").read_text() == "1" * 7 + "2" * 6
+    assert (tmp_path / "steps").read_text() == STEPS_MADE
     losses = json.loads((config.run_dir / "conventional" / "training.json").read_text())["losses"]
     assert (len(losses), losses[-1] < losses[0]) == (12, True)
-
-
-def kill_once(folder):
-    """Return a worker that notes its steps in `folder` and, the first time, dies before its eighth.
-
-    It dies as soon as Ray Train, which looks from time to time, has taken note of the checkpoint of step 6.
-    """
-    killed, steps = folder / "killed", folder / "steps"
-
-    def die(storage):
-        snapshot = storage / "checkpoint_manager_snapshot.json"
-        deadline = time.monotonic() + 60
-        while not (snapshot.exists() and '"step":6' in snapshot.read_text()):
-            assert time.monotonic() < deadline, "Ray Train took no note of the checkpoint of step 6"
-            time.sleep(0.1)
-        killed.touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    train_worker = trainer.train_worker
-
-    def train_and_die(settings):
-        original, attempt, count = ConventionalLearner.step, "2" if killed.exists() else "1", 0
-
-        def step(*args):
-            nonlocal count
-            count += 1
-            if attempt == "1" and count == 8:
-                die(Path(settings["workdir"]) / "checkpoints")
-            with steps.open("a") as stream:
-                stream.write(attempt)
-            return original(*args)
-
-        ConventionalLearner.step = step
-        train_worker(settings)
-
-    return train_and_die
