@@ -86,7 +86,7 @@ def list_frozen(model: Any) -> dict[str, torch.nn.Parameter]:
 
 def _check_room(name: str, layer: Any, num_blocks: int) -> None:
     down = dict(layer.lora_A).get(ADAPTER)
-    if type(down) is not torch.nn.Linear or down.weight.shape != (layer.r[ADAPTER], layer.in_features):
+    if not isinstance(down, torch.nn.Linear) or down.weight.shape != (layer.r[ADAPTER], layer.in_features):
         raise UserError(
             f"`lora.orthogonal`: the update of {name} is no product of two plain matrices; take it out of "
             "`lora.target_modules` and `lora.options`"

@@ -235,8 +235,10 @@ def _plan_soups(matrix: MatrixSection, units: Sequence[Unit], seeds: Sequence[in
 
 def _plan_shards(unit: Unit, size: int, seed: int, num_shards: int) -> Iterator[Run]:
     for place in range(1, num_shards + 1):
-        rows = {"max_train_rows": -(-size // num_shards)}
-        settings = {"data": rows, "train": {"task_weights": {}, "shard": (place, num_shards)}}
+        settings: Settings = {
+            "data": {"max_train_rows": -(-size // num_shards)},
+            "train": {"task_weights": {}, "shard": (place, num_shards)},
+        }
         run = _build("soup", [unit], size, seed, TRAIN, settings)
         yield replace(run, name=f"{run.name}.{place}of{num_shards}")
 
