@@ -7,59 +7,73 @@ task, and merged. Prints tables and writes `runs/bench/mergeable.json`. Killed, 
 
 import argparse
 import itertools
+import json
 import logging
 import sys
-import time
 from pathlib import Path
 
 from eshop_ray.artifacts import write_json
 from eshop_ray.config import MergeSection, load_config
 from eshop_ray.data.splits import read_clusters
 from eshop_ray.errors import UserError
-from eshop_ray.evaluation.experiments.chains import TRAIN, Chain, needs_of_inference, needs_of_training
+from eshop_ray.evaluation.experiments.chains import (
+    MERGE_AND_ANSWER,
+    TRAIN,
+    Chain,
+    needs_of_inference,
+    needs_of_training,
+)
 from eshop_ray.evaluation.experiments.compare import Contender, average, compare_answers, judge, read_units
-from eshop_ray.evaluation.experiments.confirm import build_chain
 from eshop_ray.evaluation.experiments.launch import run_chains
 from eshop_ray.evaluation.experiments.members import derive_run
+from eshop_ray.evaluation.matrix.plan import Run
+from eshop_ray.evaluation.matrix.runs import find_pending
 from eshop_ray.jobs import prepare_data
 from eshop_ray.models import fetch_model
 from eshop_ray.places import place_of
 from eshop_ray.training.merging.adapters import AdapterFile
 from eshop_ray.training.merging.similarity import measure_similarity
+from eshop_ray.training.trainer import HISTORY
 
 SETTINGS = Path(__file__).with_name("settings.yaml")
 RESULTS = Path(__file__).parents[3] / "runs" / "bench" / "mergeable.json"
 
-APART, SUM, MEAN, TIES = "apart", "sum", "mean", "ties"
-PLAIN, SHARED, ORTHOGONAL = "plain", "shared", "orthogonal"
-ROADS = (
-    *((start, way) for way in (APART, SUM, MEAN) for start in (PLAIN, SHARED, ORTHOGONAL)),
-    *((start, TIES) for start in (PLAIN, SHARED, ORTHOGONAL)),
-)
-"""What is compared, in this order."""
+STARTS = PLAIN, SHARED, ORTHOGONAL = "plain", "shared", "orthogonal"
+WAYS = APART, SUM, MEAN, TIES = "apart", "sum", "mean", "ties"
 
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(prog="python -m tests.bench.mergeable", description=__doc__.partition(":")[0])
     parser.add_argument("overrides", nargs="*", metavar="section.field=value", help="settings, e.g. data.root=PATH")
     parser.add_argument("--results", type=Path, default=RESULTS, help="file to write the results into")
-    parser.add_argument(
-        "--ways", type=lambda text: text.split(","), default=[APART, SUM, MEAN, TIES], metavar="WAY,..."
-    )
+    parser.add_argument("--ways", type=parse_ways, default=WAYS, metavar="WAY,...", help=f"of {', '.join(WAYS)}")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     config = load_config(str(SETTINGS), options.overrides)
     prepare_data.run(config)
-    started = time.monotonic()
-    run_chains(config, [Chain(run, TRAIN) for run in plan_adapters(config).values()], needs_of_training(config.train))
-    trained = time.monotonic()
-    roads = {road: derive_road(config, *road) for road in ROADS if road[1] in options.ways}
-    model_dir = fetch_model(config.model)
-    run_chains(config, [build_chain(run, model_dir) for run in roads.values()], needs_of_inference(config.infer))
-    seconds = {"training": round(trained - started, 1), "answers": round(time.monotonic() - trained, 1)}
-    results = {**measure(config, roads), "seconds": seconds}
+    run_chains(config, list(list_pending(config, plan_adapters(config), TRAIN)), needs_of_training(config.train))
+    roads = {road: derive_road(config, *road) for road in itertools.product(STARTS, options.ways)}
+    run_chains(config, list(list_pending(config, roads, MERGE_AND_ANSWER)), needs_of_inference(config.infer))
+    results = measure(config, roads)
     write_json(options.results, results)
     print(render(results))
+
+
+def parse_ways(text):
+    """Read the ways to measure; what is compared with comes with them."""
+    names = text.split(",")
+    if unknown := sorted(set(names) - set(WAYS)):
+        raise argparse.ArgumentTypeError(f"no such way: {', '.join(unknown)}; there are {', '.join(WAYS)}")
+    return list(dict.fromkeys([APART, *names]))
+
+
+def list_pending(config, runs, commands):
+    """Yield what is left of runs."""
+    model_dir = fetch_model(config.model)
+    for run in runs.values():
+        left = find_pending(run, Run(run.name, "llm", "single", 0, run.seed, (), commands), model_dir)
+        if left:
+            yield Chain(run, left)
 
 
 def plan_adapters(config):
@@ -105,7 +119,8 @@ def measure(config, roads):
         "tasks": tasks,
         "mean": means,
         "share": {name: mean / whole for name, mean in means.items()},
-        "cosines": {start: compare_updates(config, start) for start in (PLAIN, SHARED, ORTHOGONAL)},
+        "cosines": {start: compare_updates(config, start) for start in STARTS},
+        "train_seconds": {start: add_up_seconds(config, start) for start in STARTS},
     }
 
 
@@ -114,6 +129,13 @@ def compare_updates(config, start):
     tasks, runs = config.data.tasks, plan_adapters(config)
     overall = measure_similarity([AdapterFile.open(runs[start, task].run_dir / "adapter") for task in tasks])["overall"]
     return {f"{tasks[i]}, {tasks[j]}": overall[i][j] for i, j in itertools.combinations(range(len(tasks)), 2)}
+
+
+def add_up_seconds(config, start):
+    """Return what the adapters of a start took to train."""
+    runs = plan_adapters(config)
+    folders = [runs[start, task].run_dir / "adapter" for task in config.data.tasks]
+    return round(sum(json.loads((folder / HISTORY).read_text())["seconds"] for folder in folders), 1)
 
 
 def render(results):
@@ -128,7 +150,8 @@ def render(results):
     lines += ["", f"Rows: {', '.join(num_rows)}."]
     for start, cosines in results["cosines"].items():
         lines.append(f"Cosines, {start}: {', '.join(f'{pair}: {cosine:.3f}' for pair, cosine in cosines.items())}.")
-    return "\n".join([*lines, f"Seconds: {results['seconds']}."])
+    seconds = (f"{start} {seconds:.0f}" for start, seconds in results["train_seconds"].items())
+    return "\n".join([*lines, f"Seconds of training: {', '.join(seconds)}."])
 
 
 if __name__ == "__main__":
