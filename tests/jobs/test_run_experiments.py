@@ -123,3 +123,26 @@ def test_a_matrix_from_files_to_report(config_path, started, capsys):
         *(f"llm.{strategy}.{task}.12.seed0" for strategy in ("single", "wise-ft") for task in TASKS),
         *(f"llm.{strategy}.12.seed0" for strategy in ("mixed", "merged")),
     }
+
+
+@pytest.mark.slow  # trains two adapters; what runs a soup is made of is told by test_matrix_plan.py
+@pytest.mark.timeout(1200)
+@pytest.mark.usefixtures("ray_session")
+def test_a_soup_of_shards_is_one_cell(config_path, started, capsys):
+    wanted = ["matrix.strategies=[soup]", "matrix.soup_shards=2", "matrix.sizes=[12]", "data.groups=[ner_tagging]"]
+    assert run("prepare_data", config_path) == 0
+    assert run("run_experiments", config_path, *wanted) == 0, capsys.readouterr().err[-3000:]
+    (cell,) = read_matrix(config_path)["cells"]
+    assert (cell["task"], cell["strategy"], cell["size"]) == ("ner_tagging", "soup", 12)
+    cells = load_config(str(config_path)).run_dir / "cells"
+    trained = [
+        json.loads((cells / f"llm.soup.ner_tagging.12.seed0.{place}of2/adapter/training.json").read_text())
+        for place in (1, 2)
+    ]
+    assert [history["num_rows"] for history in trained] == [6, 6]
+    assert cell["train_seconds"] == pytest.approx(sum(history["seconds"] for history in trained), rel=1e-3)
+    merged = json.loads((cells / "llm.soup.ner_tagging.12.seed0/merged/manifest.json").read_text())
+    assert (merged["details"]["method"], merged["details"]["wise_ft"]) == ("cat", 0.5)
+    started.clear()
+    assert run("run_experiments", config_path, *wanted) == 0
+    assert started == []
