@@ -15,7 +15,7 @@ L0 = {"errors", "secrets", "places", "storage", "config", "schema", "parsing", "
 L1 = {"tasks"}
 L2_MODULES = {"cluster", "datasets", "models", "progress", "reporting"}
 L2 = {"data", "sample_shop", *L2_MODULES}
-L3 = {"training", "inference", "enrichment", "evaluation"}
+L3 = {"training", "inference", "enrichment", "serving", "evaluation"}
 L4 = {"jobs"}
 TOP = {"cli", "__main__"}
 
@@ -26,7 +26,7 @@ ALLOWED: Mapping[str, set[str]] = {
     **dict.fromkeys(L2_MODULES, L0 | L1 | L2_MODULES),
     **dict.fromkeys({"data", "sample_shop"}, L0 | L1 | L2),
     **dict.fromkeys({"training", "inference"}, BELOW_L3),
-    "enrichment": BELOW_L3 | {"inference"},
+    **dict.fromkeys({"enrichment", "serving"}, BELOW_L3 | {"inference"}),
     "evaluation": BELOW_L3 | {"training", "inference"},
     **dict.fromkeys(L4, BELOW_L3 | L3),
     **dict.fromkeys(TOP, BELOW_L3 | L3 | L4 | TOP),

@@ -14,9 +14,9 @@ from eshop_ray.config.sections import (
     InferSection,
     ModelSection,
     RaySection,
-    ServeSection,
     SourceSection,
 )
+from eshop_ray.config.serving import ServeSection
 from eshop_ray.config.shopbench import PromptStrategy, ShopbenchSection
 from eshop_ray.config.training import ConventionalSection, LearningSection, LoraSection, TrackingSection, TrainSection
 

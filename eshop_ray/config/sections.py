@@ -14,6 +14,7 @@ from eshop_ray.config.matrix import MatrixSection
 from eshop_ray.config.nightly import CatalogSection, EnrichSection, ReviewsSection, TableSection
 from eshop_ray.config.openai import OpenaiSection
 from eshop_ray.config.quantization import QuantizeSection
+from eshop_ray.config.serving import ServeSection
 from eshop_ray.config.shopbench import ShopbenchSection
 from eshop_ray.config.training import ConventionalSection, LoraSection, TrackingSection, TrainSection
 from eshop_ray.places import is_uri, local_path, place_of
@@ -171,28 +172,6 @@ class EvaluateSection(Section):
     slices: dict[str, str] = {}
     """Task or group -> field of its records by which `eshop compare` divides its rows, e.g. `{esci_pairs: brand}`.
     Others are divided by their field `category`, where they have one."""
-
-
-class ServeSection(Section):
-    """The OpenAI-compatible endpoint."""
-
-    model_id: str = "eshop"
-    """Name that clients send as `model`."""
-    host: str = "127.0.0.1"
-    """Address to listen on."""
-    port: PositiveInt = 8000
-    """Port to listen on."""
-    use_gpu: bool = False
-    """One GPU per replica."""
-    cpu_kvcache_gib: PositiveInt = 2
-    """KV cache of a CPU replica, GiB."""
-    engine_kwargs: dict[str, Any] = {}
-    """Passed to vLLM's engine verbatim."""
-    deployment_config: dict[str, Any] = {
-        "max_ongoing_requests": 64,
-        "autoscaling_config": {"min_replicas": 1, "max_replicas": 2, "target_ongoing_requests": 32},
-    }
-    """Passed to Ray Serve verbatim."""
 
 
 class RaySection(Section):

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from eshop_ray import artifacts
 from eshop_ray.cli import run_job
 from eshop_ray.config import Config, InferSection, load_config
-from eshop_ray.config.sections import ServeSection
+from eshop_ray.config.serving import ServeSection
 from eshop_ray.inference.quantization import compressed, platform
 from eshop_ray.inference.quantization.calibration import read_calibration
 from eshop_ray.jobs import batch_infer, evaluate, prepare_data, quantize

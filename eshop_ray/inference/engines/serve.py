@@ -2,7 +2,7 @@
 
 import asyncio
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ray.exceptions import RayError, RayTaskError
@@ -20,7 +20,7 @@ from eshop_ray.inference.engines.vllm import write_ids
 from eshop_ray.inference.engines.vllm_server import list_ignored, read_response, read_trouble
 from eshop_ray.inference.openai_api import CHAT_URL, COMPLETIONS_URL, refuse_stream, refuse_url, rename_constraints
 from eshop_ray.inference.reading import Reader
-from eshop_ray.inference.requests import Answer, ApiRequest, Busy, Failure, Reply, Request, find_too_long
+from eshop_ray.inference.requests import Answer, ApiRequest, Busy, Failure, Prompt, Reply, Request, find_too_long
 from eshop_ray.reporting.words import format_seconds
 
 DEPLOYMENT_PREFIX = "LLMServer:"
@@ -126,14 +126,10 @@ class ServeEngine:
         return judge_overload(response) or read_response(response, body, list_ignored(parsed))
 
     async def _ask_prompt(self, request: Request) -> Reply:
-        from ray.serve.llm.openai_api_models import CompletionRequest
-
         if self._context and (too_long := find_too_long(len(request.prompt), request.params, self._context)):
             return too_long
         try:
-            body = CompletionRequest(
-                model=self._model_id, prompt=request.prompt, **{**NEUTRAL_PARAMS, **request.params}
-            )
+            body = build_completion(self._model_id, request.prompt, request.params)
         except ValueError as error:  # its text quotes the row
             return Failure("engine", f"no completion request: {type(error).__name__}")
         try:
@@ -169,6 +165,22 @@ def _plan(config: InferSection, model_dir: AnyFolder) -> tuple[Callable[[], Serv
     if config.engine_kwargs:
         raise UserError("infer.engine_kwargs means nothing to the engine `serve`; set `serve.engine_kwargs` instead")
     return functools.partial(ServeEngine, model_dir), Limits.of(config, CALLS_PER_REPLICA * config.concurrency)
+
+
+def build_completion(model_id: str, prompt: Prompt, params: Mapping[str, Any]) -> Any:
+    """Return a completion request that a deployment answers as an engine of its own would.
+
+    Args:
+        model_id: The deployment's model.
+        prompt: Token ids.
+        params: Sampling parameters.
+
+    Raises:
+        ValueError: if it is none; its text quotes the prompt.
+    """
+    from ray.serve.llm.openai_api_models import CompletionRequest
+
+    return CompletionRequest(model=model_id, prompt=prompt, **{**NEUTRAL_PARAMS, **params})
 
 
 def raise_or_return(reply: Reply | BaseException) -> Reply:

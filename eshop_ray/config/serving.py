@@ -1,0 +1,53 @@
+"""The section of the endpoint that customers and colleagues use."""
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from eshop_ray.config.base import PositiveInt, Section
+
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class ServeSection(Section):
+    """The OpenAI-compatible endpoint."""
+
+    model_id: str = "eshop"
+    """Name that clients send as `model`."""
+    host: str = "127.0.0.1"
+    """Address to listen on. Another than this machine's own is refused without API keys."""
+    port: PositiveInt = 8000
+    """Port to listen on."""
+    api_keys_file: str | None = None
+    """File of API keys, a line each as `eshop make-key` writes it. It holds digests, never keys, and only its owner may
+    read it. It is read again when it changes. On a cluster it stands on every node, e.g. as a mounted secret."""
+    api_keys_env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
+    """Name of an environment variable that holds the same lines, in place of the file."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Names by which clients reach an endpoint that listens on this machine only, e.g. that of a reverse proxy which
+    passes on `Host`. `localhost` and loopback addresses are always understood."""
+    ledger_dir: str | None = None
+    """Folder where the tokens that keys have spent are noted, on the cluster's head node; None: `serve-ledger/` of the
+    run directory."""
+    max_body_bytes: PositiveInt = 1024 * 1024
+    """Bytes of a request at most."""
+    max_concurrent_requests: PositiveInt = 256
+    """Requests that each gateway has in hand at a time; the next one is answered 503."""
+    request_seconds: Seconds = 300.0
+    """Time that a request may take, from its first byte to the last of its answer."""
+    drain_seconds: Annotated[float, Field(ge=0)] = 60.0
+    """Time that running answers have to end in after SIGTERM or Ctrl-C."""
+    use_gpu: bool = False
+    """One GPU per replica."""
+    cpu_kvcache_gib: PositiveInt = 2
+    """KV cache of a CPU replica, GiB."""
+    engine_kwargs: dict[str, Any] = {}
+    """Passed to vLLM's engine verbatim."""
+    deployment_config: dict[str, Any] = {
+        "max_ongoing_requests": 64,
+        "autoscaling_config": {"min_replicas": 1, "max_replicas": 2, "target_ongoing_requests": 32},
+    }
+    """Passed to Ray Serve verbatim, for the replicas that hold the model."""
+    gateway_config: dict[str, Any] = {"num_replicas": 1, "max_ongoing_requests": 10_000}
+    """Passed to Ray Serve verbatim, for the gateways between clients and the model. `max_ongoing_requests` stays above
+    `max_concurrent_requests`, which is what refuses."""

@@ -1,0 +1,168 @@
+"""What each key may still ask: requests in a minute, and tokens of a day by reservation.
+
+Before a request goes to the model, the most that it can cost is set aside; afterwards it is settled with what it cost.
+So no number of requests at a time spends more than a budget. One instance decides for all gateways.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+from uuid import uuid4
+
+from eshop_ray.serving.errors import SOON_SECONDS
+from eshop_ray.serving.keys import ApiKey
+from eshop_ray.serving.ledger import Ledger, Spent, day_of, seconds_to_next_day
+
+MINUTE = 60.0
+ADVANCE_SHARE = 100
+"""A hundredth of a budget is noted as spent before it is. The ledger is written once for that many tokens, and a death
+of its writer costs a key no more; tokens that were spent are never forgotten."""
+GRACE_SECONDS = 60.0
+"""Beyond a request's own time, after which one that nobody settled counts with the most it could cost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A request may go on."""
+
+    reservation: str
+
+
+@dataclass(frozen=True, slots=True)
+class Denial:
+    """A request may not go on."""
+
+    reason: Literal["requests", "tokens", "too_large"]
+    """`too_large`: it could cost more than a whole day's budget."""
+    retry_after: float
+    """Seconds."""
+
+
+class BudgetKeeper(Protocol):
+    """Decides on requests of keys that have limits."""
+
+    async def reserve(self, key: ApiKey, tokens: int) -> Grant | Denial:
+        """Set aside the most that a request can cost, or say why not."""
+
+    async def settle(self, reservation: str, tokens: int) -> None:
+        """Note what a request has cost, in place of what was set aside."""
+
+
+@dataclass(slots=True)
+class _Account:
+    """Of one key on one day, in tokens."""
+
+    spent: int = 0
+    reserved: int = 0
+    noted: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Reservation:
+    account: _Account
+    day: str
+    key_id: str
+    tokens: int
+    deadline: float
+
+
+@dataclass(slots=True)
+class Budgets:
+    """The accounts of all keys. Not safe for threads: one loop calls it."""
+
+    ledger: Ledger
+    request_seconds: float
+    """How long a request takes at most."""
+    clock: Callable[[], float] = time.time
+    _day: str = ""
+    _accounts: dict[str, _Account] = field(default_factory=dict)
+    _reservations: dict[str, _Reservation] = field(default_factory=dict)
+    _requests: dict[str, deque[float]] = field(default_factory=dict)
+
+    async def reserve(self, key: ApiKey, tokens: int) -> Grant | Denial:
+        """Set aside the most that a request can cost, or say why not; a request that is denied counts nowhere.
+
+        Args:
+            key: Whose request it is, with the limits that hold now.
+            tokens: The most that it can cost.
+
+        Raises:
+            OSError: if the ledger cannot be written: then nothing may be spent.
+        """
+        now = self.clock()
+        self._begin_day(now)
+        self._expire(now)
+        account = self._accounts.setdefault(key.id, _Account())
+        denial = self._judge_tokens(key, account, tokens, now) or self._judge_requests(key, now)
+        if denial:
+            return denial
+        self._note_advance(key, account, tokens)
+        account.reserved += tokens
+        self._requests[key.id].append(now)
+        name = uuid4().hex
+        deadline = now + self.request_seconds + GRACE_SECONDS
+        self._reservations[name] = _Reservation(account, self._day, key.id, tokens, deadline)
+        return Grant(name)
+
+    async def settle(self, reservation: str, tokens: int) -> None:
+        """Note what a request has cost; a second time, or after its time, changes nothing."""
+        held = self._reservations.pop(reservation, None)
+        if held:
+            held.account.reserved -= held.tokens
+            held.account.spent += tokens
+            if held.account.spent > held.account.noted:  # it cost more than it could: the books are right all the same
+                held.account.noted = held.account.spent
+                self.ledger.note(held.day, held.key_id, held.account.noted)
+
+    def read_spent(self) -> Spent:
+        """Return what keys have spent today, without what is set aside."""
+        return {name: account.spent for name, account in self._accounts.items()}
+
+    def close(self) -> None:
+        """Write down what was spent and what may yet be, and leave the ledger to another process."""
+        for name, account in self._accounts.items():
+            committed = account.spent + account.reserved
+            if committed != account.noted:
+                self.ledger.note(self._day, name, committed)
+        self.ledger.close()
+
+    def _begin_day(self, now: float) -> None:
+        if (day := day_of(now)) != self._day:
+            spent = self.ledger.open(day)
+            self._day = day
+            self._accounts = {name: _Account(tokens, 0, tokens) for name, tokens in spent.items()}
+
+    def _expire(self, now: float) -> None:
+        """Charge requests that nobody settled, the oldest first: their gateway died."""
+        for name, held in list(self._reservations.items()):
+            if held.deadline > now:
+                return
+            del self._reservations[name]
+            held.account.reserved -= held.tokens
+            held.account.spent += held.tokens
+
+    def _judge_tokens(self, key: ApiKey, account: _Account, tokens: int, now: float) -> Denial | None:
+        limit = key.tokens_per_day
+        if limit is None or account.spent + account.reserved + tokens <= limit:
+            return None
+        if tokens > limit:
+            return Denial("too_large", seconds_to_next_day(now))
+        is_spent = account.spent + tokens > limit
+        return Denial("tokens", seconds_to_next_day(now) if is_spent else SOON_SECONDS)
+
+    def _judge_requests(self, key: ApiKey, now: float) -> Denial | None:
+        recent = self._requests.setdefault(key.id, deque())
+        while recent and recent[0] <= now - MINUTE:
+            recent.popleft()
+        limit = key.requests_per_minute
+        if limit is None or len(recent) < limit:
+            return None
+        return Denial("requests", recent[len(recent) - limit] + MINUTE - now)
+
+    def _note_advance(self, key: ApiKey, account: _Account, tokens: int) -> None:
+        committed = account.spent + account.reserved + tokens
+        if key.tokens_per_day is not None and committed > account.noted:
+            account.noted = min(key.tokens_per_day, committed + key.tokens_per_day // ADVANCE_SHARE)
+            self.ledger.note(self._day, key.id, account.noted)

@@ -1,0 +1,162 @@
+"""What is answered at each address."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, aclosing
+from dataclasses import dataclass
+from typing import Any, cast
+
+from eshop_ray.inference.openai_api import CHAT_URL, COMPLETIONS_URL
+from eshop_ray.inference.requests import ApiAnswer, Failure
+from eshop_ray.serving.calls import ApiCall, Piece, PromptCall, ScoredAnswer
+from eshop_ray.serving.errors import RefusalError, Reply, render_answer, render_refusal
+from eshop_ray.serving.openapi import describe_api
+from eshop_ray.serving.readiness import Readiness
+from eshop_ray.serving.spending import MeteredModel
+from eshop_ray.serving.task_answers import build_call, find_task, read_answer
+from eshop_ray.serving.usage import Cost, StreamFilter, count_always
+from eshop_ray.serving.visits import Visit
+from eshop_ray.tasks import Task
+
+MAX_RECORDS = 128
+"""Records of one request to `:batch`; more of them are for a batch file."""
+RECORDS_AT_A_TIME = 16
+
+
+class Events(AbstractAsyncContextManager["Events"]):
+    """A response that is sent as it comes; leaving it has the model stop."""
+
+    def __init__(self, pieces: AsyncIterator[Piece], first: list[str], events: StreamFilter) -> None:
+        self._pieces, self._first, self._filter = pieces, first, events
+        self.events = self._read()
+
+    async def __aexit__(self, *_: object) -> None:
+        await cast("Any", self.events).aclose()
+        await cast("Any", self._pieces).aclose()
+
+    async def _read(self) -> AsyncIterator[str]:
+        for event in self._first:
+            yield self._filter.rewrite(event)
+        async for piece in self._pieces:
+            if not isinstance(piece, list):
+                raise RefusalError(503, "the model broke off", "model_unavailable")
+            for event in piece:
+                yield self._filter.rewrite(event)
+
+
+Outcome = Reply | Events
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSettings:
+    """How tasks are asked; as in bulk inference."""
+
+    temperature: float
+    constrained: bool
+
+
+class Endpoints:
+    """Each takes a request that may pass, with the object in its body, and returns its response."""
+
+    def __init__(self, model_id: str, tasks: TaskSettings, metered: MeteredModel, readiness: Readiness) -> None:
+        self._model_id, self._tasks, self._metered, self._readiness = model_id, tasks, metered, readiness
+
+    async def describe(self, _visit: Visit, _body: dict[str, Any]) -> Reply:
+        """The documentation of all addresses."""
+        return reply_json(describe_api(self._model_id))
+
+    async def list_models(self, _visit: Visit, _body: dict[str, Any]) -> Reply:
+        """The models that can be asked."""
+        return reply_json({"object": "list", "data": [self._describe_model()]})
+
+    async def find_model(self, visit: Visit, _body: dict[str, Any]) -> Reply:
+        """One of them."""
+        self._check_model(visit.path_params["model"])
+        return reply_json(self._describe_model())
+
+    async def chat(self, visit: Visit, body: dict[str, Any]) -> Outcome:
+        """A chat."""
+        return await self._call_api(visit, ApiCall(CHAT_URL, body))
+
+    async def complete(self, visit: Visit, body: dict[str, Any]) -> Outcome:
+        """A text to go on with."""
+        return await self._call_api(visit, ApiCall(COMPLETIONS_URL, body))
+
+    async def answer_record(self, visit: Visit, body: dict[str, Any]) -> Reply:
+        """The prediction of a task for a record."""
+        return reply_json(await self._predict(visit, find_task(visit.path_params["task"]), body))
+
+    async def answer_records(self, visit: Visit, body: dict[str, Any]) -> Reply:
+        """The predictions of a task for several records, or for each what kept it from one."""
+        task = find_task(visit.path_params["task"])
+        records = body.get("records")
+        if not isinstance(records, list) or not 1 <= len(records) <= MAX_RECORDS:
+            raise RefusalError(422, f"`records` has to be a list of 1 to {MAX_RECORDS} records", "invalid_value")
+        room = asyncio.Semaphore(RECORDS_AT_A_TIME)
+
+        async def answer(record: Any) -> dict[str, Any]:
+            async with room:
+                try:
+                    return await self._predict(visit, task, record)
+                except RefusalError as error:
+                    refusal: dict[str, Any] = json.loads(render_refusal(error).body)
+                    return refusal
+
+        async with asyncio.TaskGroup() as group:
+            answers = [group.create_task(answer(record)) for record in records]
+        return reply_json({"results": [one.result() for one in answers]})
+
+    async def _predict(self, visit: Visit, task: Task, record: Any) -> dict[str, Any]:
+        if not isinstance(record, dict):
+            raise RefusalError(422, "a record has to be a JSON object", "invalid_record")
+        call = build_call(task, record, visit.request_id, self._tasks.temperature, self._tasks.constrained)
+        async with aclosing(self._ask(visit, call, Cost())) as pieces:  # type: ignore[type-var]
+            piece = await anext(pieces)
+            await anext(pieces, None)
+        assert isinstance(piece, ScoredAnswer | Failure)
+        return {"model": self._model_id, **read_answer(task, piece)}
+
+    async def _call_api(self, visit: Visit, call: ApiCall) -> Outcome:
+        self._check_model(call.body.get("model"))
+        cost = Cost()
+        is_stream = call.body.get("stream") is True
+        asked = ApiCall(call.url, count_always(check_options(call.body))) if is_stream else call
+        pieces = self._ask(visit, asked, cost)
+        try:
+            first = await anext(pieces)
+            if isinstance(first, list):
+                return Events(pieces, first, StreamFilter.of(call.body, cost))
+            await anext(pieces, None)
+        except BaseException:
+            await cast("Any", pieces).aclose()
+            raise
+        assert isinstance(first, ApiAnswer)
+        return render_answer(first)
+
+    def _ask(self, visit: Visit, call: ApiCall | PromptCall, cost: Cost) -> AsyncIterator[Piece]:
+        return self._metered.ask(visit, call, self._readiness.facts, cost)
+
+    def _check_model(self, name: Any) -> None:
+        if name != self._model_id:
+            raise RefusalError(404, f"there is no such model; there is `{self._model_id}`", "model_not_found", "model")
+
+    def _describe_model(self) -> dict[str, Any]:
+        context = self._readiness.facts.context
+        return {"id": self._model_id, "object": "model", "created": 0, "owned_by": "eshop", "max_model_len": context}
+
+
+def check_options(body: dict[str, Any]) -> dict[str, Any]:
+    """Return a body whose options for streams can be added to.
+
+    Raises:
+        RefusalError: if they are none.
+    """
+    if not isinstance(body.get("stream_options") or {}, dict):
+        raise RefusalError(400, "has to be an object", "invalid_value", "stream_options")
+    return body
+
+
+def reply_json(content: Any) -> Reply:
+    """Return a response with JSON."""
+    return Reply(200, json.dumps(content, allow_nan=False).encode())

@@ -1,0 +1,82 @@
+"""What a request is refused with, in OpenAI's form, and never with the request's own words."""
+
+import json
+import math
+from dataclasses import dataclass, field
+
+from eshop_ray.inference.openai_api import write_error
+from eshop_ray.inference.requests import ApiAnswer
+
+CONTEXT_CODE = "context_length_exceeded"
+CONTEXT_HINT = "the setting `serve.engine_kwargs.max_model_len` of this endpoint says how long it may be"
+
+SOON_SECONDS = 1.0
+"""After which it is worth trying again where nothing tells when there is room."""
+
+
+class RefusalError(Exception):
+    """Ends a request with an error of HTTP."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        code: str | None = None,
+        param: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        """Say what is wrong.
+
+        Args:
+            status: Of HTTP.
+            message: For people; no word of the request stands in it.
+            code: For programs.
+            param: The field that is to blame, or its beginning.
+            retry_after: Seconds after which the same request may fare better.
+        """
+        super().__init__(message)
+        self.status, self.message, self.code, self.param, self.retry_after = status, message, code, param, retry_after
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A whole response: JSON, and its headers."""
+
+    status: int
+    body: bytes
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+def render_refusal(error: RefusalError) -> Reply:
+    """Return the response of a refusal."""
+    headers = {}
+    if error.retry_after is not None:
+        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
+    if error.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    answer = write_error(error.status, error.message, error.param, error.code)
+    return Reply(error.status, answer.body.encode(), headers)
+
+
+def render_answer(answer: ApiAnswer) -> Reply:
+    """Return the response of what the model's server says: trouble of its own is nothing that a client can mend."""
+    if answer.status < 400:
+        return Reply(answer.status, answer.body.encode())
+    error = json.loads(answer.body)["error"]
+    if answer.status == 429 or answer.status >= 500:
+        return render_refusal(busy_model())
+    message = error["message"]
+    if error["code"] == CONTEXT_CODE:
+        message = f"{message.rstrip('.')}; {CONTEXT_HINT}"
+    return render_refusal(RefusalError(answer.status, message, error["code"], error["param"]))
+
+
+def busy_model() -> RefusalError:
+    """Return the refusal where the model cannot answer now, and may later."""
+    return RefusalError(503, "the model cannot answer now; try again", "model_unavailable", retry_after=SOON_SECONDS)
+
+
+def time_is_up(seconds: float) -> RefusalError:
+    """Return the refusal of a request whose time is up."""
+    message = f"no answer within {seconds:g} seconds (`serve.request_seconds`)"
+    return RefusalError(503, message, "timeout", retry_after=SOON_SECONDS)

@@ -1,0 +1,230 @@
+"""The application that clients talk to: an ASGI application in front of the model."""
+
+import asyncio
+import logging
+import traceback
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.routing import Match, Route
+from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocketClose
+
+from eshop_ray.config import ServeSection
+from eshop_ray.serving.bodies import ClientGoneError, read_object
+from eshop_ray.serving.endpoints import Endpoints, Outcome
+from eshop_ray.serving.errors import RefusalError, Reply, render_refusal, time_is_up
+from eshop_ray.serving.guards import check_host, check_page, find_key, is_loopback
+from eshop_ray.serving.keys import KeyRing
+from eshop_ray.serving.readiness import Readiness
+from eshop_ray.serving.usage import write_refusal
+from eshop_ray.serving.visits import Visit
+
+logger = logging.getLogger(__name__)
+
+STARTING_SECONDS = 5.0
+"""After which a client may ask again while the model starts, or another process takes over."""
+
+Handler = Callable[[Visit, dict[str, Any]], Awaitable[Outcome]]
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where something is answered, and how well it is guarded."""
+
+    route: Route
+    handle: Handler
+    wants_key: bool = True
+    wants_model: bool = True
+    """Whether it has to be up, and there has to be room for one more request."""
+
+
+class Gateway:
+    """Lets through what may pass, and answers everything else itself."""
+
+    def __init__(self, config: ServeSection, keys: KeyRing, endpoints: Endpoints, readiness: Readiness) -> None:
+        """Put the parts together.
+
+        Args:
+            config: Limits.
+            keys: Who may ask.
+            endpoints: What is answered.
+            readiness: Whether the model is up.
+        """
+        self._config, self._keys, self._readiness = config, keys, readiness
+        self._addresses = list_addresses(endpoints, readiness)
+        self._is_local = keys.is_open or is_loopback(config.host)
+        self._num_running = 0
+        self._is_draining = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    async def drain(self, seconds: float) -> bool:
+        """Take no new request, and return once the running ones are answered; False if they are not in that time."""
+        self._is_draining = True
+        try:
+            async with asyncio.timeout(seconds):
+                await self._idle.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, whatever it is."""
+        if scope["type"] == "websocket":
+            await WebSocketClose()(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await _live(receive, send)
+        else:
+            visit = Visit.begin(scope)
+            try:
+                await self._answer(visit, receive, send)
+            except ClientGoneError:
+                pass
+            finally:
+                visit.log()
+
+    async def _answer(self, visit: Visit, receive: Receive, send: Send) -> None:
+        try:
+            async with asyncio.timeout(self._config.request_seconds):
+                address = self._find_address(visit)
+                if address.wants_model:
+                    await self._answer_by_model(address, visit, receive, send)
+                else:
+                    await self._send(address, visit, {}, send)
+        except RefusalError as error:
+            await self._refuse(visit, send, error)
+        except TimeoutError:
+            await self._refuse(visit, send, time_is_up(self._config.request_seconds))
+        except ClientGoneError:
+            raise
+        except Exception as error:  # its text may quote the request
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            logger.error("request %s: %s at %s:%s", visit.request_id, type(error).__name__, place.name, place.lineno)
+            await self._refuse(visit, send, RefusalError(500, "trouble of the endpoint's own", "server_error"))
+
+    def _find_address(self, visit: Visit) -> Address:
+        """Return what a request is for.
+
+        Raises:
+            RefusalError: if it may not ask that, or there is nothing there.
+        """
+        check_page(visit.headers)
+        if self._is_local:
+            check_host(visit.scope, visit.headers, self._config.allowed_hosts)
+        match, found = self._match(visit)
+        if found is None or found.wants_key:
+            visit.key = find_key(visit.scope, visit.headers, self._keys)
+        if found is None:
+            raise RefusalError(404, "there is nothing at this address; see /openapi.json", "not_found")
+        if match is Match.PARTIAL:
+            raise RefusalError(405, "this address does not take that method; see /openapi.json", "invalid_method")
+        return found
+
+    def _match(self, visit: Visit) -> tuple[Match, Address | None]:
+        """Return the address that a request is for, and whether it takes the method (`FULL`, else `PARTIAL`)."""
+        for address in self._addresses:
+            match, child = address.route.matches(visit.scope)
+            if match is not Match.NONE:
+                visit.route, visit.path_params = address.route.path, child["path_params"]
+                return match, address
+        return Match.NONE, None
+
+    async def _answer_by_model(self, address: Address, visit: Visit, receive: Receive, send: Send) -> None:
+        if self._is_draining:
+            raise RefusalError(503, "the endpoint is being stopped", "stopping", retry_after=STARTING_SECONDS)
+        if not self._readiness.is_up:
+            raise RefusalError(503, "the model is being started", "starting", retry_after=STARTING_SECONDS)
+        if self._num_running >= self._config.max_concurrent_requests:
+            raise RefusalError(503, "too many requests at a time", "overloaded", retry_after=1)
+        self._num_running += 1
+        self._idle.clear()
+        try:
+            takes_body = "POST" in (address.route.methods or ())
+            body = await read_object(visit.scope, receive, self._config.max_body_bytes) if takes_body else {}
+            await run_while_present(receive, self._send(address, visit, body, send))
+        finally:
+            self._num_running -= 1
+            if not self._num_running:
+                self._idle.set()
+
+    async def _send(self, address: Address, visit: Visit, body: dict[str, Any], send: Send) -> None:
+        outcome = await address.handle(visit, body)
+        if isinstance(outcome, Reply):
+            await visit.reply(send, outcome)
+        else:
+            async with outcome:
+                await visit.stream(send, outcome.events)
+
+    async def _refuse(self, visit: Visit, send: Send, error: RefusalError) -> None:
+        """Send a refusal, as the last event where a stream has begun."""
+        if visit.has_begun:
+            await send({"type": "http.response.body", "body": write_refusal(error).encode()})
+        else:
+            await visit.reply(send, render_refusal(error))
+
+
+def list_addresses(endpoints: Endpoints, readiness: Readiness) -> list[Address]:
+    """Return all that is answered."""
+
+    async def check_health(_visit: Visit, _body: dict[str, Any]) -> Reply:
+        return Reply(200, b'{"status":"up"}')
+
+    async def check_ready(_visit: Visit, _body: dict[str, Any]) -> Reply:
+        if not await readiness.check():
+            raise RefusalError(503, "the model does not answer", "not_ready", retry_after=STARTING_SECONDS)
+        return Reply(200, b'{"status":"ready"}')
+
+    return [
+        Address(_route("GET", "/health"), check_health, wants_key=False, wants_model=False),
+        Address(_route("GET", "/ready"), check_ready, wants_key=False, wants_model=False),
+        Address(_route("GET", "/openapi.json"), endpoints.describe, wants_key=False, wants_model=False),
+        Address(_route("GET", "/v1/models"), endpoints.list_models),
+        Address(_route("GET", "/v1/models/{model:path}"), endpoints.find_model),
+        Address(_route("POST", "/v1/chat/completions"), endpoints.chat),
+        Address(_route("POST", "/v1/completions"), endpoints.complete),
+        Address(_route("POST", "/v1/tasks/{task}:batch"), endpoints.answer_records),
+        Address(_route("POST", "/v1/tasks/{task}"), endpoints.answer_record),
+    ]
+
+
+def _route(method: str, path: str) -> Route:
+    return Route(path, _never_called, methods=[method])
+
+
+async def _never_called(_request: Any) -> None:
+    """Stand in for what Starlette would call: only its patterns are used."""
+
+
+async def run_while_present(receive: Receive, work: Awaitable[None]) -> None:
+    """Do something for a client as long as it is there.
+
+    Raises:
+        ClientGoneError: if it leaves; the work is cancelled then, and with it what the model is generating.
+    """
+    task = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_wait_until_gone(receive))
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientGoneError
+    finally:
+        task.cancel()
+        gone.cancel()
+        await asyncio.gather(task, gone, return_exceptions=True)
+    task.result()
+
+
+async def _wait_until_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _live(receive: Receive, send: Send) -> None:
+    """Go along with the server's start and stop: there is nothing to prepare."""
+    while True:
+        kind = (await receive())["type"]
+        await send({"type": f"{kind}.complete"})
+        if kind == "lifespan.shutdown":
+            return

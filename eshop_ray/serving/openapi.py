@@ -1,0 +1,119 @@
+"""The documentation of the endpoint as OpenAPI 3.1, for people and for programs that try it out."""
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from eshop_ray.serving.task_answers import COLUMNS
+from eshop_ray.tasks import get_task, list_tasks
+
+Schema = dict[str, Any]
+
+JSON_TYPES: Mapping[type, str] = {
+    str: "string",
+    bool: "boolean",
+    int: "integer",
+    float: "number",
+    dict: "object",
+    list: "array",
+    tuple: "array",
+}
+REFUSALS = {
+    400: "The request is none: no JSON, a wrong type, too long for the context.",
+    401: "No API key, or none that holds.",
+    403: "Asked by a web page, or for another host.",
+    404: "No such model or task.",
+    413: "The body is too long.",
+    415: "The body is not declared as JSON.",
+    422: "The record makes no prompt, or its answer cannot be read.",
+    429: "A limit of the key is reached; `Retry-After` says when to come back.",
+    503: "The model cannot answer now; `Retry-After` says when to come back.",
+}
+COUNT: Schema = {"type": "integer", "minimum": 1}
+GENERATION: Schema = {
+    "max_tokens": COUNT,
+    "n": COUNT,
+    "stream": {"type": "boolean"},
+    "temperature": {"type": "number", "minimum": 0},
+    "top_p": {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
+    "seed": {"type": "integer"},
+    "stop": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]},
+}
+"""Fields of both addresses; what else vLLM's server knows is understood too."""
+
+
+@functools.cache
+def describe_api(model_id: str) -> Schema:
+    """Return the documentation.
+
+    Args:
+        model_id: What clients send as `model`.
+    """
+    model = {"type": "string", "const": model_id}
+    message = _object({"role": {"type": "string"}, "content": {"type": "string"}}, ["role", "content"])
+    chat = {"model": model, "messages": {"type": "array", "minItems": 1, "items": message}, **GENERATION}
+    text = {"model": model, "prompt": {"type": "string"}, **GENERATION}
+    paths = {
+        "/health": {"get": _operation("Whether the endpoint runs", is_open=True)},
+        "/ready": {"get": _operation("Whether the model answers", is_open=True)},
+        "/v1/models": {"get": _operation("The models")},
+        "/v1/models/{model}": {"get": {**_operation("One model"), "parameters": [_path_parameter("model")]}},
+        "/v1/chat/completions": {"post": _operation("A chat", _object(chat, ["model", "messages"]))},
+        "/v1/completions": {"post": _operation("A text to go on with", _object(text, ["model", "prompt"]))},
+    }
+    for name in list_tasks():
+        paths |= _describe_task(name)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "eshop_ray", "version": "1"},
+        "paths": paths,
+        "security": [{"key": []}],
+        "components": {
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+            "schemas": {"Error": _describe_error()},
+        },
+    }
+
+
+def _describe_task(name: str) -> Schema:
+    task = get_task(name)
+    examples = [{key: value for key, value in one.items() if key not in COLUMNS} for one in task.examples]
+    record: Schema = {"anyOf": [_describe_record(example) for example in examples]}
+    records = _object({"records": {"type": "array", "minItems": 1, "items": record}}, ["records"])
+    return {
+        f"/v1/tasks/{name}": {"post": _operation(task.instruction, record)},
+        f"/v1/tasks/{name}:batch": {"post": _operation(f"Several records of `{name}`", records)},
+    }
+
+
+def _describe_record(example: Mapping[str, Any]) -> Schema:
+    fields = {name: {"type": JSON_TYPES[type(value)]} for name, value in example.items() if type(value) in JSON_TYPES}
+    return {**_object(fields, list(fields)), "examples": [dict(example)]}
+
+
+def _operation(summary: str, body: Schema | None = None, is_open: bool = False) -> Schema:
+    error = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}}
+    operation: Schema = {
+        "summary": summary,
+        "responses": {
+            "200": {"description": "The answer."},
+            **{str(status): {"description": text, **error} for status, text in REFUSALS.items()},
+        },
+    }
+    if body is not None:
+        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
+    return {**operation, "security": []} if is_open else operation
+
+
+def _object(properties: Schema, required: Sequence[str]) -> Schema:
+    return {"type": "object", "properties": properties, "required": list(required)}
+
+
+def _path_parameter(name: str) -> Schema:
+    return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+
+
+def _describe_error() -> Schema:
+    text = {"type": ["string", "null"]}
+    fields = {"message": {"type": "string"}, "type": {"type": "string"}, "param": text, "code": text}
+    return _object({"error": _object(fields, list(fields))}, ["error"])

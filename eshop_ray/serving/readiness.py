@@ -1,0 +1,70 @@
+"""Whether the model answers: it does once it has generated a token."""
+
+import asyncio
+import logging
+import time
+from contextlib import aclosing
+
+from eshop_ray.serving.calls import Model, ModelFacts, PromptCall, ScoredAnswer
+from eshop_ray.serving.errors import RefusalError
+
+logger = logging.getLogger(__name__)
+
+PROBE = PromptCall([{"role": "user", "content": "."}], {"temperature": 0.0, "max_tokens": 1})
+PROBE_ID = "probe"
+PROBE_SECONDS = 10.0
+"""A model that does not generate a token in that time is not ready; and one that did counts as ready for as long."""
+RETRY_SECONDS = 1.0
+
+
+class Readiness:
+    """Asks for a token now and then; many who want to know at a time share one."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._facts: ModelFacts | None = None
+        self._answered = float("-inf")
+        self._lock = asyncio.Lock()
+
+    @property
+    def is_up(self) -> bool:
+        """Whether it has ever answered; that it will again is for each request to see."""
+        return self._facts is not None
+
+    @property
+    def facts(self) -> ModelFacts:
+        """What it is, once it is up.
+
+        Raises:
+            RefusalError: if it is not yet.
+        """
+        if self._facts is None:
+            raise RefusalError(503, "the model is being started", "starting", retry_after=RETRY_SECONDS)
+        return self._facts
+
+    async def wait(self) -> None:
+        """Wait until it is up, however long that takes."""
+        while not self.is_up:
+            try:
+                await self._probe()
+            except Exception as error:  # it may come up all the same
+                logger.info("the model does not answer yet: %s", type(error).__name__)
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def check(self) -> bool:
+        """Return whether it answers, within `PROBE_SECONDS`."""
+        try:
+            async with asyncio.timeout(PROBE_SECONDS), self._lock:
+                if time.monotonic() - self._answered > PROBE_SECONDS:
+                    await self._probe()
+        except Exception:  # whatever keeps it from answering
+            return False
+        return True
+
+    async def _probe(self) -> None:
+        facts = await self._model.describe()
+        async with aclosing(self._model.ask(PROBE, PROBE_ID)) as pieces:  # type: ignore[type-var]
+            piece = await anext(pieces)
+        if not isinstance(piece, ScoredAnswer):
+            raise RefusalError(503, "no token was generated")
+        self._facts, self._answered = facts, time.monotonic()

@@ -1,0 +1,147 @@
+"""The deployment that holds the model, as gateways ask it: nothing that a request says gets into an error or a log."""
+
+import logging
+import math
+from collections.abc import AsyncIterator
+from typing import Any
+
+from ray.serve.llm import LLMConfig
+from ray.serve.llm.deployment import LLMServer
+from ray.serve.llm.openai_api_models import ChatCompletionRequest, CompletionRequest
+
+from eshop_ray.artifacts import AnyFolder
+from eshop_ray.inference.engines.serve import build_completion, read_completion
+from eshop_ray.inference.engines.vllm import write_ids
+from eshop_ray.inference.engines.vllm_server import list_ignored, read_response, read_trouble
+from eshop_ray.inference.openai_api import CHAT_URL, rename_constraints, write_error
+from eshop_ray.inference.requests import Answer, ApiAnswer, Failure, find_too_long
+from eshop_ray.serving.calls import ApiCall, Call, ModelFacts, Piece, PromptCall, ScoredAnswer
+
+logger = logging.getLogger(__name__)
+
+REQUEST_TYPES = {"chat": ChatCompletionRequest, "completions": CompletionRequest}
+
+
+class ModelReplica(LLMServer):  # type: ignore[misc]
+    """Ray Serve LLM's server, asked in plain values: a gateway needs no vLLM to ask it."""
+
+    async def __init__(self, llm_config: LLMConfig, model_dir: AnyFolder) -> None:
+        """Start the engine.
+
+        Args:
+            llm_config: Ray Serve LLM's.
+            model_dir: Whose tokenizer and chat template write the prompts of tasks.
+        """
+        await super().__init__(llm_config)
+        self._model_dir = model_dir
+
+    async def describe_model(self) -> ModelFacts:
+        """Say what the model is, once it is up."""
+        return ModelFacts(self._read_context())
+
+    async def measure_call(self, call: Call) -> int | None:
+        """Return the tokens of a call's prompts, counted as the engine counts; None where that fails."""
+        if isinstance(call, PromptCall):
+            return len(write_ids(self._model_dir, call.messages))
+        try:
+            return await self._count_tokens(call)
+        except Exception as error:  # the engine will say what is wrong with it
+            logger.info("prompt not measured: %s", type(error).__name__)
+            return None
+
+    async def answer_call(self, call: Call, request_id: str) -> AsyncIterator[Piece]:
+        """Yield the answer; whatever goes wrong comes as one too.
+
+        An error that escapes would stand in Ray Serve's log, with all that it quotes.
+        """
+        answers = self._answer_api(call) if isinstance(call, ApiCall) else self._answer_prompt(call)
+        try:
+            async for piece in answers:
+                yield piece
+        except Exception as error:
+            logger.error("request %s: %s", request_id, type(error).__name__)
+            yield await self._judge(error, call)
+
+    async def _answer_api(self, call: ApiCall) -> AsyncIterator[Piece]:
+        body = call.body
+        method = "chat" if call.url == CHAT_URL else "completions"
+        try:
+            request = parse_request(method, body, self._llm_config.model_id)
+        except Exception as error:
+            yield read_trouble(error, body)
+            return
+        async for piece in await getattr(self, method)(request):
+            parts = piece if isinstance(piece, list) else [piece]
+            events = [part for part in parts if isinstance(part, str)]
+            if events:
+                yield events
+            for part in parts:
+                if not isinstance(part, str):
+                    yield read_response(part, body, list_ignored(request))
+
+    async def _answer_prompt(self, call: PromptCall) -> AsyncIterator[Piece]:
+        ids = write_ids(self._model_dir, call.messages)
+        if too_long := find_too_long(len(ids), call.params, self._read_context()):
+            yield too_long
+            return
+        request = build_completion(self._llm_config.model_id, ids, {**call.params, "logprobs": 0})
+        async for response in await self.completions(request):
+            answer = read_completion(response)
+            if isinstance(answer, Answer):
+                yield ScoredAnswer(answer, read_confidence(response.choices[0].logprobs))
+            else:
+                yield answer if isinstance(answer, Failure) else write_error(503, "the engine is busy")
+
+    async def _judge(self, error: Exception, call: Call) -> ApiAnswer | Failure:
+        """Return whose fault an error is: a request's if the engine is well all the same."""
+        try:
+            await self.check_health()
+        except Exception:
+            return write_error(503, "the engine is down")
+        if isinstance(call, PromptCall):
+            return Failure("engine", type(error).__name__)
+        return write_error(400, f"the engine does not take this request ({type(error).__name__})")
+
+    async def _count_tokens(self, call: ApiCall) -> int:
+        from vllm.entrypoints.serve.tokenize.protocol import TokenizeChatRequest, TokenizeCompletionRequest
+
+        body = {**call.body, "model": self._llm_config.model_id}
+        if call.url == CHAT_URL:
+            known = {name: value for name, value in body.items() if name in TokenizeChatRequest.model_fields}
+            return await self._tokenize(TokenizeChatRequest(**known))
+        prompts = list_prompts(body["prompt"])
+        requests = [
+            TokenizeCompletionRequest(model=body["model"], prompt=one) for one in prompts if isinstance(one, str)
+        ]
+        counted = [await self._tokenize(request) for request in requests]
+        return sum(counted) + sum(len(one) for one in prompts if isinstance(one, list))
+
+    async def _tokenize(self, request: Any) -> int:
+        async for response in await self.tokenize(request):
+            return int(response.count)
+        raise ValueError("no answer")
+
+    def _read_context(self) -> int:
+        return int(self.engine._engine_client.model_config.max_model_len)
+
+
+def parse_request(method: str, body: dict[str, Any], model_id: str) -> Any:
+    """Return a request as vLLM reads it.
+
+    Raises:
+        ValidationError: of pydantic.
+    """
+    return REQUEST_TYPES[method](**{**rename_constraints(body), "model": model_id})
+
+
+def list_prompts(prompt: Any) -> list[Any]:
+    """Return the prompts of a completion: texts, or lists of token ids."""
+    if isinstance(prompt, str):
+        return [prompt]
+    return [prompt] if isinstance(prompt[0], int) else list(prompt)
+
+
+def read_confidence(logprobs: Any) -> float | None:
+    """Return the geometric mean of the probabilities of an answer's tokens; None for an answer without any."""
+    known = [value for value in (logprobs.token_logprobs if logprobs else ()) if value is not None]
+    return math.exp(sum(known) / len(known)) if known else None

@@ -1,0 +1,113 @@
+"""Asking the model within the budget of a key: reserve, ask, settle, whatever becomes of the request."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+from eshop_ray.inference.requests import ApiAnswer, Failure
+from eshop_ray.serving.budgets import BudgetKeeper, Denial, Grant
+from eshop_ray.serving.calls import Call, Model, ModelFacts, Piece, ScoredAnswer, measure_size
+from eshop_ray.serving.errors import RefusalError
+from eshop_ray.serving.keys import ApiKey
+from eshop_ray.serving.usage import Cost
+from eshop_ray.serving.visits import Visit
+
+logger = logging.getLogger(__name__)
+
+DENIALS = {
+    "requests": ("more requests in a minute than this key may send", "rate_limit_exceeded"),
+    "tokens": ("the tokens that this key may use in a day are spent, or set aside for its other requests", "quota"),
+    "too_large": ("the request could use more tokens than this key may in a whole day; lower `max_tokens`", "quota"),
+}
+"""Reason -> message and code."""
+
+
+@dataclass(slots=True)
+class MeteredModel:
+    """The model, as keys with budgets may ask it."""
+
+    model: Model
+    budgets: BudgetKeeper
+    _settling: set[asyncio.Task[None]] = field(default_factory=set)
+
+    async def ask(self, visit: Visit, call: Call, facts: ModelFacts, cost: Cost) -> AsyncIterator[Piece]:
+        """Yield what the model answers.
+
+        Args:
+            visit: Whose request it is; what it costs is added there in the end.
+            call: What is asked.
+            facts: Of the model.
+            cost: Follows what whole answers cost; of a stream whoever reads it has to follow it.
+
+        Raises:
+            RefusalError: if the key may not ask it, or the model not answer.
+        """
+        size = measure_size(call)
+        most = size.count_most(facts.context)
+        reservation = None
+        if visit.key is not None and visit.key.is_limited:
+            reservation, most = await self._reserve(visit.key, call, facts, most)
+        try:
+            async with aclosing(self.model.ask(call, visit.request_id)) as pieces:  # type: ignore[type-var]
+                async for piece in pieces:
+                    count_whole(piece, cost)
+                    yield piece
+        except RefusalError:  # it was not asked, or it broke: nobody pays for that
+            cost.is_final = True
+            raise
+        finally:
+            visit.num_read += cost.num_read
+            visit.num_written += cost.num_written
+            if reservation is not None:
+                self._settle_later(reservation, cost.estimate(size.num_prompts * size.num_answers, most))
+
+    async def finish(self) -> None:
+        """Wait until all that is over is settled."""
+        await asyncio.gather(*self._settling)
+
+    async def _reserve(self, key: ApiKey, call: Call, facts: ModelFacts, most: int) -> tuple[str, int]:
+        """Set aside what a call can cost: by the context at first, and by its very prompt where that is too much."""
+        verdict = await self._keep(key, most)
+        if isinstance(verdict, Denial) and verdict.reason != "requests":
+            num_tokens = await self.model.measure(call)
+            if num_tokens is not None:
+                most = min(most, measure_size(call).count_most_after(num_tokens, facts.context))
+                verdict = await self._keep(key, most)
+        if isinstance(verdict, Grant):
+            return verdict.reservation, most
+        message, code = DENIALS[verdict.reason]
+        raise RefusalError(429, message, code, retry_after=verdict.retry_after)
+
+    async def _keep(self, key: ApiKey, most: int) -> Grant | Denial:
+        try:
+            return await self.budgets.reserve(key, most)
+        except Exception as error:  # whoever keeps the books is being started anew: until then nothing is spent
+            logger.error("budgets cannot be asked: %s", type(error).__name__)
+            raise RefusalError(
+                503, "budgets cannot be looked at now; try again", "unavailable", retry_after=5
+            ) from error
+
+    def _settle_later(self, reservation: str, tokens: int) -> None:
+        """Settle in a task of its own: the request's may be ending by force."""
+        task = asyncio.create_task(self._settle(reservation, tokens))
+        self._settling.add(task)
+        task.add_done_callback(self._settling.discard)
+
+    async def _settle(self, reservation: str, tokens: int) -> None:
+        try:
+            await self.budgets.settle(reservation, tokens)
+        except Exception as error:  # it then counts with the most that it could cost
+            logger.error("a request cannot be settled: %s", type(error).__name__)
+
+
+def count_whole(piece: Piece, cost: Cost) -> None:
+    """Take over what an answer cost that came whole."""
+    if isinstance(piece, ApiAnswer):
+        cost.add_usage({"prompt_tokens": piece.num_input_tokens, "completion_tokens": piece.num_generated_tokens})
+    elif isinstance(piece, ScoredAnswer):
+        answer = piece.answer
+        cost.add_usage({"prompt_tokens": answer.num_input_tokens, "completion_tokens": answer.num_generated_tokens})
+    elif isinstance(piece, Failure):
+        cost.is_final = True

@@ -1,0 +1,102 @@
+"""One request from its first byte to its line in the access log."""
+
+import json
+import logging
+import re
+import sys
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+from starlette.datastructures import Headers
+from starlette.types import Scope, Send
+
+from eshop_ray.serving.errors import Reply
+from eshop_ray.serving.keys import ApiKey
+
+ID_HEADER = "x-request-id"
+SAFE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+"""What a client may call its request; other text has no place in a log."""
+
+CLIENT_GONE = 499
+"""What the access log has for a client that left, after nginx; nobody is sent it."""
+
+STREAM_HEADERS = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-store"}
+REPLY_HEADERS = {"Content-Type": "application/json", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+
+access = logging.getLogger("eshop_ray.access")
+
+
+@dataclass(slots=True)
+class Visit:
+    """What is known of a request."""
+
+    scope: Scope
+    headers: Headers
+    request_id: str
+    is_named: bool
+    """Whether it brought its id: who gave it that, sends it back."""
+    route: str = ""
+    """Its address as the documentation writes it: what a client puts there instead is not logged."""
+    path_params: dict[str, str] = field(default_factory=dict)
+    key: ApiKey | None = None
+    status: int = CLIENT_GONE
+    has_begun: bool = False
+    """Whether the client has the first byte of a response."""
+    num_read: int = 0
+    num_written: int = 0
+    began: float = field(default_factory=time.monotonic)
+
+    @classmethod
+    def begin(cls, scope: Scope) -> "Visit":
+        """Return a request that came in."""
+        headers = Headers(scope=scope)
+        given = headers.get(ID_HEADER, "")
+        is_safe = SAFE_ID.fullmatch(given) is not None
+        return cls(scope, headers, given if is_safe else uuid4().hex, is_named=bool(given))
+
+    def log(self) -> None:
+        """Write its line: nothing of what was asked or answered, and of the key its id only."""
+        line = {
+            "time": time.time(),
+            "request_id": self.request_id,
+            "key": self.key.id if self.key else None,
+            "method": self.scope["method"],
+            "route": self.route,
+            "status": self.status,
+            "input_tokens": self.num_read,
+            "generated_tokens": self.num_written,
+            "seconds": round(time.monotonic() - self.began, 4),
+        }
+        access.info(json.dumps(line))
+
+    async def reply(self, send: Send, reply: Reply) -> None:
+        """Send a whole response."""
+        await self._start(send, reply.status, {**REPLY_HEADERS, **reply.headers})
+        await send({"type": "http.response.body", "body": reply.body})
+
+    async def stream(self, send: Send, events: AsyncIterator[str]) -> None:
+        """Send a response as it comes."""
+        await self._start(send, 200, STREAM_HEADERS)
+        async for event in events:
+            if event:
+                await send({"type": "http.response.body", "body": event.encode(), "more_body": True})
+        await send({"type": "http.response.body"})
+
+    async def _start(self, send: Send, status: int, headers: dict[str, str]) -> None:
+        self.status, self.has_begun = status, True
+        own = {} if self.is_named else {ID_HEADER: self.request_id}
+        raw = [(name.lower().encode(), value.encode()) for name, value in {**headers, **own}.items()]
+        await send({"type": "http.response.start", "status": status, "headers": raw})
+
+
+def open_access_log() -> None:
+    """Have the access log go to standard output as it is: a JSON object a line."""
+    if not access.handlers:
+        handler: Any = logging.StreamHandler(sys.stdout)
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        access.addHandler(handler)
+        access.setLevel(logging.INFO)
+        access.propagate = False
