@@ -47,6 +47,7 @@ def build_command(job: Job) -> Command:
         "demo": _build_demo,
         "erase": _build_erase,
         "inspect": _build_inspect,
+        "make_key": _build_make_key,
         "quantize": _build_quantize,
         "rollback": _build_rollback,
         "run_batch": _build_batch,
@@ -92,6 +93,27 @@ def _build_inspect(job: Job) -> Command:
 
 def _run_inspect(job: Job, path: str, settings: list[str]) -> None:
     importlib.import_module(job.module).run(path, settings)
+
+
+def _build_make_key(job: Job) -> Command:
+    def command(
+        key_id: Annotated[str, typer.Argument(metavar="ID", help="Names the key in logs, e.g. search-team.")],
+        requests_per_minute: Annotated[
+            int | None, typer.Option(help="Requests that it may send in any 60 seconds.", show_default="no limit")
+        ] = None,
+        tokens_per_day: Annotated[
+            int | None, typer.Option(help="Tokens read and written in a day of UTC.", show_default="no limit")
+        ] = None,
+        note: Annotated[str, typer.Option(help="For people.")] = "",
+    ) -> Action:
+        limits = {"requests_per_minute": requests_per_minute, "tokens_per_day": tokens_per_day, "note": note}
+        return partial(_run_make_key, job, key_id, **limits)
+
+    return command
+
+
+def _run_make_key(job: Job, key_id: str, **limits: int | str | None) -> None:
+    importlib.import_module(job.module).run(key_id, **limits)
 
 
 def _build_compare(job: Job) -> Command:

@@ -1,27 +1,66 @@
-"""Serve the merged model as an OpenAI-compatible endpoint."""
+"""Serve the merged model as a guarded, OpenAI-compatible endpoint."""
 
 import logging
 
+import ray
 from ray import serve
+from ray.serve import RunTarget
 
 from eshop_ray.artifacts import share_folder
 from eshop_ray.cluster import start_ray
 from eshop_ray.config import Config
 from eshop_ray.data.template_gap import warn_of_gap
-from eshop_ray.inference.engines.serve_app import APP_CPUS, SERVE_APP, build_app
+from eshop_ray.inference.engines.serve_app import SERVE_APP, wait_until_running
 from eshop_ray.inference.quantization.platform import check_model
 from eshop_ray.models import find_model, model_digest
+from eshop_ray.serving.application import QUIET_LOG, build_application
+from eshop_ray.serving.start import (
+    check_exposure,
+    check_listening,
+    count_needed,
+    drain,
+    fit_replicas,
+    hold_port,
+    read_details,
+    wait_for_end,
+    wait_until_ready,
+)
 
 logger = logging.getLogger(__name__)
 
+MODELS_OWN_CONTEXT = -1
+"""Has vLLM take the longest context that the model has and the memory holds."""
+
 
 def run(config: Config) -> None:
-    """Serve until interrupted."""
+    """Serve until Ctrl-C or SIGTERM; running answers are finished then."""
+    check_exposure(config.serve)
+    with hold_port(config):
+        deploy(config)
+        logger.info("ready: http://%s:%d/v1, model `%s`", config.serve.host, config.serve.port, config.serve.model_id)
+        wait_for_end()
+        drain(config.serve, SERVE_APP)
+        ray.shutdown()
+
+
+def deploy(config: Config) -> None:
+    """Start the endpoint, and return when it has answered.
+
+    Raises:
+        UserError: if it cannot be started.
+    """
     model_dir = find_model(config, "merged")
     check_model(model_dir, config.serve.use_gpu, config.serve.engine_kwargs.get("dtype"))
     warn_of_gap(model_dir, config.serve.engine_kwargs)
-    start_ray(config.ray, num_cpus=APP_CPUS, num_gpus=1 if config.serve.use_gpu else 0)
-    serve.start(http_options={"host": config.serve.host, "port": config.serve.port})
-    logger.info("starting: http://%s:%d/v1, model `%s`", config.serve.host, config.serve.port, config.serve.model_id)
-    shared = share_folder(model_dir, config.run_dir)
-    serve.run(build_app(config.serve, shared, model_digest(model_dir)), blocking=True, name=SERVE_APP)
+    num_cpus, num_gpus = count_needed(config.serve)
+    start_ray(config.ray, num_cpus=num_cpus, num_gpus=num_gpus)
+    section = fit_replicas(config.serve, {**ray.cluster_resources(), **config.ray.limits})
+    engine_kwargs = {"max_model_len": MODELS_OWN_CONTEXT, **section.engine_kwargs}
+    config = config.model_copy(update={"serve": section.model_copy(update={"engine_kwargs": engine_kwargs})})
+    app = build_application(config, share_folder(model_dir, config.run_dir), model_digest(model_dir))
+    serve.start(http_options={"host": section.host, "port": section.port}, logging_config=QUIET_LOG)
+    check_listening(section, read_details())
+    logger.info("starting the model; the endpoint answers 503 until it has generated a token")
+    serve.run_many([RunTarget(app, name=SERVE_APP, route_prefix="/")], wait_for_applications_running=False)
+    wait_until_running()
+    wait_until_ready(section)

@@ -81,6 +81,14 @@ class Budgets:
     _reservations: dict[str, _Reservation] = field(default_factory=dict)
     _requests: dict[str, deque[float]] = field(default_factory=dict)
 
+    def open(self) -> None:
+        """Go on with the day's books.
+
+        Raises:
+            UserError: if another process keeps them.
+        """
+        self._begin_day(self.clock())
+
     async def reserve(self, key: ApiKey, tokens: int) -> Grant | Denial:
         """Set aside the most that a request can cost, or say why not; a request that is denied counts nowhere.
 

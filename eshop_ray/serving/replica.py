@@ -25,7 +25,7 @@ REQUEST_TYPES = {"chat": ChatCompletionRequest, "completions": CompletionRequest
 class ModelReplica(LLMServer):  # type: ignore[misc]
     """Ray Serve LLM's server, asked in plain values: a gateway needs no vLLM to ask it."""
 
-    async def __init__(self, llm_config: LLMConfig, model_dir: AnyFolder) -> None:
+    async def __init__(self, llm_config: LLMConfig, model_dir: AnyFolder) -> None:  # type: ignore[misc]  # Ray Serve's
         """Start the engine.
 
         Args:

@@ -16,15 +16,14 @@ from eshop_ray.inference.dispatch.lifecycle import EngineDiedError
 from eshop_ray.inference.dispatch.stage import StageEngine, run_stage
 from eshop_ray.inference.dispatch.supervisor import Limits
 from eshop_ray.inference.engine import Engine
+from eshop_ray.inference.engines.serve_app import DEPLOYMENT_PREFIX
 from eshop_ray.inference.engines.vllm import write_ids
+from eshop_ray.inference.engines.vllm_arguments import ANSWER_DEFAULTS
 from eshop_ray.inference.engines.vllm_server import list_ignored, read_response, read_trouble
 from eshop_ray.inference.openai_api import CHAT_URL, COMPLETIONS_URL, refuse_stream, refuse_url, rename_constraints
 from eshop_ray.inference.reading import Reader
 from eshop_ray.inference.requests import Answer, ApiRequest, Busy, Failure, Prompt, Reply, Request, find_too_long
 from eshop_ray.reporting.words import format_seconds
-
-DEPLOYMENT_PREFIX = "LLMServer:"
-"""How Ray Serve LLM begins the name of a deployment that holds a model."""
 
 CALLS_PER_REPLICA = 4
 """Calls in flight for each of `infer.concurrency`, which stands for the replicas to keep busy."""
@@ -93,7 +92,7 @@ class ServeEngine:
                     if served[-1] == name_source(self._model_dir):
                         self._handle = handle.options(stream=True)
                         self._model_id = config.model_id
-                        self._context = config.engine_kwargs.get("max_model_len")
+                        self._context = read_context(config.engine_kwargs.get("max_model_len"))
                         return
         raise UserError(
             f"no Ray Serve application serves {self._model_dir} (served here: {', '.join(served) or 'nothing'}); "
@@ -181,6 +180,11 @@ def build_completion(model_id: str, prompt: Prompt, params: Mapping[str, Any]) -
     from ray.serve.llm.openai_api_models import CompletionRequest
 
     return CompletionRequest(model=model_id, prompt=prompt, **{**NEUTRAL_PARAMS, **params})
+
+
+def read_context(stated: int | None) -> int:
+    """Return the tokens that a row may have: an endpoint with room for more gives bulk jobs no other answers."""
+    return stated if stated is not None and stated > 0 else int(ANSWER_DEFAULTS["max_model_len"])
 
 
 def raise_or_return(reply: Reply | BaseException) -> Reply:

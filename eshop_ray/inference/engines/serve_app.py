@@ -1,4 +1,4 @@
-"""The merged model as an OpenAI-compatible application of Ray Serve."""
+"""The merged model as a deployment of Ray Serve, for bulk jobs and behind the endpoint alike."""
 
 import logging
 import time
@@ -18,11 +18,14 @@ logger = logging.getLogger(__name__)
 SERVE_APP = "eshop"
 """Name of the application: one per cluster, for the endpoint's clients and for bulk jobs alike."""
 
+DEPLOYMENT_PREFIX = "LLMServer:"
+"""How the name of a deployment that holds a model begins, as Ray Serve LLM has it."""
+
 DIGEST_VARIABLE = "ESHOP_MODEL_DIGEST"
 """Variable in the replicas' environment that holds the digest of the model they serve."""
 
 APP_CPUS = 3
-"""Logical CPUs of the application with one replica: two for Ray Serve LLM's replica, one for its router."""
+"""Logical CPUs of the endpoint with one replica: two for Ray Serve LLM's, one for the gateway."""
 
 APP_START_SECONDS = 900.0
 """A cluster may have to find a GPU node first; an application that is not up by then lacks something."""
@@ -32,16 +35,23 @@ SAY_SECONDS = 15.0
 MAX_STATUS_CHARACTERS = 1000
 
 
-def build_app(config: ServeSection, model_dir: AnyFolder, digest: str) -> Any:
-    """Return the Ray Serve application: `/v1/chat/completions`, `/v1/completions`, `/v1/models`, streaming included.
+def build_model(config: ServeSection, model_dir: AnyFolder, digest: str, **options: Any) -> Any:
+    """Return the deployment that holds the model, for those who ask it by its handle: nothing listens for it.
 
     Ray Serve LLM sets no bound on requests in flight, which leaves no signal to scale on: the bounds come from
     `serve.deployment_config`.
+
+    Args:
+        config: Of the endpoint.
+        model_dir: Folder of the model.
+        digest: Its digest.
+        options: More of `ray.serve.llm.build_llm_deployment`.
     """
     with keep_log_format():
-        from ray.serve.llm import LLMConfig, build_openai_app
+        from ray.serve.llm import LLMConfig, build_llm_deployment
 
-    return build_openai_app({"llm_configs": [LLMConfig(**build_llm_config(config, model_dir, digest))]})
+    llm_config = LLMConfig(**build_llm_config(config, model_dir, digest))
+    return build_llm_deployment(llm_config, name_prefix=DEPLOYMENT_PREFIX, **options)
 
 
 @contextmanager
@@ -98,7 +108,7 @@ def ensure_running(config: ServeSection, model_dir: AnyFolder, digest: str) -> N
                 f"its `model_source`, and {DIGEST_VARIABLE}={digest} under `runtime_env.env_vars`, where it is declared"
             )
         logger.info("deploying %s as Ray Serve application `%s`", model_dir, SERVE_APP)
-        target = RunTarget(build_app(config, model_dir, digest), name=SERVE_APP, route_prefix="/")
+        target = RunTarget(build_model(config, model_dir, digest), name=SERVE_APP, route_prefix=None)
         serve.run_many([target], wait_for_applications_running=False)
     wait_until_running()
 

@@ -20,7 +20,7 @@ def deployed(monkeypatch):
     names = []
     monkeypatch.setattr(serve, "start", lambda **_: None)
     monkeypatch.setattr(serve, "run_many", lambda targets, **_: names.extend(target.name for target in targets))
-    monkeypatch.setattr(app, "build_app", lambda *_: SimpleNamespace())
+    monkeypatch.setattr(app, "build_model", lambda *_: SimpleNamespace())
     monkeypatch.setattr(app, "wait_until_running", lambda: None)
     return names
 

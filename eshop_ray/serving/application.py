@@ -1,0 +1,104 @@
+"""Config -> the application of Ray Serve: gateways, the keeper of budgets, and the model behind them."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+from ray import serve
+from ray.serve.deployment import Application
+
+from eshop_ray.artifacts import AnyFolder, SharedFolder
+from eshop_ray.config import Config, ServeSection
+from eshop_ray.errors import UserError
+from eshop_ray.inference.engines.serve_app import build_model
+from eshop_ray.serving.deployments import BudgetDeployment, GatewayDeployment
+from eshop_ray.serving.endpoints import TaskSettings
+from eshop_ray.serving.keys import KeyRing
+
+GATEWAY = "Gateway"
+BUDGETS = "Budgets"
+
+HEAD_NODE = {"node:__internal_head__": 0.001}
+"""A resource that Ray gives its head node: the ledger is a file there, also after a new start."""
+
+QUIET_LOG = {"enable_access_log": False, "log_level": "WARNING"}
+"""Of Ray Serve: it would write down addresses as clients send them. The gateway has an access log of its own."""
+
+MAX_CALLS = 100_000
+"""Calls to the keeper of budgets at a time; gateways bound them."""
+
+
+def build_application(config: Config, model_dir: AnyFolder, digest: str) -> Application:
+    """Return the application for a model.
+
+    Args:
+        config: Of the run.
+        model_dir: Folder of the model.
+        digest: Its digest, by which bulk jobs know it.
+
+    Raises:
+        UserError: if the API keys cannot be used.
+    """
+    KeyRing.of(config.serve)  # what is wrong with them is to be said here, not in a log of Ray's
+    section = config.serve.model_copy(update={"api_keys_file": absolute(config.serve.api_keys_file)})
+    ledger_dir = absolute(section.ledger_dir) or str(config.run_dir / "serve-ledger")
+    tasks = TaskSettings(config.infer.temperature, config.infer.constrained)
+    return _compose(section, tasks, ledger_dir, model_dir, digest)
+
+
+def build_declared(args: dict[str, Any]) -> Application:
+    """Return the application of a Serve file, whose `import_path` names this function.
+
+    Args:
+        args: `model_uri` and `model_digest`; `serve` and `infer`, sections as in a config file. API keys are wanted:
+            Ray Serve listens where the file says, which is not known here.
+
+    Raises:
+        UserError: if something is missing or wrong.
+    """
+    missing = [name for name in ("model_uri", "model_digest") if name not in args]
+    if missing:
+        raise UserError(f"`args` of the application lack {', '.join(missing)}")
+    sections = {name: part for name, part in args.items() if name not in ("model_uri", "model_digest")}
+    config = Config.model_validate({"name": "serve", **sections})
+    if KeyRing.of(config.serve).is_open:
+        raise UserError("set `serve.api_keys_file` or `serve.api_keys_env`: `eshop make-key` makes a key")
+    digest = args["model_digest"]
+    return build_application(config, SharedFolder(args["model_uri"], digest), digest)
+
+
+def _compose(
+    section: ServeSection, tasks: TaskSettings, ledger_dir: str, model_dir: AnyFolder, digest: str
+) -> Application:
+    from eshop_ray.serving.replica import ModelReplica  # it loads vLLM
+
+    patience = {"graceful_shutdown_timeout_s": max(section.drain_seconds, 1.0)}
+    deployment = {"logging_config": QUIET_LOG, **patience, **section.deployment_config}
+    quiet = section.model_copy(update={"deployment_config": deployment})
+    model = build_model(quiet, model_dir, digest, deployment_cls=ModelReplica, bind_kwargs={"model_dir": model_dir})
+    budgets = serve.deployment(
+        BudgetDeployment,
+        name=BUDGETS,
+        num_replicas=1,
+        max_ongoing_requests=MAX_CALLS,
+        ray_actor_options={"num_cpus": 0, "resources": HEAD_NODE},
+        logging_config=QUIET_LOG,
+    ).bind(ledger_dir, section.request_seconds)
+    options = {"name": GATEWAY, "logging_config": QUIET_LOG, **patience, **section.gateway_config}
+    gateway = serve.deployment(serve.ingress()(GatewayDeployment), **options)
+    return gateway.bind(section, tasks, model, budgets)
+
+
+def absolute(path: str | None) -> str | None:
+    """Return a path as replicas find it, which run in folders of their own."""
+    return str(Path(path).expanduser().absolute()) if path else None
+
+
+def count_replicas(options: dict[str, Any]) -> tuple[int, float]:
+    """Return the fewest and the most replicas that a deployment has, by its options."""
+    number = options.get("num_replicas")
+    if isinstance(number, int):
+        return number, number
+    scaling = options.get("autoscaling_config") or {}
+    most = scaling.get("max_replicas", math.inf if number == "auto" else 1)
+    return max(1, scaling.get("min_replicas", 1), scaling.get("initial_replicas") or 0), most

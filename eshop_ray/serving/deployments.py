@@ -1,0 +1,141 @@
+"""What Ray Serve runs of the endpoint beside the model: gateways, and one keeper of budgets for all of them."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from ray.exceptions import RayError
+from ray.serve.exceptions import BackPressureError, RayServeException
+from ray.serve.handle import DeploymentHandle
+
+from eshop_ray.config import ServeSection
+from eshop_ray.errors import UserError
+from eshop_ray.serving.budgets import Budgets, Denial, Grant
+from eshop_ray.serving.calls import Call, ModelFacts, Piece
+from eshop_ray.serving.endpoints import Endpoints, TaskSettings
+from eshop_ray.serving.errors import SOON_SECONDS, RefusalError, busy_model
+from eshop_ray.serving.gateway import Gateway
+from eshop_ray.serving.keys import ApiKey, KeyRing
+from eshop_ray.serving.ledger import Ledger
+from eshop_ray.serving.readiness import Readiness
+from eshop_ray.serving.spending import MeteredModel
+from eshop_ray.serving.visits import open_access_log
+
+logger = logging.getLogger(__name__)
+
+TAKE_OVER_SECONDS = 120.0
+"""That a new keeper of budgets waits for the end of the one before it."""
+
+
+class DeployedModel:
+    """The model's deployment, asked through its handle."""
+
+    def __init__(self, handle: DeploymentHandle) -> None:
+        self._handle, self._stream = handle, handle.options(stream=True)
+
+    async def describe(self) -> ModelFacts:
+        """Say what it is; this waits until it is up."""
+        facts: ModelFacts = await self._call("describe_model")
+        return facts
+
+    async def measure(self, call: Call) -> int | None:
+        """Return the tokens of a call's prompts; None where they cannot be told."""
+        num_tokens: int | None = await self._call("measure_call", call)
+        return num_tokens
+
+    async def ask(self, call: Call, request_id: str) -> AsyncIterator[Piece]:
+        """Yield what it answers; when the iterator is closed, it stops to generate."""
+        pieces = self._stream.answer_call.remote(call, request_id)
+        try:
+            async for piece in pieces:
+                yield piece
+        except (RayServeException, RayError) as error:
+            raise judge(error) from None
+        finally:
+            pieces.cancel()
+
+    async def _call(self, method: str, *arguments: Any) -> Any:
+        try:
+            return await getattr(self._handle, method).remote(*arguments)
+        except (RayServeException, RayError) as error:
+            raise judge(error) from None
+
+
+def judge(error: Exception) -> RefusalError:
+    """Return what an error of a handle says to a client."""
+    logger.warning("the model cannot be asked: %s", type(error).__name__)
+    if isinstance(error, BackPressureError):
+        return RefusalError(503, "too many requests wait for the model", "overloaded", retry_after=SOON_SECONDS)
+    return busy_model()
+
+
+class HandledBudgets:
+    """The keeper of budgets, asked through its handle."""
+
+    def __init__(self, handle: DeploymentHandle) -> None:
+        self._handle = handle
+
+    async def reserve(self, key: ApiKey, tokens: int) -> Grant | Denial:
+        """Set aside the most that a request can cost, or say why not."""
+        verdict: Grant | Denial = await self._handle.reserve.remote(key, tokens)
+        return verdict
+
+    async def settle(self, reservation: str, tokens: int) -> None:
+        """Note what a request has cost, in place of what was set aside."""
+        await self._handle.settle.remote(reservation, tokens)
+
+
+class BudgetDeployment:
+    """Keeps the books of all gateways. There is one at a time: a new one waits until the ledger is free."""
+
+    async def __init__(self, ledger_dir: str, request_seconds: float) -> None:  # type: ignore[misc]  # Ray Serve's
+        self._budgets = Budgets(Ledger(Path(ledger_dir)), request_seconds)
+        deadline = time.monotonic() + TAKE_OVER_SECONDS
+        while True:
+            try:
+                return self._budgets.open()
+            except UserError:
+                if time.monotonic() > deadline:
+                    raise
+            await asyncio.sleep(1)
+
+    async def reserve(self, key: ApiKey, tokens: int) -> Grant | Denial:
+        """Set aside the most that a request can cost, or say why not."""
+        return await self._budgets.reserve(key, tokens)
+
+    async def settle(self, reservation: str, tokens: int) -> None:
+        """Note what a request has cost, in place of what was set aside."""
+        await self._budgets.settle(reservation, tokens)
+
+    def __del__(self) -> None:
+        """Note what was spent to the token; Ray Serve calls this before it ends a replica."""
+        with suppress(Exception):
+            self._budgets.close()
+
+
+class GatewayDeployment:
+    """One gateway. It is up long before the model is, and says so to whoever asks."""
+
+    async def __init__(  # type: ignore[misc]  # Ray Serve's
+        self, config: ServeSection, tasks: TaskSettings, model: DeploymentHandle, budgets: DeploymentHandle
+    ) -> None:
+        open_access_log()
+        deployed = DeployedModel(model)
+        readiness = Readiness(deployed)
+        metered = MeteredModel(deployed, HandledBudgets(budgets))
+        self._gateway = Gateway(
+            config, KeyRing.of(config), Endpoints(config.model_id, tasks, metered, readiness), readiness
+        )
+        self._starting = asyncio.create_task(readiness.wait())
+
+    async def drain(self, seconds: float) -> bool:
+        """Take no new request, and return once the running ones are answered; False if they are not in that time."""
+        return await self._gateway.drain(seconds)
+
+    async def __serve_build_asgi_app__(self) -> Gateway:
+        """Return what Ray Serve hands requests to."""
+        return self._gateway
