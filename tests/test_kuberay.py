@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from eshop_ray.config import load_config
+from eshop_ray.config import ServeSection, load_config
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "jobs" / "kuberay"
@@ -185,19 +185,18 @@ def test_strangers_reach_the_endpoint_only() -> None:
 
 
 def test_service_configures_ray_serve() -> None:
-    from ray.serve.llm import LLMConfig
     from ray.serve.schema import ServeDeploySchema
 
     deployed = ServeDeploySchema.model_validate(yaml.safe_load(load("rayservice.yaml")["spec"]["serveConfigV2"]))
     (application,) = deployed.applications
     module, _, name = application.import_path.partition(":")
     assert callable(getattr(importlib.import_module(module), name))
-    (arguments,) = application.args["llm_configs"]
-    config = LLMConfig(**arguments)
+    assert application.args["model_uri"].startswith("s3://shop/")
+    config = ServeSection.model_validate(application.args["serve"])
     group = get_cluster(load("rayservice.yaml"))["workerGroupSpecs"][0]
     assert config.deployment_config["autoscaling_config"]["max_replicas"] <= group["maxReplicas"]
     assert config.deployment_config["max_ongoing_requests"] < 1000
-    assert config.model_loading_config.model_source.bucket_uri.startswith("s3://shop/")
+    assert config.api_keys_env in (FOLDER / "rayservice.yaml").read_text()
 
 
 def test_volume_is_one_that_several_nodes_write_to() -> None:

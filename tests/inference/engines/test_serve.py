@@ -34,10 +34,7 @@ def served(ray_session, starts_vllm, tiny_model_dir, tmp_path_factory):  # noqa:
     """The path of a config whose model is served, in the session's Ray."""
     model = {"engine_kwargs": {"dtype": "float32", "max_num_seqs": 16}, "cpu_kvcache_gib": 1, "port": free_port()}
     path = write_run(tmp_path_factory.mktemp("serve"), tiny_model_dir, serve=model)
-    run = serve.run
-    with pytest.MonkeyPatch.context() as patch:  # the job waits for Ctrl-C, test_serve_process.py sends it
-        patch.setattr(serve, "run", lambda *arguments, **options: run(*arguments, **{**options, "blocking": False}))
-        serve_job.run(load_config(str(path)))
+    serve_job.deploy(load_config(str(path)))  # test_serve_process.py runs the whole job, to its end
     yield path
     serve.shutdown()
 

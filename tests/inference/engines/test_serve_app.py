@@ -45,7 +45,7 @@ def test_missing_application_and_another_model_are_deployed_anew(monkeypatch, de
 
 def test_application_that_was_declared_is_not_replaced(monkeypatch, deployed):
     serve_now(monkeypatch, Served(None, True))
-    with pytest.raises(UserError, match=r"declared elsewhere.*ESHOP_MODEL_DIGEST=digest"):
+    with pytest.raises(UserError, match=r"declared elsewhere.*model_digest: digest"):
         ensure_running(ServeSection(), MODEL, "digest")
     assert deployed == []
 

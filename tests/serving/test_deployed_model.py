@@ -1,0 +1,70 @@
+"""What the errors of a deployment's handle are to a client, and that a stream left early is cancelled."""
+
+import asyncio
+from contextlib import aclosing
+from types import SimpleNamespace
+
+import pytest
+from ray.exceptions import ActorDiedError
+from ray.serve.exceptions import BackPressureError
+
+from eshop_ray.serving.calls import PromptCall
+from eshop_ray.serving.deployments import DeployedModel
+from eshop_ray.serving.errors import RefusalError
+
+CALL = PromptCall([], {"max_tokens": 1})
+
+
+class Pieces:
+    """As Ray Serve's generator of responses."""
+
+    def __init__(self, *pieces):
+        self._pieces = iter(pieces)
+        self.is_cancelled = False
+
+    def __aiter__(self):
+        return self
+
+    async def __anext__(self):
+        piece = next(self._pieces, None)
+        if piece is None:
+            raise StopAsyncIteration
+        if isinstance(piece, Exception):
+            raise piece
+        return piece
+
+    def cancel(self):
+        self.is_cancelled = True
+
+
+def model_of(pieces):
+    stream = SimpleNamespace(answer_call=SimpleNamespace(remote=lambda *_: pieces))
+    return DeployedModel(SimpleNamespace(options=lambda **_: stream))
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (BackPressureError(num_queued_requests=9, max_queued_requests=9), "overloaded"),
+        (ActorDiedError(), "model_unavailable"),
+    ],
+)
+def test_trouble_of_the_deployment_is_a_refusal_to_come_back_after(error, code):
+    async def read():
+        return [piece async for piece in model_of(Pieces(["a"], error)).ask(CALL, "1")]
+
+    with pytest.raises(RefusalError) as refused:
+        asyncio.run(read())
+    assert (refused.value.status, refused.value.code) == (503, code)
+    assert refused.value.retry_after
+
+
+def test_what_nobody_reads_on_is_cancelled():
+    pieces = Pieces(["a"], ["b"], ["c"])
+
+    async def read():
+        async with aclosing(model_of(pieces).ask(CALL, "1")) as answers:
+            return await anext(answers)
+
+    assert asyncio.run(read()) == ["a"]
+    assert pieces.is_cancelled
