@@ -10,7 +10,7 @@ from ray.serve.deployment import Application
 from eshop_ray.artifacts import AnyFolder, SharedFolder
 from eshop_ray.config import Config, ServeSection
 from eshop_ray.errors import UserError
-from eshop_ray.inference.engines.serve_app import build_model
+from eshop_ray.inference.engines.serve_app import build_model, keep_log_format
 from eshop_ray.serving.deployments import BudgetDeployment, GatewayDeployment
 from eshop_ray.serving.endpoints import TaskSettings
 from eshop_ray.serving.keys import KeyRing
@@ -70,7 +70,8 @@ def build_declared(args: dict[str, Any]) -> Application:
 def _compose(
     section: ServeSection, tasks: TaskSettings, ledger_dir: str, model_dir: AnyFolder, digest: str
 ) -> Application:
-    from eshop_ray.serving.replica import ModelReplica  # it loads vLLM
+    with keep_log_format():
+        from eshop_ray.serving.replica import ModelReplica  # it loads vLLM
 
     patience = {"graceful_shutdown_timeout_s": max(section.drain_seconds, 1.0)}
     deployment = {"logging_config": QUIET_LOG, **patience, **section.deployment_config}

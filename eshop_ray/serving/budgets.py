@@ -17,8 +17,8 @@ from eshop_ray.serving.ledger import Ledger, Spent, day_of, seconds_to_next_day
 
 MINUTE = 60.0
 ADVANCE_SHARE = 100
-"""A hundredth of a budget is noted as spent before it is. The ledger is written once for that many tokens, and a death
-of its writer costs a key no more; tokens that were spent are never forgotten."""
+"""A hundredth of a budget is noted as spent before it is, so that not every request waits for a disk. A death of the
+ledger's writer costs a key up to two of them, and what was under way; tokens that were spent are never forgotten."""
 GRACE_SECONDS = 60.0
 """Beyond a request's own time, after which one that nobody settled counts with the most it could cost."""
 
@@ -65,6 +65,8 @@ class _Reservation:
     day: str
     key_id: str
     tokens: int
+    advance: int | None
+    """Tokens that the ledger may be ahead; None for a key without a budget, of which it knows nothing."""
     deadline: float
 
 
@@ -111,7 +113,7 @@ class Budgets:
         self._requests[key.id].append(now)
         name = uuid4().hex
         deadline = now + self.request_seconds + GRACE_SECONDS
-        self._reservations[name] = _Reservation(account, self._day, key.id, tokens, deadline)
+        self._reservations[name] = _Reservation(account, self._day, key.id, tokens, _advance_of(key), deadline)
         return Grant(name)
 
     async def settle(self, reservation: str, tokens: int) -> None:
@@ -120,9 +122,17 @@ class Budgets:
         if held:
             held.account.reserved -= held.tokens
             held.account.spent += tokens
-            if held.account.spent > held.account.noted:  # it cost more than it could: the books are right all the same
-                held.account.noted = held.account.spent
-                self.ledger.note(held.day, held.key_id, held.account.noted)
+            self._note_less(held)
+
+    def _note_less(self, held: _Reservation) -> None:
+        """Keep what is noted near what is spent: a death is not to cost a key what it once had set aside."""
+        if held.advance is None:
+            return
+        account = held.account
+        committed = account.spent + account.reserved
+        if not committed <= account.noted <= committed + 2 * held.advance:
+            account.noted = committed + held.advance
+            self.ledger.note(held.day, held.key_id, account.noted)
 
     def read_spent(self) -> Spent:
         """Return what keys have spent today, without what is set aside."""
@@ -171,6 +181,11 @@ class Budgets:
 
     def _note_advance(self, key: ApiKey, account: _Account, tokens: int) -> None:
         committed = account.spent + account.reserved + tokens
-        if key.tokens_per_day is not None and committed > account.noted:
-            account.noted = min(key.tokens_per_day, committed + key.tokens_per_day // ADVANCE_SHARE)
+        advance = _advance_of(key)
+        if advance is not None and committed > account.noted:
+            account.noted = committed + advance
             self.ledger.note(self._day, key.id, account.noted)
+
+
+def _advance_of(key: ApiKey) -> int | None:
+    return None if key.tokens_per_day is None else key.tokens_per_day // ADVANCE_SHARE

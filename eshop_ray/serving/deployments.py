@@ -56,7 +56,8 @@ class DeployedModel:
         except (RayServeException, RayError) as error:
             raise judge(error) from None
         finally:
-            pieces.cancel()
+            with suppress(Exception):  # of a replica that died, once more
+                pieces.cancel()
 
     async def _call(self, method: str, *arguments: Any) -> Any:
         try:

@@ -120,8 +120,7 @@ class Endpoints:
     async def _call_api(self, visit: Visit, call: ApiCall) -> Outcome:
         self._check_model(call.body.get("model"))
         cost = Cost()
-        is_stream = call.body.get("stream") is True
-        asked = ApiCall(call.url, count_always(check_options(call.body))) if is_stream else call
+        asked = ApiCall(call.url, count_always(call.body)) if wants_stream(call.body) else call
         pieces = self._ask(visit, asked, cost)
         try:
             first = await anext(pieces)
@@ -132,7 +131,7 @@ class Endpoints:
             await cast("Any", pieces).aclose()
             raise
         assert isinstance(first, ApiAnswer)
-        return render_answer(first)
+        return render_answer(first, call.body)
 
     def _ask(self, visit: Visit, call: ApiCall | PromptCall, cost: Cost) -> AsyncIterator[Piece]:
         return self._metered.ask(visit, call, self._readiness.facts, cost)
@@ -146,15 +145,21 @@ class Endpoints:
         return {"id": self._model_id, "object": "model", "created": 0, "owned_by": "eshop", "max_model_len": context}
 
 
-def check_options(body: dict[str, Any]) -> dict[str, Any]:
-    """Return a body whose options for streams can be added to.
+def wants_stream(body: dict[str, Any]) -> bool:
+    """Return whether a request asks for a stream.
 
     Raises:
-        RefusalError: if they are none.
+        RefusalError: if that cannot be told, or what it says of the stream is not an object: vLLM would read `1` or
+            `"yes"` as true, and nobody would have counted what the stream costs.
     """
-    if not isinstance(body.get("stream_options") or {}, dict):
+    is_stream = body.get("stream")
+    if is_stream is None:
+        return False
+    if not isinstance(is_stream, bool):
+        raise RefusalError(400, "has to be true or false", "invalid_value", "stream")
+    if is_stream and not isinstance(body.get("stream_options") or {}, dict):
         raise RefusalError(400, "has to be an object", "invalid_value", "stream_options")
-    return body
+    return is_stream
 
 
 def reply_json(content: Any) -> Reply:

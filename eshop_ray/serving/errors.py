@@ -2,9 +2,11 @@
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from eshop_ray.inference.openai_api import write_error
+from eshop_ray.inference.openai_api import quotes, write_error
 from eshop_ray.inference.requests import ApiAnswer
 
 CONTEXT_CODE = "context_length_exceeded"
@@ -58,17 +60,24 @@ def render_refusal(error: RefusalError) -> Reply:
     return Reply(error.status, answer.body.encode(), headers)
 
 
-def render_answer(answer: ApiAnswer) -> Reply:
-    """Return the response of what the model's server says: trouble of its own is nothing that a client can mend."""
+def render_answer(answer: ApiAnswer, body: Mapping[str, Any]) -> Reply:
+    """Return the response of what the model's server says: trouble of its own is nothing that a client can mend.
+
+    Args:
+        answer: What it says.
+        body: Of the request; a reason that recites anything in it, a pattern say, is not passed on.
+    """
     if answer.status < 400:
         return Reply(answer.status, answer.body.encode())
     error = json.loads(answer.body)["error"]
     if answer.status == 429 or answer.status >= 500:
         return render_refusal(busy_model())
-    message = error["message"]
+    message, param = error["message"], error["param"]
+    if quotes(f"{message} {param}", {"input": {name: part for name, part in body.items() if name != "model"}}):
+        message, param = "the model's server refuses it, for a reason that recites the request", None
     if error["code"] == CONTEXT_CODE:
         message = f"{message.rstrip('.')}; {CONTEXT_HINT}"
-    return render_refusal(RefusalError(answer.status, message, error["code"], error["param"]))
+    return render_refusal(RefusalError(answer.status, message, error["code"], param))
 
 
 def busy_model() -> RefusalError:

@@ -53,6 +53,8 @@ class Readiness:
 
     async def check(self) -> bool:
         """Return whether it answers, within `PROBE_SECONDS`."""
+        if not self.is_up:
+            return False
         try:
             async with asyncio.timeout(PROBE_SECONDS), self._lock:
                 if time.monotonic() - self._answered > PROBE_SECONDS:

@@ -15,7 +15,9 @@ from eshop_ray.inference.engines.vllm import write_ids
 from eshop_ray.inference.engines.vllm_server import list_ignored, read_response, read_trouble
 from eshop_ray.inference.openai_api import CHAT_URL, rename_constraints, write_error
 from eshop_ray.inference.requests import Answer, ApiAnswer, Failure, find_too_long
+from eshop_ray.models import load_tokenizer
 from eshop_ray.serving.calls import ApiCall, Call, ModelFacts, Piece, PromptCall, ScoredAnswer
+from eshop_ray.serving.prompt_length import count_prompt_tokens
 
 logger = logging.getLogger(__name__)
 
@@ -40,13 +42,11 @@ class ModelReplica(LLMServer):  # type: ignore[misc]
         return ModelFacts(self._read_context())
 
     async def measure_call(self, call: Call) -> int | None:
-        """Return the tokens of a call's prompts, counted as the engine counts; None where that fails."""
-        if isinstance(call, PromptCall):
-            return len(write_ids(self._model_dir, call.messages))
+        """Return the tokens of a call's prompts; None where they cannot be told."""
         try:
-            return await self._count_tokens(call)
+            return count_prompt_tokens(load_tokenizer(self._model_dir), call)
         except Exception as error:  # the engine will say what is wrong with it
-            logger.info("prompt not measured: %s", type(error).__name__)
+            logger.warning("prompt not measured: %s", type(error).__name__)
             return None
 
     async def answer_call(self, call: Call, request_id: str) -> AsyncIterator[Piece]:
@@ -102,25 +102,6 @@ class ModelReplica(LLMServer):  # type: ignore[misc]
             return Failure("engine", type(error).__name__)
         return write_error(400, f"the engine does not take this request ({type(error).__name__})")
 
-    async def _count_tokens(self, call: ApiCall) -> int:
-        from vllm.entrypoints.serve.tokenize.protocol import TokenizeChatRequest, TokenizeCompletionRequest
-
-        body = {**call.body, "model": self._llm_config.model_id}
-        if call.url == CHAT_URL:
-            known = {name: value for name, value in body.items() if name in TokenizeChatRequest.model_fields}
-            return await self._tokenize(TokenizeChatRequest(**known))
-        prompts = list_prompts(body["prompt"])
-        requests = [
-            TokenizeCompletionRequest(model=body["model"], prompt=one) for one in prompts if isinstance(one, str)
-        ]
-        counted = [await self._tokenize(request) for request in requests]
-        return sum(counted) + sum(len(one) for one in prompts if isinstance(one, list))
-
-    async def _tokenize(self, request: Any) -> int:
-        async for response in await self.tokenize(request):
-            return int(response.count)
-        raise ValueError("no answer")
-
     def _read_context(self) -> int:
         return int(self.engine._engine_client.model_config.max_model_len)
 
@@ -132,13 +113,6 @@ def parse_request(method: str, body: dict[str, Any], model_id: str) -> Any:
         ValidationError: of pydantic.
     """
     return REQUEST_TYPES[method](**{**rename_constraints(body), "model": model_id})
-
-
-def list_prompts(prompt: Any) -> list[Any]:
-    """Return the prompts of a completion: texts, or lists of token ids."""
-    if isinstance(prompt, str):
-        return [prompt]
-    return [prompt] if isinstance(prompt[0], int) else list(prompt)
 
 
 def read_confidence(logprobs: Any) -> float | None:

@@ -165,6 +165,8 @@ def drain(section: ServeSection, app: str) -> None:
 
     handle = serve.get_deployment_handle(GATEWAY, app)
     logger.info("ending: running answers have %g seconds", section.drain_seconds)
+    is_idle = False
     with suppress(Exception):  # what has died has nothing running
-        handle.drain.remote(section.drain_seconds).result(timeout_s=section.drain_seconds + 5)
-    serve.delete(app)
+        is_idle = handle.drain.remote(section.drain_seconds).result(timeout_s=section.drain_seconds + 5)
+    with suppress(TimeoutError):
+        serve.delete(app, _blocking=is_idle)  # waiting, it lets the keeper of budgets close its books

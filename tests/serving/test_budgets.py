@@ -154,7 +154,18 @@ def test_a_death_of_whoever_keeps_the_books_loses_no_spend(tmp_path):
     spent = int(rest[-1]) if rest else 350
     again = Budgets(Ledger(tmp_path), 60.0)
     reserve(again, key, 1)
-    assert spent <= again.read_spent()["a"] <= spent + 20 + 10_000
+    assert spent <= again.read_spent()["a"] <= spent + 20 + 2 * 10_000
+
+
+def test_a_death_costs_a_key_nothing_that_it_once_had_set_aside(tmp_path, budgets, clock):
+    key = key_of(tokens_per_day=1000)
+    grants = [reserve(budgets, key, 90) for _ in range(10)]
+    for grant in grants:
+        settle(budgets, grant, 1)
+    budgets.ledger.close()  # as a death does, without a note
+    again = Budgets(Ledger(tmp_path), 60.0, clock)
+    again.open()
+    assert 10 <= again.read_spent()["a"] <= 10 + 2 * 10
 
 
 def test_one_process_at_a_time_keeps_the_books(tmp_path):

@@ -21,6 +21,7 @@ class Pieces:
     def __init__(self, *pieces):
         self._pieces = iter(pieces)
         self.is_cancelled = False
+        self.trouble = None
 
     def __aiter__(self):
         return self
@@ -30,11 +31,14 @@ class Pieces:
         if piece is None:
             raise StopAsyncIteration
         if isinstance(piece, Exception):
+            self.trouble = piece  # Ray says it again when such a stream is cancelled
             raise piece
         return piece
 
     def cancel(self):
         self.is_cancelled = True
+        if self.trouble:
+            raise self.trouble
 
 
 def model_of(pieces):

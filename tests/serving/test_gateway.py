@@ -93,6 +93,8 @@ def test_stream_has_the_counts_that_the_client_asked_for(tmp_path, options, with
         ({**CHAT, "n": "2"}, 400, "invalid_value"),
         ({**CHAT, "max_tokens": True}, 400, "invalid_value"),
         ({**CHAT, "stream": True, "stream_options": [1]}, 400, "invalid_value"),
+        ({**CHAT, "stream": 1}, 400, "invalid_value"),
+        ({**CHAT, "stream": "yes"}, 400, "invalid_value"),
         ({**CHAT, "model": "a very secret model"}, 404, "model_not_found"),
         ({"messages": []}, 404, "model_not_found"),
         ({**CHAT, "padding": "very secret " * 100_000}, 413, "request_too_large"),

@@ -105,7 +105,7 @@ def ensure_running(config: ServeSection, model_dir: AnyFolder, digest: str) -> N
         if served is not None and served.is_declarative:
             raise UserError(
                 f"the Ray Serve application `{SERVE_APP}` was declared elsewhere and does not serve {model_dir}: set "
-                f"its `model_source`, and {DIGEST_VARIABLE}={digest} under `runtime_env.env_vars`, where it is declared"
+                f"its `model_uri`, and `model_digest: {digest}`, where it is declared"
             )
         logger.info("deploying %s as Ray Serve application `%s`", model_dir, SERVE_APP)
         target = RunTarget(build_model(config, model_dir, digest), name=SERVE_APP, route_prefix=None)

@@ -1,9 +1,9 @@
 """What a client sees of the endpoint, and records for a job that asks the model behind it."""
 
 import json
-import urllib.error
 import urllib.request
 
+import openai
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -34,20 +34,38 @@ def check_endpoint(endpoint):
     pieces = [json.loads(event)["choices"][0]["delta"].get("content") or "" for event in events[:-1]]
     assert len(pieces) > 2
     assert "".join(pieces) == answer
-    with pytest.raises(urllib.error.HTTPError) as refused:
-        ask(endpoint, model="no-such-model")
-    assert 400 <= refused.value.code < 500
+    with openai.OpenAI(base_url=endpoint, api_key="none", max_retries=0) as client:
+        message = {"role": "user", "content": "Name a color."}
+        wanted = {"messages": [message], "max_tokens": 12, "temperature": 0}
+        assert client.chat.completions.create(model="eshop", **wanted).choices[0].message.content == answer
+        with pytest.raises(openai.NotFoundError) as refused:
+            client.chat.completions.create(model="no-such-model", **wanted)
+    assert refused.value.code == "model_not_found"
+
+
+LABELS = ["Garden", "Kitchen", "Toys"]
+FIELDS = {
+    "classification": [{"text": text, "labels": LABELS} for text in ("A spade.", "A pan.", "spade " * 4000)],
+    "ner_tagging": [{"tokens": ["red", "wool", "scarf", "(large)"]}, {"tokens": ["steel", "pan"]}],
+    "generation": [{"prompt": "Name a color."}, {"prompt": "Name a tool."}],
+}
+"""Rows of three tasks, free and held to a constraint, and one that is too long."""
+
+
+def predict(endpoint, task):
+    """Return what the address of a task answers to its rows."""
+    request = urllib.request.Request(
+        f"{endpoint}/tasks/{task}:batch",
+        json.dumps({"records": FIELDS[task]}).encode(),
+        {"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=120) as response:
+        return json.load(response)["results"]
 
 
 def write_records(folder):
-    """Rows of three tasks, free and held to a constraint, and one that is too long."""
-    labels = ["Garden", "Kitchen", "Toys"]
-    fields = {
-        "classification": [{"text": text, "labels": labels} for text in ("A spade.", "A pan.", "spade " * 4000)],
-        "ner_tagging": [{"tokens": ["red", "wool", "scarf", "(large)"]}, {"tokens": ["steel", "pan"]}],
-        "generation": [{"prompt": "Name a color."}, {"prompt": "Name a tool."}],
-    }
-    for task, rows in fields.items():
+    """Write all rows."""
+    for task, rows in FIELDS.items():
         records = [
             {"id": f"{task}{number}", "task": task, "target": encode(""), "fields": encode(row)}
             for number, row in enumerate(rows)

@@ -9,7 +9,8 @@ from eshop_ray.config import Config, ServeSection, load_config
 from eshop_ray.inference.engines.serve_app import DIGEST_VARIABLE, build_llm_config
 from eshop_ray.jobs import batch_infer, run_batch
 from eshop_ray.jobs import serve as serve_job
-from tests.inference.engines.endpoint import check_endpoint, read_answers, write_records, write_run
+from eshop_ray.schema import decode
+from tests.inference.engines.endpoint import FIELDS, check_endpoint, predict, read_answers, write_records, write_run
 from tests.processes import free_port
 
 
@@ -32,7 +33,11 @@ def test_default_deployment_is_bounded():
 @pytest.fixture(scope="module")
 def served(ray_session, starts_vllm, tiny_model_dir, tmp_path_factory):  # noqa: ARG001
     """The path of a config whose model is served, in the session's Ray."""
-    model = {"engine_kwargs": {"dtype": "float32", "max_num_seqs": 16}, "cpu_kvcache_gib": 1, "port": free_port()}
+    model = {
+        "engine_kwargs": {"dtype": "float32", "max_num_seqs": 16, "max_model_len": 2048},
+        "cpu_kvcache_gib": 1,
+        "port": free_port(),
+    }
     path = write_run(tmp_path_factory.mktemp("serve"), tiny_model_dir, serve=model)
     serve_job.deploy(load_config(str(path)))  # test_serve_process.py runs the whole job, to its end
     yield path
@@ -56,6 +61,16 @@ def test_batch_job_finds_the_model_warm_and_gets_the_engines_own_answers(served,
     assert len(answers) == 7
     assert answers["classification2"]["error"].startswith("too_long: ")
     assert answers == read_answers(run_root, "vllm")
+    port = load_config(str(served)).serve.port
+    for task in FIELDS:
+        for number, result in enumerate(predict(f"http://127.0.0.1:{port}/v1", task)):
+            row = answers[f"{task}{number}"]
+            if row["error"]:
+                assert result["error"]["code"] == "context_length_exceeded"
+            else:
+                assert result["prediction"] == decode(row["prediction"])
+                assert result["usage"]["completion_tokens"] == row["num_generated_tokens"]
+                assert 0 < result["confidence"] <= 1
 
 
 @pytest.mark.slow  # what an endpoint is told, and what is read in its answers, have fast tests of their own

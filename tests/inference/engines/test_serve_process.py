@@ -13,7 +13,7 @@ import yaml
 
 from eshop_ray.config import ModelSection
 from eshop_ray.models import fetch_model
-from tests.inference.engines.endpoint import check_endpoint, read_answers, write_records, write_run
+from tests.inference.engines.endpoint import ask, check_endpoint, read_answers, write_records, write_run
 from tests.processes import find_processes, free_port, stop
 from tests.waiting import wait_for_exit, wait_until
 
@@ -71,6 +71,20 @@ def test_endpoint_lists_its_model_answers_and_streams(run_root, server):  # noqa
     check_endpoint(find_url(run_root))
 
 
+def test_second_server_on_the_port_is_refused_before_a_model_loads(run_root, server):  # noqa: ARG001
+    second = subprocess.run(
+        [sys.executable, "-m", "jobs.serve", str(run_root / "config.yaml")],
+        cwd=ROOT,
+        env=build_environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert second.returncode == 2
+    assert "is in use" in second.stderr
+    assert "Ray" not in second.stderr
+
+
 def answer(run_root, name, *overrides):
     """Start the job on the records, in a run of its own; return its process."""
     write_records(run_root / name / "records")
@@ -93,3 +107,16 @@ def test_batch_job_finds_the_model_warm_and_gets_the_engines_own_answers(run_roo
     answers = read_answers(run_root, "served")
     assert answers["classification2"]["error"].startswith("too_long: ")
     assert answers == read_answers(run_root, "alone")
+
+
+def test_after_sigterm_a_running_answer_is_finished_and_nothing_is_left(run_root, server):
+    """The last test of this file."""
+    children = find_processes(server.pid)
+    with ask(find_url(run_root), stream=True, max_tokens=64, ignore_eos=True) as response:
+        first = response.readline()
+        server.send_signal(signal.SIGTERM)
+        rest = response.read().decode()
+    assert first.startswith(b"data: ")
+    assert rest.rstrip().endswith("data: [DONE]")
+    assert wait_for_exit(server, "the end of the server", 120) == 0, (run_root / "log").read_text()[-3000:]
+    assert wait_until(lambda: not [one for one in children if one.is_running()], "the end of its processes")

@@ -1,0 +1,51 @@
+"""Tokens of prompts as vLLM's server would count them, or none at all."""
+
+import pytest
+
+from eshop_ray.serving.calls import ApiCall, PromptCall
+from eshop_ray.serving.prompt_length import count_prompt_tokens
+from tests.conftest import train_tokenizer
+
+USER = {"role": "user", "content": "red wool scarf"}
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return train_tokenizer()
+
+
+def chat(**body):
+    return ApiCall("/v1/chat/completions", {"messages": [USER], **body})
+
+
+def text(prompt):
+    return ApiCall("/v1/completions", {"prompt": prompt})
+
+
+def test_chats_texts_and_questions_of_tasks(tokenizer):
+    written = "<|im_start|>user\nred wool scarf<|im_end|>\n<|im_start|>assistant\n"
+    length = len(tokenizer(written)["input_ids"])
+    assert count_prompt_tokens(tokenizer, chat()) == length
+    assert count_prompt_tokens(tokenizer, PromptCall([USER], {})) == length
+    assert count_prompt_tokens(tokenizer, text(written)) == length
+    assert count_prompt_tokens(tokenizer, text([written, written])) == 2 * length
+    assert count_prompt_tokens(tokenizer, text([1, 2, 3])) == 3
+    assert count_prompt_tokens(tokenizer, text([[1, 2], [3]])) == 3
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        chat(tools=[{"type": "function"}]),
+        chat(chat_template_kwargs={"enable_thinking": True}),
+        chat(messages=[{**USER, "name": "Ann"}]),
+        chat(messages=[{"role": "user", "content": [{"type": "text", "text": "a"}]}]),
+        chat(messages="a"),
+        text(None),
+        text("wool " * 100_000),
+        text([["a"]]),
+        text(["a", 1]),
+    ],
+)
+def test_what_a_server_may_write_in_another_way_is_not_guessed(tokenizer, call):
+    assert count_prompt_tokens(tokenizer, call) is None
