@@ -13,7 +13,7 @@ PACKAGE = ROOT / "eshop_ray"
 
 L0 = {"errors", "secrets", "places", "storage", "config", "schema", "parsing", "words", "artifacts", "append_log"}
 L1 = {"tasks"}
-L2_MODULES = {"cluster", "datasets", "models", "progress", "reporting"}
+L2_MODULES = {"cluster", "datasets", "exchange", "map_tasks", "models", "progress", "reporting"}
 L2 = {"data", "sample_shop", *L2_MODULES}
 L3 = {"training", "inference", "enrichment", "serving", "evaluation"}
 L4 = {"jobs"}

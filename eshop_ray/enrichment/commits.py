@@ -15,10 +15,10 @@ import numpy as np
 from eshop_ray.config import TableSection
 from eshop_ray.enrichment.canary import Canary, CanaryError
 from eshop_ray.enrichment.histogram import Histogram
-from eshop_ray.enrichment.map_tasks import run_beside
 from eshop_ray.enrichment.merge import Merge
 from eshop_ray.enrichment.result_writer import HISTOGRAMS
 from eshop_ray.enrichment.table import DataFile, Writer
+from eshop_ray.map_tasks import run_beside
 from eshop_ray.progress import LOG_SECONDS, describe
 from eshop_ray.schema import Row
 

@@ -14,8 +14,8 @@ import pyarrow.compute as pc
 from eshop_ray.artifacts import write_json
 from eshop_ray.config import Config
 from eshop_ray.data.products import read_id
-from eshop_ray.enrichment.exchange import bucket_of
 from eshop_ray.enrichment.nightly import STATISTICS, read_statistics
+from eshop_ray.enrichment.placing import bucket_of
 from eshop_ray.enrichment.report import write_report
 from eshop_ray.enrichment.run import name_run
 from eshop_ray.enrichment.staging import clear_abandoned

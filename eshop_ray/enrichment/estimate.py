@@ -13,7 +13,6 @@ from eshop_ray.config import Config
 from eshop_ray.data.tokenization import tokenize_prompt
 from eshop_ray.enrichment.former import needs_copy
 from eshop_ray.enrichment.guards import check_limits
-from eshop_ray.enrichment.map_tasks import map_tasks
 from eshop_ray.enrichment.nightly import read_statistics
 from eshop_ray.enrichment.pipeline import plan, resolve, scan
 from eshop_ray.enrichment.questions import DELETED
@@ -21,6 +20,7 @@ from eshop_ray.enrichment.run import Night
 from eshop_ray.enrichment.shards import load_shard
 from eshop_ray.errors import UserError
 from eshop_ray.inference.engines.simulated.build import join_messages
+from eshop_ray.map_tasks import map_tasks
 from eshop_ray.models import Model, load_tokenizer
 from eshop_ray.reporting.page import Table
 from eshop_ray.reporting.terminal import print_table

@@ -14,9 +14,10 @@ import pyarrow.compute as pc
 from deltalake import DeltaTable, QueryBuilder
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
-from eshop_ray.enrichment.exchange import Exchange, PartWriter, place_by
+from eshop_ray.enrichment.placing import place_by
 from eshop_ray.enrichment.table import RUN_FOLDER, Table
 from eshop_ray.enrichment.table.log_damage import open_version
+from eshop_ray.exchange import Exchange, PartWriter
 from eshop_ray.schema import Row
 from eshop_ray.storage import Storage
 

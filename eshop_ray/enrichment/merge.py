@@ -8,9 +8,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from eshop_ray.enrichment.columns import ENRICHED_SCHEMA, QUARANTINE_SCHEMA
-from eshop_ray.enrichment.exchange import Exchange, place_values
+from eshop_ray.enrichment.placing import place_values
 from eshop_ray.enrichment.questions import QUARANTINED
 from eshop_ray.enrichment.table import DataFile, Table, partition_of
+from eshop_ray.exchange import Exchange
 from eshop_ray.schema import Row
 
 ENRICHED_RESULTS = pa.schema([*(one for one in ENRICHED_SCHEMA if one.name != "bucket"), ("replaces", pa.bool_())])

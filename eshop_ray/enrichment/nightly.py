@@ -13,12 +13,11 @@ import pyarrow.compute as pc
 from eshop_ray.artifacts import fingerprint, read_text, write_json
 from eshop_ray.config import Config
 from eshop_ray.enrichment.canary import CanaryError
-from eshop_ray.enrichment.exchange import bucket_of
 from eshop_ray.enrichment.former import copy_rows, mark_copied, needs_copy
 from eshop_ray.enrichment.lineage import hash_log, write_run_record
-from eshop_ray.enrichment.map_tasks import map_tasks
 from eshop_ray.enrichment.merge import compact, divide
 from eshop_ray.enrichment.pipeline import enrich
+from eshop_ray.enrichment.placing import bucket_of
 from eshop_ray.enrichment.report import get_quarantined_share, is_failed, write_refusal, write_report
 from eshop_ray.enrichment.run import Run
 from eshop_ray.enrichment.statistics import describe_run, summarize
@@ -26,6 +25,7 @@ from eshop_ray.enrichment.table import DataFile
 from eshop_ray.enrichment.tables import ENRICHED_OWNERS, QUARANTINE_OWNERS
 from eshop_ray.enrichment.templates import describe_prompts
 from eshop_ray.errors import BudgetSpentError, UserError
+from eshop_ray.map_tasks import map_tasks
 from eshop_ray.models import Model
 from eshop_ray.places import place_of
 from eshop_ray.secrets import hide_in_text, hide_secrets

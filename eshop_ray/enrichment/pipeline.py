@@ -17,9 +17,7 @@ from eshop_ray.artifacts import fingerprint
 from eshop_ray.datasets import bound_stream, map_items
 from eshop_ray.enrichment.budget import Budget, count_postponed
 from eshop_ray.enrichment.canary import Canary, Candidates, Limits, draw, read_reference
-from eshop_ray.enrichment.exchange import Exchange
 from eshop_ray.enrichment.guards import check_limits
-from eshop_ray.enrichment.map_tasks import map_tasks, read_reports, to_report
 from eshop_ray.enrichment.outcome import read_strictly
 from eshop_ray.enrichment.planning import (
     Plan,
@@ -39,10 +37,12 @@ from eshop_ray.enrichment.run import MAX_BUCKETS, Night, Run
 from eshop_ray.enrichment.scan import scan_catalog, scan_reviews
 from eshop_ray.enrichment.shards import is_canary, load_shard
 from eshop_ray.errors import UserError
+from eshop_ray.exchange import Exchange
 from eshop_ray.inference.answer_identity import identify_answers
 from eshop_ray.inference.build import build_engine, use_endpoint
 from eshop_ray.inference.engines.openai.meter import describe
 from eshop_ray.inference.requests import STOPPED
+from eshop_ray.map_tasks import map_tasks, read_reports, to_report
 from eshop_ray.schema import Row
 
 RESOLVED_ROWS = 25_000

@@ -13,12 +13,13 @@ import pyarrow.compute as pc
 from eshop_ray.artifacts import AnyFolder
 from eshop_ray.enrichment.canary.sample import Candidates, Draw, split
 from eshop_ray.enrichment.compare import BucketTables, compare_bucket
-from eshop_ray.enrichment.exchange import Buckets, Exchange, PartWriter, place_by, place_values
+from eshop_ray.enrichment.placing import place_by, place_values
 from eshop_ray.enrichment.plan import ACTIONS, PREVIOUS_ROWS, QUARANTINE_ROWS, plan_bucket
 from eshop_ray.enrichment.questions import ASK, DELETED, ENRICHED, PromptContext
 from eshop_ray.enrichment.result_writer import NO_FILE
 from eshop_ray.enrichment.shards import CANARY, divide_shards, merge_questions, write_shards
 from eshop_ray.enrichment.table import DataFile, Table
+from eshop_ray.exchange import Buckets, Exchange, PartWriter
 from eshop_ray.models import load_tokenizer
 from eshop_ray.schema import Row
 

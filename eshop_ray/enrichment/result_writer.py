@@ -9,13 +9,14 @@ from typing import Any
 import pyarrow as pa
 
 from eshop_ray.enrichment.canary.sample import read_answered
-from eshop_ray.enrichment.exchange import Exchange, bucket_of, place_values
 from eshop_ray.enrichment.histogram import Histogram
 from eshop_ray.enrichment.merge import ENRICHED_RESULTS
 from eshop_ray.enrichment.outcome import RunInfo, answered_rows, resolved_rows
+from eshop_ray.enrichment.placing import bucket_of, place_values
 from eshop_ray.enrichment.questions import DELETED, QUARANTINED
 from eshop_ray.enrichment.shards import is_canary
 from eshop_ray.enrichment.table import DataFile, Table
+from eshop_ray.exchange import Exchange
 from eshop_ray.schema import Row
 from eshop_ray.tasks import Task
 

@@ -19,7 +19,8 @@ from eshop_ray.data.product_blocks import clean_column, map_distinct, normalize_
 from eshop_ray.data.products import join_texts, look_up, read_id, read_version
 from eshop_ray.data.sources.reviews import clean_text
 from eshop_ray.enrichment.columns import clean_message, identify_place
-from eshop_ray.enrichment.exchange import Exchange, PartWriter, place_by
+from eshop_ray.enrichment.placing import place_by
+from eshop_ray.exchange import Exchange, PartWriter
 from eshop_ray.schema import Malformed, Row, encode, is_text
 
 FIELD_PREFIX = "field_"

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from shutil import rmtree
 
-from eshop_ray.enrichment.exchange import Exchange
 from eshop_ray.enrichment.merge import BAD_RESULTS, ENRICHED_RESULTS
 from eshop_ray.enrichment.plan import ACTIONS, PREVIOUS_ROWS
 from eshop_ray.enrichment.scan import REVIEW_ROWS, product_rows
 from eshop_ray.enrichment.shards import SHARD_ROWS
+from eshop_ray.exchange import Exchange
 from eshop_ray.places import PRIVATE_DIR, uri_of
 from eshop_ray.storage import Storage, StorageError
 from eshop_ray.storage.lease import find_held, hold

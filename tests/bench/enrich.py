@@ -34,7 +34,8 @@ import pyarrow as pa
 from deltalake import DeltaTable
 
 from eshop_ray.artifacts import write_json
-from eshop_ray.enrichment.exchange import Exchange, PartWriter, place_by
+from eshop_ray.enrichment.placing import place_by
+from eshop_ray.exchange import Exchange, PartWriter
 from eshop_ray.storage import Storage
 from tests.bench.memory import Watch
 

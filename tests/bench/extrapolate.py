@@ -14,12 +14,12 @@ from statistics import median
 
 from eshop_ray.config.nightly import TableSection
 from eshop_ray.enrichment.commits import BUCKETS_PER_COMMIT
-from eshop_ray.enrichment.exchange import PART_BYTES
 from eshop_ray.enrichment.nightly import PARTITIONS_PER_COMMIT
 from eshop_ray.enrichment.pipeline import RESOLVED_ROWS
 from eshop_ray.enrichment.planning import MAX_BEGINNINGS
 from eshop_ray.enrichment.run import BUCKET_BYTES, MAX_BUCKETS
 from eshop_ray.enrichment.table.writer import CHECKPOINT_INTERVAL
+from eshop_ray.exchange import PART_BYTES
 
 BENCH = Path(__file__).parents[2] / "runs" / "bench"
 SIZES = (10**7, 10**8, 10**9)

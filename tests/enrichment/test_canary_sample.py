@@ -7,7 +7,7 @@ import pytest
 
 from eshop_ray.enrichment.canary import Answered, Candidates, draw
 from eshop_ray.enrichment.canary.sample import hash_questions, read_answered, split
-from eshop_ray.enrichment.exchange import bucket_of
+from eshop_ray.enrichment.placing import bucket_of
 from eshop_ray.enrichment.shards import SHARD_ROWS
 
 

@@ -9,13 +9,14 @@ from eshop_ray.config import TableSection
 from eshop_ray.enrichment.canary import Canary, CanaryError, Limits
 from eshop_ray.enrichment.canary.reference import Reference
 from eshop_ray.enrichment.commits import Committer, PendingParts
-from eshop_ray.enrichment.exchange import Exchange, bucket_of
 from eshop_ray.enrichment.merge import BAD_RESULTS, ENRICHED_RESULTS, Merge
 from eshop_ray.enrichment.outcome import RunInfo
+from eshop_ray.enrichment.placing import bucket_of
 from eshop_ray.enrichment.result_writer import ShardReport
 from eshop_ray.enrichment.table import Writer
 from eshop_ray.enrichment.tables import enriched_table, quarantine_table
 from eshop_ray.errors import UserError
+from eshop_ray.exchange import Exchange
 from eshop_ray.storage import Storage
 from eshop_ray.tasks import get_task, list_tasks
 from tests.waiting import wait_until

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from eshop_ray.enrichment.exchange import Exchange, PartWriter, bucket_of, place_values
+from eshop_ray.enrichment.placing import bucket_of, place_values
+from eshop_ray.exchange import Exchange, PartWriter
 from eshop_ray.storage import Storage, StorageError
 
 SCHEMA = pa.schema([("number", pa.int64()), ("text", pa.string())])
@@ -118,7 +119,7 @@ def test_rows_come_back_from_an_object_store():
 
 
 def test_writer_holds_rows_until_they_make_up_a_part(exchange, monkeypatch):
-    monkeypatch.setattr("eshop_ray.enrichment.exchange.PART_BYTES", things(0, 2, 4).nbytes)
+    monkeypatch.setattr("eshop_ray.exchange.PART_BYTES", things(0, 2, 4).nbytes)
     writer = PartWriter(exchange, "task", by_number)
     for rows in (things(0, 2), things(4), SCHEMA.empty_table(), things(6)):
         writer.add(rows)

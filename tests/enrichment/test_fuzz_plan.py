@@ -14,7 +14,7 @@ from eshop_ray.config import ReviewsSection
 from eshop_ray.config.files import CatalogOptions
 from eshop_ray.enrichment.canary import Candidates, draw
 from eshop_ray.enrichment.columns import ENRICHED_SCHEMA, QUARANTINE_SCHEMA
-from eshop_ray.enrichment.exchange import bucket_of
+from eshop_ray.enrichment.placing import bucket_of
 from eshop_ray.enrichment.plan import QUARANTINE_ROWS
 from eshop_ray.enrichment.planning import (
     Plan,

@@ -9,7 +9,7 @@ import pytest
 
 from eshop_ray.enrichment import planning
 from eshop_ray.enrichment.columns import ENRICHED_SCHEMA
-from eshop_ray.enrichment.exchange import bucket_of
+from eshop_ray.enrichment.placing import bucket_of
 from eshop_ray.enrichment.plan import ACTIONS
 from eshop_ray.enrichment.planning import (
     Plan,

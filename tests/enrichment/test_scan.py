@@ -15,7 +15,7 @@ from eshop_ray.config.files import CatalogOptions
 from eshop_ray.data.formats.reader import read_rows
 from eshop_ray.data.products import read_products
 from eshop_ray.enrichment.columns import identify_place
-from eshop_ray.enrichment.exchange import Exchange, bucket_of
+from eshop_ray.enrichment.placing import bucket_of
 from eshop_ray.enrichment.scan import (
     REVIEW_ROWS,
     map_votes,
@@ -27,6 +27,7 @@ from eshop_ray.enrichment.scan import (
     to_review,
 )
 from eshop_ray.errors import UserError
+from eshop_ray.exchange import Exchange
 from eshop_ray.storage import Storage, StorageError
 from tests.data import test_product_blocks as odd_files
 
@@ -266,7 +267,7 @@ def test_rows_that_come_one_by_one_are_held_no_longer_than_they_fit(shop, monkey
     monkeypatch.setattr("eshop_ray.enrichment.scan.BUFFER_ROWS", 7)
     assert shop.read_catalog("p.jsonl", json_lines(*rows, {}, 3)) == expected
     monkeypatch.setattr("eshop_ray.enrichment.scan.BUFFER_CHARACTERS", 3)
-    monkeypatch.setattr("eshop_ray.enrichment.exchange.PART_BYTES", 1)
+    monkeypatch.setattr("eshop_ray.exchange.PART_BYTES", 1)
     assert shop.read_catalog("p.jsonl", json_lines(*rows, {}, 3)) == expected
 
 
@@ -309,7 +310,7 @@ def read_both(read, content, name, num_bytes, **options):
             patch.setattr("eshop_ray.enrichment.scan.MAX_CHARACTERS", MAX_CHARACTERS)
             # The number of a bucket costs more than all else here.
             patch.setattr(
-                "eshop_ray.enrichment.exchange.place_values", lambda values, _: np.zeros(len(values[0]), np.int64)
+                "eshop_ray.enrichment.placing.place_values", lambda values, _: np.zeros(len(values[0]), np.int64)
             )
             odd_files.blocks_of(patch, num_bytes)
             if road == "rows":

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from eshop_ray.enrichment.exchange import place_values
+from eshop_ray.enrichment.placing import place_values
 
 _HASHES = 1 << 62
 

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from eshop_ray.config import Config
-from eshop_ray.enrichment.exchange import place_values
 from eshop_ray.enrichment.lineage.verification import find_damaged, hash_log, write_run_record
+from eshop_ray.enrichment.placing import place_values
 from eshop_ray.enrichment.run import name_run
 from eshop_ray.enrichment.table import DataFile, Table, Writer, find_log_damage, set_aside
 from eshop_ray.enrichment.tables import ENRICHED_OWNERS, QUARANTINE_OWNERS, enriched_table, quarantine_table

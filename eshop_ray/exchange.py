@@ -1,25 +1,20 @@
-"""The exchange of a night: rows leave a task by columns, divided into buckets; a later task reads one bucket of all.
+"""The exchange between tasks: rows leave a task by columns, divided into buckets; a later task reads one bucket of all.
 
 Each part is one file of the run's storage, a folder or an object store, with the rows of a bucket side by side: a
 reader fetches these bytes and no others. Where they stand is told by the `Part` that writing returns, so that what a
 task left behind that did not end is never read. Parts are written whole, under names that a repeated task gives again.
 """
 
-import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from hashlib import md5
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
 
 from eshop_ray.schema import Row
 from eshop_ray.storage import Storage
-
-if TYPE_CHECKING:
-    import duckdb
 
 PART_BYTES = 16 << 20
 """Bytes of columns that a task holds before it writes a part."""
@@ -153,33 +148,3 @@ class PartWriter:
             name = f"{self._name}-{len(self.parts):06d}"
             self.parts.append(self._exchange.write(name, rows, self._place(rows)))
         return [part.to_row() for part in self.parts]
-
-
-def bucket_of(value: str, num_buckets: int) -> int:
-    """Return the bucket of an id or key: equal values meet in one, and buckets are of about one size."""
-    return int.from_bytes(md5(value.encode(), usedforsecurity=False).digest()[:8], "little") % num_buckets
-
-
-@functools.cache  # a database takes longer to open than a part's ids to hash
-def _hasher() -> "duckdb.DuckDBPyConnection":
-    # Imported now: the library is for workers of a night, and few processes are.
-    from eshop_ray.data.database import connect
-
-    return connect()
-
-
-def place_by(names: Sequence[str], num_buckets: int) -> Callable[[pa.Table], Buckets]:
-    """Return what places rows by the first of some columns that is not null."""
-    return lambda rows: place_values([rows[name] for name in names], num_buckets)
-
-
-def place_values(values: Sequence[pa.ChunkedArray], num_buckets: int) -> Buckets:
-    """Return the bucket of each row: `bucket_of` the first of several columns that is not null."""
-    columns = {f"value_{number}": column for number, column in enumerate(values)}
-    database = _hasher()
-    database.register("rows", pa.table(columns))
-    hashed = f"md5_number_upper(coalesce({', '.join(columns)}, '')) % {num_buckets}"
-    placed: pa.Table = database.sql(f"select ({hashed})::bigint as bucket from rows").to_arrow_table()
-    database.unregister("rows")
-    buckets: Buckets = placed["bucket"].to_numpy()
-    return buckets
