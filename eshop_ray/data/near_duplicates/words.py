@@ -31,7 +31,7 @@ def hash_words(texts: pa.Array, unit: Unit = "word") -> Lists:
         texts: Strings.
         unit: What counts as a word: with `character` each letter and digit does.
     """
-    folded = _fold(pc.fill_null(texts, "").cast(pa.large_string()))
+    folded = _fold(pc.fill_null(texts.cast(pa.large_string()), ""))
     ends = np.frombuffer(folded.buffers()[1], np.int64)[folded.offset : folded.offset + len(folded) + 1]
     parts = [_hash_slice(folded, ends[rows.start : rows.stop + 1], unit) for rows in _split(ends)]
     if not parts:
