@@ -17,7 +17,7 @@ TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 export RAY_USAGE_STATS_ENABLED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint docs bench-train bench-infer bench-scale bench-enrich bench-read bench-models gpu-check clean
+.PHONY: help setup demo test test-all lint docs bench-train bench-infer bench-scale bench-enrich bench-read bench-data bench-models gpu-check clean
 
 help: ## Show the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,6 +62,9 @@ bench-enrich: $(DEV_INSTALLED) ## Nights over 10^5 and 10^6 products against Duc
 
 bench-read: $(DEV_INSTALLED) ## Reading a million products against Polars.
 	@$(PY) -m tests.bench.read $(BENCH_ARGS)
+
+bench-data: $(BENCH_INSTALLED) ## Cleaning and near duplicates against datasets.map and datatrove, hours: BENCH_ARGS="[--products N]".
+	@$(PY) -m tests.bench.data $(BENCH_ARGS)
 
 bench-models: $(DEV_INSTALLED) ## Every architecture of the docs' table, trained and merged against Transformers and PEFT, three minutes.
 	@$(PY) -m tests.bench.models $(BENCH_ARGS)
