@@ -20,8 +20,9 @@ def find_reasons(texts: pa.Array, section: TextCleaningSection) -> pa.Array:
     `empty`, `too_short`, `too_long`, `few_letters`, `all_capitals`, `repeated_words`, `language`.
     """
     texts = pc.fill_null(texts, "")
-    lengths = pc.utf8_length(texts)
-    signs, letters = _count(texts, r"\S"), _count(texts, r"\p{L}")
+    lengths = pc.cast(pc.utf8_length(texts), pa.int64())
+    signs = pc.subtract(lengths, _count(texts, r"\s"))  # what is rare is counted: each match takes time
+    letters = pc.subtract(signs, _count(texts, r"[^\p{L}\s]"))
     is_upper = pc.and_(pc.equal(pc.utf8_upper(texts), texts), pc.not_equal(pc.utf8_lower(texts), texts))
     rules = {
         "empty": pc.equal(signs, 0),
