@@ -2,7 +2,8 @@
 
 import pytest
 
-from eshop_ray.data.language import UNKNOWN, identify
+from eshop_ray.data.language import LANGUAGES, UNKNOWN, identify
+from eshop_ray.errors import UserError
 
 TEXTS = {
     "en": ["The pan arrived scratched and I sent it back.", "Waterproof jacket with hood for men, size L"],
@@ -16,8 +17,13 @@ TEXTS = {
 
 
 @pytest.mark.parametrize("code", TEXTS)
-def test_sentences_and_titles(code):
-    assert identify(TEXTS[code]) == [code] * 2
+@pytest.mark.parametrize("languages", [LANGUAGES, ()])
+def test_sentences_and_titles(code, languages):
+    assert identify(TEXTS[code], languages) == [code] * 2
+
+
+def test_other_scripts_tell_the_language_by_themselves():
+    assert identify(["Молния сломалась через две недели.", "지퍼가 이 주 만에 고장 났습니다."]) == ["ru", "ko"]
 
 
 def test_texts_that_tell_nothing():
@@ -26,6 +32,11 @@ def test_texts_that_tell_nothing():
 
 def test_the_choice_may_be_narrowed():
     text = "Gereedschap voor de tuin"
-    assert identify([text]) == ["nl"]
-    assert identify([text], among=("en", "de")) == ["de"]
-    assert identify([text]) == ["nl"]
+    assert identify([text], ()) == ["nl"]
+    assert identify([text], ("en", "de")) == ["de"]
+    assert identify([text], ()) == ["nl"]
+
+
+def test_a_code_that_is_none():
+    with pytest.raises(UserError, match="no language is known as xx"):
+        identify(["a"], ("xx",))

@@ -6,10 +6,13 @@ import pyarrow.compute as pc
 
 from eshop_ray.config.cleaning import TextCleaningSection
 from eshop_ray.data.language import identify
+from eshop_ray.data.near_duplicates.lists import Lists
 from eshop_ray.data.near_duplicates.words import hash_words
 
 MIN_WORDS = 20
 """Words repeat in no telling way in texts of fewer."""
+MIN_TELLING_WORDS = 3
+"""Of texts of fewer the language is a guess: they stay."""
 MIN_LETTERS = 20
 """Shorter texts of capitals may be names."""
 
@@ -21,6 +24,7 @@ def find_reasons(texts: pa.Array, section: TextCleaningSection) -> pa.Array:
     """
     texts = pc.fill_null(texts, "")
     lengths = pc.cast(pc.utf8_length(texts), pa.int64())
+    words = hash_words(texts)
     signs = pc.subtract(lengths, _count(texts, r"\s"))  # what is rare is counted: each match takes time
     letters = pc.subtract(signs, _count(texts, r"[^\p{L}\s]"))
     is_upper = pc.and_(pc.equal(pc.utf8_upper(texts), texts), pc.not_equal(pc.utf8_lower(texts), texts))
@@ -30,10 +34,11 @@ def find_reasons(texts: pa.Array, section: TextCleaningSection) -> pa.Array:
         "too_long": pc.greater(lengths, section.max_characters),
         "few_letters": pc.less(letters, pc.multiply(signs, section.min_letter_share)),
         "all_capitals": pc.and_(is_upper, pc.greater_equal(letters, MIN_LETTERS)),
-        "repeated_words": pa.array(_measure_repeats(texts) > section.max_repeated_share),
+        "repeated_words": pa.array(_measure_repeats(words) > section.max_repeated_share),
     }
     if section.languages:
-        rules["language"] = pc.invert(pc.is_in(pa.array(identify(texts.to_pylist())), pa.array(section.languages)))
+        is_other = pc.invert(pc.is_in(pa.array(identify(texts.to_pylist(), ())), pa.array(section.languages)))
+        rules["language"] = pc.and_(is_other, pa.array(words.sizes >= MIN_TELLING_WORDS))
     found = pc.case_when(pc.make_struct(*rules.values()), *rules)
     return found.cast(pa.string())
 
@@ -42,9 +47,8 @@ def _count(texts: pa.Array, pattern: str) -> pa.Array:
     return pc.cast(pc.count_substring_regex(texts, pattern), pa.int64())
 
 
-def _measure_repeats(texts: pa.Array) -> np.ndarray:
+def _measure_repeats(words: Lists) -> np.ndarray:
     """Return the share of a text's words that stood in it before, 0 of short ones."""
-    words = hash_words(texts)
     # The row in the high bits, most of the hash in the low ones: one sort of numbers finds all repeats.
     keys = np.sort((words.rows.astype(np.uint64) << np.uint64(40)) | (words.values >> np.uint64(24)))
     again = keys[1:][keys[1:] == keys[:-1]] >> np.uint64(40)

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from ray.data import Dataset
 
 from eshop_ray.config.cleaning import TextCleaningSection
+from eshop_ray.data.language import check_languages
 from eshop_ray.data.product_blocks import clean_column, map_matching
 from eshop_ray.data.text_cleaning.pages import PAGE, read_page
 from eshop_ray.data.text_cleaning.personal import HINT, mask_personal
@@ -36,7 +37,11 @@ def clean_texts(rows: Dataset, section: TextCleaningSection, text_column: str = 
         rows: A `reason` that a row has already stays.
         section: What is done.
         text_column: Text.
+
+    Raises:
+        UserError: if `section.languages` names one that is not known.
     """
+    check_languages(section.languages)
     return rows.map_batches(
         clean_block, batch_format="pyarrow", fn_kwargs={"section": section, "text_column": text_column}
     )

@@ -8,6 +8,7 @@ import pytest
 from eshop_ray.config.cleaning import TextCleaningSection
 from eshop_ray.data.text_cleaning import clean_block, clean_texts, count_reasons
 from eshop_ray.data.text_cleaning.pages import read_page
+from eshop_ray.errors import UserError
 
 SECTION = TextCleaningSection()
 PAGE = (
@@ -60,8 +61,13 @@ def test_reasons(text, reason):
 
 def test_languages():
     section = TextCleaningSection(languages=("de", "ja"))
-    rows = clean("Die Pfanne ist gut.", "The pan is good.", "この鍋は良いです。", section=section)
-    assert [row["reason"] for row in rows] == [None, "language", None]
+    rows = clean("Die Pfanne ist gut.", "The pan is good.", "この鍋は良いです。", "Iron pan", section=section)
+    assert [row["reason"] for row in rows] == [None, "language", None, None]
+
+
+def test_a_language_that_is_none_is_refused_before_work():
+    with pytest.raises(UserError, match="deutsch"):
+        clean_texts(None, TextCleaningSection(languages=("deutsch",)))
 
 
 def test_personal_data_may_stay():
