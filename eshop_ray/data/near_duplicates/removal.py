@@ -90,10 +90,8 @@ def remove_near_duplicates(
     equal = _find_equal(job, signed)
     near = _find_near(job, parts, signed, equal)
     _write_gone(job, parts, equal + near)
-    counts = {"num_rows": num_rows, "num_equal": _count(job, equal), "num_near": _count(job, near)}
-    report = {**counts, "examples": _show_examples(job, parts, near)}
     kept = map_items(partial(_read_kept, job), [asdict(part) for part in parts])
-    return Removal(kept, map_items(_read_removed(job), equal + near), report)
+    return Removal(kept, map_items(_read_removed(job), equal + near), _report(job, parts, equal, near))
 
 
 def _find_equal(job: Job, signed: Sequence[Row]) -> list[str]:
@@ -141,6 +139,11 @@ def _write_gone(job: Job, parts: Sequence[Part], paths: Sequence[str]) -> None:
 
 def _gone_path(part: Part) -> str:
     return f"gone/{part.name}.npy"
+
+
+def _report(job: Job, parts: Sequence[Part], equal: Sequence[str], near: Sequence[str]) -> Row:
+    counts = {"num_rows": job.num_rows, "num_equal": _count(job, equal), "num_near": _count(job, near)}
+    return {**counts, "examples": _show_examples(job, parts, near)}
 
 
 def _count(job: Job, paths: Sequence[str]) -> int:
