@@ -131,7 +131,7 @@ def list_ids(
         UserError: as it does.
     """
     choose = partial(_pick_few, max_rows=max_rows)
-    for table in _take(_find_folders(records_dir, split, tasks), choose, None, groups, ("id", "task", "group")):
+    for table in _take(_find_folders(records_dir, split, tasks), choose, None, groups, ["id", "task", "group"]):
         yield from zip(table["task"].to_pylist(), table["id"].to_pylist(), strict=True)
 
 
@@ -217,7 +217,7 @@ def _take(
     choose: Callable[[Sequence[str]], list[int]],
     shard: tuple[int, int] | None,
     groups: Sequence[str],
-    columns: Sequence[str] | None = None,
+    columns: list[str] | None = None,
 ) -> list[pa.Table]:
     """Return each folder's rows of a shard and of some groups: of each group those whose places `choose` gives.
 
@@ -238,7 +238,7 @@ def _take_folder(
     choose: Callable[[Sequence[str]], list[int]],
     shard: tuple[int, int],
     groups: Sequence[str],
-    columns: Sequence[str] | None,
+    columns: list[str] | None,
 ) -> pa.Table:
     part, num_parts = shard
     table = pq.read_table(folder, columns=columns, schema=RECORD_SCHEMA, partitioning=None)
