@@ -75,31 +75,31 @@ def test_stream_has_the_counts_that_the_client_asked_for(tmp_path, options, with
     assert texts == ["word"] * 3
 
 
-@pytest.mark.parametrize(
-    ("body", "status", "code"),
-    [
-        (b"{", 400, "invalid_json"),
-        (b"", 400, "invalid_json"),
-        (b"[1]", 400, "invalid_json"),
-        (b"\xff\xfe", 400, "invalid_json"),
-        (b'{"model": "eshop", "messages": NaN}', 400, "invalid_json"),
-        (b'{"model": "eshop", "temperature": 1e999}', 400, "invalid_value"),
-        (b"[" * 100_000, 400, "invalid_json"),
-        (b'{"model": "eshop", "prompt": "very secret \\ud800"}', 400, "invalid_json"),
-        (b'{"model": "eshop\\udcff", "very secret": 1}', 400, "invalid_json"),
-        ({**CHAT, "top_k": 2**70}, 400, "invalid_value"),
-        ({**CHAT, "logit_bias": {"1": -(2**80)}}, 400, "invalid_value"),
-        ({**CHAT, "n": 10**6}, 400, "invalid_value"),
-        ({**CHAT, "n": "2"}, 400, "invalid_value"),
-        ({**CHAT, "max_tokens": True}, 400, "invalid_value"),
-        ({**CHAT, "stream": True, "stream_options": [1]}, 400, "invalid_value"),
-        ({**CHAT, "stream": 1}, 400, "invalid_value"),
-        ({**CHAT, "stream": "yes"}, 400, "invalid_value"),
-        ({**CHAT, "model": "a very secret model"}, 404, "model_not_found"),
-        ({"messages": []}, 404, "model_not_found"),
-        ({**CHAT, "padding": "very secret " * 100_000}, 413, "request_too_large"),
-    ],
-)
+BAD_BODIES = [
+    (b"{", 400, "invalid_json"),
+    (b"", 400, "invalid_json"),
+    (b"[1]", 400, "invalid_json"),
+    (b"\xff\xfe", 400, "invalid_json"),
+    (b'{"model": "eshop", "messages": NaN}', 400, "invalid_json"),
+    (b'{"model": "eshop", "temperature": 1e999}', 400, "invalid_value"),
+    (b"[" * 100_000, 400, "invalid_json"),
+    (b'{"model": "eshop", "prompt": "very secret \\ud800"}', 400, "invalid_json"),
+    (b'{"model": "eshop\\udcff", "very secret": 1}', 400, "invalid_json"),
+    ({**CHAT, "top_k": 2**70}, 400, "invalid_value"),
+    ({**CHAT, "logit_bias": {"1": -(2**80)}}, 400, "invalid_value"),
+    ({**CHAT, "n": 10**6}, 400, "invalid_value"),
+    ({**CHAT, "n": "2"}, 400, "invalid_value"),
+    ({**CHAT, "max_tokens": True}, 400, "invalid_value"),
+    ({**CHAT, "stream": True, "stream_options": [1]}, 400, "invalid_value"),
+    ({**CHAT, "stream": 1}, 400, "invalid_value"),
+    ({**CHAT, "stream": "yes"}, 400, "invalid_value"),
+    ({**CHAT, "model": "a very secret model"}, 404, "model_not_found"),
+    ({"messages": []}, 404, "model_not_found"),
+    ({**CHAT, "padding": "very secret " * 100_000}, 413, "request_too_large"),
+]
+
+
+@pytest.mark.parametrize(("body", "status", "code"), BAD_BODIES, ids=range(len(BAD_BODIES)))
 def test_bad_bodies(tmp_path, body, status, code):
     assert read_error(check(tmp_path, post(body)), status)["code"] == code
 
@@ -177,7 +177,7 @@ def test_without_keys_only_this_machine_may_ask(tmp_path):
 KEY, LINE = make_key("search", note="of the search team")
 
 
-@pytest.mark.parametrize("key", [None, "esk-wrong", KEY[:-1], LINE.sha256])
+@pytest.mark.parametrize("key", [None, "esk-wrong", KEY[:-1], LINE.sha256], ids=["none", "wrong", "cut", "digest"])
 def test_a_key_is_wanted(tmp_path, key):
     response = check(tmp_path, post(CHAT), keys=[write_line(LINE)], key=key)
     assert read_error(response, 401)["code"] == "invalid_api_key"
