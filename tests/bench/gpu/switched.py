@@ -31,18 +31,19 @@ for itself."""
 
 def measure(job):
     device, workdir = job["device"], Path(job["workdir"])
-    (model, config), (num_rows, *_) = MODELS[device], SIZES[device]
+    (model, config), (num_rows, length, _) = MODELS[device], SIZES[device]
     yield "vllm", vllm.__version__
     yield "model", model
     yield "rows", num_rows * len(TASKS)
-    folder = write_switched(workdir, config, device)
-    rows = draw_rows(config.vocab_size, device)
-    engine = Asked(merge_alone(folder, TASKS[0], workdir / "merged"), device)
+    folder = add_updates(write_model(workdir / "switched", config, device), TASKS)
+    rows = draw_rows(config.vocab_size, num_rows, length)
+    num_tokens = SIZES[device][2]
+    engine = Asked(merge_alone(folder, TASKS[0], workdir / "merged"), device, num_tokens)
     seconds, expected = engine.ask([(TASKS[0], ids) for ids in rows])
     engine.close()
     yield "merged_rows_per_second", num_rows / seconds
     for name, arguments in {"switched": {}, "lora": {"enable_lora": True}}.items():
-        engine = Asked(folder, device, **arguments)
+        engine = Asked(folder, device, num_tokens, **arguments)
         if name == "switched":
             for _ in range(2):
                 for task in TASKS:
@@ -63,19 +64,18 @@ def count_equal(answers, others):
     return sum(one[0] == other[0] for one, other in zip(answers, others, strict=True))
 
 
-def write_switched(workdir, config, device):
-    """Return the folder of a model whose updates are drawn at random."""
-    folder = write_model(workdir / "switched", config, device)
+def add_updates(folder, tasks):
+    """Make a model a switched one, with updates that are drawn at random, and return its folder."""
     torch.manual_seed(1)
     shapes = {name: tensor.shape for name, tensor in read_folded(folder, None, locate_tensors(folder))}
-    for task in TASKS:
+    for task in tasks:
         factors = {}
         for name, shape in shapes.items():
             if name.endswith("_proj.weight"):
                 draw = torch.randn(RANK, shape[1]), torch.randn(shape[0], RANK)
                 factors[name.removesuffix(".weight")] = draw[0] / shape[1] ** 0.5, draw[1] * 0.1
         write_update(update_dir(folder, task), factors)
-    write_proofs(folder, prove(folder, TASKS))
+    write_proofs(folder, prove(folder, tasks))
     return folder
 
 
@@ -89,8 +89,8 @@ def merge_alone(folder, task, merged_dir):
     return merged_dir
 
 
-def draw_rows(vocabulary, device):
-    num_rows, length, _ = SIZES[device]
+def draw_rows(vocabulary, num_rows, length):
+    """Return prompts of tokens drawn at random."""
     ids = torch.randint(3, vocabulary, (num_rows, length), generator=torch.Generator().manual_seed(2))
     return ids.tolist()
 
@@ -98,8 +98,9 @@ def draw_rows(vocabulary, device):
 class Asked:
     """An engine, and the weights that it answers with."""
 
-    def __init__(self, folder, device, **arguments):
+    def __init__(self, folder, device, num_tokens, **arguments):
         self.device = device
+        self.num_tokens = num_tokens
         stated = {"dtype": "bfloat16", "max_num_seqs": MAX_NUM_SEQS[device], **add_lora_arguments(arguments, folder)}
         self.engine = start(folder, device, **stated)
         self.weights = TaskWeights(self.engine, folder)
@@ -115,7 +116,7 @@ class Asked:
         """Return seconds and each answer's tokens."""
         from eshop_ray.inference.engines.vllm_actor import build_params
 
-        params = {"temperature": 0.0, "max_tokens": SIZES[self.device][2], "ignore_eos": True}
+        params = {"temperature": 0.0, "max_tokens": self.num_tokens, "ignore_eos": True}
         answers, waiting = {}, dict(enumerate(rows))
         started = time.perf_counter()
         while waiting:
