@@ -46,6 +46,7 @@ def describe(
         "cells": list_cells(config, points),
         "missing": missing,
         "one_model_share": share_of_single(config, units, points),
+        "switched_vs_dense": compare_speed(units, points),
         "verdicts": {unit.name: judge(config, unit, points, missing) for unit in units},
         "tests": [_describe_test(config, point) for point in points if point.behind],
         "price_per_hour": config.matrix.price_per_hour,
@@ -69,6 +70,20 @@ def share_of_single(config: Config, units: Sequence[Unit], points: Sequence[Poin
         if len(found) == len(units) and len({point.size for point in found}) == 1:
             shares[strategy] = fmean(point.score for point in found) / fmean(point.score for point in own)
     return shares
+
+
+def compare_speed(units: Sequence[Unit], points: Sequence[Point]) -> float | None:
+    """Return the rows a second of `switched`, over all groups, as a share of those of the groups' own models.
+
+    Engines that were up; how long they took to start is no part of it. None where one was not measured.
+    """
+    largest = pick_largest(points)
+    seconds = []
+    for strategy in ("single", "switched"):
+        found = [largest.get((unit.name, "llm", strategy)) for unit in units]
+        times = [one.num_rows / one.rows_per_second for one in found if one and one.rows_per_second]
+        seconds.append(sum(times) if len(times) == len(units) else 0.0)
+    return seconds[0] / seconds[1] if all(seconds) else None
 
 
 def judge(config: Config, unit: Unit, points: Sequence[Point], missing: Sequence[Mapping[str, Any]]) -> str:

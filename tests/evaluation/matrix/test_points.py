@@ -130,6 +130,17 @@ def test_what_programs_read(outcome):
     ]
 
 
+def test_speed_of_exchanging_weights_is_that_of_all_rows_together(make_config, plan, answer, units):
+    config = make_config(models=["llm"], sizes=[100], strategies=["single", "switched"])
+    runs = plan(config)
+    speeds = {"single": {"multiple_choice": 10.0, "classification": 5.0}, "switched": {}}
+    found = [answer(run, unit, 20, speeds[run.strategy].get(unit.name, 6.0)) for run in runs for unit in run.units]
+    outcome = describe(config, units, runs, build_points(config, found), {})
+    assert outcome["switched_vs_dense"] == pytest.approx((1 / 10 + 1 / 5) / (2 / 6))
+    alone = [one for one in found if one.run.strategy == "single"]
+    assert describe(config, units, runs, build_points(config, alone), {})["switched_vs_dense"] is None
+
+
 def test_a_share_without_all_tasks_is_no_share(make_config, plan, answer, units):
     config = make_config(models=["llm"], sizes=[100])
     runs = plan(config)
