@@ -61,6 +61,26 @@ PROMPT_SCHEMA = pa.schema(
 )
 """What the prompt stage makes of every task's records."""
 
+INSTRUCTION_SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("task", pa.string()),
+        ("group", pa.string()),
+        ("split", pa.string()),
+        ("metric", pa.string()),
+        ("messages", MESSAGES),
+        ("target", pa.string()),
+        ("source", pa.string()),
+        ("licence", pa.string()),
+        ("language", pa.string()),
+        ("route", pa.string()),
+        ("teacher", pa.string()),
+        ("seed", pa.int64()),
+        ("recipe_digest", pa.string()),
+    ]
+)
+"""Instruction rows on disk, one folder per split; `messages` end with the assistant's turn."""
+
 PREDICTION_SCHEMA = pa.schema(
     [
         *PROMPT_SCHEMA,

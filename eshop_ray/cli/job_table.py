@@ -56,6 +56,7 @@ class Job:
 JOBS: tuple[Job, ...] = (
     Job("make_sample_shop", "Data", "nothing", "the shop's raw files in `data.root`"),
     Job("inspect", "Data", "the files of a catalogue, as they are", "nothing", owns_run=False),
+    Job("build_instructions", "Data", "the files of `instructions.sources`", "`instructions/` and `card.html`"),
     Job("prepare_data", "Data", "the files of `data.sources`", "`records/`"),
     Job("train_lora", "Training", "`records/` and the base model", "`adapter/`"),
     Job("train_encoder", "Training", "`records/` and the model `conventional.source`", "`conventional/`"),

@@ -10,6 +10,7 @@ from eshop_ray.config.autotune import AutotuneSection
 from eshop_ray.config.base import PositiveInt, Section, Share
 from eshop_ray.config.experiment import ExperimentSection, MergeSection, SearchSection
 from eshop_ray.config.few_shot import FewShotSection
+from eshop_ray.config.instructions import InstructionsSection
 from eshop_ray.config.matrix import MatrixSection
 from eshop_ray.config.nightly import CatalogSection, EnrichSection, ReviewsSection, TableSection
 from eshop_ray.config.openai import OpenaiSection
@@ -23,7 +24,7 @@ from eshop_ray.places import is_uri, local_path, place_of
 class SourceSection(Section):
     """One group of files in one public format."""
 
-    format: Literal["queryner", "shopbench", "esci", "catalog", "reviews"]
+    format: Literal["queryner", "shopbench", "esci", "catalog", "reviews", "instructions"]
     """Which reader of `eshop_ray.data.sources` understands the files."""
     path: str
     """File or glob pattern; relative to `data.root`. `s3://` and `gs://` work. `{split}` stands for any split
@@ -211,6 +212,7 @@ class Config(Section):
     merge: MergeSection = MergeSection()
     search: SearchSection = SearchSection()
     matrix: MatrixSection = MatrixSection()
+    instructions: InstructionsSection = InstructionsSection()
     quantize: QuantizeSection = QuantizeSection()
     infer: InferSection = InferSection()
     few_shot: FewShotSection = FewShotSection()

@@ -8,7 +8,7 @@ row never raises; a file that is unreadable as a whole, or has no column of a na
 from collections.abc import Callable, Iterator, Mapping
 from typing import IO, Any
 
-from eshop_ray.data.sources import catalog, esci, queryner, reviews, shopbench
+from eshop_ray.data.sources import catalog, esci, instructions, queryner, reviews, shopbench
 from eshop_ray.schema import Malformed, Record
 
 Reader = Callable[[IO[bytes], str, Mapping[str, Any]], Iterator[Record | Malformed]]
@@ -19,5 +19,6 @@ READERS: Mapping[str, Reader] = {
     "esci": esci.read,
     "catalog": catalog.read,
     "reviews": reviews.read,
+    "instructions": instructions.read,
 }
 """A source's `format` -> its reader."""

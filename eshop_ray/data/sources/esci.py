@@ -11,7 +11,8 @@ LABELS = ("Exact", "Substitute", "Complement", "Irrelevant")
 
 GROUP = "esci_pairs"
 
-_COLUMNS = ("query", "product_title", "esci_label")
+COLUMNS = ("query", "product_title", "esci_label")
+"""What a file must have."""
 _LABELS = {name.lower(): label for label in LABELS for name in (label, label[0])}
 
 
@@ -24,17 +25,26 @@ def read(stream: IO[bytes], path: str, options: Mapping[str, Any]) -> Iterator[R
     Raises:
         UserError: if `query`, `product_title` or `esci_label` is missing from the whole file.
     """
-    yield from read_objects(stream, path, _COLUMNS, _pair)
+    yield from read_objects(stream, path, COLUMNS, _pair)
 
 
-def _pair(path: str, number: int, row: Mapping[str, Any]) -> Record | Malformed:
-    query, title = (" ".join(row[name].split()) if isinstance(row.get(name), str) else "" for name in _COLUMNS[:2])
+def read_judgement(path: str, number: int, row: Mapping[str, Any]) -> tuple[str, str, str] | Malformed:
+    """Return query, title and label of a row."""
+    query, title = (" ".join(row[name].split()) if isinstance(row.get(name), str) else "" for name in COLUMNS[:2])
     label = row.get("esci_label")
     target = _LABELS.get(label.strip().lower()) if isinstance(label, str) else None
     if not query or not title:
-        return Malformed(path, number, f"`{_COLUMNS[bool(query)]}` is missing, empty or not text")
+        return Malformed(path, number, f"`{COLUMNS[bool(query)]}` is missing, empty or not text")
     if target is None:
         return Malformed(path, number, f"`esci_label` {str(label)[:60]!r} is none of {', '.join(LABELS)}, E, S, C, I")
+    return query, title, target
+
+
+def _pair(path: str, number: int, row: Mapping[str, Any]) -> Record | Malformed:
+    found = read_judgement(path, number, row)
+    if isinstance(found, Malformed):
+        return found
+    query, title, target = found
     return {
         "task": "classification",
         "group": GROUP,

@@ -1,11 +1,14 @@
 """Columns that a file must have: a single row may lack one, and is then malformed, but not all of them."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import IO
+from typing import IO, TypeVar
 
 from eshop_ray.data.formats.json_text import read_json
 from eshop_ray.errors import UserError
-from eshop_ray.schema import Malformed, Record, Row
+from eshop_ray.schema import Malformed, Row
+
+Parsed = TypeVar("Parsed")
+"""What is made of a row."""
 
 Explain = Callable[[Sequence[str], Iterable[str]], UserError]
 """(columns that no row has, columns that there are) -> what to do about it."""
@@ -15,8 +18,8 @@ def read_objects(
     stream: IO[bytes],
     path: str,
     columns: Sequence[str],
-    parse: Callable[[str, int, Row], Record | Malformed],
-) -> Iterator[Record | Malformed]:
+    parse: Callable[[str, int, Row], Parsed | Malformed],
+) -> Iterator[Parsed | Malformed]:
     """Yield what `parse` makes of (path, line, object) for each row of JSON.
 
     Raises:
@@ -29,9 +32,9 @@ def require_columns(
     rows: Iterator[tuple[int, Row] | Malformed],
     path: str,
     columns: Sequence[str],
-    parse: Callable[[str, int, Row], Record | Malformed],
+    parse: Callable[[str, int, Row], Parsed | Malformed],
     explain: Explain | None = None,
-) -> Iterator[Record | Malformed]:
+) -> Iterator[Parsed | Malformed]:
     """Yield what `parse` makes of rows, and complain in the end of columns that no row had.
 
     Args:

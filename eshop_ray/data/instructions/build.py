@@ -1,0 +1,161 @@
+"""The factory on one screen: files -> material -> candidates -> rows that stay -> files, and what was counted."""
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from ray.data import Dataset
+
+from eshop_ray import artifacts
+from eshop_ray.config import Config
+from eshop_ray.data.cleaning import TRAIN
+from eshop_ray.data.instructions.candidates import CANDIDATE_SCHEMA, Context, build_candidates
+from eshop_ray.data.instructions.choose import (
+    find_limits,
+    mark_crossing,
+    mark_repeats,
+    mark_surplus,
+    select_kept,
+)
+from eshop_ray.data.instructions.counts import Counts, count_rows
+from eshop_ray.data.instructions.material import KINDS, read_material as parse_material
+from eshop_ray.data.instructions.plan import Plan, plan_recipe, takes
+from eshop_ray.data.instructions.reading import add_bucket, count_shelves, plan_buckets, read_material
+from eshop_ray.datasets import user_errors
+from eshop_ray.errors import UserError
+from eshop_ray.schema import INSTRUCTION_SCHEMA, bucket_of
+
+logger = logging.getLogger(__name__)
+
+MAX_PARTITIONS = 64
+OUTPUT_ROWS = 10_000
+"""Rows of a file."""
+
+
+def build_instructions(config: Config, folder: Path) -> tuple[Plan, Counts]:
+    """Write a recipe's rows into a folder, one below it for each split, and return what was counted.
+
+    The same recipe, seed and files give the same bytes, however many workers there are.
+
+    Raises:
+        UserError: for a recipe of which nothing can be made.
+    """
+    plan = plan_recipe(config)
+    with user_errors():
+        material = read_material(config, plan).materialize()
+        candidates = _build(material, plan).materialize()
+        rows = _choose(candidates, plan).materialize()
+        counts = count_rows(material, rows)
+        if not counts.num_rows:
+            raise UserError(f"not one row is left; {counts.explain()}")
+        with artifacts.stage_dir(folder) as staged:
+            _write(rows, staged)
+    return plan, counts
+
+
+def _build(material: Dataset, plan: Plan) -> Dataset:
+    """Return the candidates of all sub-tasks, columns of `CANDIDATE_SCHEMA`."""
+    counts = count_shelves(material)
+    if not counts:
+        return material.map_batches(lambda _: CANDIDATE_SCHEMA.empty_table(), batch_format="pyarrow")
+    shelves, buckets = plan_buckets(counts)
+    context = Context(plan, _count_material(counts, plan))
+    placed = material.map_batches(_select_sound, batch_format="pyarrow").map_batches(
+        add_bucket, batch_format="pyarrow", fn_kwargs={"shelves": shelves, "buckets": buckets}
+    )
+    return _group(placed, "bucket", sum(buckets.values()), partial(_build_bucket, context=context))
+
+
+def _choose(candidates: Dataset, plan: Plan) -> Dataset:
+    """Return all candidates, marked where they do not stay."""
+    num_buckets = max(1, candidates.count() // OUTPUT_ROWS)
+    placed = candidates.map_batches(
+        _place, batch_format="pyarrow", fn_kwargs={"column": "content", "num_buckets": num_buckets}
+    )
+    distinct = _group(placed, "bucket", num_buckets, lambda table: mark_repeats(table.drop_columns("bucket")))
+    distinct = distinct.materialize()
+    columns = ("group", "split", "route", "rank", "keys")
+    kept = distinct.map_batches(select_kept, batch_format="pyarrow", fn_kwargs={"columns": columns}).materialize()
+    held = _collect_held(kept, plan)
+    apart = distinct.map_batches(mark_crossing, batch_format="pyarrow", fn_kwargs={"held": held}).materialize()
+    left = apart.map_batches(select_kept, batch_format="pyarrow", fn_kwargs={"columns": columns[:-1]})
+    limits = find_limits(left.iter_rows(), plan)
+    return apart.map_batches(mark_surplus, batch_format="pyarrow", fn_kwargs={"limits": limits})
+
+
+def _collect_held(kept: Dataset, plan: Plan) -> frozenset[str]:
+    """Return the products and queries of the rows that evaluation will have."""
+    rows = [row for row in kept.map_batches(_select_held, batch_format="pyarrow").iter_rows()]
+    limits = find_limits(rows, plan)
+    return frozenset(
+        key
+        for row in rows
+        if row["rank"] < limits.limits.get((row["group"], row["split"]), row["rank"] + 1)
+        for key in row["keys"] or ()
+    )
+
+
+def _write(rows: Dataset, folder: Path) -> None:
+    """Write the rows that stay; the driver does, and needs no disk that nodes share."""
+    kept = rows.map_batches(select_kept, batch_format="pyarrow", fn_kwargs={"columns": INSTRUCTION_SCHEMA.names})
+    kept = kept.materialize()
+    num_buckets = -(-kept.count() // OUTPUT_ROWS)
+    placed = kept.map_batches(_place, batch_format="pyarrow", fn_kwargs={"column": "id", "num_buckets": num_buckets})
+    for file in _group(placed, "bucket", num_buckets, _pack).iter_rows():
+        path = folder / file["path"]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(file["content"])
+
+
+def _group(rows: Dataset, column: str, num_groups: int, function: Callable[[pa.Table], Any]) -> Dataset:
+    grouped = rows.groupby(column, num_partitions=min(num_groups, MAX_PARTITIONS))
+    return grouped.map_groups(function, batch_format="pyarrow")
+
+
+def _build_bucket(table: pa.Table, context: Context) -> pa.Table:
+    pairs = zip(table["kind"].to_pylist(), table["data"].to_pylist(), strict=True)
+    material = [parse_material(kind, data) for kind, data in pairs]
+    rows = list(build_candidates(table["source"][0].as_py(), material, context))
+    return pa.Table.from_pylist(rows, schema=CANDIDATE_SCHEMA)
+
+
+def _pack(table: pa.Table) -> pa.Table:
+    """Return a file of each split of a bucket."""
+    bucket = table["bucket"][0].as_py()
+    table = table.select(INSTRUCTION_SCHEMA.names).sort_by("id")
+    files = []
+    for split in sorted(table["split"].unique().to_pylist()):
+        sink = pa.BufferOutputStream()
+        pq.write_table(table.filter(pc.equal(table["split"], split)), sink)
+        path = f"split={split}/part-{bucket:05d}.parquet"
+        files.append({"path": path, "content": sink.getvalue().to_pybytes()})
+    return pa.Table.from_pylist(files)
+
+
+def _place(table: pa.Table, column: str, num_buckets: int) -> pa.Table:
+    buckets = [bucket_of(value, num_buckets) for value in table[column].to_pylist()]
+    return table.append_column("bucket", pa.array(buckets, pa.int64()))
+
+
+def _count_material(counts: Mapping[tuple[str, str, str], int], plan: Plan) -> Counter[str]:
+    """Return sub-task -> how much material its sources have for it."""
+    found: Counter[str] = Counter()
+    for (source, kind, _), number in counts.items():
+        for entry in plan.entries:
+            if source in entry.sources and takes(entry, KINDS[kind]):
+                found[entry.name] += number
+    return found
+
+
+def _select_sound(table: pa.Table) -> pa.Table:
+    return table.filter(pc.is_null(table["reason"]))
+
+
+def _select_held(table: pa.Table) -> pa.Table:
+    return table.filter(pc.not_equal(table["split"], TRAIN))

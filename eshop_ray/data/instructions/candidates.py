@@ -1,0 +1,186 @@
+"""A bucket of material -> candidate rows: the decisions for one bucket, without Ray."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from eshop_ray.config import SubtaskSection
+from eshop_ray.data.cleaning import TRAIN
+from eshop_ray.data.instructions.builders import get_subtask
+from eshop_ray.data.instructions.draw import RANKS, make_draw, rank_of
+from eshop_ray.data.instructions.material import Instruction, Judgement, Material, Search, fold
+from eshop_ray.data.instructions.plan import DEV, UNSEEN, Plan, is_trained, takes
+from eshop_ray.data.instructions.pool import Pool
+from eshop_ray.data.instructions.question import Question, Subtask, Text
+from eshop_ray.data.instructions.render import (
+    Rendered,
+    UnaskableError,
+    build_messages,
+    choose_language,
+    render,
+    task_of,
+)
+from eshop_ray.schema import INSTRUCTION_SCHEMA, Row, content_id, encode
+from eshop_ray.tasks import get_task
+
+CANDIDATE_SCHEMA = pa.schema(
+    [
+        *INSTRUCTION_SCHEMA,
+        ("keys", pa.list_(pa.string())),
+        ("content", pa.string()),
+        ("rank", pa.int64()),
+        ("position", pa.int32()),
+        ("num_options", pa.int32()),
+        ("removed", pa.string()),
+    ]
+)
+"""Rows on their way. `keys` are the products and queries that a row speaks of, `content` is what is asked, `rank` its
+place in the order by which quotas choose, `removed` why it does not stay."""
+
+TRANSFORMED = "transformed"
+MULTILINGUAL = "multilingual"
+PASSED_ON = "passed_on"
+
+_SLACK = 8
+"""Candidates for each row that a quota asks for: some are removed later, and some material gives no question."""
+_FEWEST = 400
+"""Candidates that are built however small the quota."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a bucket has to know beside its material."""
+
+    plan: Plan
+    counts: Mapping[str, int]
+    """Sub-task -> how much material its sources have."""
+
+
+def build_candidates(source: str, material: Iterable[Material], context: Context) -> Iterator[Row]:
+    """Yield the rows of a bucket, columns of `CANDIDATE_SCHEMA`, those that must not be asked with their reason.
+
+    The same material gives the same rows, in whatever order it comes.
+    """
+    entries = [entry for entry in context.plan.entries if source in entry.sources]
+    sides: dict[bool, list[Material]] = {False: [], True: []}
+    for one in assemble(material):
+        is_held = is_held_out(one, context.plan)
+        for side in (False, True):
+            if one.IS_VOCABULARY or side == is_held:
+                sides[side].append(one)
+    for side, own in sides.items():
+        pool = Pool(own)
+        for one in sorted(own, key=lambda one: (type(one).__name__, one.id)):
+            if is_held_out(one, context.plan) == side:
+                for entry in entries:
+                    if takes(entry, type(one)) and _is_drawn(one, entry, source, side, context):
+                        yield from _build_rows(one, pool, entry, source, side, context.plan)
+
+
+def assemble(material: Iterable[Material]) -> list[Material]:
+    """Return material without repeats, and with what several pieces make together: a query's judgements a `Search`."""
+    distinct = {(type(one).__name__, one.id): one for one in material}
+    judged: defaultdict[tuple[str, str], list[Judgement]] = defaultdict(list)
+    for one in sorted(distinct.values(), key=lambda one: one.id):
+        if isinstance(one, Judgement):
+            judged[one.shelf, one.language].append(one)
+    searches = [
+        Search(
+            id=content_id(shelf, language),
+            language=language,
+            query=own[0].query,
+            results=tuple((one.title, one.label) for one in own),
+        )
+        for (shelf, language), own in judged.items()
+    ]
+    return [*distinct.values(), *searches]
+
+
+def is_held_out(one: Material, plan: Plan) -> bool:
+    """Whether material is of the evaluation's side: what its first key, a product or a query, is drawn by."""
+    return rank_of("side", plan.seed, one.keys[0]) < plan.eval_share * RANKS
+
+
+def _is_drawn(one: Material, entry: SubtaskSection, source: str, is_held: bool, context: Context) -> bool:
+    """Whether an entry takes a piece of material: as much as its quota needs, with slack."""
+    plan = context.plan
+    if entry.split is not None and is_trained(entry.split) == is_held:
+        return False
+    wanted = plan.max_eval_rows if is_held else plan.quotas[entry.name]
+    if wanted is None:
+        return True
+    there = context.counts[entry.name] * (plan.eval_share if is_held else 1 - plan.eval_share)
+    share = (_SLACK * wanted + _FEWEST) / max(there, 1.0)
+    return rank_of(plan.seed, plan.digest, entry.name, source, one.id) < share * RANKS
+
+
+def _build_rows(
+    one: Material, pool: Pool, entry: SubtaskSection, source: str, is_held: bool, plan: Plan
+) -> Iterator[Row]:
+    """Yield the rows that a sub-task makes of a piece of material."""
+    subtask = get_subtask(entry.name)
+    split = entry.split or (DEV if is_held else TRAIN)
+    start = {"group": entry.name, "source": source, "licence": plan.sources[source].licence, "split": split}
+    if isinstance(one, Instruction) and Instruction not in subtask.takes:
+        yield _pass_on(one, start, plan)
+        return
+    questions = subtask.build(one, pool, make_draw(plan.seed, plan.digest, entry.name, source, one.id))
+    for number, question in enumerate(questions):
+        row_id = content_id(entry.name, source, type(one).__name__, one.id, str(number))
+        draw = make_draw(plan.seed, plan.digest, row_id, "language")
+        language = choose_language(question, subtask, entry.languages, draw)
+        if language is None:
+            continue
+        keys = list(dict.fromkeys((*(() if one.IS_VOCABULARY else one.keys), *question.keys)))
+        shared = {**start, "language": language, "keys": keys}
+        yield _ask(row_id, question, subtask, shared, plan)
+        if split == DEV:
+            yield _ask(row_id, question, subtask, {**shared, "split": UNSEEN}, plan)
+
+
+def _ask(row_id: str, question: Question, subtask: Subtask, start: Row, plan: Plan) -> Row:
+    """Return the row of a question in one of the wordings of its split."""
+    language, is_unseen = start["language"], start["split"] == UNSEEN
+    num_seen = len(subtask.wordings[language]) - 1
+    draw = make_draw(plan.seed, plan.digest, row_id, "wording")
+    wording = -1 if is_unseen else draw.randrange(num_seen)
+    task, metric = task_of(question), subtask.metric or get_task(task_of(question)).metric
+    if isinstance(question.answer, Text) and metric == "sent-transformer" and language != "en":
+        metric = "multilingual-sent-transformer"
+    row = {
+        **start,
+        "id": content_id(row_id, UNSEEN) if is_unseen else row_id,
+        "task": task,
+        "metric": metric,
+        "route": TRANSFORMED if language == "en" else MULTILINGUAL,
+    }
+    try:
+        rendered = render(question, subtask, language, wording, make_draw(plan.seed, plan.digest, row_id, "order"))
+    except UnaskableError as error:
+        shown = Rendered(" | ".join(question.values.values()), None)
+        return {**_finish(row, row_id, shown, plan), "removed": str(error)}
+    return {**_finish(row, row_id, rendered, plan), "messages": build_messages(task, rendered.prompt, rendered.target)}
+
+
+def _pass_on(one: Instruction, start: Row, plan: Plan) -> Row:
+    row_id = content_id(start["group"], start["source"], "Instruction", one.id)
+    row = {**start, "id": row_id, "task": one.task, "metric": one.metric or get_task(one.task).metric}
+    row |= {"language": one.language, "route": PASSED_ON, "keys": list(one.keys)}
+    rendered = Rendered(one.prompt, one.target)
+    return {**_finish(row, row_id, rendered, plan), "messages": build_messages(one.task, one.prompt, one.target)}
+
+
+def _finish(row: Row, row_id: str, rendered: Rendered, plan: Plan) -> Row:
+    return {
+        **row,
+        "target": encode(rendered.target),
+        "content": content_id(fold(rendered.prompt)),
+        "rank": rank_of(plan.seed, plan.digest, row_id),
+        "position": rendered.position,
+        "num_options": rendered.num_options,
+        "seed": plan.seed,
+        "recipe_digest": plan.digest,
+        "messages": [{"role": "user", "content": rendered.prompt}],
+    }

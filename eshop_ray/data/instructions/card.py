@@ -1,0 +1,110 @@
+"""The card of a build: what is in it, where it comes from, what was removed and why, and whether it can be trusted."""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from scipy import stats
+
+from eshop_ray.data.instructions.counts import LENGTHS, Counts
+from eshop_ray.data.instructions.plan import Plan, find_unplanned
+
+
+def describe_build(plan: Plan, counts: Counts, digest: str) -> dict[str, Any]:
+    """Return the card as JSON has it.
+
+    Args:
+        plan: The recipe.
+        counts: What was counted.
+        digest: Of the rows' files.
+    """
+    statistic, freedom = sum_position_bias(counts.positions)
+    return {
+        "digest": digest,
+        "recipe_digest": plan.digest,
+        "seed": plan.seed,
+        "num_rows": counts.num_rows,
+        "num_subtasks": len(counts.by["group"]),
+        "languages": sorted(counts.by["language"]),
+        "rows_by_source": _sort(counts.by["source"]),
+        "rows_by_route": _sort(counts.by["route"]),
+        "rows_by_language": _sort(counts.by["language"]),
+        "rows_by_licence": _sort(counts.by["licence"]),
+        "rows_by_task": _sort(counts.by["task"]),
+        "rows_by_split": _sort(counts.by["split"]),
+        "rows_by_subtask": describe_subtasks(plan, counts),
+        "num_removed": _sort(counts.removed),
+        "removed_examples": {
+            reason: [{"subtask": group, "text": text} for _, group, text in examples]
+            for reason, examples in sorted(counts.examples.items())
+        },
+        "num_malformed": _sort(counts.malformed),
+        "malformed_examples": dict(sorted(counts.malformed_examples.items())),
+        "material": _describe_material(counts),
+        "absent": describe_absent(plan, counts),
+        "position_bias_p": float(stats.chi2.sf(statistic, freedom)) if freedom else None,
+        "position_bias_p_by_subtask": {
+            f"{group}/{number}": float(stats.chisquare([found[place] for place in range(number)]).pvalue)
+            for (group, number), found in sorted(counts.positions.items())
+        },
+        "num_characters": {name: _describe_lengths(found) for name, found in sorted(counts.lengths.items())},
+    }
+
+
+def sum_position_bias(positions: Mapping[tuple[str, int], Counter[int]]) -> tuple[float, int]:
+    """Return the sum of the chi-square statistics of all sub-tasks, and of their degrees of freedom.
+
+    Were the right option at each place as often, sums of chi-square variables would be of that distribution again
+    (Cochran, "The chi-square test of goodness of fit", Annals of Mathematical Statistics 23(3), 1952).
+    """
+    totals: dict[tuple[str, int], list[int]] = {
+        key: [found[place] for place in range(key[1])] for key, found in positions.items()
+    }
+    statistic = sum(float(stats.chisquare(found).statistic) for found in totals.values())
+    return statistic, sum(len(found) - 1 for found in totals.values())
+
+
+def describe_subtasks(plan: Plan, counts: Counts) -> dict[str, dict[str, Any]]:
+    """Return what each sub-task of the recipe has, and what its quota was."""
+    found: dict[str, dict[str, Any]] = {}
+    for entry in plan.entries:
+        own = {split: number for (group, split), number in counts.by_split.items() if group == entry.name}
+        removed = {reason: number for (group, reason), number in counts.removed_by_group.items() if group == entry.name}
+        found[entry.name] = {
+            "rows": dict(sorted(own.items())),
+            "quota": plan.quotas[entry.name],
+            "sources": list(entry.sources),
+            "num_removed": dict(sorted(removed.items())),
+        }
+    return found
+
+
+def describe_absent(plan: Plan, counts: Counts) -> dict[str, str]:
+    """Return what the recipe could not make, and what it does not ask for, each with the reason."""
+    lines = {f"source {name}": reason for name, reason in plan.absent.items()}
+    read = {source for source, _ in counts.material}
+    lines |= {f"source {name}": "no row in it could be read" for name in plan.sources if name not in read}
+    for entry in plan.entries:
+        num_rows = sum(number for (group, _), number in counts.by_split.items() if group == entry.name)
+        quota = plan.quotas[entry.name]
+        if not num_rows:
+            lines[f"sub-task {entry.name}"] = f"its sources ({', '.join(entry.sources)}) give no row that stays"
+        elif quota is not None and num_rows < quota:
+            lines[f"sub-task {entry.name}"] = f"the quota is {quota}, its sources give {num_rows}"
+    return lines | {f"sub-task {name}": "not in the recipe" for name in find_unplanned(plan.entries)}
+
+
+def _describe_material(counts: Counts) -> dict[str, dict[str, int]]:
+    found: dict[str, dict[str, int]] = {}
+    for (source, kind), number in sorted(counts.material.items()):
+        found.setdefault(source, {})[kind] = number
+    return found
+
+
+def _describe_lengths(found: Mapping[int, int]) -> dict[str, int]:
+    names = [*(f"<= {end}" for end in LENGTHS), f"> {LENGTHS[-1]}"]
+    return {name: found[place] for place, name in enumerate(names) if found.get(place)}
+
+
+def _sort(counter: Mapping[str, int]) -> dict[str, int]:
+    return dict(sorted(counter.items(), key=lambda pair: (-pair[1], pair[0])))

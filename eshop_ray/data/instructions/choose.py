@@ -1,0 +1,117 @@
+"""Which candidates stay: none twice, none on both sides of a split, and of each sub-task as many as its quota."""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from eshop_ray.data.cleaning import TRAIN
+from eshop_ray.data.instructions.candidates import PASSED_ON
+from eshop_ray.data.instructions.draw import RANKS
+from eshop_ray.data.instructions.plan import Plan
+from eshop_ray.schema import Row
+
+REPEATED = "asked twice"
+CROSSING = "its product or query is in an evaluation split"
+OVER_QUOTA = "over the quota"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The rank in each (sub-task, split) from which on rows are too many; rows passed on have limits of their own."""
+
+    limits: Mapping[tuple[str, str], int]
+    passed_on: Mapping[tuple[str, str], int]
+
+
+def mark_repeats(table: pa.Table) -> pa.Table:
+    """Mark all but one of the rows that ask the same; a row of an evaluation split wins over one to learn from."""
+    rows = table.select(["content", "split", "rank", "id", "removed"]).to_pylist()
+    order = sorted(
+        (place for place, row in enumerate(rows) if row["removed"] is None),
+        key=lambda place: (rows[place]["split"] == TRAIN, rows[place]["rank"], rows[place]["id"]),
+    )
+    seen: set[str] = set()
+    for place in order:
+        if rows[place]["content"] in seen:
+            rows[place]["removed"] = REPEATED
+        seen.add(rows[place]["content"])
+    return set_removed(table, [row["removed"] for row in rows])
+
+
+def mark_crossing(table: pa.Table, held: Collection[str]) -> pa.Table:
+    """Mark rows to learn from that speak of a product or query which a row of an evaluation split speaks of."""
+    columns = (table[name].to_pylist() for name in ("split", "keys", "removed"))
+    return set_removed(
+        table,
+        [
+            CROSSING if not removed and split == TRAIN and not held.isdisjoint(keys or ()) else removed  # type: ignore[attr-defined]
+            for split, keys, removed in zip(*columns, strict=True)
+        ],
+    )
+
+
+def mark_surplus(table: pa.Table, limits: Limits) -> pa.Table:
+    """Mark rows beyond the quota of their sub-task."""
+    columns = (table[name].to_pylist() for name in ("group", "split", "route", "rank", "removed"))
+    return set_removed(
+        table,
+        [
+            removed or (OVER_QUOTA if rank >= _find_limit(limits, group, split, route) else None)
+            for group, split, route, rank, removed in zip(*columns, strict=True)
+        ],
+    )
+
+
+def _find_limit(limits: Limits, group: str, split: str, route: str) -> int:
+    own = limits.passed_on if route == PASSED_ON else limits.limits
+    return own.get((group, split), RANKS)
+
+
+def set_removed(table: pa.Table, removed: Sequence[str | None]) -> pa.Table:
+    """Return a table with another column `removed`."""
+    place = table.column_names.index("removed")
+    return table.set_column(place, "removed", pa.array(removed, pa.string()))
+
+
+def select_kept(table: pa.Table, columns: Sequence[str]) -> pa.Table:
+    """Return some columns of the rows that are not marked."""
+    return table.filter(pc.is_null(table["removed"])).select(list(columns))
+
+
+def find_limits(rows: Iterable[Row], plan: Plan) -> Limits:
+    """Return the limits that hold quotas, and the share of rows that are passed on.
+
+    Args:
+        rows: `group`, `split`, `route` and `rank` of the rows that stay so far.
+        plan: The quotas.
+    """
+    ranks: defaultdict[tuple[str, str], list[tuple[int, str]]] = defaultdict(list)
+    for row in rows:
+        ranks[row["group"], row["split"]].append((row["rank"], row["route"]))
+    limits: dict[tuple[str, str], int] = {}
+    kept: dict[tuple[str, str], list[tuple[int, str]]] = {}
+    for key, found in sorted(ranks.items()):
+        found.sort()
+        quota = plan.quotas[key[0]] if key[1] == TRAIN else plan.max_eval_rows
+        if quota is not None and len(found) > quota:
+            limits[key] = found[quota][0]
+        kept[key] = found[:quota]
+    return Limits(limits, {**limits, **_limit_passed_on(kept, plan.max_passed_on_share)})
+
+
+def _limit_passed_on(
+    kept: Mapping[tuple[str, str], Sequence[tuple[int, str]]], max_share: float
+) -> dict[tuple[str, str], int]:
+    """Return lower limits of the rows passed on, each sub-task giving up as large a share, if they are too many."""
+    passed = {key: [rank for rank, route in found if route == PASSED_ON] for key, found in kept.items()}
+    num_passed = sum(map(len, passed.values()))
+    num_others = sum(map(len, kept.values())) - num_passed
+    most = num_others * max_share / (1 - max_share) if max_share < 1 else np.inf
+    if num_passed <= most:
+        return {}
+    share = most / num_passed
+    return {key: found[int(len(found) * share)] for key, found in passed.items() if int(len(found) * share) < len(found)}

@@ -1,0 +1,154 @@
+"""What a build has done, counted where the rows are and summed in the driver."""
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+import pyarrow as pa
+from ray.data import Dataset
+
+from eshop_ray.schema import Row
+
+MAX_EXAMPLES = 5
+"""Rows of each reason that a card shows."""
+COUNTED = ("group", "split", "source", "licence", "language", "route", "task")
+LENGTHS = (50, 100, 200, 400, 800, 1600, 3200)
+"""Upper ends, in characters, of the classes in which lengths are counted."""
+_EXAMPLE_CHARACTERS = 300
+
+
+@dataclass(slots=True)
+class Counts:
+    """What was counted."""
+
+    num_rows: int = 0
+    by: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    """Column -> value -> rows that stay."""
+    by_split: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """(sub-task, split) -> rows that stay."""
+    positions: dict[tuple[str, int], Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
+    """(sub-task, number of options) -> place of the right one -> rows that stay."""
+    lengths: dict[str, Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
+    """`prompt` or `answer` -> class of `LENGTHS` -> rows that stay."""
+    removed: Counter[str] = field(default_factory=Counter)
+    """Reason -> candidates that do not stay."""
+    removed_by_group: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """(sub-task, reason) -> candidates that do not stay."""
+    examples: dict[str, list[tuple[int, str, str]]] = field(default_factory=lambda: defaultdict(list))
+    """Reason -> (rank, sub-task, text) of some."""
+    material: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """(source, kind) -> pieces read."""
+    malformed: Counter[str] = field(default_factory=Counter)
+    """Source -> rows that could not be read."""
+    malformed_examples: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    """Source -> `file:line: reason` of some."""
+
+    def explain(self) -> str:
+        """Return what became of the material, for somebody who is left with nothing."""
+        pieces = ", ".join(f"{source}: {number} {kind}" for (source, kind), number in sorted(self.material.items()))
+        reasons = ", ".join(f"{reason}: {number}" for reason, number in self.removed.most_common(5))
+        bad = ", ".join(f"{source}: {number} malformed" for source, number in sorted(self.malformed.items()))
+        shown = "; ".join(examples[0] for examples in self.malformed_examples.values())
+        return f"read: {pieces or 'nothing'}; removed: {reasons or 'nothing'}" + (f"; {bad} ({shown})" if bad else "")
+
+
+def count_rows(material: Dataset, rows: Dataset) -> Counts:
+    """Return the counts of a build.
+
+    Args:
+        material: Columns of `MATERIAL_SCHEMA`.
+        rows: Columns of `CANDIDATE_SCHEMA`, all of them.
+    """
+    counts = Counts()
+    for part in material.map_batches(_tally_material, batch_format="pyarrow").iter_rows():
+        _add_material(counts, json.loads(part["tally"]))
+    for part in rows.map_batches(_tally_rows, batch_format="pyarrow").iter_rows():
+        _add_rows(counts, json.loads(part["tally"]))
+    for reason, examples in counts.examples.items():
+        counts.examples[reason] = sorted(examples)[:MAX_EXAMPLES]
+    for source, lines in counts.malformed_examples.items():
+        counts.malformed_examples[source] = sorted(lines)[:MAX_EXAMPLES]
+    return counts
+
+
+def classify_length(text: str) -> int:
+    """Return the class of `LENGTHS` that a text is in; the last one has no upper end."""
+    return next((place for place, end in enumerate(LENGTHS) if len(text) <= end), len(LENGTHS))
+
+
+def _tally_material(table: pa.Table) -> pa.Table:
+    rows = table.select(["source", "kind", "path", "line", "reason"]).to_pylist()
+    bad = [row for row in rows if row["reason"] is not None]
+    found = {
+        "material": _pairs(Counter((row["source"], row["kind"]) for row in rows if row["reason"] is None)),
+        "malformed": _pairs(Counter((row["source"],) for row in bad)),
+        "examples": [(row["source"], f"{row['path']}:{row['line']}: {row['reason']}") for row in _pick_few(bad)],
+    }
+    return pa.table({"tally": [json.dumps(found)]})
+
+
+def _pick_few(rows: Sequence[Row]) -> list[Row]:
+    return sorted(rows, key=lambda row: (row["source"], row["path"], row["line"]))[: 4 * MAX_EXAMPLES]
+
+
+def _tally_rows(table: pa.Table) -> pa.Table:
+    rows = table.to_pylist()
+    kept = [row for row in rows if row["removed"] is None]
+    gone = [row for row in rows if row["removed"] is not None]
+    found = {
+        "by": _pairs(Counter((name, row[name]) for row in kept for name in COUNTED)),
+        "by_split": _pairs(Counter((row["group"], row["split"]) for row in kept)),
+        "positions": _pairs(
+            Counter((row["group"], row["num_options"], row["position"]) for row in kept if row["position"] is not None)
+        ),
+        "lengths": _pairs(Counter(length for row in kept for length in _measure(row))),
+        "removed": _pairs(Counter((row["group"], row["removed"]) for row in gone)),
+        "examples": _take_examples(gone),
+    }
+    return pa.table({"tally": [json.dumps(found)]})
+
+
+def _measure(row: Row) -> Iterable[tuple[str, int]]:
+    yield "prompt", classify_length(row["messages"][-2]["content"])
+    yield "answer", classify_length(row["messages"][-1]["content"])
+
+
+def _take_examples(rows: Sequence[Row]) -> list[tuple[str, int, str, str]]:
+    by_reason: defaultdict[str, list[tuple[str, int, str, str]]] = defaultdict(list)
+    for row in rows:
+        text = next(turn["content"] for turn in row["messages"] if turn["role"] == "user")[:_EXAMPLE_CHARACTERS]
+        by_reason[row["removed"]].append((row["removed"], row["rank"], row["group"], text))
+    return [one for found in by_reason.values() for one in islice(sorted(found), MAX_EXAMPLES)]
+
+
+def _pairs(counter: Mapping[tuple[object, ...], int]) -> list[tuple[list[object], int]]:
+    return [(list(key), number) for key, number in counter.items()]
+
+
+def _add_material(counts: Counts, found: Mapping[str, Any]) -> None:
+    for (source, kind), number in found["material"]:
+        counts.material[source, kind] += number
+    for (source,), number in found["malformed"]:
+        counts.malformed[source] += number
+    for source, line in found["examples"]:
+        counts.malformed_examples[str(source)].append(str(line))
+
+
+def _add_rows(counts: Counts, found: Mapping[str, Any]) -> None:
+    for (name, value), number in found["by"]:
+        counts.by[name][value] += number
+    for (group, split), number in found["by_split"]:
+        counts.by_split[group, split] += number
+        counts.num_rows += number
+    for (group, num_options, position), number in found["positions"]:
+        counts.positions[group, num_options][position] += number
+    for (name, length), number in found["lengths"]:
+        counts.lengths[name][length] += number
+    for (group, reason), number in found["removed"]:
+        counts.removed[reason] += number
+        counts.removed_by_group[group, reason] += number
+    for reason, rank, group, text in found["examples"]:
+        counts.examples[reason].append((rank, group, text))

@@ -1,0 +1,339 @@
+"""Material: what a source knows, typed, before any question is asked about it.
+
+Builders take material and know nothing of files; sources yield material and know nothing of questions.
+"""
+
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, ClassVar
+
+from eshop_ray.schema import content_id, decode, encode
+
+
+def fold(text: str) -> str:
+    """Return a text as it is compared: one form of each character, without case and superfluous blanks."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def product_key(title: str) -> str:
+    """Return what a product is told apart by where sources share no ids: its title."""
+    return f"p:{content_id(fold(title))}"
+
+
+def query_key(query: str) -> str:
+    """Return what a query is told apart by."""
+    return f"q:{content_id(fold(query))}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Material:
+    """One thing that a source knows."""
+
+    IS_VOCABULARY: ClassVar[bool] = False
+    """Whether it belongs to what all splits share, such as categories: a shop has them once."""
+
+    id: str
+    """Unique within its source."""
+    language: str = "en"
+    """Of its texts."""
+
+    @property
+    def shelf(self) -> str:
+        """What it stands beside: material of one shelf gives each other's hard negatives."""
+        return ""
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The products and queries that it speaks of, the one by which its split is drawn first."""
+        return (f"m:{content_id(type(self).__name__, self.id)}",)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Product(Material):
+    """A product of a catalogue."""
+
+    title: str
+    category: str = ""
+    """Its path, `A > B > C`."""
+    description: str = ""
+    brand: str = ""
+    bullets: tuple[str, ...] = ()
+    attributes: Mapping[str, str] | None = None
+
+    @property
+    def shelf(self) -> str:
+        """Its root category."""
+        return self.category.partition(" > ")[0]
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Its title."""
+        return (product_key(self.title),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement(Material):
+    """How well a product answers a query."""
+
+    query: str
+    title: str
+    label: str
+    """`Exact`, `Substitute`, `Complement` or `Irrelevant`."""
+
+    @property
+    def shelf(self) -> str:
+        """Its query."""
+        return fold(self.query)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Its query and its product."""
+        return (query_key(self.query), product_key(self.title))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Search(Material):
+    """A query with all products that were judged for it."""
+
+    query: str
+    results: tuple[tuple[str, str], ...]
+    """(title, label)."""
+
+    @property
+    def shelf(self) -> str:
+        """Its query."""
+        return fold(self.query)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Its query and its products."""
+        return (query_key(self.query), *(product_key(title) for title, _ in self.results))
+
+    def titles(self, label: str) -> list[str]:
+        """Return the products of one label."""
+        return [title for title, own in self.results if own == label]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Category(Material):
+    """A category of a taxonomy, with its names in several languages."""
+
+    IS_VOCABULARY: ClassVar[bool] = True
+
+    path: Mapping[str, tuple[str, ...]]
+    """Language -> the names from the root to this category."""
+    attributes: Mapping[str, tuple[str, ...]]
+    """Language -> names of the attributes that its products have."""
+    is_leaf: bool = True
+    google: tuple[str, ...] = ()
+    """Paths of Google's categories that it stands for."""
+
+    @property
+    def shelf(self) -> str:
+        """Its root."""
+        return self.path["en"][0]
+
+    def name(self, language: str = "en") -> str:
+        """Return its own name."""
+        return self.path[language][-1]
+
+    def full_name(self, language: str = "en") -> str:
+        """Return its path as it is written."""
+        return " > ".join(self.path[language])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attribute(Material):
+    """An attribute of products, with the values that it may have, in several languages."""
+
+    IS_VOCABULARY: ClassVar[bool] = True
+
+    names: Mapping[str, str]
+    values: Mapping[str, tuple[str, ...]]
+    """Language -> values, in one order for all languages."""
+    description: str = ""
+
+    @property
+    def shelf(self) -> str:
+        """All of them."""
+        return "attributes"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Review(Material):
+    """What a buyer wrote."""
+
+    text: str
+    rating: int
+    """Stars, 1 to 5."""
+    title: str = ""
+    product: str = ""
+    """Id or title of the product, empty where it is not known."""
+
+    @property
+    def shelf(self) -> str:
+        """Its stars."""
+        return f"{self.rating} stars"
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Its product, else its text."""
+        return (f"r:{content_id(fold(self.product or self.text))}",)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReviewSummary(Material):
+    """Reviews of one product and what people wrote as their summary."""
+
+    reviews: tuple[str, ...]
+    summaries: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaggedText(Material):
+    """A query or a title with the spans of its entities or attribute values."""
+
+    text: str
+    spans: Mapping[str, tuple[str, ...]]
+    """Entity type or attribute -> its spans, in the order of the text."""
+    category: str = ""
+    is_query: bool = False
+
+    @property
+    def shelf(self) -> str:
+        """Its category."""
+        return self.category
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Its text."""
+        return (query_key(self.text) if self.is_query else product_key(self.text),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfferPair(Material):
+    """Two offers, and whether they sell one product."""
+
+    first: str
+    second: str
+    is_same: bool
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Both offers."""
+        return (product_key(self.first), product_key(self.second))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Relation(Material):
+    """Two products, and how buyers relate them."""
+
+    first: str
+    second: str
+    relation: str
+    """`also_bought`, `also_viewed` or `similar`."""
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Both products."""
+        return (product_key(self.first), product_key(self.second))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProductQuestion(Material):
+    """A customer's question about a product, with evidence, an answer, or both."""
+
+    question: str
+    product: str = ""
+    """Title of the product, or its id where that is all that is known."""
+    has_title: bool = False
+    evidence: str = ""
+    is_answerable: bool | None = None
+    """Whether the evidence answers the question; None where nobody said so."""
+    answer: str = ""
+
+    @property
+    def shelf(self) -> str:
+        """Its question: of one question there may be several pieces of evidence."""
+        return fold(self.question)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Its product."""
+        named = product_key(self.product) if self.product else f"a:{content_id(fold(self.question))}"
+        return (named,)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Translation(Material):
+    """A text of a shop and its translation."""
+
+    text: str
+    translated: str
+    target_language: str
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Both texts."""
+        return (product_key(self.text), product_key(self.translated))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session(Material):
+    """What one customer looked at or bought, in its order."""
+
+    titles: tuple[str, ...]
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Its products."""
+        return tuple(product_key(title) for title in self.titles)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instruction(Material):
+    """A row that is an instruction already, passed on under the name of a sub-task."""
+
+    task: str
+    prompt: str
+    target: Any
+    group: str = ""
+    metric: str | None = None
+    about: tuple[str, ...] = ()
+    """Products or queries that its text names, as far as the source's options cut them out."""
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """What it names, else its text."""
+        named = tuple(key for text in self.about for key in (product_key(text), query_key(text)))
+        return named or (f"i:{content_id(fold(self.prompt))}",)
+
+
+KINDS: Mapping[str, type[Material]] = {
+    kind.__name__: kind
+    for kind in (
+        *(Product, Judgement, Search, Category, Attribute, Review, ReviewSummary, TaggedText, OfferPair, Relation),
+        *(ProductQuestion, Translation, Session, Instruction),
+    )
+}
+"""Name of a kind -> the kind."""
+
+
+def write_material(material: Material) -> str:
+    """Return material as JSON text, for a column."""
+    return encode(asdict(material))
+
+
+def read_material(kind: str, text: str) -> Material:
+    """Return what `write_material` wrote."""
+    values = decode(text)
+    return KINDS[kind](**{field.name: _freeze(values[field.name]) for field in fields(KINDS[kind])})
+
+
+def _freeze(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(_freeze(one) for one in value)
+    if isinstance(value, dict):
+        return {name: _freeze(one) for name, one in value.items()}
+    return value

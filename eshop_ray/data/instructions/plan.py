@@ -1,0 +1,142 @@
+"""A recipe, checked before any work begins: what will be built, of what, and what cannot be."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from eshop_ray import artifacts
+from eshop_ray.config import Config, InstructionSource, SubtaskSection
+from eshop_ray.data import files
+from eshop_ray.data.cleaning import TRAIN
+from eshop_ray.data.instructions.builders import get_subtask, load_subtasks
+from eshop_ray.data.instructions.material import Instruction
+from eshop_ray.errors import UserError
+from eshop_ray.schema import Row, encode
+
+DEV = "dev"
+"""Questions about products and queries that nothing is learned of, in wordings that are learned."""
+UNSEEN = "unseen"
+"""The same questions in wordings that are held out."""
+_VERSION = 1
+"""Raise it when builders or wordings change: the digest of a recipe then changes with them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a recipe comes to."""
+
+    seed: int
+    digest: str
+    """Of the recipe: where its files stand has no part in it."""
+    eval_share: float
+    max_eval_rows: int | None
+    max_passed_on_share: float
+    quotas: Mapping[str, int | None]
+    """Sub-task -> rows at most in `train`."""
+    entries: Sequence[SubtaskSection]
+    sources: Mapping[str, InstructionSource]
+    """Those that entries name and whose licence is allowed."""
+    absent: Mapping[str, str] = field(default_factory=dict)
+    """Source -> why nothing is made of it."""
+
+
+def plan_recipe(config: Config) -> Plan:
+    """Return what a config's recipe comes to.
+
+    Raises:
+        UserError: for a sub-task or a source of no such name, an empty recipe, or one that allows no source at all.
+    """
+    recipe = config.instructions
+    if not recipe.subtasks:
+        raise UserError("`instructions.subtasks` is empty; name at least one with `name` and `source`")
+    for entry in recipe.subtasks:
+        get_subtask(entry.name)
+        for source in entry.sources:
+            _check_source(entry.name, source, recipe.sources)
+    named = {source for entry in recipe.subtasks for source in entry.sources}
+    wanted = {name: source for name, source in recipe.sources.items() if name in named}
+    absent = {name: reason for name in wanted if (reason := _find_absence(config, name))}
+    if len(absent) == len(wanted):
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in absent.items())
+        raise UserError(f"no source of the recipe can be used: {reasons}")
+    return Plan(
+        seed=config.seed,
+        digest=digest_recipe(config),
+        eval_share=recipe.eval_share,
+        max_eval_rows=recipe.max_eval_rows,
+        max_passed_on_share=recipe.max_passed_on_share,
+        quotas=_share_out(recipe.subtasks, recipe.num_rows),
+        entries=recipe.subtasks,
+        sources={name: source for name, source in wanted.items() if name not in absent},
+        absent=absent,
+    )
+
+
+def digest_recipe(config: Config) -> str:
+    """Return the digest of what a recipe says, whatever machine says it."""
+    return artifacts.fingerprint([config.instructions.model_dump(mode="json"), _VERSION])
+
+
+def list_material_files(config: Config, sources: Mapping[str, InstructionSource]) -> list[Row]:
+    """Return `source`, `path`, `format` and `options` of every file of sources."""
+    return [
+        {
+            "source": name,
+            "path": file.path,
+            "format": source.format,
+            "options": encode({**source.options, "language": source.language}),
+        }
+        for name, source in sources.items()
+        for file in files.list_files(config.data.root, source.path)
+    ]
+
+
+def takes(entry: SubtaskSection, kind: type[Any]) -> bool:
+    """Whether an entry makes rows of a kind of material."""
+    return kind in get_subtask(entry.name).takes or kind is Instruction
+
+
+def find_unplanned(entries: Sequence[SubtaskSection]) -> list[str]:
+    """Return the sub-tasks that a recipe leaves out."""
+    return sorted(set(load_subtasks()) - {entry.name for entry in entries})
+
+
+def _check_source(subtask: str, name: str, sources: Mapping[str, Any]) -> None:
+    if name not in sources:
+        nearest = difflib.get_close_matches(name, sources, n=1, cutoff=0.0)
+        hint = f"did you mean `{nearest[0]}`?" if nearest else "`instructions.sources` is empty"
+        raise UserError(f"sub-task `{subtask}`: no source `{name}`; {hint}")
+
+
+def _find_absence(config: Config, name: str) -> str | None:
+    """Return why a source cannot be used, if it cannot."""
+    source, allowed = config.instructions.sources[name], config.instructions.licences
+    if allowed and source.licence not in allowed:
+        return f"licence {source.licence} is not among those that `instructions.licences` allows"
+    try:
+        files.list_files(config.data.root, source.path)
+    except UserError as error:
+        return str(error)
+    return None
+
+
+def _share_out(entries: Sequence[SubtaskSection], num_rows: int | None) -> dict[str, int | None]:
+    """Return the quota of each sub-task: its own, or its share of what those leave."""
+    fixed = {entry.name: entry.quota for entry in entries if entry.quota is not None}
+    shared = {entry.name: entry.weight for entry in entries if entry.quota is None}
+    if num_rows is None:
+        return {**fixed, **dict.fromkeys(shared)}
+    left = num_rows - sum(fixed.values())
+    if shared and left < len(shared):
+        raise UserError(
+            f"`instructions.num_rows` is {num_rows}, and the quotas leave {max(left, 0)} of them to {len(shared)} "
+            "sub-tasks without one; raise it"
+        )
+    total = sum(shared.values())
+    return {**fixed, **{name: max(1, round(left * weight / total)) for name, weight in shared.items()}}
+
+
+def is_trained(split: str) -> bool:
+    """Whether models learn from a split."""
+    return split == TRAIN

@@ -1,0 +1,115 @@
+"""Files -> material on Ray: one table for all kinds, its texts as JSON."""
+
+import itertools
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pyarrow as pa
+from ray.data import Dataset
+
+from eshop_ray.config import Config
+from eshop_ray.data.files import open_bytes
+from eshop_ray.data.instructions.draw import rank_of
+from eshop_ray.data.instructions.material import Material, write_material
+from eshop_ray.data.instructions.plan import Plan, list_material_files
+from eshop_ray.data.instructions.sources import READERS
+from eshop_ray.datasets import map_items
+from eshop_ray.errors import UserError
+from eshop_ray.places import show
+from eshop_ray.schema import Malformed, Row, content_id, decode, is_text
+
+MATERIAL_SCHEMA = pa.schema(
+    [
+        ("source", pa.string()),
+        ("kind", pa.string()),
+        ("shelf", pa.string()),
+        ("data", pa.string()),
+        ("path", pa.string()),
+        ("line", pa.int64()),
+        ("reason", pa.string()),
+    ]
+)
+"""Material, `data` being what `write_material` writes; of what could not be read `path`, `line` and `reason`."""
+
+BUCKET_ROWS = 4_000
+"""Material that is together in memory: enough to find hard negatives in, and as much for any size of a source."""
+_BATCH_ROWS = 4096
+
+
+def read_material(config: Config, plan: Plan) -> Dataset:
+    """Return the material of all sources, columns of `MATERIAL_SCHEMA`."""
+    return map_items(read_file, list_material_files(config, plan.sources))
+
+
+def read_file(file: Mapping[str, Any]) -> Iterator[pa.Table]:
+    """Read a file (`source`, `path`, `format`, `options`) into tables of `MATERIAL_SCHEMA`.
+
+    A file that is damaged ends with a row that says so; what stood before the damage is used.
+    """
+    rows = _read_rows(file)
+    while batch := list(itertools.islice(rows, _BATCH_ROWS)):
+        yield pa.Table.from_pylist(batch, schema=MATERIAL_SCHEMA)
+
+
+def _read_rows(file: Mapping[str, Any]) -> Iterator[Row]:
+    position = 0
+    try:
+        with open_bytes(file["path"]) as stream:
+            for position, found in enumerate(READERS[file["format"]](stream, file["path"], decode(file["options"])), 1):
+                yield _to_row(found, file, position)
+    except UserError as error:
+        yield _to_row(Malformed(file["path"], position + 1, f"unreadable from here on: {error}"), file, position)
+
+
+def _to_row(found: Material | Malformed, file: Mapping[str, Any], position: int) -> Row:
+    if isinstance(found, Malformed):
+        reason = found.reason.encode("utf-8", "replace").decode()
+        return {"source": file["source"], "path": show(found.path), "line": found.line, "reason": reason}
+    data = write_material(found)
+    if not is_text(str(found)):
+        return _to_row(Malformed(file["path"], position, "half of a character: it cannot be stored"), file, position)
+    return {"source": file["source"], "kind": type(found).__name__, "shelf": found.shelf, "data": data}
+
+
+def count_shelves(material: Dataset) -> Counter[tuple[str, str, str]]:
+    """Return (source, kind, shelf) -> how much of it there is."""
+    counts: Counter[tuple[str, str, str]] = Counter()
+    for row in material.map_batches(_count_batch, batch_format="pyarrow").iter_rows():
+        counts[row["source"], row["kind"], row["shelf"]] += row["number"]
+    return counts
+
+
+def add_bucket(table: pa.Table, shelves: Mapping[tuple[str, str], int], buckets: Mapping[str, int]) -> pa.Table:
+    """Add the column `bucket`: material of one shelf meets in one, but for shelves that are too large for it.
+
+    Args:
+        table: Columns of `MATERIAL_SCHEMA`, no malformed rows.
+        shelves: (source, shelf) -> parts that it is cut into; one where it is not named.
+        buckets: Source -> how many buckets it has.
+    """
+    names = []
+    for source, shelf, data in zip(*(table[name].to_pylist() for name in ("source", "shelf", "data")), strict=True):
+        num_parts = shelves.get((source, shelf), 1)
+        part = rank_of(content_id(data)) % num_parts if num_parts > 1 else 0
+        names.append(f"{source}/{rank_of(shelf, part) % buckets[source]}")
+    return table.append_column("bucket", pa.array(names, pa.string()))
+
+
+def plan_buckets(counts: Mapping[tuple[str, str, str], int]) -> tuple[dict[tuple[str, str], int], dict[str, int]]:
+    """Return what `add_bucket` needs, for `BUCKET_ROWS` a bucket."""
+    totals: Counter[str] = Counter()
+    shelves: Counter[tuple[str, str]] = Counter()
+    for (source, _, shelf), number in counts.items():
+        totals[source] += number
+        shelves[source, shelf] += number
+    large = {key: -(-number // BUCKET_ROWS) for key, number in shelves.items() if number > BUCKET_ROWS}
+    return large, {source: -(-number // BUCKET_ROWS) for source, number in totals.items()}
+
+
+def _count_batch(table: pa.Table) -> pa.Table:
+    columns = (table[name].to_pylist() for name in ("source", "kind", "shelf"))
+    counts = Counter(key for key in zip(*columns, strict=True) if key[1] is not None)
+    rows = [{"source": a, "kind": b, "shelf": c, "number": number} for (a, b, c), number in counts.items()]
+    schema = pa.schema([*MATERIAL_SCHEMA][:3] + [("number", pa.int64())])
+    return pa.Table.from_pylist(rows, schema=schema)
