@@ -2,7 +2,7 @@
 
 from eshop_ray.config.experiment import ExperimentSection, MergeMethod, MergeSection, SearchSection, Strategy
 from eshop_ray.config.few_shot import FewShotSection
-from eshop_ray.config.instructions import InstructionsSection, InstructionSource, SubtaskSection
+from eshop_ray.config.instructions import InstructionSource, InstructionsSection, SubtaskSection
 from eshop_ray.config.loading import load_config, write_config
 from eshop_ray.config.matrix import MatrixSection
 from eshop_ray.config.nightly import CatalogSection, EnrichSection, ReviewsSection, TableSection
@@ -48,8 +48,8 @@ __all__ = [
     "ServeSection",
     "ShopbenchSection",
     "SourceSection",
-    "SubtaskSection",
     "Strategy",
+    "SubtaskSection",
     "TableSection",
     "TrackingSection",
     "TrainSection",

@@ -1,4 +1,4 @@
-"""The recipe of EshopInstruct: which sub-tasks are made of which sources, how many rows of each, under which licences."""
+"""The recipe of EshopInstruct: sub-tasks, what they are made of, how many rows of each, under which licences."""
 
 from collections import Counter
 from typing import Annotated, Any, Literal, Self
@@ -9,6 +9,7 @@ from eshop_ray.config.base import PositiveInt, Section, Share
 
 InstructionFormat = Literal[
     "amasum",
+    "amazon_m2",
     "attribute_values",
     "ec_guide",
     "ecinstruct",

@@ -24,7 +24,9 @@ def run(config: Config) -> None:
     folder = config.run_dir / FOLDER
     start_ray(config.ray, num_cpus=1)
     plan, counts = build_instructions(config, folder)
-    manifest = artifacts.write_manifest(folder, "instructions", plan.digest, parents={}, details={"num_rows": counts.num_rows})
+    manifest = artifacts.write_manifest(
+        folder, "instructions", plan.digest, parents={}, details={"num_rows": counts.num_rows}
+    )
     card = describe_build(plan, counts, manifest.digest)
     artifacts.write_json(config.run_dir / "card.json", card)
     artifacts.write_run_manifest(config.run_dir)

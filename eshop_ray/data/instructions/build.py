@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,8 @@ from eshop_ray.data.instructions.choose import (
     select_kept,
 )
 from eshop_ray.data.instructions.counts import Counts, count_rows
-from eshop_ray.data.instructions.material import KINDS, read_material as parse_material
+from eshop_ray.data.instructions.material import KINDS
+from eshop_ray.data.instructions.material import read_material as parse_material
 from eshop_ray.data.instructions.plan import Plan, plan_recipe, takes
 from eshop_ray.data.instructions.reading import add_bucket, count_shelves, plan_buckets, read_material
 from eshop_ray.datasets import user_errors
@@ -91,7 +92,7 @@ def _choose(candidates: Dataset, plan: Plan) -> Dataset:
 
 def _collect_held(kept: Dataset, plan: Plan) -> frozenset[str]:
     """Return the products and queries of the rows that evaluation will have."""
-    rows = [row for row in kept.map_batches(_select_held, batch_format="pyarrow").iter_rows()]
+    rows = list(kept.map_batches(_select_held, batch_format="pyarrow").iter_rows())
     limits = find_limits(rows, plan)
     return frozenset(
         key

@@ -38,6 +38,7 @@ def describe_build(plan: Plan, counts: Counts, digest: str) -> dict[str, Any]:
             reason: [{"subtask": group, "text": text} for _, group, text in examples]
             for reason, examples in sorted(counts.examples.items())
         },
+        "num_repaired": {f"{source}: {repair}": number for (source, repair), number in sorted(counts.repaired.items())},
         "num_malformed": _sort(counts.malformed),
         "malformed_examples": dict(sorted(counts.malformed_examples.items())),
         "material": _describe_material(counts),

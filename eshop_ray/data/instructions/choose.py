@@ -114,4 +114,6 @@ def _limit_passed_on(
     if num_passed <= most:
         return {}
     share = most / num_passed
-    return {key: found[int(len(found) * share)] for key, found in passed.items() if int(len(found) * share) < len(found)}
+    return {
+        key: found[int(len(found) * share)] for key, found in passed.items() if int(len(found) * share) < len(found)
+    }

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 from ray.data import Dataset
 
+from eshop_ray.data.instructions.plan import UNSEEN
 from eshop_ray.schema import Row
 
 MAX_EXAMPLES = 5
@@ -41,6 +42,8 @@ class Counts:
     """Reason -> (rank, sub-task, text) of some."""
     material: Counter[tuple[str, str]] = field(default_factory=Counter)
     """(source, kind) -> pieces read."""
+    repaired: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """(source, what was mended) -> pieces."""
     malformed: Counter[str] = field(default_factory=Counter)
     """Source -> rows that could not be read."""
     malformed_examples: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
@@ -80,10 +83,11 @@ def classify_length(text: str) -> int:
 
 
 def _tally_material(table: pa.Table) -> pa.Table:
-    rows = table.select(["source", "kind", "path", "line", "reason"]).to_pylist()
+    rows = table.select(["source", "kind", "path", "line", "reason", "repaired"]).to_pylist()
     bad = [row for row in rows if row["reason"] is not None]
     found = {
         "material": _pairs(Counter((row["source"], row["kind"]) for row in rows if row["reason"] is None)),
+        "repaired": _pairs(Counter((row["source"], row["repaired"]) for row in rows if row["repaired"])),
         "malformed": _pairs(Counter((row["source"],) for row in bad)),
         "examples": [(row["source"], f"{row['path']}:{row['line']}: {row['reason']}") for row in _pick_few(bad)],
     }
@@ -102,13 +106,18 @@ def _tally_rows(table: pa.Table) -> pa.Table:
         "by": _pairs(Counter((name, row[name]) for row in kept for name in COUNTED)),
         "by_split": _pairs(Counter((row["group"], row["split"]) for row in kept)),
         "positions": _pairs(
-            Counter((row["group"], row["num_options"], row["position"]) for row in kept if row["position"] is not None)
+            Counter((row["group"], row["num_options"], row["position"]) for row in kept if _is_placed(row))
         ),
         "lengths": _pairs(Counter(length for row in kept for length in _measure(row))),
         "removed": _pairs(Counter((row["group"], row["removed"]) for row in gone)),
         "examples": _take_examples(gone),
     }
     return pa.table({"tally": [json.dumps(found)]})
+
+
+def _is_placed(row: Row) -> bool:
+    """Whether a row counts for the places of right options; a question in its unseen wording has been counted."""
+    return row["position"] is not None and row["split"] != UNSEEN
 
 
 def _measure(row: Row) -> Iterable[tuple[str, int]]:
@@ -131,6 +140,8 @@ def _pairs(counter: Mapping[tuple[object, ...], int]) -> list[tuple[list[object]
 def _add_material(counts: Counts, found: Mapping[str, Any]) -> None:
     for (source, kind), number in found["material"]:
         counts.material[source, kind] += number
+    for (source, repair), number in found["repaired"]:
+        counts.repaired[source, repair] += number
     for (source,), number in found["malformed"]:
         counts.malformed[source] += number
     for source, line in found["examples"]:

@@ -7,7 +7,7 @@ import random
 def make_draw(*key: object) -> random.Random:
     """Return a generator that the key determines, e.g. seed, recipe digest and row id."""
     digest = hashlib.blake2b("\x1f".join(map(str, key)).encode(), digest_size=16).digest()
-    return random.Random(int.from_bytes(digest, "big"))  # noqa: S311 - nothing here is a secret
+    return random.Random(int.from_bytes(digest, "big"))
 
 
 def rank_of(*key: object) -> int:

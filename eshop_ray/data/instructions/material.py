@@ -37,6 +37,8 @@ class Material:
     """Unique within its source."""
     language: str = "en"
     """Of its texts."""
+    repaired: str = ""
+    """What its source had to mend in it, if anything."""
 
     @property
     def shelf(self) -> str:
@@ -165,8 +167,8 @@ class Review(Material):
     """What a buyer wrote."""
 
     text: str
-    rating: int
-    """Stars, 1 to 5."""
+    rating: int | None = None
+    """Stars, 1 to 5, where they are known."""
     title: str = ""
     product: str = ""
     """Id or title of the product, empty where it is not known."""
@@ -280,6 +282,14 @@ class Translation(Material):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Fact(Material):
+    """An attribute of a product, and the sentence that a person made of it."""
+
+    attribute: str
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Session(Material):
     """What one customer looked at or bought, in its order."""
 
@@ -314,7 +324,7 @@ KINDS: Mapping[str, type[Material]] = {
     kind.__name__: kind
     for kind in (
         *(Product, Judgement, Search, Category, Attribute, Review, ReviewSummary, TaggedText, OfferPair, Relation),
-        *(ProductQuestion, Translation, Session, Instruction),
+        *(ProductQuestion, Translation, Fact, Session, Instruction),
     )
 }
 """Name of a kind -> the kind."""

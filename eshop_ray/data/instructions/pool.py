@@ -3,6 +3,7 @@
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
 from random import Random
 from typing import TypeVar
 
@@ -10,7 +11,7 @@ from eshop_ray.data.instructions.material import Material, fold
 
 Kind = TypeVar("Kind", bound=Material)
 
-_SAMPLED = 48
+_SAMPLED = 32
 """Material that is looked at for likeness; more would cost time and make wrong answers no harder."""
 _WORD = re.compile(r"\w+")
 
@@ -50,7 +51,7 @@ class Pool:
             draw: Choices.
             allows: Whether material may be a wrong answer.
         """
-        words = set(_WORD.findall(fold(text_of(one))))
+        words = _split(text_of(one))
         seen = {fold(text_of(one))}
         chosen: list[Kind] = []
         for tier in (self.beside(one), self.all(type(one))):
@@ -68,9 +69,14 @@ def _sample(material: Sequence[Kind], draw: Random) -> list[Kind]:
     return draw.sample(material, min(_SAMPLED, len(material)))
 
 
-def _likeness(words: set[str], text: str) -> float:
-    others = set(_WORD.findall(fold(text)))
+def _likeness(words: frozenset[str], text: str) -> float:
+    others = _split(text)
     return len(words & others) / len(words | others) if words | others else 0.0
+
+
+@lru_cache(maxsize=1 << 15)
+def _split(text: str) -> frozenset[str]:
+    return frozenset(_WORD.findall(fold(text)))
 
 
 def _interleave(first: Iterable[Kind], second: Iterable[Kind]) -> Iterator[Kind]:

@@ -28,6 +28,7 @@ MATERIAL_SCHEMA = pa.schema(
         ("path", pa.string()),
         ("line", pa.int64()),
         ("reason", pa.string()),
+        ("repaired", pa.string()),
     ]
 )
 """Material, `data` being what `write_material` writes; of what could not be read `path`, `line` and `reason`."""
@@ -69,7 +70,8 @@ def _to_row(found: Material | Malformed, file: Mapping[str, Any], position: int)
     data = write_material(found)
     if not is_text(str(found)):
         return _to_row(Malformed(file["path"], position, "half of a character: it cannot be stored"), file, position)
-    return {"source": file["source"], "kind": type(found).__name__, "shelf": found.shelf, "data": data}
+    known = {"source": file["source"], "kind": type(found).__name__}
+    return {**known, "shelf": found.shelf, "data": data, "repaired": found.repaired or None}
 
 
 def count_shelves(material: Dataset) -> Counter[tuple[str, str, str]]:
@@ -111,5 +113,5 @@ def _count_batch(table: pa.Table) -> pa.Table:
     columns = (table[name].to_pylist() for name in ("source", "kind", "shelf"))
     counts = Counter(key for key in zip(*columns, strict=True) if key[1] is not None)
     rows = [{"source": a, "kind": b, "shelf": c, "number": number} for (a, b, c), number in counts.items()]
-    schema = pa.schema([*MATERIAL_SCHEMA][:3] + [("number", pa.int64())])
+    schema = pa.schema([*[*MATERIAL_SCHEMA][:3], ("number", pa.int64())])
     return pa.Table.from_pylist(rows, schema=schema)

@@ -84,7 +84,7 @@ def _read_summaries(stream: IO[bytes], path: str) -> Iterator[Record | Malformed
 
 
 def _rating(path: str, number: int, row: Mapping[str, Any]) -> Record | Malformed:
-    rating, title, text = _read_rating(row["rating"]), row["title"] or "", row["text"] or ""
+    rating, title, text = read_rating(row["rating"]), row["title"] or "", row["text"] or ""
     if rating is None:
         return Malformed(path, number, f"`rating` {str(row['rating'])[:60]!r} is not one of {', '.join(RATINGS)}")
     if not isinstance(title, str) or not isinstance(text, str) or not (title + text).strip():
@@ -100,7 +100,7 @@ def _rating(path: str, number: int, row: Mapping[str, Any]) -> Record | Malforme
     }
 
 
-def _read_rating(value: Any) -> str | None:
+def read_rating(value: Any) -> str | None:
     """Return one of `RATINGS`, which tables write as text: `5`, `5.0`."""
     if isinstance(value, bool):
         return None

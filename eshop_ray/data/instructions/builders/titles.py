@@ -1,5 +1,6 @@
-"""Titles and descriptions of products, one written from the other."""
+"""Titles, descriptions and bullet points of products, one written from the other."""
 
+import re
 from collections.abc import Iterator
 from random import Random
 
@@ -8,21 +9,50 @@ from eshop_ray.data.instructions.pool import Pool
 from eshop_ray.data.instructions.question import Question, Subtask, Text
 
 _EXAMPLES = (
-    Product(id="1", title="Nordvik Steel Bottle", description="Keeps tea hot for twelve hours.", category="kitchen"),
-    Product(id="2", title="Alva Linen Shirt", description="A relaxed shirt, garment-washed.", category="apparel"),
+    Product(
+        id="1",
+        title="Nordvik Steel Bottle",
+        description="The Nordvik Steel Bottle keeps tea hot for twelve hours and fits into a cup holder.",
+        bullets=("Keeps tea hot for 12 hours", "Fits into a cup holder"),
+        category="kitchen",
+    ),
+    Product(
+        id="2",
+        title="Alva Linen Shirt",
+        description="A relaxed shirt of European linen, garment-washed.",
+        bullets=("European linen", "Garment-washed"),
+        category="apparel",
+    ),
 )
+_FEWEST_WORDS = 6
+"""A shorter description says too little to write a title from."""
+
+
+def hide_title(product: Product) -> str:
+    """Return the description without the title, which many repeat word by word."""
+    return re.sub(re.escape(product.title), "product", product.description, flags=re.IGNORECASE)
 
 
 def build_title(product: Product, pool: Pool, draw: Random) -> Iterator[Question]:  # noqa: ARG001
     """Ask for the title of a described product."""
-    if product.description:
-        yield Question({"description": product.description}, Text(product.title))
+    description = hide_title(product)
+    if len(description.split()) >= _FEWEST_WORDS:
+        yield Question({"description": description}, Text(product.title))
 
 
 def build_description(product: Product, pool: Pool, draw: Random) -> Iterator[Question]:  # noqa: ARG001
     """Ask for the description of a product with a title."""
-    if product.description:
-        yield Question({"title": product.title}, Text(product.description))
+    if len(product.description.split()) >= _FEWEST_WORDS:
+        told = product.category.replace(" > ", ", ")
+        yield Question({"title": product.title, "category": told}, Text(product.description))
+
+
+def build_bullets(product: Product, pool: Pool, draw: Random) -> Iterator[Question]:  # noqa: ARG001
+    """Ask for the bullet points of a product: its page's own, or its attributes."""
+    facts = [f"{name}: {value.replace('|', ', ')}" for name, value in (product.attributes or {}).items()]
+    bullets = product.bullets or tuple(facts)
+    if len(bullets) >= 2:
+        yield Question({"title": product.title}, Text("; ".join(bullets)))
 
 
 SUBTASKS = (
@@ -35,7 +65,7 @@ SUBTASKS = (
                 "Write a product title for this description.\nDescription: {description}\nTitle:",
                 "Here is what a shop says about a product: {description}\nWhat would you call the product?",
                 "Give the product described below a short title for its page.\n{description}",
-                "Product description: {description}\nSuggest a title that shoppers would understand at a glance.",
+                "Product description: {description}\nSuggest a title that shoppers understand at a glance.",
                 "Read the description and name the product.\n\n{description}\n\nName:",
                 "A merchant forgot the title of this item. Write it.\nItem: {description}",
             )
@@ -48,12 +78,28 @@ SUBTASKS = (
         build=build_description,
         wordings={
             "en": (
-                "Write a product description.\nProduct: {title}\nDescription:",
-                "Describe the product \"{title}\" for an online shop in a few sentences.",
-                "What should the product page of {title} say?",
-                "You write for a shop. Introduce this product to its customers: {title}",
-                "Product title: {title}\nCompose a short text that makes shoppers want it.",
-                "Draft the copy for an item called {title}.",
+                "Write a product description.\nProduct: {title}\nCategory: {category}\nDescription:",
+                'Describe the product "{title}" ({category}) for an online shop in a few sentences.',
+                "What should the product page of {title} say? The shop lists it under {category}.",
+                "You write for a shop. Introduce this product to its customers: {title}\nDepartment: {category}",
+                "Product title: {title}\nCategory: {category}\nCompose a short text that makes shoppers want it.",
+                "Draft the copy for an item called {title}, sold under {category}.",
+            )
+        },
+        examples=_EXAMPLES,
+    ),
+    Subtask(
+        name="bullet_generation",
+        takes=(Product,),
+        build=build_bullets,
+        wordings={
+            "en": (
+                "Write the bullet points of this product's page, separated by semicolons.\nProduct: {title}",
+                "List the key facts of {title}, divided by semicolons.",
+                'What are the selling points of "{title}"? Separate them by semicolons.',
+                "Product: {title}\nBullet points, separated by semicolons:",
+                "Sum up {title} in a few short points with semicolons between them.",
+                "A shopper skims the page of {title}. Give the points to skim, separated by semicolons.",
             )
         },
         examples=_EXAMPLES,

@@ -9,14 +9,44 @@ from typing import IO, Any
 
 from eshop_ray.config.instructions import InstructionFormat
 from eshop_ray.data.instructions.material import Material
-from eshop_ray.data.instructions.sources import esci, products, shopify_taxonomy
+from eshop_ray.data.instructions.sources import (
+    amasum,
+    amazon_m2,
+    attribute_values,
+    ec_guide,
+    ecinstruct,
+    epqa,
+    esci,
+    hetpqa,
+    product_matching,
+    products,
+    queryner,
+    review_summaries,
+    reviews,
+    semipqa,
+    shopbench,
+    shopify_taxonomy,
+)
 from eshop_ray.schema import Malformed
 
 MaterialReader = Callable[[IO[bytes], str, Mapping[str, Any]], Iterator[Material | Malformed]]
 
 READERS: Mapping[InstructionFormat, MaterialReader] = {
+    "amasum": amasum.read,
+    "amazon_m2": amazon_m2.read,
+    "attribute_values": attribute_values.read,
+    "ec_guide": ec_guide.read,
+    "ecinstruct": ecinstruct.read,
+    "epqa": epqa.read,
     "esci": esci.read,
+    "hetpqa": hetpqa.read,
+    "product_matching": product_matching.read,
     "products": products.read,
+    "queryner": queryner.read,
+    "review_summaries": review_summaries.read,
+    "reviews": reviews.read,
+    "semipqa": semipqa.read,
+    "shopbench": shopbench.read,
     "shopify_taxonomy": shopify_taxonomy.read,
 }
 """A source's `format` -> its reader."""

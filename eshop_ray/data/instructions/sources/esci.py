@@ -24,6 +24,4 @@ def _read_pair(path: str, number: int, row: Row, language: str) -> Material | Ma
     if isinstance(found, Malformed):
         return found
     query, title, label = found
-    return Judgement(
-        id=content_id(fold(query), fold(title)), language=language, query=query, title=title, label=label
-    )
+    return Judgement(id=content_id(fold(query), fold(title)), language=language, query=query, title=title, label=label)

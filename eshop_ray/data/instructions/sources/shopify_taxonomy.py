@@ -48,15 +48,15 @@ def _read_category(
     """Return a category; a parent stands before its children."""
     above = paths.get(row["parent_id"] or "", {})
     paths[row["id"]] = {
-        language: (*above.get(language, ()), row["names"][language]) for language in LANGUAGES if language in row["names"]
+        language: (*above.get(language, ()), row["names"][language])
+        for language in LANGUAGES
+        if language in row["names"]
     }
     own = [attributes[name]["names"] for name in row["attributes"] if name in attributes]
     return Category(
         id=row["id"],
         path=paths[row["id"]],
-        attributes={
-            language: tuple(one[language] for one in own if language in one) for language in LANGUAGES
-        },
+        attributes={language: tuple(one[language] for one in own if language in one) for language in LANGUAGES},
         is_leaf=bool(row["leaf"]),
         google=tuple(google.get(row["id"], ())),
     )

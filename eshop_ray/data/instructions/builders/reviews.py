@@ -1,0 +1,120 @@
+"""Reviews: how content a buyer is, what the review is called, what several say together."""
+
+from collections.abc import Iterator
+from random import Random
+
+from eshop_ray.data.instructions.material import Review, ReviewSummary
+from eshop_ray.data.instructions.pool import Pool
+from eshop_ray.data.instructions.question import Choice, Grade, Question, Subtask, Text
+
+MOODS = ("very negative", "negative", "neutral", "positive", "very positive")
+"""What one star to five stars mean."""
+MAX_CHARACTERS = 1_500
+_FEWEST_WORDS = 3
+_REVIEWS = (
+    Review(id="1", text="Keeps tea hot all day, I am delighted with it.", rating=5, title="Great bottle"),
+    Review(id="2", text="The lid leaks and nobody answers my mails.", rating=1, title="Leaks"),
+    Review(id="3", text="It does what it should, nothing more than that.", rating=3, title="Fine"),
+)
+_SUMMARIES = (
+    ReviewSummary(
+        id="1",
+        reviews=("Keeps tea hot all day.", "Great, but the lid leaks a little."),
+        summaries=("Keeps drinks hot; the lid may leak.", "Hot drinks stay hot, but mind the lid."),
+    ),
+)
+
+
+def build_mood(review: Review, pool: Pool, draw: Random) -> Iterator[Question]:  # noqa: ARG001
+    """Ask for the mood of a review."""
+    if review.rating and len(review.text.split()) >= _FEWEST_WORDS:
+        right = MOODS[review.rating - 1]
+        yield Question({"review": review.text[:MAX_CHARACTERS]}, Choice(right, [one for one in MOODS if one != right]))
+
+
+def build_stars(review: Review, pool: Pool, draw: Random) -> Iterator[Question]:  # noqa: ARG001
+    """Ask for the stars of a review."""
+    if review.rating and len(review.text.split()) >= _FEWEST_WORDS:
+        yield Question({"review": review.text[:MAX_CHARACTERS]}, Grade(review.rating))
+
+
+def build_title(review: Review, pool: Pool, draw: Random) -> Iterator[Question]:  # noqa: ARG001
+    """Ask for a title of a review."""
+    if review.title and len(review.text.split()) > len(review.title.split()):
+        yield Question({"review": review.text[:MAX_CHARACTERS]}, Text(review.title))
+
+
+def build_summary(one: ReviewSummary, pool: Pool, draw: Random) -> Iterator[Question]:  # noqa: ARG001
+    """Ask what several reviews say together."""
+    limit = MAX_CHARACTERS // len(one.reviews)
+    shown = " | ".join(text[:limit] for text in one.reviews)
+    yield Question({"reviews": shown}, Text(one.summaries[0], one.summaries[1:]))
+
+
+SUBTASKS = (
+    Subtask(
+        "sentiment_analysis",
+        (Review,),
+        build_mood,
+        {
+            "en": (
+                "How does the reviewer feel about the product?\nReview: {review}\n{options}\nAnswer:",
+                "Review: {review}\nChoose its mood.\n{options}",
+                "Read what a buyer wrote: {review}\nWhich of these describes it?\n{options}",
+                "Is this review negative or positive, and how much?\n{review}\n{options}",
+                "Classify the opinion.\n{review}\n{options}",
+                "A customer says: {review}\nHow happy are they?\n{options}",
+            )
+        },
+        _REVIEWS,
+    ),
+    Subtask(
+        "review_rating",
+        (Review,),
+        build_stars,
+        {
+            "en": (
+                "How many stars, from 1 to 5, does the reviewer give?\nReview: {review}\nStars:",
+                "Review: {review}\nRate it on a scale from 1 (very bad) to 5 (very good).",
+                "Guess the star rating (1 to 5) of this review: {review}",
+                "On a scale of 1 to 5, how content is the buyer who wrote this?\n{review}",
+                "{review}\nStars out of 5:",
+                "Somebody left this review; with 1 to 5 stars, how many were they?\n{review}",
+            )
+        },
+        _REVIEWS,
+    ),
+    Subtask(
+        "review_title_generation",
+        (Review,),
+        build_title,
+        {
+            "en": (
+                "Give this review a short title.\nReview: {review}\nTitle:",
+                "Sum the review up in a few words: {review}",
+                "What headline would the buyer put over this?\n{review}",
+                "Review: {review}\nHeadline:",
+                "Write the title line of the following review.\n{review}",
+                "Boil this review down to its title: {review}",
+            )
+        },
+        _REVIEWS,
+    ),
+    Subtask(
+        "review_summary_generation",
+        (ReviewSummary,),
+        build_summary,
+        {
+            "en": (
+                "Summarize what the reviews say about the product.\nReviews: {reviews}\nSummary:",
+                "Several buyers wrote: {reviews}\nWhat do they agree on?",
+                "Write a short text for shoppers that sums up these reviews.\n{reviews}",
+                "Reviews: {reviews}\nIn a few sentences, what is good and what is bad?",
+                "Read these opinions and condense them.\n{reviews}",
+                "A shopper has no time for all of this: {reviews}\nTell them the gist.",
+            )
+        },
+        _SUMMARIES,
+        metric="rougel",
+    ),
+)

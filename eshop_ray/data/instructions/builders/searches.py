@@ -1,0 +1,215 @@
+"""A query with its judged products: choosing, retrieving, ordering and naming them."""
+
+from collections.abc import Callable, Iterator, Sequence
+from random import Random
+
+from eshop_ray.data.instructions.builders.titles import hide_title
+from eshop_ray.data.instructions.material import Product, Search, fold, product_key
+from eshop_ray.data.instructions.pool import Pool
+from eshop_ray.data.instructions.question import Build, Choice, Order, Question, Selection, Subtask, Text
+
+GAINS = {"Exact": 1.0, "Substitute": 0.1, "Complement": 0.01, "Irrelevant": 0.0}
+"""Of ESCI's first task."""
+NUM_OPTIONS = 10
+
+
+def _search(number: int, query: str, *results: tuple[str, str]) -> Search:
+    return Search(id=str(number), query=query, results=results)
+
+
+_EXAMPLES = (
+    _search(
+        1,
+        "bottle for tea",
+        ("Nordvik Steel Bottle 500 ml", "Exact"),
+        ("Glass Bottle 1 l", "Substitute"),
+        ("Bottle Brush", "Complement"),
+        ("Alva Linen Shirt", "Irrelevant"),
+    ),
+    *(
+        _search(number, query, (f"{query} Deluxe", "Exact"), (f"Spare part for {query}", "Complement"))
+        for number, query in enumerate(
+            ("Tent", "Lamp", "Kettle", "Guitar", "Scarf", "Desk", "Drill", "Rug", "Clock", "Saw", "Oven"), start=2
+        )
+    ),
+)
+_PRODUCTS = tuple(
+    Product(id=f"p{number}", title=f"{name} Classic", description=f"A {name.lower()} that lasts for years and years.")
+    for number, name in enumerate(("Tent", "Lamp", "Kettle", "Guitar", "Scarf", "Desk", "Drill", "Rug", "Clock", "Saw"))
+)
+
+
+def draw_others(search: Search, pool: Pool, number: int, draw: Random, seen: Sequence[str]) -> list[str]:
+    """Return products that were found for other queries, like the query's or not, and none of its own."""
+    own = {fold(title) for title, _ in search.results} | {fold(title) for title in seen}
+    words = set(fold(search.query).split())
+
+    def is_strange(other: Search) -> bool:
+        return not words & set(fold(other.query).split()) and fold(_first(other)) not in own
+
+    return [_first(other) for other in pool.draw_near(search, _first, number, draw, is_strange)]
+
+
+def _first(search: Search) -> str:
+    return search.results[0][0]
+
+
+def choose_label(label: str) -> Build:
+    """Return a builder that asks for the one product of a label; the others have another label or another query."""
+
+    def build(search: Search, pool: Pool, draw: Random) -> Iterator[Question]:
+        for title in search.titles(label):
+            wrong = [other for other, own in search.results if own != label and not _are_near(own, label)][:3]
+            wrong += draw_others(search, pool, 3 - len(wrong), draw, wrong)
+            yield _about(search, Choice(title, wrong), wrong)
+
+    return build
+
+
+def retrieve_label(label: str) -> Build:
+    """Return a builder that asks for all products of a label among ten."""
+
+    def build(search: Search, pool: Pool, draw: Random) -> Iterator[Question]:
+        right = search.titles(label)[:3]
+        if right:
+            wrong = [other for other, own in search.results if own != label and not _are_near(own, label)]
+            wrong += draw_others(search, pool, NUM_OPTIONS - len(right) - len(wrong), draw, wrong)
+            yield _about(search, Selection(right, wrong), wrong)
+
+    return build
+
+
+def _are_near(first: str, second: str) -> bool:
+    """Whether people could take one label for the other: what is exact could serve as a substitute as well."""
+    return {first, second} == {"Exact", "Substitute"}
+
+
+def build_product(one: Search | Product, pool: Pool, draw: Random) -> Iterator[Question]:
+    """Ask which of ten products a shopper looks for, by a query or by a description."""
+    if isinstance(one, Search):
+        for question in retrieve_label("Exact")(one, pool, draw):
+            yield Question({"need": one.query}, question.answer, keys=question.keys)
+    elif len(one.description.split()) > 5:
+        near = pool.draw_near(one, lambda other: other.title, NUM_OPTIONS - 1, draw, lambda other: other.id != one.id)
+        wrong = [other.title for other in near]
+        keys = tuple(map(product_key, wrong))
+        yield Question({"need": hide_title(one)}, Selection([one.title], wrong), keys=keys)
+
+
+def build_order(search: Search, pool: Pool, draw: Random) -> Iterator[Question]:
+    """Ask for an order of products with labels, filled up with those of other queries."""
+    graded = [(title, GAINS[label]) for title, label in search.results][:5]
+    if any(gain > 0 for _, gain in graded):
+        others = draw_others(search, pool, 5 - len(graded), draw, [])
+        yield _about(search, Order([*graded, *((title, 0.0) for title in others)]), others)
+
+
+def build_query(search: Search, pool: Pool, draw: Random) -> Iterator[Question]:  # noqa: ARG001
+    """Ask for the query that finds a product."""
+    for title in search.titles("Exact"):
+        yield Question({"title": title}, Text(search.query))
+
+
+def build_complement(search: Search, pool: Pool, draw: Random) -> Iterator[Question]:  # noqa: ARG001
+    """Ask for a product that goes with what was searched for."""
+    titles = search.titles("Complement")
+    if titles:
+        yield Question({"query": search.query}, Text(titles[0], titles[1:]))
+
+
+def _about(search: Search, answer: Choice | Selection | Order, others: Sequence[str]) -> Question:
+    return Question({"query": search.query}, answer, keys=tuple(map(product_key, others)))
+
+
+def _subtask(name: str, build: Callable[..., Iterator[Question]], *wordings: str) -> Subtask:
+    return Subtask(name, (Search,), build, {"en": wordings}, _EXAMPLES)
+
+
+SUBTASKS = (
+    _subtask(
+        "query_generation",
+        build_query,
+        "Which search would lead a shopper to this product?\nProduct: {title}\nQuery:",
+        "Write a search query for {title}.",
+        'A customer wants to find "{title}". What do they type?',
+        "Product: {title}\nGive a short query that it answers.",
+        "Guess the words somebody put into the search box before buying {title}.",
+        "{title}\nBy which search is this found?",
+    ),
+    _subtask(
+        "complements_matching",
+        build_complement,
+        "Name a product that goes with what the shopper looks for.\nSearch: {query}",
+        'A customer buys "{query}". What else might they need? Name one product.',
+        "Query: {query}\nSuggest a complementary product.",
+        "What would you offer to somebody who has just ordered {query}?",
+        "Someone shops for {query}. Recommend one thing to go with it.",
+        "Complete the basket: it holds {query}. Add one product.",
+    ),
+    _subtask(
+        "complements_selection",
+        choose_label("Complement"),
+        "Which product goes with what the query asks for?\nQuery: {query}\n{options}\nAnswer:",
+        'A shopper has chosen "{query}". Which of these complements it?\n{options}',
+        "Query: {query}\nPick the complementary product.\n{options}",
+        "What is used together with {query}?\n{options}",
+        "Somebody buys {query}. Which of these should the shop recommend beside it?\n{options}",
+        "Find the accessory or companion for {query}.\n{options}",
+    ),
+    _subtask(
+        "substitutes_selection",
+        choose_label("Substitute"),
+        "Which product could stand in for what the query asks for?\nQuery: {query}\n{options}\nAnswer:",
+        '"{query}" is sold out. Which of these is the nearest replacement?\n{options}',
+        "Query: {query}\nPick the substitute.\n{options}",
+        "What could a shopper take instead of {query}?\n{options}",
+        "There is no {query} in stock. Which of these should be offered in its place?\n{options}",
+        "Choose an alternative to {query}.\n{options}",
+    ),
+    _subtask(
+        "complements_retrieval",
+        retrieve_label("Complement"),
+        "Which products go with what the query asks for? There are at most three.\nQuery: {query}\n{options}\nAnswer:",
+        'A shopper has chosen "{query}". Give the numbers of up to three products that complement it.\n{options}',
+        "Query: {query}\nList the complementary products, three at most.\n{options}",
+        "What is used together with {query}? At most three of these are.\n{options}",
+        "Up to three of these belong beside {query} in a basket. Which ones?\n{options}",
+        "Find the accessories or companions (no more than three) for {query}.\n{options}",
+    ),
+    _subtask(
+        "substitutes_retrieval",
+        retrieve_label("Substitute"),
+        "Which products could stand in for what the query asks for? At most three can.\nQuery: {query}\n{options}",
+        '"{query}" is sold out. Give the numbers of up to three replacements.\n{options}',
+        "Query: {query}\nList the substitutes, three at most.\n{options}",
+        "What could a shopper take instead of {query}? Up to three of these would do.\n{options}",
+        "No {query} in stock: which of these (at most three) should be offered in its place?\n{options}",
+        "Choose the alternatives to {query}, no more than three.\n{options}",
+    ),
+    Subtask(
+        "product_retrieval",
+        (Search, Product),
+        build_product,
+        {
+            "en": (
+                "Which products are what the shopper looks for? At most three are.\nWanted: {need}\n{options}\nAnswer:",
+                "A customer asks: {need}\nGive the numbers of the products (up to three) to show.\n{options}",
+                "Need: {need}\nFind the fitting products, three at most.\n{options}",
+                '"{need}"\nWhich of these does that speak of? No more than three.\n{options}',
+                "Search the shelf for this: {need}\nUp to three hits:\n{options}",
+                "Somebody wants this: {need}\nWhich of these, at most three, would please them?\n{options}",
+            )
+        },
+        (*_EXAMPLES, *_PRODUCTS),
+    ),
+    _subtask(
+        "query_product_rank",
+        build_order,
+        "Rank the products by how well they answer the query.\nQuery: {query}\n{options}\nAnswer:",
+        'Order these search results for "{query}", the best first.\n{options}',
+        "Query: {query}\nSort the products by relevance.\n{options}",
+        "A shopper searched for {query}. In which order should these be shown?\n{options}",
+        "Best match for {query} first:\n{options}",
+        "Re-rank what the search engine found for {query}.\n{options}",
+    ),
+)

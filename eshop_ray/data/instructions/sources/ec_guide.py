@@ -1,0 +1,110 @@
+"""EC-Guide's questions taken apart: the review, product or question in them, to be asked anew in other words."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import PurePosixPath
+from typing import IO, Any
+
+from eshop_ray.data.instructions.material import (
+    Material,
+    Product,
+    ProductQuestion,
+    Relation,
+    Review,
+    Translation,
+)
+from eshop_ray.data.sources import shopbench
+from eshop_ray.errors import UserError
+from eshop_ray.schema import Malformed, Record, content_id
+
+_REVIEW = re.compile(r"(?:Input|Review): (.*?)\n(?:Output|Answer|Title):", re.DOTALL)
+_QUOTED_TITLE = re.compile(r'product "(.+)"')
+_QUESTION = re.compile(r"(?:Input|Question|Query)\s*[:\uff1a](.+?)\n(?:Output|Answer|Response)\s*[:\uff1a]", re.DOTALL)
+_SINGLE_QUOTED = re.compile(r"'(.+)'", re.DOTALL)
+_LANGUAGE = re.compile(r"\b(English|German|French|Spanish|Italian|Japanese)\b")
+_PAIR = re.compile(r'Product 1: "(.+)", Product 2: "(.+)"\n', re.DOTALL)
+RELATIONS = ("also_bought", "also_viewed", "similar")
+"""What the answers 0, 1 and 2 of PRP mean."""
+
+_STRANGE = "the question is not one of those that can be taken apart"
+
+Parse = Callable[[Record, Mapping[str, str]], Material | None]
+
+
+def read(stream: IO[bytes], path: str, options: Mapping[str, Any]) -> Iterator[Material | Malformed]:
+    """Yield what the questions of a file are made of; the file's name tells which they are.
+
+    Raises:
+        UserError: if the file is none of those that can be taken apart.
+    """
+    stem = PurePosixPath(path.partition("?")[0]).name.partition(".")[0]
+    if stem not in PARSERS:
+        raise UserError(f"{path}: format `ec_guide` takes apart {', '.join(PARSERS)}; others pass on as `shopbench`")
+    for number, record in enumerate(shopbench.read(stream, path, {}), start=1):
+        if isinstance(record, Malformed):
+            yield record
+            continue
+        if "prompt" not in record:
+            yield Malformed(path, number, _STRANGE)
+            continue
+        shared = {
+            "id": content_id(stem, record["prompt"], str(record["target"])),
+            "language": options["language"],
+            "repaired": record.get("repaired") or "",
+        }
+        yield PARSERS[stem](record, shared) or Malformed(path, number, _STRANGE)
+
+
+def _read_rated(record: Record, shared: Mapping[str, str]) -> Material | None:
+    text = _cut(_REVIEW, record["prompt"])
+    return Review(**shared, text=text, rating=record["target"]) if text and 1 <= record["target"] <= 5 else None
+
+
+def _read_titled(record: Record, shared: Mapping[str, str]) -> Material | None:
+    text = _cut(_REVIEW, record["prompt"])
+    return Review(**shared, text=text, title=str(record["target"])) if text else None
+
+
+def _read_question(record: Record, shared: Mapping[str, str]) -> Material | None:
+    title, question = _cut(_QUOTED_TITLE, record["prompt"]), _cut(_QUESTION, record["prompt"])
+    if not title or not question:
+        return None
+    return ProductQuestion(**shared, question=question, product=title, has_title=True, answer=str(record["target"]))
+
+
+def _read_translation(record: Record, shared: Mapping[str, str]) -> Material | None:
+    text = _cut(_SINGLE_QUOTED, record["prompt"])
+    language = _LANGUAGE.search(_SINGLE_QUOTED.sub(" ", record["prompt"]))
+    translated = record["target"] if isinstance(record["target"], str) else record["target"][0]
+    if not text or not language:
+        return None
+    return Translation(**shared, text=text.strip("\"'"), translated=translated, target_language=language[1])
+
+
+def _read_relation(record: Record, shared: Mapping[str, str]) -> Material | None:
+    pair = _PAIR.search(record["prompt"])
+    if pair is None or not 0 <= record["target"] < len(RELATIONS):
+        return None
+    return Relation(**shared, first=pair[1], second=pair[2], relation=RELATIONS[record["target"]])
+
+
+def _read_category(record: Record, shared: Mapping[str, str]) -> Material | None:
+    title = _cut(_SINGLE_QUOTED, record["prompt"])
+    names = [name.strip() for name in str(record["target"]).split(",") if name.strip()]
+    return Product(**shared, title=title, category=" > ".join(names)) if title and names else None
+
+
+def _cut(pattern: re.Pattern[str], text: str) -> str:
+    match = pattern.search(text)
+    return " ".join(next(filter(None, match.groups()), "").split()) if match else ""
+
+
+PARSERS: Mapping[str, Parse] = {
+    "CR": _read_category,
+    "MT": _read_translation,
+    "PQA": _read_question,
+    "PRP": _read_relation,
+    "RTS": _read_titled,
+    "SA": _read_rated,
+}
+"""Name of a file -> what takes its questions apart."""

@@ -1,0 +1,54 @@
+"""Reviews with stars: Amazon Reviews 2023, a shop's own, or any table with ratings and texts."""
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import IO, Any
+
+from pydantic import ValidationError
+
+from eshop_ray.config.loading import explain_errors
+from eshop_ray.data.formats.reader import read_rows
+from eshop_ray.data.instructions.material import Material, Review
+from eshop_ray.data.products import look_up
+from eshop_ray.data.sources.required import require_columns
+from eshop_ray.data.sources.reviews import SourceOptions, clean_text, read_rating
+from eshop_ray.errors import UserError
+from eshop_ray.schema import Malformed, Row, content_id
+
+PRODUCT_COLUMNS = ("parent_asin", "asin", "product_id", "product")
+"""What names the product, the first that a row has."""
+
+
+def read(stream: IO[bytes], path: str, options: Mapping[str, Any]) -> Iterator[Material | Malformed]:
+    """Yield a `Review` for each row.
+
+    Raises:
+        UserError: if a needed column is missing from the whole file.
+    """
+    own = {key: value for key, value in options.items() if key != "language"}
+    try:
+        settings = SourceOptions.model_validate(own)
+    except ValidationError as error:
+        raise UserError(f"reviews source: {explain_errors(error, SourceOptions)}") from error
+    names = ("rating", "title", "text")
+    columns = {name: settings.columns.get(name, name) for name in names}
+    rows = read_rows(stream, path, settings.file_options())
+    parse = partial(_read, columns=columns, language=options["language"])
+    yield from require_columns(rows, path, (columns["rating"], columns["text"]), parse)
+
+
+def _read(path: str, number: int, row: Row, columns: Mapping[str, str], language: str) -> Material | Malformed:
+    values = {name: look_up(row, column) for name, column in columns.items()}
+    rating = read_rating(values["rating"])
+    text, title = (clean_text(value) if isinstance(value := values[name], str) else "" for name in ("text", "title"))
+    if rating is None or not text:
+        return Malformed(path, number, "`rating` is not 1 to 5" if rating is None else "`text` is missing or empty")
+    product = next((str(row[name]) for name in PRODUCT_COLUMNS if row.get(name)), "")
+    return Review(
+        id=content_id(product, title, text, rating),
+        language=language,
+        text=text,
+        rating=int(rating),
+        title=title,
+        product=product,
+    )

@@ -1,0 +1,135 @@
+"""The contract of every sub-task: a new file in `builders/` is under it by being there."""
+
+import re
+import string
+from collections import Counter
+
+import pytest
+from scipy import stats
+
+from eshop_ray.data.instructions.builders import get_subtask, load_subtasks
+from eshop_ray.data.instructions.draw import make_draw
+from eshop_ray.data.instructions.material import fold, read_material, write_material
+from eshop_ray.data.instructions.pool import Pool
+from eshop_ray.data.instructions.question import Choice, Text
+from eshop_ray.data.instructions.render import UnaskableError, build_messages, render, task_of
+from eshop_ray.errors import UserError
+from eshop_ray.tasks import get_task
+from eshop_ray.tasks.heads import read_options
+from eshop_ray.tasks.metrics import get_metric
+
+NAMES = (
+    *("category_generation", "category_matching", "attribute_generation", "bullet_generation", "complements_matching"),
+    *("exact_match_judgement", "next_item_generation", "description_generation", "title_generation"),
+    *("query_generation", "answer_generation", "category_classification", "category_identification"),
+    *("next_item_selection", "complements_selection", "substitutes_selection", "product_relation_prediction"),
+    *("answerability_prediction", "product_substitute_identification", "product_matching", "sentiment_analysis"),
+    *("multiclass_product_classification", "session_selection", "attribute_extraction", "attribute_value_extraction"),
+    *("query_product_rank", "relevant_item_retrieval", "complements_retrieval", "substitutes_retrieval"),
+    *("product_retrieval", "sequential_recommendation", "session_retrieval", "query_relation", "review_rating"),
+    *("product_qa", "query_product_ranking", "others"),
+)
+"""The 37 sub-tasks of the published set."""
+EXACT = {"accuracy", "hit rate@3", "ndcg", "micro f1"}
+"""Metrics that need no model to see that a right answer is right."""
+
+every_subtask = pytest.mark.parametrize("name", list(load_subtasks()))
+
+
+def ask(subtask, seed=0):
+    """Yield (question, language, rendered) of a sub-task's own stock, each in every language that fits."""
+    pool = Pool(subtask.examples)
+    for one in subtask.examples:
+        for number, question in enumerate(subtask.build(one, pool, make_draw(seed, subtask.name, one.id))):
+            languages = [question.language] if question.language else list(subtask.wordings)
+            for language in languages:
+                draw = make_draw(seed, subtask.name, one.id, number)
+                try:
+                    yield question, language, render(question, subtask, language, seed % 5, draw)
+                except UnaskableError:
+                    continue
+
+
+def test_the_published_sub_tasks_are_all_there():
+    assert len(NAMES) == 37
+    assert set(NAMES) <= set(load_subtasks())
+
+
+@every_subtask
+def test_its_stock_gives_questions_whose_answers_are_read_back_and_right(name):
+    subtask = get_subtask(name)
+    rows = list(ask(subtask))
+    assert rows
+    for question, _, rendered in rows:
+        task = get_task(task_of(question))
+        messages = build_messages(task.name, rendered.prompt, rendered.target)
+        prediction = task.parse(messages[-1]["content"])
+        metric = subtask.metric or task.metric
+        if metric in EXACT:
+            assert get_metric(metric).score_rows([rendered.target], [prediction]) == [1.0]
+        else:
+            first = rendered.target if isinstance(rendered.target, str) else rendered.target[0]
+            assert prediction == first
+
+
+@every_subtask
+def test_it_is_worded_in_five_ways_and_one_that_is_held_out(name):
+    subtask = get_subtask(name)
+    for wordings in subtask.wordings.values():
+        assert len(set(wordings)) == len(wordings) >= 6
+        names = [{field for _, field, _, _ in string.Formatter().parse(text) if field} for text in wordings]
+        assert all(one == names[0] for one in names), "wordings that differ in what they tell"
+
+
+@every_subtask
+def test_options_are_distinct_and_numbered_as_the_parser_counts(name):
+    for question, _, rendered in ask(get_subtask(name)):
+        if rendered.num_options:
+            found = read_options(rendered.prompt)
+            assert found is not None
+            assert found.first == (1 if task_of(question) == "ranking" else 0)
+            assert len({fold(option) for option in found.candidates}) == len(found.candidates) == rendered.num_options
+
+
+@every_subtask
+def test_the_answer_does_not_stand_in_the_question(name):
+    for question, _, rendered in ask(get_subtask(name)):
+        if isinstance(question.answer, Text) and not question.answer.is_quotable:
+            assert fold(question.answer.text) not in fold(rendered.prompt)
+        if isinstance(question.answer, Choice):
+            (number,) = [rendered.target]
+            assert not re.search(
+                rf"(?:option|number|answer|nummer|réponse)\D{{0,3}}{number}\b", rendered.prompt.lower()
+            )
+
+
+@every_subtask
+def test_the_right_option_stands_at_each_place_as_often(name):
+    places = Counter()
+    subtask = get_subtask(name)
+    for seed in range(60):
+        for question, language, rendered in ask(subtask, seed):
+            if isinstance(question.answer, Choice) and language == "en":
+                places[rendered.num_options, rendered.position] += 1
+    for number in {number for number, _ in places}:
+        assert stats.chisquare([places[number, place] for place in range(number)]).pvalue > 1e-4
+
+
+@every_subtask
+def test_it_asks_the_same_whatever_the_order_of_the_stock(name):
+    subtask = get_subtask(name)
+    pools = [Pool(stock) for stock in (subtask.examples, subtask.examples[::-1])]
+    for one in subtask.examples:
+        first, second = (list(subtask.build(one, pool, make_draw(name, one.id))) for pool in pools)
+        assert first == second
+
+
+@every_subtask
+def test_its_material_travels_as_text(name):
+    for one in get_subtask(name).examples:
+        assert read_material(type(one).__name__, write_material(one)) == one
+
+
+def test_the_nearest_sub_task_is_named():
+    with pytest.raises(UserError, match="did you mean `title_generation`"):
+        get_subtask("titel_generation")
