@@ -1,6 +1,8 @@
 """The words of a text, also in languages that put no blanks between them: Japanese, Chinese and Thai."""
 
 import re
+import unicodedata
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any
 
@@ -29,6 +31,21 @@ def split_words(text: str) -> list[str]:
 def join_words(text: str) -> str:
     """Return words that `split_words` took apart, separated by blanks, as they were written."""
     return _BLANK.sub("", text)
+
+
+def fold_words(text: str) -> list[str]:
+    """Return the words of a text without case, signs and forms of characters, as texts are compared; of scripts that
+    write no blanks, the characters.
+    """
+    return _COMPARED.findall(unicodedata.normalize("NFKC", text).casefold())
+
+
+def list_runs(words: Sequence[str], num_words: int) -> Iterator[str]:
+    """Yield the runs of so many words, or shingles; none of a text that has fewer."""
+    return (" ".join(words[start : start + num_words]) for start in range(len(words) - num_words + 1))
+
+
+_COMPARED = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\u0e00-\u0e7f]|[^\W_\u3040-\u30ff\u3400-\u9fff\u0e00-\u0e7f]+")
 
 
 def _split_unspaced(word: str, is_japanese: bool) -> list[str]:

@@ -12,9 +12,9 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from eshop_ray.data.cleaning import TRAIN
-from eshop_ray.evaluation.folded_words import fold_words
 from eshop_ray.schema import decode
 from eshop_ray.tasks.product import LABELS
+from eshop_ray.words import fold_words, list_runs
 
 NUM_WORDS = 5
 """Words of a shingle."""
@@ -125,7 +125,7 @@ class Index:
             self._equal[group, " ".join(row.words)].append(row.row_id)
         for found, parts in (
             (self._phrases, [row.phrases for row in rows]),
-            (self._shingles, [set(_list_shingles(row.words)) for row in rows]),
+            (self._shingles, [set(list_runs(row.words, NUM_WORDS)) for row in rows]),
         ):
             kept = _drop_common(parts)
             for row, own in zip(rows, kept, strict=True):
@@ -140,7 +140,7 @@ class Index:
             self._seen[learnt.group].equal.update(self._equal.get((learnt.group, " ".join(learnt.words)), ()))
         for phrase in learnt.phrases:
             self._note_elsewhere(learnt.group, self._phrases.get(phrase, ()))
-        parts = set(_list_shingles(learnt.words))
+        parts = set(list_runs(learnt.words, NUM_WORDS))
         hits = Counter(owner for part in parts for owner in self._shingles.get(part, ()))
         near = [owner for owner, number in hits.items() if number >= NEAR * self._sizes[owner]]
         self._note_elsewhere(learnt.group, near)
@@ -171,10 +171,6 @@ def _drop_common(parts: Sequence[set[str]]) -> list[set[str]]:
     return [{part for part in own if counts[part] <= limit} for own in parts]
 
 
-def _list_shingles(words: Sequence[str]) -> Iterator[str]:
-    return (" ".join(words[start : start + NUM_WORDS]) for start in range(len(words) - NUM_WORDS + 1))
-
-
 def _read(folder: Path, groups: Sequence[str]) -> Iterator[Texts]:
     """Yield the records of a task's split; the labels that a row is asked to choose from are not its text."""
     task = folder.parent.name.removeprefix("task=")
@@ -188,6 +184,7 @@ def _read(folder: Path, groups: Sequence[str]) -> Iterator[Texts]:
 
 
 def _list_texts(value: Any) -> Iterator[str]:
+    """Yield the texts in a value, however deep."""
     if isinstance(value, dict):
         value = list(value.values())
     if isinstance(value, list):

@@ -14,9 +14,9 @@ import numpy as np
 
 from eshop_ray.data.prompts import find_question
 from eshop_ray.errors import UserError
-from eshop_ray.evaluation.folded_words import fold_words
 from eshop_ray.tasks.metrics.similarity import MULTILINGUAL_SIMILARITY, SIMILARITY
 from eshop_ray.tasks.metrics.texts import BLEU, JP_BLEU, ROUGE_L
+from eshop_ray.words import fold_words
 
 logger = logging.getLogger(__name__)
 

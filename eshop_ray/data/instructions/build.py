@@ -24,6 +24,7 @@ from eshop_ray.data.instructions.choose import (
     select_kept,
 )
 from eshop_ray.data.instructions.counts import Counts, count_rows
+from eshop_ray.data.instructions.decontaminate import mark_contaminated, read_index
 from eshop_ray.data.instructions.material import KINDS
 from eshop_ray.data.instructions.material import read_material as parse_material
 from eshop_ray.data.instructions.plan import Plan, plan_recipe, takes
@@ -48,9 +49,12 @@ def build_instructions(config: Config, folder: Path) -> tuple[Plan, Counts]:
         UserError: for a recipe of which nothing can be made.
     """
     plan = plan_recipe(config)
+    index = read_index(config)
     with user_errors():
         material = read_material(config, plan).materialize()
-        candidates = _build(material, plan).materialize()
+        candidates = _build(material, plan)
+        candidates = candidates.map_batches(mark_contaminated, batch_format="pyarrow", fn_kwargs={"index": index})
+        candidates = candidates.materialize()
         rows = _choose(candidates, plan).materialize()
         counts = count_rows(material, rows)
         if not counts.num_rows:

@@ -11,8 +11,8 @@ from eshop_ray.data.instructions.material import Material, fold
 
 Kind = TypeVar("Kind", bound=Material)
 
-_SAMPLED = 32
-"""Material that is looked at for likeness; more would cost time and make wrong answers no harder."""
+_SAMPLED = 96
+"""Material that is looked at for likeness; more would cost time and make wrong answers hardly harder."""
 _WORD = re.compile(r"\w+")
 
 

@@ -48,12 +48,13 @@ def read_file(file: Mapping[str, Any]) -> Iterator[pa.Table]:
 
     A file that is damaged ends with a row that says so; what stood before the damage is used.
     """
-    rows = _read_rows(file)
+    rows = read_rows_of(file)
     while batch := list(itertools.islice(rows, _BATCH_ROWS)):
         yield pa.Table.from_pylist(batch, schema=MATERIAL_SCHEMA)
 
 
-def _read_rows(file: Mapping[str, Any]) -> Iterator[Row]:
+def read_rows_of(file: Mapping[str, Any]) -> Iterator[Row]:
+    """Yield the rows of `MATERIAL_SCHEMA` of a file, without Ray."""
     position = 0
     try:
         with open_bytes(file["path"]) as stream:

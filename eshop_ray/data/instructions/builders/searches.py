@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from random import Random
 
 from eshop_ray.data.instructions.builders.titles import hide_title
-from eshop_ray.data.instructions.material import Product, Search, fold, product_key
+from eshop_ray.data.instructions.material import Product, Relation, Search, fold, product_key
 from eshop_ray.data.instructions.pool import Pool
 from eshop_ray.data.instructions.question import Build, Choice, Order, Question, Selection, Subtask, Text
 
@@ -33,35 +33,48 @@ _EXAMPLES = (
         )
     ),
 )
+_RELATIONS = tuple(
+    Relation(id=f"r{number}", first=first, second=second, relation=relation)
+    for number, (first, second, relation) in enumerate(
+        (("Camera", "Tripod", "also_bought"), ("Printer", "Ink", "also_bought"), ("Red Mug", "Blue Cup", "similar"))
+    )
+)
 _PRODUCTS = tuple(
     Product(id=f"p{number}", title=f"{name} Classic", description=f"A {name.lower()} that lasts for years and years.")
     for number, name in enumerate(("Tent", "Lamp", "Kettle", "Guitar", "Scarf", "Desk", "Drill", "Rug", "Clock", "Saw"))
 )
 
 
-def draw_others(search: Search, pool: Pool, number: int, draw: Random, seen: Sequence[str]) -> list[str]:
-    """Return products that were found for other queries, like the query's or not, and none of its own."""
-    own = {fold(title) for title, _ in search.results} | {fold(title) for title in seen}
-    words = set(fold(search.query).split())
+def draw_others(one: Search | Relation, pool: Pool, number: int, draw: Random, seen: Sequence[str]) -> list[str]:
+    """Return products that go with other queries or products, like the right ones or not, and none of its own."""
+    own = {fold(title) for title in (*seen, *_list_titles(one))}
+    words = set(fold(_name(one)).split())
 
-    def is_strange(other: Search) -> bool:
-        return not words & set(fold(other.query).split()) and fold(_first(other)) not in own
+    def is_strange(other: Search | Relation) -> bool:
+        return not words & set(fold(_name(other)).split()) and fold(_first(other)) not in own
 
-    return [_first(other) for other in pool.draw_near(search, _first, number, draw, is_strange)]
+    return [_first(other) for other in pool.draw_near(one, _first, number, draw, is_strange)]
 
 
-def _first(search: Search) -> str:
-    return search.results[0][0]
+def _name(one: Search | Relation) -> str:
+    return one.query if isinstance(one, Search) else one.first
+
+
+def _list_titles(one: Search | Relation) -> list[str]:
+    return [title for title, _ in one.results] if isinstance(one, Search) else [one.second]
+
+
+def _first(one: Search | Relation) -> str:
+    return _list_titles(one)[0]
 
 
 def choose_label(label: str) -> Build:
     """Return a builder that asks for the one product of a label; the others have another label or another query."""
 
-    def build(search: Search, pool: Pool, draw: Random) -> Iterator[Question]:
-        for title in search.titles(label):
-            wrong = [other for other, own in search.results if own != label and not _are_near(own, label)][:3]
-            wrong += draw_others(search, pool, 3 - len(wrong), draw, wrong)
-            yield _about(search, Choice(title, wrong), wrong)
+    def build(one: Search | Relation, pool: Pool, draw: Random) -> Iterator[Question]:
+        for title, wrong in _list_right(one, label):
+            others = draw_others(one, pool, 3 - len(wrong[:3]), draw, [title, *wrong])
+            yield _about(one, Choice(title, [*wrong[:3], *others]), [title, *wrong[:3], *others])
 
     return build
 
@@ -69,19 +82,26 @@ def choose_label(label: str) -> Build:
 def retrieve_label(label: str) -> Build:
     """Return a builder that asks for all products of a label among ten."""
 
-    def build(search: Search, pool: Pool, draw: Random) -> Iterator[Question]:
-        right = search.titles(label)[:3]
-        if right:
-            wrong = [other for other, own in search.results if own != label and not _are_near(own, label)]
-            wrong += draw_others(search, pool, NUM_OPTIONS - len(right) - len(wrong), draw, wrong)
-            yield _about(search, Selection(right, wrong), wrong)
+    def build(one: Search | Relation, pool: Pool, draw: Random) -> Iterator[Question]:
+        found = _list_right(one, label)
+        if found:
+            right, wrong = [title for title, _ in found][:3], found[0][1][: NUM_OPTIONS - 3]
+            others = draw_others(one, pool, NUM_OPTIONS - len(right) - len(wrong), draw, [*right, *wrong])
+            yield _about(one, Selection(right, [*wrong, *others]), [*right, *wrong, *others])
 
     return build
 
 
-def _are_near(first: str, second: str) -> bool:
-    """Whether people could take one label for the other: what is exact could serve as a substitute as well."""
-    return {first, second} == {"Exact", "Substitute"}
+def _list_right(one: Search | Relation, label: str) -> list[tuple[str, list[str]]]:
+    """Return the products of a label, each with those that surely have another."""
+    if isinstance(one, Relation):
+        return [(one.second, [])] if _LABELS.get(one.relation) == label else []
+    wrong = [title for title, own in one.results if own != label and {own, label} != {"Exact", "Substitute"}]
+    return [(title, wrong) for title in one.titles(label)]
+
+
+_LABELS = {"also_bought": "Complement", "similar": "Substitute"}
+"""What buyers make of two products -> what the second is to who looks for the first."""
 
 
 def build_product(one: Search | Product, pool: Pool, draw: Random) -> Iterator[Question]:
@@ -110,19 +130,21 @@ def build_query(search: Search, pool: Pool, draw: Random) -> Iterator[Question]:
         yield Question({"title": title}, Text(search.query))
 
 
-def build_complement(search: Search, pool: Pool, draw: Random) -> Iterator[Question]:  # noqa: ARG001
+def build_complement(one: Search | Relation, pool: Pool, draw: Random) -> Iterator[Question]:  # noqa: ARG001
     """Ask for a product that goes with what was searched for."""
-    titles = search.titles("Complement")
+    titles = [title for title, _ in _list_right(one, "Complement")]
     if titles:
-        yield Question({"query": search.query}, Text(titles[0], titles[1:]))
+        yield Question({"query": _name(one)}, Text(titles[0], titles[1:]))
 
 
-def _about(search: Search, answer: Choice | Selection | Order, others: Sequence[str]) -> Question:
-    return Question({"query": search.query}, answer, keys=tuple(map(product_key, others)))
+def _about(one: Search | Relation, answer: Choice | Selection | Order, others: Sequence[str]) -> Question:
+    return Question({"query": _name(one)}, answer, keys=tuple(map(product_key, others)))
 
 
 def _subtask(name: str, build: Callable[..., Iterator[Question]], *wordings: str) -> Subtask:
-    return Subtask(name, (Search,), build, {"en": wordings}, _EXAMPLES)
+    is_of_both = name.startswith(("complements", "substitutes"))
+    takes, examples = ((Search, Relation), (*_EXAMPLES, *_RELATIONS)) if is_of_both else ((Search,), _EXAMPLES)
+    return Subtask(name, takes, build, {"en": wordings}, examples)
 
 
 SUBTASKS = (

@@ -104,7 +104,9 @@ def build_attributes(category: Category, pool: Pool, draw: Random) -> Iterator[Q
 def build_google(category: Category, pool: Pool, draw: Random) -> Iterator[Question]:  # noqa: ARG001
     """Ask for the category of Google's taxonomy that one stands for."""
     if category.google and fold(category.google[0]) != fold(category.full_name()):
-        yield Question({"category": category.full_name()}, Text(category.google[0], category.google[1:]))
+        yield Question(
+            {"category": category.full_name()}, Text(category.google[0], category.google[1:], is_quotable=True)
+        )
 
 
 def build_translation(category: Category, pool: Pool, draw: Random) -> Iterator[Question]:  # noqa: ARG001

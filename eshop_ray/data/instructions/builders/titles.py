@@ -30,7 +30,7 @@ _FEWEST_WORDS = 6
 
 def hide_title(product: Product) -> str:
     """Return the description without the title, which many repeat word by word."""
-    return re.sub(re.escape(product.title), "product", product.description, flags=re.IGNORECASE)
+    return re.sub(re.escape(product.title), "[product]", product.description, flags=re.IGNORECASE)
 
 
 def build_title(product: Product, pool: Pool, draw: Random) -> Iterator[Question]:  # noqa: ARG001

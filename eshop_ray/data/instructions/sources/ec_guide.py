@@ -13,6 +13,7 @@ from eshop_ray.data.instructions.material import (
     Review,
     Translation,
 )
+from eshop_ray.data.markup import to_plain_text
 from eshop_ray.data.sources import shopbench
 from eshop_ray.errors import UserError
 from eshop_ray.schema import Malformed, Record, content_id
@@ -23,6 +24,7 @@ _QUESTION = re.compile(r"(?:Input|Question|Query)\s*[:\uff1a](.+?)\n(?:Output|An
 _SINGLE_QUOTED = re.compile(r"'(.+)'", re.DOTALL)
 _LANGUAGE = re.compile(r"\b(English|German|French|Spanish|Italian|Japanese)\b")
 _PAIR = re.compile(r'Product 1: "(.+)", Product 2: "(.+)"\n', re.DOTALL)
+_BOUGHT = re.compile(r"Product A: (.+?)\nProduct B: (.+?)\n(?:Output|Answer)", re.DOTALL)
 RELATIONS = ("also_bought", "also_viewed", "similar")
 """What the answers 0, 1 and 2 of PRP mean."""
 
@@ -85,7 +87,16 @@ def _read_relation(record: Record, shared: Mapping[str, str]) -> Material | None
     pair = _PAIR.search(record["prompt"])
     if pair is None or not 0 <= record["target"] < len(RELATIONS):
         return None
-    return Relation(**shared, first=pair[1], second=pair[2], relation=RELATIONS[record["target"]])
+    return Relation(**shared, first=_line(pair[1]), second=_line(pair[2]), relation=RELATIONS[record["target"]])
+
+
+def _read_bought(record: Record, shared: Mapping[str, str]) -> Material | None:
+    pair = _BOUGHT.search(record["prompt"])
+    return Relation(**shared, first=_line(pair[1]), second=_line(pair[2]), relation=RELATIONS[0]) if pair else None
+
+
+def _line(text: str) -> str:
+    return " ".join(to_plain_text(text).split())
 
 
 def _read_category(record: Record, shared: Mapping[str, str]) -> Material | None:
@@ -96,11 +107,12 @@ def _read_category(record: Record, shared: Mapping[str, str]) -> Material | None
 
 def _cut(pattern: re.Pattern[str], text: str) -> str:
     match = pattern.search(text)
-    return " ".join(next(filter(None, match.groups()), "").split()) if match else ""
+    return _line(next(filter(None, match.groups()), "")) if match else ""
 
 
 PARSERS: Mapping[str, Parse] = {
     "CR": _read_category,
+    "EBT": _read_bought,
     "MT": _read_translation,
     "PQA": _read_question,
     "PRP": _read_relation,
