@@ -7,29 +7,39 @@ from eshop_ray.cluster import start_ray
 from eshop_ray.config import Config
 from eshop_ray.data.instructions.build import build_instructions
 from eshop_ray.data.instructions.card import describe_build
+from eshop_ray.data.instructions.card_page import build_page, word_verdict
+from eshop_ray.data.instructions.plan import fingerprint_build, plan_recipe
 from eshop_ray.places import place_of
+from eshop_ray.reporting.render import write_page
 
 logger = logging.getLogger(__name__)
 
 FOLDER = "instructions"
 """In the run directory: a folder for each split."""
+CARD = "card"
+"""Of the card's files, before their endings."""
 
 
 def run(config: Config) -> None:
-    """Write `instructions/` and `card.json`.
+    """Write `instructions/` and the card, unless they were made from exactly this recipe and these files.
 
     Raises:
         UserError: for a recipe that names what does not exist, or of which nothing can be made.
     """
     folder = config.run_dir / FOLDER
+    plan = plan_recipe(config)
+    inputs = fingerprint_build(config, plan)
+    if artifacts.is_current(folder, inputs):
+        logger.info("instructions are up to date: %s", place_of(folder))
+        return
+    for name, reason in plan.absent.items():
+        logger.warning("source %s is left out: %s", name, reason)
     start_ray(config.ray, num_cpus=1)
-    plan, counts = build_instructions(config, folder)
-    manifest = artifacts.write_manifest(
-        folder, "instructions", plan.digest, parents={}, details={"num_rows": counts.num_rows}
-    )
+    counts = build_instructions(config, plan, folder)
+    details = {"num_rows": counts.num_rows}
+    manifest = artifacts.write_manifest(folder, "instructions", inputs, parents={}, details=details)
     card = describe_build(plan, counts, manifest.digest)
-    artifacts.write_json(config.run_dir / "card.json", card)
+    artifacts.write_json(config.run_dir / f"{CARD}.json", card)
+    page = write_page(build_page(card), config.run_dir, CARD)
     artifacts.write_run_manifest(config.run_dir)
-    for name, count in card["rows_by_split"].items():
-        logger.info("%-32s %9d", name, count)
-    logger.info("card: %s", place_of(config.run_dir / "card.json"))
+    logger.info("%s Card: %s", word_verdict(card), place_of(page))

@@ -213,7 +213,7 @@ def test_a_file_wins_over_a_shipped_config(tmp_path, monkeypatch):
     assert find_config("demo") == Path("demo")
     with pytest.raises(UserError, match="did you mean `queryner`"):
         find_config("queryne")
-    assert list_configs() == ["demo", "enrich", "matrix", "queryner", "run_batch", "strategies"]
+    assert list_configs() == ["demo", "enrich", "eshop_instruct", "matrix", "queryner", "run_batch", "strategies"]
 
 
 @pytest.mark.parametrize(

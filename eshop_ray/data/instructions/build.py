@@ -27,7 +27,7 @@ from eshop_ray.data.instructions.counts import Counts, count_rows
 from eshop_ray.data.instructions.decontaminate import mark_contaminated, read_index
 from eshop_ray.data.instructions.material import KINDS
 from eshop_ray.data.instructions.material import read_material as parse_material
-from eshop_ray.data.instructions.plan import Plan, plan_recipe, takes
+from eshop_ray.data.instructions.plan import Plan, takes
 from eshop_ray.data.instructions.reading import add_bucket, count_shelves, plan_buckets, read_material
 from eshop_ray.datasets import user_errors
 from eshop_ray.errors import UserError
@@ -40,15 +40,14 @@ OUTPUT_ROWS = 10_000
 """Rows of a file."""
 
 
-def build_instructions(config: Config, folder: Path) -> tuple[Plan, Counts]:
+def build_instructions(config: Config, plan: Plan, folder: Path) -> Counts:
     """Write a recipe's rows into a folder, one below it for each split, and return what was counted.
 
     The same recipe, seed and files give the same bytes, however many workers there are.
 
     Raises:
-        UserError: for a recipe of which nothing can be made.
+        UserError: if not one row is left.
     """
-    plan = plan_recipe(config)
     index = read_index(config)
     with user_errors():
         material = read_material(config, plan).materialize()
@@ -61,7 +60,7 @@ def build_instructions(config: Config, folder: Path) -> tuple[Plan, Counts]:
             raise UserError(f"not one row is left; {counts.explain()}")
         with artifacts.stage_dir(folder) as staged:
             _write(rows, staged)
-    return plan, counts
+    return counts
 
 
 def _build(material: Dataset, plan: Plan) -> Dataset:

@@ -78,6 +78,16 @@ def digest_recipe(config: Config) -> str:
     return artifacts.fingerprint([config.instructions.model_dump(mode="json"), _VERSION])
 
 
+def fingerprint_build(config: Config, plan: Plan) -> str:
+    """Return a digest of all that determines the rows: recipe, seed, and size and time of every file."""
+    listed = list_material_files(config, plan.sources)
+    held = [
+        file.path for one in config.instructions.decontaminate for file in files.list_files(config.data.root, one.path)
+    ]
+    states = [(path, files.state_of(path)) for path in (*(file["path"] for file in listed), *held)]
+    return artifacts.fingerprint([plan.digest, plan.seed, sorted(plan.absent), states])
+
+
 def list_material_files(config: Config, sources: Mapping[str, InstructionSource]) -> list[Row]:
     """Return `source`, `path`, `format` and `options` of every file of sources."""
     return [

@@ -30,7 +30,7 @@ RELATIONS = ("also_bought", "also_viewed", "similar")
 
 _STRANGE = "the question is not one of those that can be taken apart"
 
-Parse = Callable[[Record, Mapping[str, str]], Material | None]
+Parse = Callable[[Record, Mapping[str, Any]], Material | None]
 
 
 def read(stream: IO[bytes], path: str, options: Mapping[str, Any]) -> Iterator[Material | Malformed]:
@@ -57,24 +57,24 @@ def read(stream: IO[bytes], path: str, options: Mapping[str, Any]) -> Iterator[M
         yield PARSERS[stem](record, shared) or Malformed(path, number, _STRANGE)
 
 
-def _read_rated(record: Record, shared: Mapping[str, str]) -> Material | None:
+def _read_rated(record: Record, shared: Mapping[str, Any]) -> Material | None:
     text = _cut(_REVIEW, record["prompt"])
     return Review(**shared, text=text, rating=record["target"]) if text and 1 <= record["target"] <= 5 else None
 
 
-def _read_titled(record: Record, shared: Mapping[str, str]) -> Material | None:
+def _read_titled(record: Record, shared: Mapping[str, Any]) -> Material | None:
     text = _cut(_REVIEW, record["prompt"])
     return Review(**shared, text=text, title=str(record["target"])) if text else None
 
 
-def _read_question(record: Record, shared: Mapping[str, str]) -> Material | None:
+def _read_question(record: Record, shared: Mapping[str, Any]) -> Material | None:
     title, question = _cut(_QUOTED_TITLE, record["prompt"]), _cut(_QUESTION, record["prompt"])
     if not title or not question:
         return None
     return ProductQuestion(**shared, question=question, product=title, has_title=True, answer=str(record["target"]))
 
 
-def _read_translation(record: Record, shared: Mapping[str, str]) -> Material | None:
+def _read_translation(record: Record, shared: Mapping[str, Any]) -> Material | None:
     text = _cut(_SINGLE_QUOTED, record["prompt"])
     language = _LANGUAGE.search(_SINGLE_QUOTED.sub(" ", record["prompt"]))
     translated = record["target"] if isinstance(record["target"], str) else record["target"][0]
@@ -83,14 +83,14 @@ def _read_translation(record: Record, shared: Mapping[str, str]) -> Material | N
     return Translation(**shared, text=text.strip("\"'"), translated=translated, target_language=language[1])
 
 
-def _read_relation(record: Record, shared: Mapping[str, str]) -> Material | None:
+def _read_relation(record: Record, shared: Mapping[str, Any]) -> Material | None:
     pair = _PAIR.search(record["prompt"])
     if pair is None or not 0 <= record["target"] < len(RELATIONS):
         return None
     return Relation(**shared, first=_line(pair[1]), second=_line(pair[2]), relation=RELATIONS[record["target"]])
 
 
-def _read_bought(record: Record, shared: Mapping[str, str]) -> Material | None:
+def _read_bought(record: Record, shared: Mapping[str, Any]) -> Material | None:
     pair = _BOUGHT.search(record["prompt"])
     return Relation(**shared, first=_line(pair[1]), second=_line(pair[2]), relation=RELATIONS[0]) if pair else None
 
@@ -99,7 +99,7 @@ def _line(text: str) -> str:
     return " ".join(to_plain_text(text).split())
 
 
-def _read_category(record: Record, shared: Mapping[str, str]) -> Material | None:
+def _read_category(record: Record, shared: Mapping[str, Any]) -> Material | None:
     title = _cut(_SINGLE_QUOTED, record["prompt"])
     names = [name.strip() for name in str(record["target"]).split(",") if name.strip()]
     return Product(**shared, title=title, category=" > ".join(names)) if title and names else None

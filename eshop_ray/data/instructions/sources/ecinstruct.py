@@ -29,7 +29,7 @@ def _read(path: str, number: int, row: Row, language: str) -> Material | Malform
     answer = _to_text(row.get("output"))
     if not asked or not answer:
         return Malformed(path, number, "no instruction or no output")
-    known = {"language": language, "group": str(row.get("task") or ""), "id": content_id(asked, answer)}
+    known: dict[str, Any] = {"language": language, "group": str(row.get("task") or ""), "id": content_id(asked, answer)}
     options = _read_options(row.get("options"))
     if not options:
         metric = "accuracy" if answer.lower() in ("yes", "no") else "rougel"
