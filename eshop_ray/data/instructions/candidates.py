@@ -43,9 +43,9 @@ TRANSFORMED = "transformed"
 MULTILINGUAL = "multilingual"
 PASSED_ON = "passed_on"
 
-_SLACK = 8
+_SLACK = 4
 """Candidates for each row that a quota asks for: some are removed later, and some material gives no question."""
-_FEWEST = 400
+_FEWEST = 200
 """Candidates that are built however small the quota."""
 
 

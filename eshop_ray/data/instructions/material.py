@@ -16,14 +16,11 @@ def fold(text: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
-def product_key(title: str) -> str:
-    """Return what a product is told apart by where sources share no ids: its title."""
-    return f"p:{content_id(fold(title))}"
-
-
-def query_key(query: str) -> str:
-    """Return what a query is told apart by."""
-    return f"q:{content_id(fold(query))}"
+def text_key(text: str) -> str:
+    """Return what a product, by its title, and a query are told apart by where sources share no ids; a query that is a
+    product's title is that product.
+    """
+    return f"t:{content_id(fold(text))}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +68,7 @@ class Product(Material):
     @property
     def keys(self) -> tuple[str, ...]:
         """Its title."""
-        return (product_key(self.title),)
+        return (text_key(self.title),)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +88,7 @@ class Judgement(Material):
     @property
     def keys(self) -> tuple[str, ...]:
         """Its query and its product."""
-        return (query_key(self.query), product_key(self.title))
+        return (text_key(self.query), text_key(self.title))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +107,7 @@ class Search(Material):
     @property
     def keys(self) -> tuple[str, ...]:
         """Its query and its products."""
-        return (query_key(self.query), *(product_key(title) for title, _ in self.results))
+        return (text_key(self.query), *(text_key(title) for title, _ in self.results))
 
     def titles(self, label: str) -> list[str]:
         """Return the products of one label."""
@@ -210,7 +207,7 @@ class TaggedText(Material):
     @property
     def keys(self) -> tuple[str, ...]:
         """Its text."""
-        return (query_key(self.text) if self.is_query else product_key(self.text),)
+        return (text_key(self.text) if self.is_query else text_key(self.text),)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,7 +221,7 @@ class OfferPair(Material):
     @property
     def keys(self) -> tuple[str, ...]:
         """Both offers."""
-        return (product_key(self.first), product_key(self.second))
+        return (text_key(self.first), text_key(self.second))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,7 +236,7 @@ class Relation(Material):
     @property
     def keys(self) -> tuple[str, ...]:
         """Both products."""
-        return (product_key(self.first), product_key(self.second))
+        return (text_key(self.first), text_key(self.second))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -263,7 +260,7 @@ class ProductQuestion(Material):
     @property
     def keys(self) -> tuple[str, ...]:
         """Its product."""
-        named = product_key(self.product) if self.product else f"a:{content_id(fold(self.question))}"
+        named = text_key(self.product) if self.product else f"a:{content_id(fold(self.question))}"
         return (named,)
 
 
@@ -278,7 +275,7 @@ class Translation(Material):
     @property
     def keys(self) -> tuple[str, ...]:
         """Both texts."""
-        return (product_key(self.text), product_key(self.translated))
+        return (text_key(self.text), text_key(self.translated))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -298,7 +295,7 @@ class Session(Material):
     @property
     def keys(self) -> tuple[str, ...]:
         """Its products."""
-        return tuple(product_key(title) for title in self.titles)
+        return tuple(text_key(title) for title in self.titles)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -316,7 +313,7 @@ class Instruction(Material):
     @property
     def keys(self) -> tuple[str, ...]:
         """What it names, else its text."""
-        named = tuple(key for text in self.about for key in (product_key(text), query_key(text)))
+        named = tuple(map(text_key, self.about))
         return named or (f"i:{content_id(fold(self.prompt))}",)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from random import Random
 
-from eshop_ray.data.instructions.material import TaggedText, fold, query_key
+from eshop_ray.data.instructions.material import TaggedText, fold, text_key
 from eshop_ray.data.instructions.pool import Pool
 from eshop_ray.data.instructions.question import Choice, Question, Spans, Subtask
 
@@ -57,7 +57,7 @@ def build_relation(one: TaggedText, pool: Pool, draw: Random) -> Iterator[Questi
             return
         second = one.text.replace(core[0], others[0].spans[CORE][0])
     wrong = [text for name, text in _RELATIONS.items() if name != kind]
-    yield Question({"first": first, "second": second}, Choice(_RELATIONS[kind], wrong), keys=(query_key(second),))
+    yield Question({"first": first, "second": second}, Choice(_RELATIONS[kind], wrong), keys=(text_key(second),))
 
 
 _NAMING = frozenset({"not", "without", "no"})

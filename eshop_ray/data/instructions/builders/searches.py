@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from random import Random
 
 from eshop_ray.data.instructions.builders.titles import hide_title
-from eshop_ray.data.instructions.material import Product, Relation, Search, fold, product_key
+from eshop_ray.data.instructions.material import Product, Relation, Search, fold, text_key
 from eshop_ray.data.instructions.pool import Pool
 from eshop_ray.data.instructions.question import Build, Choice, Order, Question, Selection, Subtask, Text
 
@@ -112,7 +112,7 @@ def build_product(one: Search | Product, pool: Pool, draw: Random) -> Iterator[Q
     elif len(one.description.split()) > 5:
         near = pool.draw_near(one, lambda other: other.title, NUM_OPTIONS - 1, draw, lambda other: other.id != one.id)
         wrong = [other.title for other in near]
-        keys = tuple(map(product_key, wrong))
+        keys = tuple(map(text_key, wrong))
         yield Question({"need": hide_title(one)}, Selection([one.title], wrong), keys=keys)
 
 
@@ -138,7 +138,7 @@ def build_complement(one: Search | Relation, pool: Pool, draw: Random) -> Iterat
 
 
 def _about(one: Search | Relation, answer: Choice | Selection | Order, others: Sequence[str]) -> Question:
-    return Question({"query": _name(one)}, answer, keys=tuple(map(product_key, others)))
+    return Question({"query": _name(one)}, answer, keys=tuple(map(text_key, others)))
 
 
 def _subtask(name: str, build: Callable[..., Iterator[Question]], *wordings: str) -> Subtask:

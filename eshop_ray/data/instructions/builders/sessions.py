@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from random import Random
 
-from eshop_ray.data.instructions.material import Session, fold, product_key
+from eshop_ray.data.instructions.material import Session, fold, text_key
 from eshop_ray.data.instructions.pool import Pool
 from eshop_ray.data.instructions.question import Choice, Question, Selection, Subtask, Text
 
@@ -75,7 +75,7 @@ def _draw_others(session: Session, pool: Pool, number: int, draw: Random) -> lis
 
 
 def _keys(titles: Sequence[str]) -> tuple[str, ...]:
-    return tuple(map(product_key, titles))
+    return tuple(map(text_key, titles))
 
 
 SUBTASKS = (

@@ -1,0 +1,262 @@
+"""The factory from files to files: what is written, what is left out, and that nobody but the recipe decides it."""
+
+import gzip
+import json
+
+import pyarrow.parquet as pq
+import pytest
+
+from eshop_ray import artifacts
+from eshop_ray.config import Config
+from eshop_ray.data.instructions.card import describe_build
+from eshop_ray.data.instructions.card_page import build_page
+from eshop_ray.data.instructions.plan import plan_recipe
+from eshop_ray.data.records import prepare_records
+from eshop_ray.errors import UserError
+from eshop_ray.jobs import build_instructions as job
+from eshop_ray.reporting.render import to_html
+from eshop_ray.schema import INSTRUCTION_SCHEMA, decode
+
+NOUNS = ("Bottle", "Scarf", "Lamp", "Tent", "Kettle", "Desk", "Rug", "Clock", "Saw", "Chair", "Drill", "Mug")
+STYLES = ("Nordvik", "Alva", "Rustic", "Modern", "Golden", "Compact", "Classic", "Urban", "Alpine", "Coastal")
+
+
+def write_shop(folder, copies=1):
+    """Write a catalogue and judged pairs of our own."""
+    products = [
+        {
+            "id": f"{style}-{noun}",
+            "name": f"{style} {noun}",
+            "category": f"{'Home' if place % 2 else 'Garden'} > {noun}s",
+            "description": f"A {noun.lower()} in the {style.lower()} manner that lasts for many years.",
+        }
+        for place, noun in enumerate(NOUNS)
+        for style in STYLES
+    ]
+    (folder / "catalogue.jsonl").write_text("\n".join(json.dumps(one) for one in products * copies))
+    pairs = [
+        {"query": f"{style} {noun}".lower(), "product_title": f"{style} {other}", "esci_label": label}
+        for style in STYLES
+        for noun, other, label in (("bottle", "Kettle", "Substitute"), ("bottle", "Mug", "Complement"))
+    ]
+    (folder / "pairs.jsonl").write_text("\n".join(json.dumps(one) for one in pairs))
+
+
+def make_config(folder, run="run", **recipe):
+    sources = {
+        "shop": {"format": "products", "path": "catalogue.jsonl", "licence": "MIT"},
+        "esci": {"format": "esci", "path": "pairs.jsonl", "licence": "Apache-2.0"},
+    }
+    subtasks = [
+        {"name": "title_generation", "source": "shop", "quota": 40},
+        {"name": "category_classification", "source": "shop", "quota": 30, "languages": ["en", "it"]},
+        {"name": "multiclass_product_classification", "source": "esci"},
+    ]
+    values = {"sources": sources, "subtasks": subtasks, "eval_share": 0.2, "max_eval_rows": 10, **recipe}
+    return Config.model_validate(
+        {"name": run, "run_root": str(folder / "runs"), "data": {"root": str(folder)}, "instructions": values}
+    )
+
+
+def read_rows(config):
+    paths = sorted((config.run_dir / job.FOLDER).rglob("*.parquet"))
+    tables = [pq.ParquetFile(path).read() for path in paths]
+    assert all(table.schema.equals(INSTRUCTION_SCHEMA) for table in tables)
+    return [row for table in tables for row in table.to_pylist()]
+
+
+def read_card(config):
+    return json.loads((config.run_dir / "card.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory, ray_session):  # noqa: ARG001
+    """One build of a small shop, with what is broken in it."""
+    folder = tmp_path_factory.mktemp("shop")
+    write_shop(folder)
+    with (folder / "catalogue.jsonl").open("a") as stream:
+        stream.write('\n{"id": "x", "name": ""}\n{broken')
+    config = make_config(
+        folder,
+        sources={
+            "shop": {"format": "products", "path": "catalogue.jsonl", "licence": "MIT"},
+            "esci": {"format": "esci", "path": "pairs.jsonl", "licence": "Apache-2.0"},
+            "secret": {"format": "products", "path": "catalogue.jsonl", "licence": "Proprietary"},
+            "nowhere": {"format": "amasum", "path": "amasum.jsonl", "licence": "MIT"},
+        },
+        subtasks=[
+            {"name": "title_generation", "source": ["shop", "secret"], "quota": 40},
+            {"name": "category_classification", "source": "shop", "quota": 30, "languages": ["en", "it"]},
+            {"name": "multiclass_product_classification", "source": "esci", "quota": 5000},
+            {"name": "review_summary_generation", "source": "nowhere"},
+        ],
+        licences=["MIT", "Apache-2.0"],
+    )
+    job.run(config)
+    return config
+
+
+def test_rows_are_complete_and_say_where_they_come_from(built):
+    rows = read_rows(built)
+    assert len({row["id"] for row in rows}) == len(rows) > 60
+    for row in rows:
+        assert [turn["role"] for turn in row["messages"]] == ["system", "user", "assistant"]
+        assert row["licence"] == {"shop": "MIT", "esci": "Apache-2.0"}[row["source"]]
+        assert row["seed"] == 0
+        assert row["recipe_digest"] == plan_recipe(built).digest
+    assert {row["language"] for row in rows} == {"en", "it"}
+    assert {row["route"] for row in rows} == {"transformed", "multilingual"}
+
+
+def test_quotas_hold_and_what_is_short_or_absent_is_a_line_in_the_card(built):
+    card = read_card(built)
+    subtasks = card["rows_by_subtask"]
+    assert subtasks["title_generation"]["rows"]["train"] == 40
+    assert subtasks["category_classification"]["rows"]["train"] == 30
+    assert card["num_removed"]["over the quota"] > 0
+    absent = card["absent"]
+    assert absent["source secret"].startswith("licence Proprietary")
+    assert "no such file" in absent["source nowhere"]
+    assert absent["sub-task multiclass_product_classification"].startswith("the quota is 5000")
+    assert absent["sub-task sentiment_analysis"] == "not in the recipe"
+    assert card["num_malformed"] == {"shop": 2}
+    assert {"num_rows", "num_subtasks", "languages", "rows_by_source", "rows_by_route", "rows_by_language"} <= set(card)
+    assert card["num_rows"] == len(read_rows(built)) == sum(card["rows_by_source"].values())
+    assert card["position_bias_p"] > 1e-4
+
+
+def test_the_card_is_a_page_too(built):
+    page = (built.run_dir / "card.html").read_text()
+    assert "title_generation" in page
+    assert "licence Proprietary" in page
+    assert (built.run_dir / "card.md").exists()
+    assert to_html(build_page(read_card(built))) == page
+
+
+def test_splits_share_no_product_and_no_query(built):
+    texts = {}
+    for row in read_rows(built):
+        texts.setdefault(row["split"], []).append(" ".join(turn["content"] for turn in row["messages"]).lower())
+    assert set(texts) == {"train", "dev", "unseen"}
+    names = [f"{style} {noun}".lower() for style in STYLES for noun in NOUNS]
+    learned = {name for name in names if any(name in text for text in texts["train"])}
+    for split in ("dev", "unseen"):
+        asked = {name for name in names if any(name in text for text in texts[split])}
+        assert asked
+        assert not asked & learned
+
+
+def test_unseen_rows_ask_the_same_in_other_words(built):
+    rows = read_rows(built)
+    asked = {
+        split: {(row["group"], row["target"], row["messages"][-1]["content"]) for row in rows if row["split"] == split}
+        for split in ("dev", "unseen")
+    }
+    assert asked["dev"] == asked["unseen"]
+    prompts = {row["messages"][1]["content"] for row in rows if row["split"] != "unseen"}
+    assert not prompts & {row["messages"][1]["content"] for row in rows if row["split"] == "unseen"}
+
+
+def test_a_rerun_has_nothing_to_do(built, monkeypatch):
+    monkeypatch.setattr(job, "build_instructions", None)
+    job.run(built)
+
+
+def test_prepared_records_ask_just_these_questions(built, tmp_path):
+    source = {"format": "instructions", "path": f"{built.run_dir}/{job.FOLDER}/split={{split}}/*.parquet"}
+    config = Config.model_validate(
+        {"name": "train", "run_root": str(tmp_path), "data": {"sources": [source]}, "evaluate": {"split": "unseen"}}
+    )
+    summary = prepare_records(config)
+    assert summary["num_malformed"] == 0
+    rows = read_rows(built)
+    assert sum(summary["records"].values()) == len(rows)
+    folder = config.records_dir / "task=generation" / "split=train"
+    records = pq.read_table(folder, partitioning=None).to_pylist()
+    by_id = {row["id"]: row for row in rows}
+    assert {decode(record["fields"])["prompt"] for record in records} == {
+        by_id[record["id"]]["messages"][1]["content"] for record in records
+    }
+    assert {record["group"] for record in records} == {"title_generation"}
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_blocks_and_order_of_the_files_decide_nothing(tmp_path):
+    write_shop(tmp_path)
+    job.run(make_config(tmp_path, "one"))
+    lines = (tmp_path / "catalogue.jsonl").read_text().splitlines()
+    (tmp_path / "catalogue.jsonl").unlink()
+    (tmp_path / "parts").mkdir()
+    for part in range(4):
+        text = "\n".join(lines[::-1][part::4])
+        (tmp_path / "parts" / f"{part}.jsonl.gz").write_bytes(gzip.compress(text.encode()))
+    config = make_config(tmp_path, "two")
+    sources = {name: one.model_dump() for name, one in config.instructions.sources.items()}
+    sources["shop"]["path"] = "parts/*.jsonl.gz"
+    other = make_config(tmp_path, "two", sources=sources)
+    job.run(other)
+    first, second = (read_rows(make_config(tmp_path, name)) for name in ("one", "two"))
+    for rows in (first, second):
+        for row in rows:
+            del row["recipe_digest"]  # it names the files, and with it the draws change
+    assert len(first) == len(second)
+    job.run(make_config(tmp_path, "three", sources=sources))
+    digests = [artifacts.find_manifest(tmp_path / "runs" / name / job.FOLDER).digest for name in ("two", "three")]
+    assert digests[0] == digests[1]
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_a_damaged_file_gives_what_stands_before_the_damage(tmp_path):
+    write_shop(tmp_path)
+    packed = gzip.compress((tmp_path / "catalogue.jsonl").read_bytes() * 300)
+    (tmp_path / "catalogue.jsonl").write_bytes(packed[: len(packed) // 2])
+    config = make_config(tmp_path)
+    job.run(config)
+    card = read_card(config)
+    assert card["num_malformed"]["shop"] == 1
+    assert "unreadable from here on" in card["malformed_examples"]["shop"][0]
+    assert card["num_rows"] > 0
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_what_an_evaluation_asks_is_left_out(tmp_path):
+    write_shop(tmp_path)
+    held = [{"id": "1", "name": "Nordvik Bottle"}, {"id": "2", "name": "Alva Scarf"}]
+    (tmp_path / "held.jsonl").write_text("\n".join(map(json.dumps, held)))
+    sources = [{"format": "products", "path": "held.jsonl"}]
+    config = make_config(tmp_path, decontaminate=sources)
+    job.run(config)
+    assert not [row for row in read_rows(config) if "Nordvik Bottle" in row["messages"][1]["content"]]
+    assert read_card(config)["num_removed"]["it names a product or query of an evaluation set"] > 0
+
+
+def test_recipes_of_which_nothing_can_come_end_before_any_work(tmp_path):
+    write_shop(tmp_path)
+    entry = {"name": "titel_generation", "source": "shop"}
+    with pytest.raises(UserError, match="did you mean `title_generation`"):
+        plan_recipe(make_config(tmp_path, subtasks=[entry]))
+    with pytest.raises(UserError, match="no source `shp`; did you mean `shop`"):
+        plan_recipe(make_config(tmp_path, subtasks=[{**entry, "name": "title_generation", "source": "shp"}]))
+    with pytest.raises(UserError, match=r"no source of the recipe can be used: .*licence MIT is not among"):
+        plan_recipe(make_config(tmp_path, licences=["CC0-1.0"]))
+    with pytest.raises(UserError, match=r"`instructions.subtasks` is empty"):
+        plan_recipe(make_config(tmp_path, subtasks=[]))
+    with pytest.raises(UserError, match=r"`instructions.num_rows` is 50"):
+        plan_recipe(make_config(tmp_path, num_rows=50))
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_a_build_without_a_row_says_what_became_of_the_material(tmp_path):
+    (tmp_path / "catalogue.jsonl").write_text('{"id": "1", "name": "Mug"}')
+    (tmp_path / "pairs.jsonl").write_text("")
+    with pytest.raises(UserError, match="not one row is left; read: shop: 1 Product"):
+        job.run(make_config(tmp_path))
+
+
+def test_describe_build_needs_no_rows_of_a_kind(tmp_path):
+    from eshop_ray.data.instructions.counts import Counts
+
+    write_shop(tmp_path)
+    card = describe_build(plan_recipe(make_config(tmp_path)), Counts(), "0" * 64)
+    assert card["position_bias_p"] is None
+    assert to_html(build_page(card))
