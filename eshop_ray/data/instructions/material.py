@@ -207,7 +207,7 @@ class TaggedText(Material):
     @property
     def keys(self) -> tuple[str, ...]:
         """Its text."""
-        return (text_key(self.text) if self.is_query else text_key(self.text),)
+        return (text_key(self.text),)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -208,7 +208,7 @@ def test_blocks_and_order_of_the_files_decide_nothing(tmp_path):
 @pytest.mark.usefixtures("ray_session")
 def test_a_damaged_file_gives_what_stands_before_the_damage(tmp_path):
     write_shop(tmp_path)
-    packed = gzip.compress((tmp_path / "catalogue.jsonl").read_bytes() * 300)
+    packed = gzip.compress(((tmp_path / "catalogue.jsonl").read_bytes() + b"\n") * 300)
     (tmp_path / "catalogue.jsonl").write_bytes(packed[: len(packed) // 2])
     config = make_config(tmp_path)
     job.run(config)

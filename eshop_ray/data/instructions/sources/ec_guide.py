@@ -17,6 +17,7 @@ from eshop_ray.data.markup import to_plain_text
 from eshop_ray.data.sources import shopbench
 from eshop_ray.errors import UserError
 from eshop_ray.schema import Malformed, Record, content_id
+from eshop_ray.tasks.base import first_reference
 
 _REVIEW = re.compile(r"(?:Input|Review): (.*?)\n(?:Output|Answer|Title):", re.DOTALL)
 _QUOTED_TITLE = re.compile(r'product "(.+)"')
@@ -58,8 +59,8 @@ def read(stream: IO[bytes], path: str, options: Mapping[str, Any]) -> Iterator[M
 
 
 def _read_rated(record: Record, shared: Mapping[str, Any]) -> Material | None:
-    text = _cut(_REVIEW, record["prompt"])
-    return Review(**shared, text=text, rating=record["target"]) if text and 1 <= record["target"] <= 5 else None
+    text, rating = _cut(_REVIEW, record["prompt"]), record["target"]
+    return Review(**shared, text=text, rating=rating) if text and rating in range(1, 6) else None
 
 
 def _read_titled(record: Record, shared: Mapping[str, Any]) -> Material | None:
@@ -77,15 +78,15 @@ def _read_question(record: Record, shared: Mapping[str, Any]) -> Material | None
 def _read_translation(record: Record, shared: Mapping[str, Any]) -> Material | None:
     text = _cut(_SINGLE_QUOTED, record["prompt"])
     language = _LANGUAGE.search(_SINGLE_QUOTED.sub(" ", record["prompt"]))
-    translated = record["target"] if isinstance(record["target"], str) else record["target"][0]
-    if not text or not language:
+    if not text or not language or isinstance(record["target"], int):
         return None
+    translated = first_reference(record["target"])
     return Translation(**shared, text=text.strip("\"'"), translated=translated, target_language=language[1])
 
 
 def _read_relation(record: Record, shared: Mapping[str, Any]) -> Material | None:
     pair = _PAIR.search(record["prompt"])
-    if pair is None or not 0 <= record["target"] < len(RELATIONS):
+    if pair is None or record["target"] not in range(len(RELATIONS)):
         return None
     return Relation(**shared, first=_line(pair[1]), second=_line(pair[2]), relation=RELATIONS[record["target"]])
 

@@ -1,0 +1,266 @@
+"""Each format as its set is published, with rows of our own, right ones and broken ones."""
+
+import io
+import json
+from typing import get_args
+
+import pytest
+
+from eshop_ray.config.instructions import InstructionFormat
+from eshop_ray.data.instructions.material import (
+    Attribute,
+    Category,
+    Fact,
+    Instruction,
+    Judgement,
+    OfferPair,
+    Product,
+    ProductQuestion,
+    Relation,
+    Review,
+    ReviewSummary,
+    Session,
+    TaggedText,
+    Translation,
+)
+from eshop_ray.data.instructions.sources import READERS
+from eshop_ray.errors import UserError
+from eshop_ray.schema import Malformed
+
+
+def read(name, text, path="file.jsonl", **options):
+    """Return (material, malformed) of a file's text."""
+    stream = io.BytesIO(text.encode())
+    found = list(READERS[name](stream, path, {"language": "en", **options}))
+    return [one for one in found if not isinstance(one, Malformed)], [
+        one for one in found if isinstance(one, Malformed)
+    ]
+
+
+def as_lines(*rows):
+    return "\n".join(map(json.dumps, rows))
+
+
+def test_every_format_of_the_config_has_a_reader():
+    assert set(get_args(InstructionFormat)) == set(READERS)
+
+
+def test_products_come_with_category_bullets_and_attributes():
+    rows = [
+        {
+            "parent_asin": "B01",
+            "main_category": "Home",
+            "title": "Bottle",
+            "features": ["Keeps tea hot", "Fits a cup holder"],
+            "description": ["A bottle of steel."],
+            "categories": ["Home", "Kitchen"],
+            "details": {"Material": "Steel"},
+            "store": "Nordvik",
+        },
+        {"parent_asin": "B02", "main_category": "Home", "title": ""},
+    ]
+    (product,), (bad,) = read("products", as_lines(*rows), format="amazon_reviews")
+    assert isinstance(product, Product)
+    assert product.category == "Home > Kitchen"
+    assert product.bullets == ("Keeps tea hot", "Fits a cup holder")
+    assert product.attributes == {"Material": "Steel"}
+    assert bad.line == 2
+
+
+def test_joined_columns_are_levels_of_a_category():
+    row = {"id": 1, "name": "Boot", "category": "footwear", "style": "hiking"}
+    (product,), _ = read("products", as_lines(row), columns={"category": ["category", "style"]})
+    assert product.category == "footwear > hiking"
+
+
+def test_judgements_may_be_of_some_rows_only():
+    rows = [
+        {"query": "mug", "product_title": "Red Mug", "esci_label": "E", "form": "direct"},
+        {"query": "mug", "product_title": "Tea", "esci_label": "C", "form": "select"},
+        {"query": "mug", "product_title": "Tea", "esci_label": "X", "form": "direct"},
+    ]
+    found, bad = read("esci", as_lines(*rows), where={"form": ["direct"]})
+    assert [(one.query, one.label) for one in found] == [("mug", "Exact")]
+    assert isinstance(found[0], Judgement)
+    assert [one.line for one in bad] == [2, 3]
+    assert "left out by `where`" in bad[0].reason
+
+
+def test_queries_are_tagged():
+    found, bad = read("queryner", "red\tB-color\nwool\tB-material\ncap\tB-core_product_type\n\nx y\tO\n\n", "a.conll")
+    assert [one.spans for one in found] == [{"color": ("red",), "material": ("wool",), "core product type": ("cap",)}]
+    assert isinstance(found[0], TaggedText)
+    assert len(bad) == 1
+
+
+def test_attribute_values_stand_in_the_title():
+    rows = [
+        {"input": "Red Scarf XL", "category": "Scarf", "target_scores": {"Color": {"Red": 1}, "Brand": {"n/a": 1}}},
+        {"input": "Red Scarf", "target_scores": {"Brand": {"n/a": 1}}},
+    ]
+    (one,), bad = read("attribute_values", as_lines(*rows))
+    assert one.spans == {"Color": ("Red",)}
+    assert len(bad) == 1
+
+
+def test_offers_are_told_in_words():
+    text = (
+        "COL title VAL visio 2007 COL manufacturer VAL microsoft COL price VAL 129.95 \t"
+        "COL title VAL visio COL manufacturer VAL  COL price VAL \t1\nbroken line\n"
+    )
+    (pair,), bad = read("product_matching", text, "train.txt")
+    assert pair == OfferPair(
+        id=pair.id, first="visio 2007; manufacturer: microsoft; price: 129.95", second="visio", is_same=True
+    )
+    assert bad[0].line == 2
+
+
+def test_reviews_know_their_product():
+    rows = [
+        {"rating": 5.0, "title": "Great", "text": "Keeps <b>hot</b>.", "asin": "B1", "parent_asin": "B0"},
+        {"rating": 9, "title": "?", "text": "?"},
+    ]
+    (review,), bad = read("reviews", as_lines(*rows))
+    assert isinstance(review, Review)
+    assert (review.rating, review.product, review.text) == (5, "B0", "Keeps hot.")
+    assert len(bad) == 1
+
+
+def test_summaries_of_reviews():
+    (one,), _ = read("review_summaries", "rev1\trev2\tsumm1\nGood.\tFine.\tAll good.\n", "val.tsv")
+    assert one == ReviewSummary(id=one.id, reviews=("Good.", "Fine."), summaries=("All good.",))
+
+
+def test_amasum_takes_the_most_helpful_reviews():
+    product = {
+        "customer_reviews": [{"text": f"Review {votes}", "helpful_votes": str(votes)} for votes in range(6)],
+        "website_summaries": [{"verdict": "A good one.", "pros": ["Light"], "cons": ["Loud"]}],
+    }
+    (one,), bad = read("amasum", as_lines(product, {"customer_reviews": []}))
+    assert one.reviews == ("Review 5", "Review 4", "Review 3", "Review 2")
+    assert one.summaries == ("A good one. Pros: Light Cons: Loud",)
+    assert len(bad) == 1
+
+
+def test_questions_and_their_evidence():
+    (one,), _ = read(
+        "hetpqa", "ASIN\tquestion\tcandidate\tanswer\tsource\nB1\tHow big?\tit is 5 cm\t5 cm\tDesc\n", "a.tsv"
+    )
+    assert one == ProductQuestion(
+        id=one.id, question="How big?", product="B1", evidence="it is 5 cm", answer="5 cm", is_answerable=True
+    )
+    head = "qid,question,ASIN,candidate,source,qa_pair_id,title,label,answer\n"
+    rows = [f"1,How big?,B1,it is {size},cqa,1,Mug,{label},5 cm\n" for label, size in enumerate("abc")]
+    found, bad = read("epqa", head + "".join(rows) + "1,,B1,x,cqa,1,Mug,1,\n", "a.csv")
+    assert [one.is_answerable for one in found] == [False, None, True]
+    assert [one.answer for one in found] == ["", "", "5 cm"]
+    assert len(bad) == 1
+
+
+def test_attributes_become_text_and_sentences():
+    text = 'data\ttext\nbrand: { value:""CHANEL"" }\tThe brand is Chanel.\n'.replace('""', '"')
+    (fact,), _ = read("semipqa", text, "a.tsv")
+    assert fact == Fact(id=fact.id, attribute="brand: CHANEL", sentence="The brand is Chanel.")
+    head = "qid\tqa_pair_id\tquestion\tcandidate\tlabel\n"
+    text = head + '1\t2\thow old?\tage_range:  { value:"kid" }\t1\n1\t2\tx\tnone\t0\n'
+    (one,), bad = read("semipqa", text, "a.tsv")
+    assert (one.evidence, one.is_answerable) == ("age range: kid", True)
+    assert len(bad) == 1
+
+
+def test_instructions_are_mended_and_say_so():
+    rows = [
+        {
+            "input_field": "Which?\n0. a\n1. b\n3. c\nAnswer:",
+            "output_field": "2",
+            "task_type": "multiple-choice",
+            "metric": "accuracy",
+        },
+        {"input_field": "Is it?", "output_field": "yes", "task_type": "multiple-choice", "metric": "bool"},
+    ]
+    (first, second), _ = read("shopbench", json.dumps(rows), "PRP.json")
+    assert isinstance(first, Instruction)
+    assert "2. c" in first.prompt
+    assert first.repaired
+    assert (second.task, second.target) == ("generation", "yes")
+
+
+def test_ecinstruct_numbers_its_options():
+    rows = [
+        {
+            "instruction": "How well?",
+            "input": "query: mug",
+            "options": '["A: Exact", "B: Substitute"]',
+            "output": "B",
+            "task": "MPC",
+        },
+        {"instruction": "Same?", "input": "x", "options": None, "output": "yes", "task": "PM"},
+        {"instruction": "How well?", "input": "x", "options": '["A: Exact"]', "output": "Z", "task": "MPC"},
+    ]
+    (choice, text), bad = read("ecinstruct", json.dumps(rows), "train.json")
+    assert choice.prompt.endswith("0. Exact\n1. Substitute")
+    assert choice.target == 1
+    assert (text.task, text.metric) == ("generation", "accuracy")
+    assert len(bad) == 1
+
+
+@pytest.mark.parametrize(
+    ("stem", "row", "kind"),
+    [
+        ("SA", ("Rate from 1 to 5.\nInput: Broke soon.\nOutput:", 1, "multiple-choice"), Review),
+        ("RTS", ("Title?\nReview: Runs small, size up.\nOutput:", "Runs small", "generation"), Review),
+        (
+            "PQA",
+            ('On "x".\nInstruction: product "Mug" .\nQuestion: Big?\nAnswer: ', "Yes.", "generation"),
+            ProductQuestion,
+        ),
+        ("MT", ("Translate the title 'Rote Tasse' into English.\nOutput:", "Red Mug", "generation"), Translation),
+        ("CR", ("Which categories: 'Red Mug'?\nAnswer:", "Home, Mugs", "generation"), Product),
+        ("EBT", ("Why?\nProduct A: Mug\nProduct B: Tea\nOutput:", "Because.", "generation"), Relation),
+    ],
+)
+def test_ec_guide_is_taken_apart(stem, row, kind):
+    prompt, answer, task = row
+    rows = [
+        {"input_field": prompt, "output_field": answer, "task_type": task},
+        {"input_field": "What is that?\n0. a\n1. b", "output_field": 1, "task_type": "multiple-choice"},
+    ]
+    (found,), bad = read("ec_guide", json.dumps(rows), f"{stem}.json")
+    assert isinstance(found, kind)
+    assert len(bad) == 1
+
+
+def test_ec_guide_files_of_other_kinds_are_passed_on():
+    with pytest.raises(UserError, match="others pass on as `shopbench`"):
+        read("ec_guide", "[]", "ACR.json")
+
+
+def test_a_taxonomy_knows_names_attributes_and_googles_categories(tmp_path):
+    names = {"en": "Bottles", "de": "Flaschen", "fr": "Bouteilles", "es": "Botellas", "ja": "ボトル"}
+    root = {"id": "hg", "parent_id": None, "names": {**names, "en": "Home"}, "attributes": [], "leaf": False}
+    leaf = {"id": "hg-1", "parent_id": "hg", "names": names, "attributes": ["color"], "leaf": True}
+    color = {"id": "color", "names": {**names, "en": "Color"}, "values": [{"id": "red"}, {"id": "color__other"}]}
+    (tmp_path / "attributes.jsonl").write_text(json.dumps(color))
+    (tmp_path / "values.jsonl").write_text(json.dumps({"id": "red", "names": {**names, "en": "Red"}}))
+    google = {"shopify_id": "hg-1", "google_paths": ["Home & Garden > Bottles"]}
+    (tmp_path / "google_mapping.jsonl").write_text(json.dumps(google))
+    path = f"{tmp_path}/categories.jsonl"
+    found, bad = read("shopify_taxonomy", as_lines(root, leaf, {"id": "x"}), path)
+    home, bottles, attribute = found
+    assert isinstance(home, Category)
+    assert bottles.full_name("de") == "Flaschen > Flaschen"
+    assert bottles.attributes["en"] == ("Color",)
+    assert bottles.google == ("Home & Garden > Bottles",)
+    assert attribute == Attribute(id="color", names=color["names"], values=attribute.values)
+    assert attribute.values["en"] == ("Red",)
+    assert len(bad) == 1
+
+
+def test_sessions_get_their_titles(tmp_path):
+    (tmp_path / "products_train.csv").write_text(
+        "id,locale,title\nB00000001,UK,Mug\nB00000002,UK,Tea\nB00000003,UK,Pot\n"
+    )
+    text = "prev_items,next_item,locale\n\"['B00000001' 'B00000002']\",B00000003,UK\n\"['B00000009']\",B00000001,UK\n"
+    (one,), bad = read("amazon_m2", text, f"{tmp_path}/sessions_train.csv")
+    assert one == Session(id=one.id, titles=("Mug", "Tea", "Pot"))
+    assert len(bad) == 1
