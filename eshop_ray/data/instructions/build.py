@@ -25,7 +25,8 @@ from eshop_ray.data.instructions.choose import (
 )
 from eshop_ray.data.instructions.counts import Counts, count_rows
 from eshop_ray.data.instructions.decontaminate import mark_contaminated, read_index
-from eshop_ray.data.instructions.material import KINDS
+from eshop_ray.data.instructions.joining import join_titles
+from eshop_ray.data.instructions.material import KINDS, ProductTitle
 from eshop_ray.data.instructions.material import read_material as parse_material
 from eshop_ray.data.instructions.plan import Plan, takes
 from eshop_ray.data.instructions.reading import add_bucket, count_shelves, plan_buckets, read_material
@@ -50,7 +51,7 @@ def build_instructions(config: Config, plan: Plan, folder: Path) -> Counts:
     """
     index = read_index(config)
     with user_errors():
-        material = read_material(config, plan).materialize()
+        material = _read(config, plan)
         candidates = _build(material, plan)
         candidates = candidates.map_batches(mark_contaminated, batch_format="pyarrow", fn_kwargs={"index": index})
         candidates = candidates.materialize()
@@ -61,6 +62,15 @@ def build_instructions(config: Config, plan: Plan, folder: Path) -> Counts:
         with artifacts.stage_dir(folder) as staged:
             _write(rows, staged)
     return counts
+
+
+def _read(config: Config, plan: Plan) -> Dataset:
+    """Return the material of all sources, columns of `MATERIAL_SCHEMA`, complete."""
+    material = read_material(config, plan).materialize()
+    counts = count_shelves(material)
+    if any(kind == ProductTitle.__name__ for _, kind, _ in counts):
+        return join_titles(material, counts.total()).materialize()
+    return material
 
 
 def _build(material: Dataset, plan: Plan) -> Dataset:

@@ -5,7 +5,7 @@ Builders take material and know nothing of files; sources yield material and kno
 
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, ClassVar
 
 from eshop_ray.schema import content_id, decode, encode
@@ -76,9 +76,11 @@ class Judgement(Material):
     """How well a product answers a query."""
 
     query: str
-    title: str
+    title: str = ""
     label: str
     """`Exact`, `Substitute`, `Complement` or `Irrelevant`."""
+    product_id: str = ""
+    """Of the `ProductTitle` that it needs, where it has no title of its own."""
 
     @property
     def shelf(self) -> str:
@@ -89,6 +91,17 @@ class Judgement(Material):
     def keys(self) -> tuple[str, ...]:
         """Its query and its product."""
         return (text_key(self.query), text_key(self.title))
+
+    def with_title(self, title: str) -> "Judgement":
+        """Return it with the title of its product."""
+        return replace(self, title=title)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProductTitle(Material):
+    """The title of a product that judgements name by its id."""
+
+    title: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -320,7 +333,19 @@ class Instruction(Material):
 KINDS: Mapping[str, type[Material]] = {
     kind.__name__: kind
     for kind in (
-        *(Product, Judgement, Search, Category, Attribute, Review, ReviewSummary, TaggedText, OfferPair, Relation),
+        *(
+            Product,
+            Judgement,
+            ProductTitle,
+            Search,
+            Category,
+            Attribute,
+            Review,
+            ReviewSummary,
+            TaggedText,
+            OfferPair,
+            Relation,
+        ),
         *(ProductQuestion, Translation, Fact, Session, Instruction),
     )
 }

@@ -11,7 +11,7 @@ from ray.data import Dataset
 from eshop_ray.config import Config
 from eshop_ray.data.files import open_bytes
 from eshop_ray.data.instructions.draw import rank_of
-from eshop_ray.data.instructions.material import Material, write_material
+from eshop_ray.data.instructions.material import Judgement, Material, write_material
 from eshop_ray.data.instructions.plan import Plan, list_material_files
 from eshop_ray.data.instructions.sources import READERS
 from eshop_ray.datasets import map_items
@@ -29,9 +29,11 @@ MATERIAL_SCHEMA = pa.schema(
         ("line", pa.int64()),
         ("reason", pa.string()),
         ("repaired", pa.string()),
+        ("needs", pa.string()),
     ]
 )
-"""Material, `data` being what `write_material` writes; of what could not be read `path`, `line` and `reason`."""
+"""Material, `data` being what `write_material` writes; of what could not be read `path`, `line` and `reason`. `needs` is
+the id of a product whose title stands in another file."""
 
 BUCKET_ROWS = 4_000
 """Material that is together in memory: enough to find hard negatives in, and as much for any size of a source."""
@@ -59,19 +61,22 @@ def read_rows_of(file: Mapping[str, Any]) -> Iterator[Row]:
     try:
         with open_bytes(file["path"]) as stream:
             for position, found in enumerate(READERS[file["format"]](stream, file["path"], decode(file["options"])), 1):
-                yield _to_row(found, file, position)
+                yield to_row(found, file, position)
     except UserError as error:
-        yield _to_row(Malformed(file["path"], position + 1, f"unreadable from here on: {error}"), file, position)
+        yield to_row(Malformed(file["path"], position + 1, f"unreadable from here on: {error}"), file, position)
 
 
-def _to_row(found: Material | Malformed, file: Mapping[str, Any], position: int) -> Row:
+def to_row(found: Material | Malformed, file: Mapping[str, Any], position: int) -> Row:
+    """Return the row of `MATERIAL_SCHEMA` of what a file (`source`, `path`) gave."""
     if isinstance(found, Malformed):
         reason = found.reason.encode("utf-8", "replace").decode()
         return {"source": file["source"], "path": show(found.path), "line": found.line, "reason": reason}
     data = write_material(found)
     if not is_text(str(found)):
-        return _to_row(Malformed(file["path"], position, "half of a character: it cannot be stored"), file, position)
+        return to_row(Malformed(file["path"], position, "half of a character: it cannot be stored"), file, position)
     known = {"source": file["source"], "kind": type(found).__name__}
+    if isinstance(found, Judgement) and not found.title:
+        known |= {"needs": found.product_id, "path": file["path"], "line": position}
     return {**known, "shelf": found.shelf, "data": data, "repaired": found.repaired or None}
 
 

@@ -28,11 +28,16 @@ def read(stream: IO[bytes], path: str, options: Mapping[str, Any]) -> Iterator[R
     yield from read_objects(stream, path, COLUMNS, _pair)
 
 
+def read_label(label: Any) -> str | None:
+    """Return the judgement that a file writes, None if it is none."""
+    return _LABELS.get(label.strip().lower()) if isinstance(label, str) else None
+
+
 def read_judgement(path: str, number: int, row: Mapping[str, Any]) -> tuple[str, str, str] | Malformed:
     """Return query, title and label of a row."""
     query, title = (" ".join(row[name].split()) if isinstance(row.get(name), str) else "" for name in COLUMNS[:2])
     label = row.get("esci_label")
-    target = _LABELS.get(label.strip().lower()) if isinstance(label, str) else None
+    target = read_label(label)
     if not query or not title:
         return Malformed(path, number, f"`{COLUMNS[bool(query)]}` is missing, empty or not text")
     if target is None:

@@ -3,6 +3,7 @@
 import gzip
 import json
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -203,6 +204,26 @@ def test_blocks_and_order_of_the_files_decide_nothing(tmp_path):
     job.run(make_config(tmp_path, "three", sources=sources))
     digests = [artifacts.find_manifest(tmp_path / "runs" / name / job.FOLDER).digest for name in ("two", "three")]
     assert digests[0] == digests[1]
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_judgements_get_their_titles_from_another_file(tmp_path):
+    write_shop(tmp_path)
+    examples = [
+        {"query": f"{style} mug", "product_id": style, "product_locale": "us", "esci_label": "E"} for style in STYLES
+    ]
+    titles = [{"product_id": style, "product_title": f"{style} Cup", "product_locale": "us"} for style in STYLES[1:]]
+    (tmp_path / "esci").mkdir()
+    pq.write_table(pa.Table.from_pylist(examples), tmp_path / "esci" / "examples.parquet")
+    pq.write_table(pa.Table.from_pylist(titles), tmp_path / "esci" / "products.parquet")
+    sources = {"esci": {"format": "esci", "path": "esci/*.parquet", "licence": "Apache-2.0"}}
+    subtasks = [{"name": "multiclass_product_classification", "source": "esci"}]
+    config = make_config(tmp_path, sources=sources, subtasks=subtasks, max_eval_rows=100)
+    job.run(config)
+    prompts = [row["messages"][1]["content"] for row in read_rows(config) if row["split"] != "unseen"]
+    assert len(prompts) == len(STYLES) - 1
+    assert all(any(f"{style} mug" in text and f"{style} Cup" in text for text in prompts) for style in STYLES[1:])
+    assert "no file of the source has a product" in read_card(config)["malformed_examples"]["esci"][0]
 
 
 @pytest.mark.usefixtures("ray_session")

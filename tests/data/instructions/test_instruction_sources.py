@@ -16,6 +16,7 @@ from eshop_ray.data.instructions.material import (
     OfferPair,
     Product,
     ProductQuestion,
+    ProductTitle,
     Relation,
     Review,
     ReviewSummary,
@@ -84,6 +85,17 @@ def test_judgements_may_be_of_some_rows_only():
     assert isinstance(found[0], Judgement)
     assert [one.line for one in bad] == [2, 3]
     assert "left out by `where`" in bad[0].reason
+
+
+def test_judgements_and_products_may_stand_in_files_of_their_own():
+    example = {"query": "taza", "product_id": "B1", "product_locale": "es", "esci_label": "E", "split": "train"}
+    (judgement,), bad = read("esci", as_lines(example, {**example, "esci_label": "?"}))
+    assert judgement == Judgement(id=judgement.id, language="es", query="taza", label="Exact", product_id="es/B1")
+    assert len(bad) == 1
+    product = {"product_id": "B1", "product_title": "Taza roja", "product_locale": "es", "product_brand": "Alva"}
+    (title,), bad = read("esci", as_lines(product, {**product, "product_title": ""}))
+    assert title == ProductTitle(id="es/B1", language="es", title="Taza roja")
+    assert len(bad) == 1
 
 
 def test_queries_are_tagged():
