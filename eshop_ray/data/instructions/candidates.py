@@ -10,7 +10,7 @@ from eshop_ray.config import SubtaskSection
 from eshop_ray.data.cleaning import TRAIN
 from eshop_ray.data.instructions.builders import get_subtask
 from eshop_ray.data.instructions.draw import RANKS, make_draw, rank_of
-from eshop_ray.data.instructions.material import Instruction, Judgement, Material, Search, fold
+from eshop_ray.data.instructions.material import Instruction, Judgement, Material, Search, fold, write_material
 from eshop_ray.data.instructions.plan import DEV, UNSEEN, Plan, is_trained, takes
 from eshop_ray.data.instructions.pool import Pool
 from eshop_ray.data.instructions.question import Question, Subtask, Text
@@ -80,8 +80,15 @@ def build_candidates(source: str, material: Iterable[Material], context: Context
 
 
 def assemble(material: Iterable[Material]) -> list[Material]:
-    """Return material without repeats, and with what several pieces make together: a query's judgements a `Search`."""
-    distinct = {(type(one).__name__, one.id): one for one in material}
+    """Return material without repeats, and with what several pieces make together: a query's judgements a `Search`.
+
+    Of several pieces with one id the first by content stays, whichever came first.
+    """
+    distinct: dict[tuple[str, str], Material] = {}
+    for one in material:
+        key = (type(one).__name__, one.id)
+        other = distinct.get(key)
+        distinct[key] = one if other is None else min(other, one, key=write_material)
     judged: defaultdict[tuple[str, str], list[Judgement]] = defaultdict(list)
     for one in sorted(distinct.values(), key=lambda one: one.id):
         if isinstance(one, Judgement):

@@ -32,8 +32,8 @@ MATERIAL_SCHEMA = pa.schema(
         ("needs", pa.string()),
     ]
 )
-"""Material, `data` being what `write_material` writes; of what could not be read `path`, `line` and `reason`. `needs` is
-the id of a product whose title stands in another file."""
+"""Material, `data` being what `write_material` writes; of what could not be read `path`, `line` and `reason`. `needs`
+is the id of a product whose title stands in another file."""
 
 BUCKET_ROWS = 4_000
 """Material that is together in memory: enough to find hard negatives in, and as much for any size of a source."""

@@ -184,25 +184,21 @@ def test_prepared_records_ask_just_these_questions(built, tmp_path):
 @pytest.mark.usefixtures("ray_session")
 def test_blocks_and_order_of_the_files_decide_nothing(tmp_path):
     write_shop(tmp_path)
-    job.run(make_config(tmp_path, "one"))
     lines = (tmp_path / "catalogue.jsonl").read_text().splitlines()
-    (tmp_path / "catalogue.jsonl").unlink()
-    (tmp_path / "parts").mkdir()
-    for part in range(4):
-        text = "\n".join(lines[::-1][part::4])
-        (tmp_path / "parts" / f"{part}.jsonl.gz").write_bytes(gzip.compress(text.encode()))
-    config = make_config(tmp_path, "two")
-    sources = {name: one.model_dump() for name, one in config.instructions.sources.items()}
-    sources["shop"]["path"] = "parts/*.jsonl.gz"
-    other = make_config(tmp_path, "two", sources=sources)
-    job.run(other)
-    first, second = (read_rows(make_config(tmp_path, name)) for name in ("one", "two"))
-    for rows in (first, second):
-        for row in rows:
-            del row["recipe_digest"]  # it names the files, and with it the draws change
-    assert len(first) == len(second)
-    job.run(make_config(tmp_path, "three", sources=sources))
-    digests = [artifacts.find_manifest(tmp_path / "runs" / name / job.FOLDER).digest for name in ("two", "three")]
+    lines.append(json.dumps({"id": "Alva-Mug", "name": "Another Mug", "category": "Home > Mugs"}))
+    digests = []
+    for num_parts in (1, 4):
+        folder = tmp_path / f"in{num_parts}"
+        (folder / "parts").mkdir(parents=True)
+        (folder / "pairs.jsonl").write_bytes((tmp_path / "pairs.jsonl").read_bytes())
+        for part in range(num_parts):
+            text = "\n".join(lines[:: -1 if num_parts > 1 else 1][part::num_parts])
+            (folder / "parts" / f"{part}.jsonl.gz").write_bytes(gzip.compress(text.encode()))
+        sources = make_config(folder).model_dump()["instructions"]["sources"]
+        sources["shop"]["path"] = "parts/*.jsonl.gz"
+        config = make_config(folder, sources=sources)
+        job.run(config)
+        digests.append(artifacts.find_manifest(config.run_dir / job.FOLDER).digest)
     assert digests[0] == digests[1]
 
 
