@@ -135,7 +135,7 @@ def _build_rows(
         return
     questions = subtask.build(one, pool, make_draw(plan.seed, plan.digest, entry.name, source, one.id))
     for number, question in enumerate(questions):
-        row_id = content_id(entry.name, source, type(one).__name__, one.id, str(number))
+        row_id = content_id(entry.name, source, type(one).__name__, one.shelf, one.id, str(number))
         draw = make_draw(plan.seed, plan.digest, row_id, "language")
         language = choose_language(question, subtask, entry.languages, draw)
         if language is None:
@@ -172,7 +172,7 @@ def _ask(row_id: str, question: Question, subtask: Subtask, start: Row, plan: Pl
 
 
 def _pass_on(one: Instruction, start: Row, plan: Plan) -> Row:
-    row_id = content_id(start["group"], start["source"], "Instruction", one.id)
+    row_id = content_id(start["group"], start["source"], "Instruction", one.shelf, one.id)
     row = {**start, "id": row_id, "task": one.task, "metric": one.metric or get_task(one.task).metric}
     row |= {"language": one.language, "route": PASSED_ON, "keys": list(one.keys)}
     rendered = Rendered(one.prompt, one.target)

@@ -17,13 +17,14 @@ from eshop_ray.data.instructions.sources import READERS
 from eshop_ray.datasets import map_items
 from eshop_ray.errors import UserError
 from eshop_ray.places import show
-from eshop_ray.schema import Malformed, Row, content_id, decode, is_text
+from eshop_ray.schema import Malformed, Row, decode, is_text
 
 MATERIAL_SCHEMA = pa.schema(
     [
         ("source", pa.string()),
         ("kind", pa.string()),
         ("shelf", pa.string()),
+        ("id", pa.string()),
         ("data", pa.string()),
         ("path", pa.string()),
         ("line", pa.int64()),
@@ -77,7 +78,7 @@ def to_row(found: Material | Malformed, file: Mapping[str, Any], position: int) 
     known = {"source": file["source"], "kind": type(found).__name__}
     if isinstance(found, Judgement) and not found.title:
         known |= {"needs": found.product_id, "path": file["path"], "line": position}
-    return {**known, "shelf": found.shelf, "data": data, "repaired": found.repaired or None}
+    return {**known, "shelf": found.shelf, "id": found.id, "data": data, "repaired": found.repaired or None}
 
 
 def count_shelves(material: Dataset) -> Counter[tuple[str, str, str]]:
@@ -97,9 +98,9 @@ def add_bucket(table: pa.Table, shelves: Mapping[tuple[str, str], int], buckets:
         buckets: Source -> how many buckets it has.
     """
     names = []
-    for source, shelf, data in zip(*(table[name].to_pylist() for name in ("source", "shelf", "data")), strict=True):
+    for source, shelf, one_id in zip(*(table[name].to_pylist() for name in ("source", "shelf", "id")), strict=True):
         num_parts = shelves.get((source, shelf), 1)
-        part = rank_of(content_id(data)) % num_parts if num_parts > 1 else 0
+        part = rank_of(one_id) % num_parts if num_parts > 1 else 0
         names.append(f"{source}/{rank_of(shelf, part) % buckets[source]}")
     return table.append_column("bucket", pa.array(names, pa.string()))
 
