@@ -22,8 +22,8 @@ from eshop_ray.evaluation.experiments.launch import try_chains
 from eshop_ray.evaluation.experiments.members import derive_run
 from eshop_ray.evaluation.matrix.plan import Run
 from eshop_ray.inference.batch import fingerprint_inference
-from eshop_ray.inference.build import choose_engine
-from eshop_ray.models import fetch_model, find_model, model_digest
+from eshop_ray.inference.build import choose_engine, find_answering_model
+from eshop_ray.models import fetch_model, model_digest
 from eshop_ray.training.conventional.trainer import CONVENTIONAL, fingerprint_conventional
 from eshop_ray.training.merging.recipe import Recipe
 from eshop_ray.training.trainer import fingerprint_training
@@ -124,7 +124,7 @@ def find_pending(config: Config, run: Run, model_dir: Path) -> tuple[Command, ..
         merged = artifacts.find_complete(config.run_dir / "merged")
         if merged is None or merged.inputs != Recipe.of(config, model_dir).inputs:
             return MERGE_AND_ANSWER
-    answering = model_digest(find_model(config, run.answers_as))
+    answering = find_answering_model(config, run.answers_as).digest
     inputs = fingerprint_inference(choose_engine(config, run.answers_as), records, answering)
     return () if artifacts.is_current(config.predictions_dir(run.answers_as), inputs) else ANSWER
 

@@ -13,6 +13,7 @@ from eshop_ray.evaluation.matrix.runs import derive, fill, find_pending
 from eshop_ray.evaluation.matrix.units import find_units
 from eshop_ray.inference.batch import fingerprint_inference
 from eshop_ray.models import find_model, model_digest
+from eshop_ray.models.switched import write_proofs
 from eshop_ray.training.merging.recipe import Recipe
 from eshop_ray.training.trainer import fingerprint_training
 
@@ -174,3 +175,14 @@ def test_fingerprints_say_what_is_left_of_a_run(config, plan, tiny_model_dir):
     merged = derive(config, runs["merged"]).model_copy(update={"model": derived.model})
     left = find_pending(merged, runs["merged"], tiny_model_dir)
     assert [command[-1] for command in left] == ["merge-lora", "batch-infer"]
+
+
+def test_a_switched_model_that_is_there_is_asked(config, plan, tiny_model_dir, tmp_path):
+    switched = shutil.copytree(tiny_model_dir, tmp_path / "switched")
+    write_proofs(switched, {})
+    run = next(run for run in plan(config) if run.strategy == "single")
+    derived = derive(config, run).model_copy(update={"model": ModelSection(source=str(tiny_model_dir))})
+    records = artifacts.read_manifest(config.records_dir, "prepare_data").digest
+    seal(derived.run_dir / "adapter", fingerprint_training(derived, records, model_digest(tiny_model_dir)))
+    seal(derived.run_dir / "merged", Recipe.of(derived, tiny_model_dir).inputs, switched)
+    assert [command[-1] for command in find_pending(derived, run, tiny_model_dir)] == ["batch-infer"]
