@@ -243,7 +243,7 @@ def test_every_row_of_many_nights_has_one_outcome(nights, replay):
 
 def check_outcomes(nights, replay):
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        for module in ("exchange", "planning"):
+        for module in ("placing", "planning"):
             patch.setattr(f"eshop_ray.enrichment.{module}.place_values", place_values)
         shop = Shop(Path(folder))
         for catalog, reviews in nights:

@@ -120,7 +120,9 @@ class Writer:
         Raises:
             UserError: if the log knows no such run.
         """
-        known = {info["runId"]: info["version"] for info in reversed(self._delta.history()) if "runId" in info}
+        with self._table.storage.explain("read"):
+            infos = self._delta.history()
+        known = {info["runId"]: info["version"] for info in reversed(infos) if "runId" in info}
         known.pop(self._run_id, None)
         if run_id not in known:
             recent = ", ".join(list(known)[-_NUM_SHOWN:]) or "none"
@@ -178,7 +180,7 @@ class Writer:
         drop_broken_hint(self._table.storage)
         for _ in range(_MAX_ATTEMPTS):
             delta = self._table.load()
-            self._number = (delta.transaction_version(APP_ID) or 0) + 1
+            self._number = self._read_number(delta) + 1
             commit_id = uuid4().hex
             try:
                 self._put(delta, [], "START", commit_id)
@@ -187,7 +189,7 @@ class Writer:
             except (DeltaError, OSError) as error:
                 raise self._table.storage.trouble("written", error) from error
             delta = self._table.load()
-            if delta.transaction_version(APP_ID) == self._number and _find_commit(delta, commit_id):
+            if self._read_number(delta) == self._number and self._has_commit(delta, commit_id):
                 return delta
         raise UserError(f"table {self._table.storage.shown} is written by others without a pause; run it again later")
 
@@ -208,7 +210,7 @@ class Writer:
         except (DeltaError, OSError) as error:
             trouble = error
         found = self._reload()
-        if trouble is not None and not _find_commit(found, commit_id):
+        if trouble is not None and not self._has_commit(found, commit_id):
             self._check_epoch(found)
             if isinstance(trouble, CommitFailedError):
                 raise self._changed_by_others() from trouble
@@ -263,10 +265,10 @@ class Writer:
         )
 
     def _check_epoch(self, found: DeltaTable) -> None:
-        number = found.transaction_version(APP_ID)
-        if number == self._number:
-            return
-        infos = [info for info in found.history(_NUM_LOOKED_AT) if info.get("eshopRay") == "START"]
+        with self._table.storage.explain("read"):
+            if self._read_number(found) == self._number:
+                return
+            infos = [info for info in found.history(_NUM_LOOKED_AT) if info.get("eshopRay") == "START"]
         info: Mapping[str, Any] = infos[0] if infos else {}
         at = datetime.fromtimestamp(info.get("timestamp", 0) / 1000, UTC).isoformat(" ", "seconds")
         raise TableSupersededError(
@@ -274,16 +276,20 @@ class Writer:
             f"{at}; what this run committed stays: start it again when that one has ended"
         )
 
+    def _read_number(self, delta: DeltaTable) -> int:
+        with self._table.storage.explain("read"):
+            return delta.transaction_version(APP_ID) or 0
+
+    def _has_commit(self, delta: DeltaTable, commit_id: str) -> bool:
+        with self._table.storage.explain("read"):
+            return any(info.get("commitId") == commit_id for info in delta.history(_NUM_LOOKED_AT))
+
     def _checkpoint(self) -> None:
         """Sum up the log in one file; where that fails, readers only have more to read."""
         try:
             self._delta.create_checkpoint()
         except (DeltaError, OSError, ValueError):
             return
-
-
-def _find_commit(delta: DeltaTable, commit_id: str) -> bool:
-    return any(info.get("commitId") == commit_id for info in delta.history(_NUM_LOOKED_AT))
 
 
 def _to_add(file: DataFile, is_change: bool) -> AddAction:

@@ -11,13 +11,14 @@ from transformers import AutoModelForCausalLM
 from eshop_ray import artifacts
 from eshop_ray.config import Config
 from eshop_ray.storage import Storage
-from eshop_ray.training import trainer
+from eshop_ray.training import loop, trainer
 from eshop_ray.training.distilling import target_store, teaching
 from eshop_ray.training.distilling.parents import trace_teaching
 from eshop_ray.training.distilling.teaching import PARTS, TARGETS
+from eshop_ray.training.learner import Learner
 from eshop_ray.training.merging.fold import fold_adapter
-from tests.training.runs import NUM_STEPS, train
-from tests.training.test_trainer import CHECKPOINT_STEPS, STEPS_MADE, kill_once
+from tests.training.runs import NUM_STEPS, STEPS_MADE, kill_once, train
+from tests.training.test_trainer import CHECKPOINT_STEPS
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
@@ -83,7 +84,7 @@ def test_a_run_that_is_cut_off_again_and_again_ends_with_the_same_numbers(
     (folder,) = config.run_dir.glob("training/*")
     kept = {path.name: path.stat().st_mtime_ns for path in (folder / PARTS).iterdir()}
     assert len(kept) == NUM_PARTS
-    monkeypatch.setattr(trainer, "train_worker", kill_once(tmp_path))
+    monkeypatch.setattr(trainer, "train_worker", kill_once(tmp_path, Learner, loop.train_worker))
     asked = note_asked(monkeypatch)
     _, losses = train(config)
     assert not set(kept) & set(asked)
