@@ -59,6 +59,7 @@ def make_config(tmp_path):
     return make
 
 
+@pytest.mark.slow  # what it learns, writes and answers is tried in one process, the road of jobs by the LLM's
 def test_whole_road_of_an_encoder(make_config, tmp_path, caplog):
     """Three tasks and their heads learn by heart what they are asked; a row that does not fit is counted, not scored
     in silence; a second run of each job has nothing to do."""

@@ -72,6 +72,7 @@ class CutOffError(Exception):
     """Stands for the death of the driver."""
 
 
+@pytest.mark.slow  # two trainings; test_trainer.py kills one, test_target_store.py reads what was written
 def test_a_run_that_is_cut_off_again_and_again_ends_with_the_same_numbers(
     taught, teach, switched_dir, monkeypatch, tmp_path
 ):
