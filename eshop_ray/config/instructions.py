@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from eshop_ray.config.base import PositiveInt, Section, Share
+from eshop_ray.config.cleaning import NearDuplicatesSection, TextCleaningSection
 
 InstructionFormat = Literal[
     "amasum",
@@ -95,6 +96,12 @@ class InstructionsSection(Section):
     """Rows of each sub-task in `dev`, in `unseen` and in a split that an entry names."""
     max_passed_on_share: Share = 0.4
     """Share of rows that come from sets which are instruction rows already."""
+    text_cleaning: TextCleaningSection | None = TextCleaningSection()
+    """How texts of sources are cleaned. Personal data is masked, and texts not worth keeping are left out, in what
+    customers wrote. None: all texts stay as they are."""
+    near_duplicates: NearDuplicatesSection | None = NearDuplicatesSection()
+    """Which questions of a sub-task, with their answers, are too much alike to be asked twice. None: only questions in
+    the same words are."""
     decontaminate: tuple[EvaluationSource, ...] = ()
     """Evaluation sets: rows that repeat one of their questions, or share a rare run of words with it, are left out."""
 

@@ -25,11 +25,15 @@ from eshop_ray.data.instructions.choose import (
 )
 from eshop_ray.data.instructions.counts import Counts, count_rows
 from eshop_ray.data.instructions.decontaminate import mark_contaminated, read_index
+from eshop_ray.data.instructions.foreign import mark_foreign
 from eshop_ray.data.instructions.joining import join_titles
 from eshop_ray.data.instructions.material import KINDS, ProductTitle
 from eshop_ray.data.instructions.material import read_material as parse_material
+from eshop_ray.data.instructions.material_texts import clean_material
+from eshop_ray.data.instructions.near_repeats import find_near_repeats, mark_near_repeats
 from eshop_ray.data.instructions.plan import Plan, takes
 from eshop_ray.data.instructions.reading import add_bucket, count_shelves, plan_buckets, read_material
+from eshop_ray.data.language import check_languages
 from eshop_ray.datasets import user_errors
 from eshop_ray.errors import UserError
 from eshop_ray.schema import INSTRUCTION_SCHEMA, bucket_of
@@ -54,8 +58,9 @@ def build_instructions(config: Config, plan: Plan, folder: Path) -> Counts:
         material = _read(config, plan)
         candidates = _build(material, plan)
         candidates = candidates.map_batches(mark_contaminated, batch_format="pyarrow", fn_kwargs={"index": index})
-        candidates = candidates.materialize()
-        rows = _choose(candidates, plan).materialize()
+        candidates = candidates.map_batches(mark_foreign, batch_format="pyarrow").materialize()
+        distinct = _mark_repeats(candidates, config, folder.parent).materialize()
+        rows = _choose(distinct, plan).materialize()
         counts = count_rows(material, rows)
         if not counts.num_rows:
             raise UserError(f"not one row is left; {counts.explain()}")
@@ -65,12 +70,15 @@ def build_instructions(config: Config, plan: Plan, folder: Path) -> Counts:
 
 
 def _read(config: Config, plan: Plan) -> Dataset:
-    """Return the material of all sources, columns of `MATERIAL_SCHEMA`, complete."""
+    """Return the material of all sources, columns of `MATERIAL_SCHEMA`, complete and clean."""
     material = read_material(config, plan).materialize()
     counts = count_shelves(material)
     if any(kind == ProductTitle.__name__ for _, kind, _ in counts):
-        return join_titles(material, counts.total()).materialize()
-    return material
+        material = join_titles(material, counts.total())
+    if section := config.instructions.text_cleaning:
+        check_languages(section.languages)
+        material = material.map_batches(clean_material, batch_format="pyarrow", fn_kwargs={"section": section})
+    return material.materialize()
 
 
 def _build(material: Dataset, plan: Plan) -> Dataset:
@@ -86,14 +94,23 @@ def _build(material: Dataset, plan: Plan) -> Dataset:
     return _group(placed, "bucket", sum(buckets.values()), partial(_build_bucket, context=context))
 
 
-def _choose(candidates: Dataset, plan: Plan) -> Dataset:
-    """Return all candidates, marked where they do not stay."""
+def _mark_repeats(candidates: Dataset, config: Config, run_dir: Path) -> Dataset:
+    """Return all candidates, marked where they repeat another, in its very words or nearly."""
     num_buckets = max(1, candidates.count() // OUTPUT_ROWS)
     placed = candidates.map_batches(
         _place, batch_format="pyarrow", fn_kwargs={"column": "content", "num_buckets": num_buckets}
     )
     distinct = _group(placed, "bucket", num_buckets, lambda table: mark_repeats(table.drop_columns("bucket")))
+    section = config.instructions.near_duplicates
+    if section is None:
+        return distinct
     distinct = distinct.materialize()
+    going = find_near_repeats(distinct, section, run_dir)
+    return distinct.map_batches(mark_near_repeats, batch_format="pyarrow", fn_kwargs={"going": going})
+
+
+def _choose(distinct: Dataset, plan: Plan) -> Dataset:
+    """Return all candidates, marked where they do not stay."""
     columns = ("group", "split", "route", "rank", "keys")
     kept = distinct.map_batches(select_kept, batch_format="pyarrow", fn_kwargs={"columns": columns}).materialize()
     held = _collect_held(kept, plan)
@@ -168,7 +185,7 @@ def _count_material(counts: Mapping[tuple[str, str, str], int], plan: Plan) -> C
 
 
 def _select_sound(table: pa.Table) -> pa.Table:
-    return table.filter(pc.is_null(table["reason"]))
+    return table.filter(pc.is_valid(table["kind"]))
 
 
 def _select_held(table: pa.Table) -> pa.Table:

@@ -10,6 +10,7 @@ from eshop_ray.config import SubtaskSection
 from eshop_ray.data.cleaning import TRAIN
 from eshop_ray.data.instructions.builders import get_subtask
 from eshop_ray.data.instructions.draw import RANKS, make_draw, rank_of
+from eshop_ray.data.instructions.likeness import compare_instruction, compare_question
 from eshop_ray.data.instructions.material import Instruction, Judgement, Material, Search, fold, write_material
 from eshop_ray.data.instructions.plan import DEV, UNSEEN, Plan, is_trained, takes
 from eshop_ray.data.instructions.pool import Pool
@@ -30,14 +31,17 @@ CANDIDATE_SCHEMA = pa.schema(
         *INSTRUCTION_SCHEMA,
         ("keys", pa.list_(pa.string())),
         ("content", pa.string()),
+        ("compared", pa.string()),
+        ("within", pa.string()),
         ("rank", pa.int64()),
         ("position", pa.int32()),
         ("num_options", pa.int32()),
         ("removed", pa.string()),
     ]
 )
-"""Rows on their way. `keys` are the products and queries that a row speaks of, `content` is what is asked, `rank` its
-place in the order by which quotas choose, `removed` why it does not stay."""
+"""Rows on their way. `keys` are the products and queries that a row speaks of, `content` is what is asked, `compared`
+what must not nearly be asked twice among rows of one `within`, `rank` its place in the order by which quotas choose,
+`removed` why it does not stay."""
 
 TRANSFORMED = "transformed"
 MULTILINGUAL = "multilingual"
@@ -158,11 +162,12 @@ def _ask(row_id: str, question: Question, subtask: Subtask, start: Row, plan: Pl
         metric = "multilingual-sent-transformer"
     row = {
         **start,
-        "id": content_id(row_id, UNSEEN) if is_unseen else row_id,
+        "id": unseen_id(row_id) if is_unseen else row_id,
         "task": task,
         "metric": metric,
         "route": TRANSFORMED if language == "en" else MULTILINGUAL,
     }
+    row |= compare_question(row["group"], question)
     try:
         rendered = render(question, subtask, language, wording, make_draw(plan.seed, plan.digest, row_id, "order"))
     except UnaskableError as error:
@@ -171,10 +176,16 @@ def _ask(row_id: str, question: Question, subtask: Subtask, start: Row, plan: Pl
     return {**_finish(row, row_id, rendered, plan), "messages": build_messages(task, rendered.prompt, rendered.target)}
 
 
+def unseen_id(row_id: str) -> str:
+    """Return the id of a row of `dev` in its unseen wording."""
+    return content_id(row_id, UNSEEN)
+
+
 def _pass_on(one: Instruction, start: Row, plan: Plan) -> Row:
     row_id = content_id(start["group"], start["source"], "Instruction", one.shelf, one.id)
     row = {**start, "id": row_id, "task": one.task, "metric": one.metric or get_task(one.task).metric}
     row |= {"language": one.language, "route": PASSED_ON, "keys": list(one.keys)}
+    row |= compare_instruction(row["group"], one)
     rendered = Rendered(one.prompt, one.target)
     return {**_finish(row, row_id, rendered, plan), "messages": build_messages(one.task, one.prompt, one.target)}
 

@@ -39,6 +39,11 @@ def describe_build(plan: Plan, counts: Counts, digest: str) -> dict[str, Any]:
             for reason, examples in sorted(counts.examples.items())
         },
         "num_repaired": {f"{source}: {repair}": number for (source, repair), number in sorted(counts.repaired.items())},
+        "num_left_out": {f"{source}: {reason}": number for (source, reason), number in sorted(counts.left_out.items())},
+        "left_out_examples": {
+            reason: [{"source": source, "text": text} for source, text in examples]
+            for reason, examples in sorted(counts.left_out_examples.items())
+        },
         "num_malformed": _sort(counts.malformed),
         "malformed_examples": dict(sorted(counts.malformed_examples.items())),
         "material": _describe_material(counts),

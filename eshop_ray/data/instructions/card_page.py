@@ -104,6 +104,11 @@ def _show_reading(card: Card) -> Section:
     ]
     tables = [Table(("source", "kind", "pieces"), pieces, num_text=2)]
     tables += [_tabulate(card["num_repaired"], "mended")] if card["num_repaired"] else []
+    tables += [_tabulate(card["num_left_out"], "left out for its texts")] if card["num_left_out"] else []
+    texts = [
+        (reason, one["source"], one["text"]) for reason, found in card["left_out_examples"].items() for one in found
+    ]
+    tables += [Table(("reason", "source", "text"), texts, num_text=3)] if texts else []
     tables += [_tabulate(card["num_malformed"], "not read")] if card["num_malformed"] else []
     lines = [(source, line) for source, found in card["malformed_examples"].items() for line in found]
     tables += [Table(("source", "row"), lines, num_text=2)] if lines else []

@@ -4,7 +4,8 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import groupby, islice
+from operator import itemgetter
 from typing import Any
 
 import pyarrow as pa
@@ -16,6 +17,7 @@ from eshop_ray.schema import Row
 MAX_EXAMPLES = 5
 """Rows of each reason that a card shows."""
 COUNTED = ("group", "split", "source", "licence", "language", "route", "task")
+TALLIED = ("source", "kind", "path", "line", "reason", "repaired", "cleaned", "left_out")
 LENGTHS = (50, 100, 200, 400, 800, 1600, 3200)
 """Upper ends, in characters, of the classes in which lengths are counted."""
 _EXAMPLE_CHARACTERS = 300
@@ -44,6 +46,10 @@ class Counts:
     """(source, kind) -> pieces read."""
     repaired: Counter[tuple[str, str]] = field(default_factory=Counter)
     """(source, what was mended) -> pieces."""
+    left_out: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """(source, why its texts are not worth learning from) -> pieces."""
+    left_out_examples: dict[str, list[tuple[str, str]]] = field(default_factory=lambda: defaultdict(list))
+    """Why -> (source, text) of some."""
     malformed: Counter[str] = field(default_factory=Counter)
     """Source -> rows that could not be read."""
     malformed_examples: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
@@ -72,6 +78,8 @@ def count_rows(material: Dataset, rows: Dataset) -> Counts:
         _add_rows(counts, json.loads(part["tally"]))
     for reason, examples in counts.examples.items():
         counts.examples[reason] = sorted(examples)[:MAX_EXAMPLES]
+    for reason, texts in counts.left_out_examples.items():
+        counts.left_out_examples[reason] = sorted(texts)[:MAX_EXAMPLES]
     for source, lines in counts.malformed_examples.items():
         counts.malformed_examples[source] = sorted(lines)[:MAX_EXAMPLES]
     return counts
@@ -83,15 +91,27 @@ def classify_length(text: str) -> int:
 
 
 def _tally_material(table: pa.Table) -> pa.Table:
-    rows = table.select(["source", "kind", "path", "line", "reason", "repaired"]).to_pylist()
+    rows = table.select([*TALLIED, "data"]).to_pylist()
     bad = [row for row in rows if row["reason"] is not None]
+    left_out = sorted((row["left_out"], row["source"], row["data"]) for row in rows if row["left_out"] is not None)
     found = {
-        "material": _pairs(Counter((row["source"], row["kind"]) for row in rows if row["reason"] is None)),
-        "repaired": _pairs(Counter((row["source"], row["repaired"]) for row in rows if row["repaired"])),
+        "material": _pairs(Counter((row["source"], row["kind"]) for row in rows if row["kind"] is not None)),
+        "repaired": _pairs(Counter(repair for row in rows for repair in _list_repairs(row))),
+        "left_out": _pairs(Counter((source, reason) for reason, source, _ in left_out)),
+        "left_out_examples": [
+            (reason, source, text[:_EXAMPLE_CHARACTERS])
+            for _, same in groupby(left_out, key=itemgetter(0))
+            for reason, source, text in islice(same, MAX_EXAMPLES)
+        ],
         "malformed": _pairs(Counter((row["source"],) for row in bad)),
         "examples": [(row["source"], f"{row['path']}:{row['line']}: {row['reason']}") for row in _pick_few(bad)],
     }
     return pa.table({"tally": [json.dumps(found)]})
+
+
+def _list_repairs(row: Row) -> list[tuple[str, str]]:
+    names = [row["repaired"], *(row["cleaned"] or "").split(", ")]
+    return [(row["source"], name) for name in names if name]
 
 
 def _pick_few(rows: Sequence[Row]) -> list[Row]:
@@ -142,6 +162,10 @@ def _add_material(counts: Counts, found: Mapping[str, Any]) -> None:
         counts.material[source, kind] += number
     for (source, repair), number in found["repaired"]:
         counts.repaired[source, repair] += number
+    for (source, reason), number in found["left_out"]:
+        counts.left_out[source, reason] += number
+    for reason, source, text in found["left_out_examples"]:
+        counts.left_out_examples[reason].append((source, text))
     for (source,), number in found["malformed"]:
         counts.malformed[source] += number
     for source, line in found["examples"]:

@@ -8,10 +8,12 @@ from typing import Any
 import pyarrow as pa
 
 from eshop_ray.config import Config
+from eshop_ray.config.cleaning import TextCleaningSection
 from eshop_ray.data import files
 from eshop_ray.data.instructions.choose import set_removed
 from eshop_ray.data.instructions.material import Material, read_material
-from eshop_ray.data.instructions.reading import read_rows_of
+from eshop_ray.data.instructions.material_texts import clean_material, list_texts
+from eshop_ray.data.instructions.reading import read_file
 from eshop_ray.errors import UserError
 from eshop_ray.schema import Row, content_id, encode
 from eshop_ray.words import fold_words, list_runs
@@ -54,11 +56,17 @@ def _read_material(config: Config) -> Iterator[Material]:
         options = encode({**source.options, "language": "en"})
         for file in files.list_files(config.data.root, source.path):
             described = {"source": source.path, "path": file.path, "format": source.format, "options": options}
-            for row in read_rows_of(described):
-                if row.get("kind"):
-                    yield read_material(row["kind"], row["data"])
-                elif "unreadable" in row["reason"]:
-                    raise UserError(f"`instructions.decontaminate`: {row['path']}: {row['reason']}")
+            for table in read_file(described):
+                yield from _read_sound(table, config.instructions.text_cleaning)
+
+
+def _read_sound(table: pa.Table, section: TextCleaningSection | None) -> Iterator[Material]:
+    """Yield material as rows will be made of it."""
+    for row in (clean_material(table, section) if section else table).to_pylist():
+        if row["kind"]:
+            yield read_material(row["kind"], row["data"])
+        elif row["reason"] and "unreadable" in row["reason"]:
+            raise UserError(f"`instructions.decontaminate`: {row['path']}: {row['reason']}")
 
 
 def mark_contaminated(table: pa.Table, index: Index) -> pa.Table:
@@ -82,14 +90,4 @@ def _list_runs(texts: Iterable[str]) -> Iterator[str]:
 def _list_texts(values: Mapping[str, Any]) -> Iterator[str]:
     for name, value in values.items():
         if name not in _TOLD:
-            yield from _walk(value)
-
-
-def _walk(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        yield from _walk(list(value.values()))
-    elif isinstance(value, list | tuple):
-        for one in value:
-            yield from _walk(one)
+            yield from list_texts(value)

@@ -31,10 +31,13 @@ MATERIAL_SCHEMA = pa.schema(
         ("reason", pa.string()),
         ("repaired", pa.string()),
         ("needs", pa.string()),
+        ("cleaned", pa.string()),
+        ("left_out", pa.string()),
     ]
 )
 """Material, `data` being what `write_material` writes; of what could not be read `path`, `line` and `reason`. `needs`
-is the id of a product whose title stands in another file."""
+is the id of a product whose title stands in another file. `cleaned` are the repairs of its texts; what is `left_out`
+for them has no `kind`, and as `data` its texts."""
 
 BUCKET_ROWS = 4_000
 """Material that is together in memory: enough to find hard negatives in, and as much for any size of a source."""

@@ -29,6 +29,7 @@ MEMBERS = pa.schema(
         ("id", pa.string()),
         ("priority", pa.float64()),
         ("text", pa.large_string()),
+        ("within", pa.uint64()),
     ]
 )
 SHINGLES_AT_ONCE = 1 << 21
@@ -90,8 +91,8 @@ def _list_tiles(
     @lru_cache(maxsize=2)
     def load(number: int) -> tuple[Lists, np.ndarray]:
         rows = members.read(bins[number])
-        texts = rows["text"].combine_chunks()
-        return read_shingles(texts, section.unit, section.num_units), rows["label"].to_numpy()
+        texts, within = rows["text"].combine_chunks(), rows["within"].to_numpy()
+        return read_shingles(texts, within, section.unit, section.num_units), rows["label"].to_numpy()
 
     tiles: list[tuple[_Piece, ...]] = []
     pieces: dict[int, list[_Piece]] = {}

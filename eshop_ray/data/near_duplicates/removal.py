@@ -59,6 +59,7 @@ def remove_near_duplicates(
     id_column: str = "id",
     text_column: str = "text",
     priority_column: str | None = None,
+    within_column: str | None = None,
 ) -> Removal:
     """Leave one row of each set of rows whose texts are alike: the first by priority, then by id.
 
@@ -72,12 +73,13 @@ def remove_near_duplicates(
         id_column: Text.
         text_column: What is compared.
         priority_column: A number, the least stays; None takes the ids only.
+        within_column: Text: rows in which it differs are not compared, such as questions of several kinds.
 
     Raises:
         UserError: if a column is missing, a row has no id, the storage refuses, or as the rows' own stages raised it.
     """
     storage.make_folder()
-    columns = Columns(id_column, text_column, priority_column)
+    columns = Columns(id_column, text_column, priority_column, within_column)
     parts = stage_rows(rows, columns, storage)
     num_rows = sum(part.num_rows for part in parts)
     key = fingerprint([section.model_dump(), asdict(columns), [asdict(part) for part in parts]])

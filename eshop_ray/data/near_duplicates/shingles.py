@@ -10,9 +10,20 @@ _BASES = (0xD6E8FEB86659FD93, 0xA0761D6478BD642F)
 """Odd, so that their powers have an inverse modulo 2^64."""
 
 
-def read_shingles(texts: pa.Array, unit: Unit, num_words: int) -> Lists:
-    """Return the shingles of texts as 64-bit hashes, in their order and with repeats."""
-    return build_shingles(hash_words(texts, unit), num_words)
+def read_shingles(texts: pa.Array, within: np.ndarray, unit: Unit, num_words: int) -> Lists:
+    """Return the shingles of texts as 64-bit hashes, in their order and with repeats; `within` as for `read_words`."""
+    return build_shingles(read_words(texts, within, unit), num_words)
+
+
+def read_words(texts: pa.Array, within: np.ndarray, unit: Unit) -> Lists:
+    """Return the words of texts as 64-bit hashes, which texts of unlike `within` (uint64) have none in common of."""
+    words = hash_words(texts, unit)
+    return Lists(mix(words.values + within[words.rows]), words.offsets) if within.any() else words
+
+
+def hash_texts(texts: pa.Array) -> np.ndarray:
+    """Return a hash of each text's words, the same for texts that differ in case, signs and blanks only."""
+    return hash_sequences(hash_words(texts), _BASES[0])
 
 
 def build_shingles(words: Lists, num_words: int) -> Lists:

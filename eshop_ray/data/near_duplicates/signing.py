@@ -11,9 +11,8 @@ import pyarrow as pa
 
 from eshop_ray.config.cleaning import NearDuplicatesSection
 from eshop_ray.data.near_duplicates.bands import choose_bands, sign
-from eshop_ray.data.near_duplicates.shingles import build_shingles, digest_words
+from eshop_ray.data.near_duplicates.shingles import build_shingles, digest_words, read_words
 from eshop_ray.data.near_duplicates.staging import Columns, Part, read_part
-from eshop_ray.data.near_duplicates.words import hash_words
 from eshop_ray.exchange import Buckets, Exchange, PartWriter
 from eshop_ray.schema import Row
 from eshop_ray.storage import Storage
@@ -58,10 +57,9 @@ class Job:
         return Exchange(self.storage, "bands", _NEAR, math.ceil(num_keys / KEYS))
 
     def read_texts(self, part: Part) -> Iterable[pa.Table]:
-        """Yield number, id, priority and text of a part's rows, some at a time."""
-        names = dict.fromkeys(filter(None, (self.columns.id, self.columns.text, self.columns.priority)))
+        """Yield number, id, priority, text and within of a part's rows, some at a time."""
         number = part.start
-        for batch in read_part(self.rows, part, [*names]):
+        for batch in read_part(self.rows, part, self.columns.names):
             yield self.columns.select(batch, number)
             number += len(batch)
 
@@ -73,7 +71,7 @@ def sign_part(job: Job, item: Mapping[str, Any]) -> Row:
     near = PartWriter(job.near, part.name, _place_by("key", job.near.num_buckets))
     bands = choose_bands(job.section.threshold)
     for rows in job.read_texts(part):
-        words = hash_words(rows["text"].combine_chunks(), job.section.unit)
+        words = read_words(rows["text"].combine_chunks(), rows["within"].to_numpy(), job.section.unit)
         first, second = digest_words(words)
         digests = pa.table({"first": first, "second": second})
         for name in ("number", "id", "priority"):

@@ -4,9 +4,11 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 from ray.data import Dataset
 
+from eshop_ray.data.near_duplicates.shingles import hash_texts
 from eshop_ray.data.near_duplicates.work import read_report, write_report
 from eshop_ray.errors import UserError
 from eshop_ray.map_tasks import read_reports, to_report
@@ -29,12 +31,22 @@ class Columns:
     priority: str | None
     """Of rows that are alike the one with the least stays; null counts as the last. None: all are the same."""
 
+    within: str | None = None
+    """Text; rows in which it differs are not compared. None: all are."""
+
+    @property
+    def names(self) -> list[str]:
+        """The columns themselves, each once."""
+        return [*dict.fromkeys(filter(None, (self.id, self.text, self.priority, self.within)))]
+
     def select(self, rows: pa.RecordBatch, first_number: int) -> pa.Table:
-        """Return `number` (from the first on), `id`, `priority` and `text`."""
+        """Return `number` (from the first on), `id`, `priority`, `text`, and `within` as a hash."""
         numbers = pa.array(range(first_number, first_number + len(rows)), pa.int64())
         priority = rows[self.priority].cast(pa.float64()) if self.priority else pa.repeat(0.0, len(rows))
         columns = {"number": numbers, "id": rows[self.id].cast(pa.string())}
         columns |= {"priority": priority.fill_null(float("inf")), "text": rows[self.text].cast(pa.large_string())}
+        within = hash_texts(rows[self.within]) if self.within else np.zeros(len(rows), np.uint64)
+        columns["within"] = pa.array(within)
         return pa.table(columns)
 
 
@@ -89,8 +101,7 @@ def read_part(storage: Storage, part: Part, names: Sequence[str] | None = None) 
 
 
 def _stage_block(block: pa.Table, columns: Columns, storage: Storage) -> Row:
-    needed = [name for name in (columns.id, columns.text, columns.priority) if name]
-    missing = [name for name in needed if name not in block.column_names]
+    missing = [name for name in columns.names if name not in block.column_names]
     if missing:
         raise UserError(f"rows have no column {', '.join(missing)}; they have {', '.join(block.column_names)}")
     if block[columns.id].null_count:

@@ -13,6 +13,7 @@ from ray.data import Dataset
 from eshop_ray.config.cleaning import TextCleaningSection
 from eshop_ray.data.language import check_languages
 from eshop_ray.data.product_blocks import clean_column, map_matching
+from eshop_ray.data.text_cleaning.control import CONTROL, strip_control
 from eshop_ray.data.text_cleaning.pages import PAGE, read_page
 from eshop_ray.data.text_cleaning.personal import HINT, mask_personal
 from eshop_ray.data.text_cleaning.quality import find_reasons
@@ -21,7 +22,8 @@ from eshop_ray.schema import Row
 REASON = "reason"
 """Column: why a row had better go, null where it may stay."""
 REPAIRS = "repairs"
-"""Column: what was done to the text: `page`, `markup`, `unicode`, `personal`; an empty list where nothing was."""
+"""Column: what was done to the text: `page`, `markup`, `unicode`, `control`, `personal`; an empty list where nothing
+was."""
 NUM_EXAMPLES = 5
 MAX_SHOWN = 300
 """Characters of an example's text."""
@@ -107,6 +109,7 @@ def _list_repairs(section: TextCleaningSection) -> dict[str, Callable[[pa.Array]
         "page": lambda texts: map_matching(texts, PAGE, read_page),
         "markup": clean_column,
         "unicode": lambda texts: map_matching(texts, _BROKEN, repair_unicode),
+        "control": lambda texts: map_matching(texts, CONTROL, strip_control),
     }
     if section.personal == "mask":
         repairs["personal"] = lambda texts: map_matching(texts, HINT, lambda text: mask_personal(text)[0])
