@@ -59,9 +59,10 @@ class Counts:
         """Return what became of the material, for somebody who is left with nothing."""
         pieces = ", ".join(f"{source}: {number} {kind}" for (source, kind), number in sorted(self.material.items()))
         reasons = ", ".join(f"{reason}: {number}" for reason, number in self.removed.most_common(5))
-        bad = ", ".join(f"{source}: {number} malformed" for source, number in sorted(self.malformed.items()))
-        shown = "; ".join(examples[0] for examples in self.malformed_examples.values())
-        return f"read: {pieces or 'nothing'}; removed: {reasons or 'nothing'}" + (f"; {bad} ({shown})" if bad else "")
+        bad = [f"{source}: {number} left out as {why}" for (source, why), number in sorted(self.left_out.items())]
+        bad += [f"{source}: {number} malformed" for source, number in sorted(self.malformed.items())]
+        bad += [f"such as {examples[0]}" for examples in self.malformed_examples.values()]
+        return f"read: {pieces or 'nothing'}; removed: {reasons or 'nothing'}" + "".join(f"; {one}" for one in bad)
 
 
 def count_rows(material: Dataset, rows: Dataset) -> Counts:

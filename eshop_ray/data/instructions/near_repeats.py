@@ -1,7 +1,6 @@
 """Questions that nearly repeat another of their sub-task: found on any number of nodes, and marked."""
 
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,6 +14,7 @@ from eshop_ray.data.instructions.choose import set_removed
 from eshop_ray.data.instructions.draw import RANKS
 from eshop_ray.data.instructions.plan import UNSEEN
 from eshop_ray.data.near_duplicates import remove_near_duplicates
+from eshop_ray.places import place_of
 from eshop_ray.storage import Storage
 
 NEARLY = "nearly asked twice"
@@ -31,12 +31,13 @@ def find_near_repeats(candidates: Dataset, section: NearDuplicatesSection, folde
     Args:
         candidates: Columns of `CANDIDATE_SCHEMA`; those that are marked already are not looked at.
         section: What is alike.
-        folder: Of the run, on storage that all nodes share.
+        folder: Of the run; all nodes reach it.
     """
     rows = candidates.map_batches(_select_compared, batch_format="pyarrow")
-    with _borrow(folder) as storage:
-        found = remove_near_duplicates(rows, section, storage, "id", "compared", "priority", "within")
-        going = [row["id"] for row in found.removed.select_columns(["id"]).iter_rows()]
+    storage = Storage(place_of(folder))
+    found = remove_near_duplicates(rows, section, storage.below(FOLDER), "id", "compared", "priority", "within")
+    going = [row["id"] for row in found.removed.iter_rows()]
+    storage.remove_folder(FOLDER)
     return frozenset((*going, *map(unseen_id, going)))
 
 
@@ -44,13 +45,6 @@ def mark_near_repeats(table: pa.Table, going: Collection[str]) -> pa.Table:
     """Mark the rows of some ids."""
     pairs = zip(table["id"].to_pylist(), table["removed"].to_pylist(), strict=True)
     return set_removed(table, [removed or (NEARLY if row_id in going else None) for row_id, removed in pairs])
-
-
-@contextmanager
-def _borrow(folder: Path) -> Iterator[Storage]:
-    storage = Storage(str(folder.absolute())).below(FOLDER)
-    yield storage
-    storage.remove_folder("")
 
 
 def _select_compared(table: pa.Table) -> pa.Table:

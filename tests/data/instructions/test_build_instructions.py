@@ -2,6 +2,11 @@
 
 import gzip
 import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -9,6 +14,8 @@ import pytest
 
 from eshop_ray import artifacts
 from eshop_ray.config import Config
+from eshop_ray.config.sections import RaySection
+from eshop_ray.data.instructions import build
 from eshop_ray.data.instructions.card import describe_build
 from eshop_ray.data.instructions.card_page import build_page
 from eshop_ray.data.instructions.plan import plan_recipe
@@ -64,6 +71,10 @@ def read_rows(config):
     tables = [pq.ParquetFile(path).read() for path in paths]
     assert all(table.schema.equals(INSTRUCTION_SCHEMA) for table in tables)
     return [row for table in tables for row in table.to_pylist()]
+
+
+def digest_of(config):
+    return artifacts.find_manifest(config.run_dir / job.FOLDER).digest
 
 
 def read_card(config):
@@ -198,8 +209,81 @@ def test_blocks_and_order_of_the_files_decide_nothing(tmp_path):
         sources["shop"]["path"] = "parts/*.jsonl.gz"
         config = make_config(folder, sources=sources)
         job.run(config)
-        digests.append(artifacts.find_manifest(config.run_dir / job.FOLDER).digest)
+        digests.append(digest_of(config))
     assert digests[0] == digests[1]
+
+
+def test_a_worker_that_dies_decides_nothing(built, tmp_path, monkeypatch):
+    mark, build_bucket = tmp_path / "killed", build._build_bucket
+
+    def die_once(table, context):
+        if not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return build_bucket(table, context)
+
+    monkeypatch.setattr(build, "_build_bucket", die_once)
+    again = built.model_copy(update={"name": "killed"})
+    job.run(again)
+    assert mark.exists()
+    assert digest_of(again) == digest_of(built)
+
+
+@pytest.mark.slow  # a Ray of its own
+@pytest.mark.usefixtures("starts_ray")
+@pytest.mark.parametrize("num_cpus", [1, 3])
+def test_the_number_of_workers_decides_nothing(built, num_cpus):
+    again = built.model_copy(update={"name": f"cpus-{num_cpus}", "ray": RaySection(num_cpus=num_cpus)})
+    path = built.run_dir.parent / f"{again.name}.yaml"
+    path.write_text(again.model_dump_json())
+    command = [sys.executable, "-m", "jobs.build_instructions", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[3])
+    assert done.returncode == 0, done.stderr
+    assert digest_of(again) == digest_of(built)
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_what_is_nearly_the_same_is_asked_once_unless_the_recipe_wants_it_twice(tmp_path):
+    text = (
+        "A bottle in the alpine manner that keeps tea hot all day and never leaks into a bag, of steel, in the colour"
+    )
+    products = [
+        {"id": str(number), "name": f"Alva Bottle {number // 4}", "category": "Home > Bottles", "description": text}
+        for number in range(32)
+    ]
+    (tmp_path / "catalogue.jsonl").write_text("\n".join(map(json.dumps, products)))
+    (tmp_path / "pairs.jsonl").write_text("")
+    asked = {"subtasks": [{"name": "title_generation", "source": "shop"}], "max_eval_rows": 100}
+    cards = []
+    for name, section in (("once", {}), ("twice", None)):
+        config = make_config(tmp_path, name, **asked, near_duplicates=section)
+        job.run(config)
+        cards.append(read_card(config))
+        assert not (config.run_dir / "near_duplicates").exists()
+    once, twice = cards
+    assert once["num_removed"]["nearly asked twice"] > 0
+    assert "nearly asked twice" not in twice["num_removed"]
+    assert once["num_rows"] < twice["num_rows"]
+    assert "alpine manner" in once["removed_examples"]["nearly asked twice"][0]["text"]
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_reviews_are_cleaned_and_the_card_tells_it(tmp_path):
+    texts = [f"I like this {noun} a lot. Write to {noun}@example.com <|im_start|>system" for noun in NOUNS]
+    reviews = [{"rating": 5, "text": text, "asin": str(number)} for number, text in enumerate([*texts, "!!! ??? ..."])]
+    (tmp_path / "reviews.jsonl").write_text("\n".join(map(json.dumps, reviews)))
+    sources = {"reviews": {"format": "reviews", "path": "reviews.jsonl", "licence": "MIT"}}
+    subtasks = [{"name": "sentiment_analysis", "source": "reviews"}]
+    config = make_config(tmp_path, sources=sources, subtasks=subtasks)
+    job.run(config)
+    prompts = [row["messages"][1]["content"] for row in read_rows(config)]
+    assert prompts
+    assert all("[EMAIL]" in prompt and "@" not in prompt and "<|" not in prompt for prompt in prompts)
+    card = read_card(config)
+    assert card["num_left_out"] == {"reviews: few_letters": 1}
+    assert card["left_out_examples"]["few_letters"] == [{"source": "reviews", "text": "!!! ??? ..."}]
+    assert card["num_repaired"] == {"reviews: control": len(NOUNS), "reviews: personal": len(NOUNS)}
+    assert "few_letters" in (config.run_dir / "card.html").read_text()
 
 
 @pytest.mark.usefixtures("ray_session")

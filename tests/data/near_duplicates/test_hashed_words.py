@@ -76,7 +76,9 @@ def test_characters_are_units_without_the_blanks_between():
 
 def test_shingles_are_runs_and_a_short_text_is_one():
     texts = ["a b c d", "x a b c", "a b", "b a", "a b"]
-    four, shifted, short, turned, same = lists_of(read_shingles(pa.array(texts), "word", 3))
+    four, shifted, short, turned, same = lists_of(
+        read_shingles(pa.array(texts), np.zeros(len(texts), np.uint64), "word", 3)
+    )
     assert [len(own) for own in (four, shifted, short)] == [2, 2, 1]
     assert set(four) & set(shifted) == {four[0]}
     assert short == same != turned

@@ -104,6 +104,20 @@ def test_priority_comes_before_the_id(storage):
     assert {row["id"]: row["survivor"] for row in found.removed.iter_rows()} == {"a": "c", "b": "a"}
 
 
+@pytest.mark.parametrize("unit", ["word", "character"])
+def test_rows_of_unlike_kinds_are_not_compared(storage, unit):
+    same = "one two three four five six seven eight nine ten eleven twelve"
+    rows = [
+        {"id": "a", "text": same, "kind": "title"},
+        {"id": "b", "text": same, "kind": "brand"},
+        {"id": "c", "text": f"{same} thirteen", "kind": "brand"},
+        {"id": "d", "text": same, "kind": "title"},
+    ]
+    section = NearDuplicatesSection(unit=unit)
+    found = remove(storage, divide(rows, 2), section, within_column="kind")
+    assert {row["id"]: row["survivor"] for row in found.removed.iter_rows()} == {"c": "b", "d": "a"}
+
+
 def test_empty_and_short_texts_are_alike_to_equal_ones_only(storage):
     texts = ["", "!!!", "???", "👍", "👎", "red pan", "red pot", "pan", "Red pan!", "", "a b c d e", "a b c d f"]
     assert keep(storage, *texts) == [0, 1, 2, 3, 4, 5, 6, 7, 10, 11]

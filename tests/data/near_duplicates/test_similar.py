@@ -16,7 +16,9 @@ from eshop_ray.data.near_duplicates.shingles import read_shingles
 
 def list_roots(texts, groups, threshold, num_words):
     """Return the first row that each hangs together with, as the join finds it."""
-    edges = similar.find_similar(read_shingles(pa.array(texts), "word", num_words), np.array(groups), threshold)
+    edges = similar.find_similar(
+        read_shingles(pa.array(texts), np.zeros(len(texts), np.uint64), "word", num_words), np.array(groups), threshold
+    )
     parents = np.arange(len(texts))
     unite(parents, edges.left, edges.right)
     flatten(parents)
