@@ -51,12 +51,12 @@ class Pool:
             draw: Choices.
             allows: Whether material may be a wrong answer.
         """
-        words = _split(text_of(one))
-        seen = {fold(text_of(one))}
+        own = text_of(one)
+        seen = {fold(own)}
         chosen: list[Kind] = []
         for tier in (self.beside(one), self.all(type(one))):
             fitting = [other for other in _sample(tier, draw) if allows(other)]
-            liked = sorted(fitting, key=lambda other: -_likeness(words, text_of(other)))
+            liked = sorted(fitting, key=lambda other: -likeness(own, text_of(other)))
             for other in _interleave(liked, fitting):
                 text = fold(text_of(other))
                 if len(chosen) < number and text and text not in seen:
@@ -69,8 +69,9 @@ def _sample(material: Sequence[Kind], draw: Random) -> list[Kind]:
     return draw.sample(material, min(_SAMPLED, len(material)))
 
 
-def _likeness(words: frozenset[str], text: str) -> float:
-    others = _split(text)
+def likeness(text: str, other: str) -> float:
+    """Return the share of the words of two texts that both have (Jaccard)."""
+    words, others = _split(text), _split(other)
     return len(words & others) / len(words | others) if words | others else 0.0
 
 

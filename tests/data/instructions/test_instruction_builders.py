@@ -9,7 +9,7 @@ from scipy import stats
 
 from eshop_ray.data.instructions.builders import get_subtask, load_subtasks
 from eshop_ray.data.instructions.draw import make_draw
-from eshop_ray.data.instructions.material import fold, read_material, write_material
+from eshop_ray.data.instructions.material import Relation, fold, read_material, write_material
 from eshop_ray.data.instructions.pool import Pool
 from eshop_ray.data.instructions.question import Choice, Text
 from eshop_ray.data.instructions.render import UnaskableError, build_messages, render, task_of
@@ -133,3 +133,12 @@ def test_its_material_travels_as_text(name):
 def test_the_nearest_sub_task_is_named():
     with pytest.raises(UserError, match="did you mean `title_generation`"):
         get_subtask("titel_generation")
+
+
+def test_another_size_of_a_product_is_no_complement_of_it():
+    title = "Pink Ribbon Pocket Print Ladies V-neck T-shirt Black"
+    shirt = Relation(id="1", first=f"{title}, XL", second=f"{title}, Large", relation="also_bought")
+    belt = Relation(id="2", first=f"{title}, XL", second="Leather Belt", relation="also_bought")
+    build = get_subtask("complements_matching").build
+    asked = [question for one in (shirt, belt) for question in build(one, Pool([shirt, belt]), make_draw(1))]
+    assert [question.answer.text for question in asked] == ["Leather Belt"]

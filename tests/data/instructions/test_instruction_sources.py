@@ -169,6 +169,18 @@ def test_questions_and_their_evidence():
     assert len(bad) == 1
 
 
+def test_the_question_of_another_customer_stands_before_its_answer():
+    text = "question,candidate,title,label\nHow deep?,5 cm deep. Question: what size is it?,Mug,2\n"
+    (one,), _ = read("epqa", text, "a.csv")
+    assert one.evidence == "Another customer asked: what size is it? Answer: 5 cm deep."
+    assert one.repaired
+
+
+def test_an_attribute_without_a_value_is_no_fact():
+    text = 'data\ttext\nbody: { value:"NA" }\tThe body is made of material.\n'
+    assert read("semipqa", text, "a.tsv")[0] == []
+
+
 def test_attributes_become_text_and_sentences():
     text = 'data\ttext\nbrand: { value:""CHANEL"" }\tThe brand is Chanel.\n'.replace('""', '"')
     (fact,), _ = read("semipqa", text, "a.tsv")

@@ -5,7 +5,7 @@ from random import Random
 
 from eshop_ray.data.instructions.builders.titles import hide_title
 from eshop_ray.data.instructions.material import Product, Relation, Search, fold, text_key
-from eshop_ray.data.instructions.pool import Pool
+from eshop_ray.data.instructions.pool import Pool, likeness
 from eshop_ray.data.instructions.question import Build, Choice, Order, Question, Selection, Subtask, Text
 
 GAINS = {"Exact": 1.0, "Substitute": 0.1, "Complement": 0.01, "Irrelevant": 0.0}
@@ -33,6 +33,8 @@ _EXAMPLES = (
         )
     ),
 )
+VARIANT = 0.8
+"""Likeness of titles from which on two products are sizes or colours of one: bought together, but no complement."""
 _RELATIONS = tuple(
     Relation(id=f"r{number}", first=first, second=second, relation=relation)
     for number, (first, second, relation) in enumerate(
@@ -95,7 +97,8 @@ def retrieve_label(label: str) -> Build:
 def _list_right(one: Search | Relation, label: str) -> list[tuple[str, list[str]]]:
     """Return the products of a label, each with those that surely have another."""
     if isinstance(one, Relation):
-        return [(one.second, [])] if _LABELS.get(one.relation) == label else []
+        is_own_size = label == "Complement" and likeness(one.first, one.second) >= VARIANT
+        return [(one.second, [])] if _LABELS.get(one.relation) == label and not is_own_size else []
     wrong = [title for title, own in one.results if own != label and {own, label} != {"Exact", "Substitute"}]
     return [(title, wrong) for title in one.titles(label)]
 

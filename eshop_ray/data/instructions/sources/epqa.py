@@ -31,13 +31,15 @@ def _read(path: str, number: int, row: Row, language: str) -> Material | Malform
         return Malformed(path, number, "question or candidate is empty, or the label is none of 0, 1, 2")
     is_answerable = _ANSWERABLE[label]
     title = " ".join(str(row.get("title") or "").split())
+    answer, asked, other = evidence.rpartition(" Question: ")
     return ProductQuestion(
         id=content_id(question, title, evidence),
+        repaired="another customer's question put before its answer" if asked else "",
         language=language,
         question=question,
         product=title,
         has_title=bool(title),
-        evidence=evidence,
+        evidence=f"Another customer asked: {other} Answer: {answer}" if asked else evidence,
         answer=" ".join(str(row.get("answer") or "").split()) if is_answerable else "",
         is_answerable=is_answerable,
     )

@@ -13,6 +13,9 @@ from eshop_ray.schema import Malformed, Row, content_id
 _VALUE = re.compile(r'value:\s*"((?:[^"\\]|\\.)*)"|value:\s*([^\s}"]+)')
 _UNIT = re.compile(r'unit:\s*"?([^"}]+?)"?\s*}')
 
+_NOTHING = frozenset({"", "na", "n/a", "n.a.", "null", "unknown", "not applicable"})
+"""Values that say that there is none: of a body of NA a person wrote "The body is made of material."."""
+
 
 def read(stream: IO[bytes], path: str, options: Mapping[str, Any]) -> Iterator[Material | Malformed]:
     """Yield a `ProductQuestion` for each judged attribute, a `Fact` for each attribute with its sentence."""
@@ -47,9 +50,9 @@ def _read(path: str, number: int, row: Row, language: str) -> Material | Malform
 def _write_attribute(text: str) -> str:
     """Turn `age_range:  { value:"little kid" }` into `age range: little kid`; empty where there is no value."""
     name, _, rest = text.partition(":")
-    values = [first or second for first, second in _VALUE.findall(rest)]
+    found = ((first or second).strip() for first, second in _VALUE.findall(rest))
+    values = [value for value in found if value.casefold() not in _NOTHING]
     unit = _UNIT.search(rest)
     if not name.strip() or not values:
         return ""
-    told = ", ".join(value.strip() for value in values)
-    return f"{name.strip().replace('_', ' ')}: {told}{' ' + unit[1].strip() if unit else ''}"
+    return f"{name.strip().replace('_', ' ')}: {', '.join(values)}{' ' + unit[1].strip() if unit else ''}"
