@@ -71,12 +71,17 @@ def describe_type(annotation: Any) -> str:
     return WORDS.get(annotation, getattr(annotation, "__name__", str(annotation)))
 
 
+def to_plain(default: Any) -> Any:
+    """Return a default as a YAML file has it: of a section that may be null, its keys."""
+    return default.model_dump(mode="json") if isinstance(default, BaseModel) else default
+
+
 def _to_key(name: str, field: FieldInfo) -> Key:
     return Key(
         name=name,
         kind=describe_type(field.annotation),
         is_required=field.is_required(),
-        default=None if field.is_required() else field.get_default(call_default_factory=True),
+        default=None if field.is_required() else to_plain(field.get_default(call_default_factory=True)),
         meaning=" ".join((field.description or "").split()),
         is_open=dict in (get_origin(inner) for inner in (field.annotation, *get_args(field.annotation))),
     )
