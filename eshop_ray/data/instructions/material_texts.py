@@ -117,7 +117,11 @@ def _clean_rows(rows: list[Row], places: list[tuple[int, type[Material]]], secti
         first = reasons[piece.start : piece.start + piece.num_first]
         told = first if piece.kind in BY_CUSTOMERS else [one if one == EMPTY else None for one in first]
         if told and all(told):
-            rows[piece.place] |= {"kind": None, "left_out": told[0], "data": " | ".join(cleaned[piece.start : end])}
+            rows[piece.place] |= {
+                "kind": None,
+                "left_out": told[0],
+                "data": " | ".join(filter(None, cleaned[piece.start : end])),
+            }
             continue
         done = sorted({name for found in repairs[piece.start : end] for name in found})
         if done:
