@@ -2,6 +2,7 @@
 
 from eshop_ray.config.experiment import ExperimentSection, MergeMethod, MergeSection, SearchSection, Strategy
 from eshop_ray.config.few_shot import FewShotSection
+from eshop_ray.config.index import IndexSection
 from eshop_ray.config.instructions import InstructionSource, InstructionsSection, SubtaskSection
 from eshop_ray.config.loading import load_config, write_config
 from eshop_ray.config.matrix import MatrixSection
@@ -31,6 +32,7 @@ __all__ = [
     "EvaluateSection",
     "ExperimentSection",
     "FewShotSection",
+    "IndexSection",
     "InferSection",
     "InstructionSource",
     "InstructionsSection",

@@ -10,6 +10,7 @@ from eshop_ray.config.autotune import AutotuneSection
 from eshop_ray.config.base import PositiveInt, Section, Share
 from eshop_ray.config.experiment import ExperimentSection, MergeSection, SearchSection
 from eshop_ray.config.few_shot import FewShotSection
+from eshop_ray.config.index import IndexSection
 from eshop_ray.config.instructions import InstructionsSection
 from eshop_ray.config.matrix import MatrixSection
 from eshop_ray.config.nightly import CatalogSection, EnrichSection, ReviewsSection, TableSection
@@ -224,6 +225,7 @@ class Config(Section):
     reviews: ReviewsSection = ReviewsSection()
     table: TableSection = TableSection()
     enrich: EnrichSection = EnrichSection()
+    index: IndexSection = IndexSection()
     serve: ServeSection = ServeSection()
     ray: RaySection = RaySection()
 
@@ -249,7 +251,15 @@ class Config(Section):
     @property
     def table_uri(self) -> str:
         """The enriched table: a URI, or an absolute local path."""
-        uri = self.table.uri or place_of(self.run_dir / "enriched")
+        return self._resolve(self.table.uri, "enriched")
+
+    @property
+    def index_uri(self) -> str:
+        """The search index over it: a URI, or an absolute local path."""
+        return self._resolve(self.index.uri, "index")
+
+    def _resolve(self, given: str | None, name: str) -> str:
+        uri = given or place_of(self.run_dir / name)
         return uri if "://" in uri else str(Path(uri).expanduser().absolute())
 
     @property
