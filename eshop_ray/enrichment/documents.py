@@ -120,32 +120,13 @@ def list_attributes(task: str, prediction: Any) -> Iterator[Attribute]:
     pairs: Iterable[tuple[Any, Any]] = ()
     if isinstance(prediction, str):
         pairs = [("category" if task == "classification" else task, prediction)]
-    elif isinstance(prediction, Mapping) and prediction.keys() == {"tokens", "tags"}:
-        pairs = _join_spans(prediction["tokens"], prediction["tags"])
     elif isinstance(prediction, Mapping):
         pairs = prediction.items()
     elif isinstance(prediction, list):
-        pairs = [(one[-1], one[0]) for one in map(_to_pair, prediction) if one]
+        pairs = [(one[1], one[0]) for one in prediction if isinstance(one, list) and len(one) == 2]
     for name, value in pairs:
         if isinstance(value, str) and value.strip() and name != OUTSIDE:
             yield Attribute(_to_text(name), _to_text(value), task)
-
-
-def _to_pair(value: Any) -> tuple[Any, Any] | None:
-    if isinstance(value, Mapping) and {"text", "type"} <= value.keys():
-        return value["text"], value["type"]
-    return (value[0], value[1]) if isinstance(value, list) and len(value) == 2 else None
-
-
-def _join_spans(tokens: Sequence[str], tags: Sequence[str]) -> list[tuple[str, str]]:
-    spans: list[tuple[str, str]] = []
-    for token, tag in zip(tokens, tags, strict=False):
-        name = tag.removeprefix("B-").removeprefix("I-")
-        if tag.startswith("I-") and spans:
-            spans[-1] = (spans[-1][0], f"{spans[-1][1]} {token}")
-        else:
-            spans.append((name, token))
-    return spans
 
 
 def _to_text(value: Any) -> str:

@@ -9,14 +9,18 @@ from ray.serve.deployment import Application
 
 from eshop_ray.artifacts import AnyFolder, SharedFolder
 from eshop_ray.config import Config, ServeSection
+from eshop_ray.data.few_shot.embeddings import encode_texts
+from eshop_ray.data.search_index import SearchIndex
 from eshop_ray.errors import UserError
 from eshop_ray.inference.engines.serve_app import build_model, keep_log_format
-from eshop_ray.serving.deployments import BudgetDeployment, GatewayDeployment
+from eshop_ray.places import is_uri
+from eshop_ray.serving.deployments import BudgetDeployment, CatalogueDeployment, GatewayDeployment
 from eshop_ray.serving.endpoints import TaskSettings
 from eshop_ray.serving.keys import KeyRing
 
 GATEWAY = "Gateway"
 BUDGETS = "Budgets"
+CATALOGUE = "Catalogue"
 
 HEAD_NODE = {"node:__internal_head__": 0.001}
 """A resource that Ray gives its head node: the ledger is a file there, also after a new start."""
@@ -43,7 +47,7 @@ def build_application(config: Config, model_dir: AnyFolder, digest: str) -> Appl
     section = config.serve.model_copy(update={"api_keys_file": absolute(config.serve.api_keys_file)})
     ledger_dir = absolute(section.ledger_dir) or str(config.run_dir / "serve-ledger")
     tasks = TaskSettings(config.infer.temperature, config.infer.constrained)
-    return _compose(section, tasks, ledger_dir, model_dir, digest)
+    return _compose(section, tasks, ledger_dir, model_dir, digest, _bind_catalogue(config.index_uri))
 
 
 def build_declared(args: dict[str, Any]) -> Application:
@@ -68,7 +72,12 @@ def build_declared(args: dict[str, Any]) -> Application:
 
 
 def _compose(
-    section: ServeSection, tasks: TaskSettings, ledger_dir: str, model_dir: AnyFolder, digest: str
+    section: ServeSection,
+    tasks: TaskSettings,
+    ledger_dir: str,
+    model_dir: AnyFolder,
+    digest: str,
+    catalogue: Application | None,
 ) -> Application:
     with keep_log_format():
         from eshop_ray.serving.replica import ModelReplica  # it loads vLLM
@@ -87,7 +96,22 @@ def _compose(
     ).bind(ledger_dir, section.request_seconds)
     options = {"name": GATEWAY, "logging_config": QUIET_LOG, **patience, **section.gateway_config}
     gateway = serve.deployment(serve.ingress()(GatewayDeployment), **options)
-    return gateway.bind(section, tasks, model, budgets)
+    return gateway.bind(section, tasks, model, budgets, catalogue)
+
+
+def _bind_catalogue(index_uri: str) -> Application | None:
+    """Return the deployment of the search index, None where there is no index."""
+    if not SearchIndex(index_uri, encode_texts).exists():
+        return None
+    place = {} if is_uri(index_uri) else {"resources": HEAD_NODE}
+    return serve.deployment(
+        CatalogueDeployment,
+        name=CATALOGUE,
+        num_replicas=1,
+        max_ongoing_requests=MAX_CALLS,
+        ray_actor_options={"num_cpus": 0, **place},
+        logging_config=QUIET_LOG,
+    ).bind(index_uri)
 
 
 def absolute(path: str | None) -> str | None:

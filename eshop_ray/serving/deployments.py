@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,12 @@ from ray.serve.exceptions import BackPressureError, RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from eshop_ray.config import ServeSection
+from eshop_ray.data.few_shot.embeddings import encode_texts
+from eshop_ray.data.search_index import Document, Hit, SearchIndex
 from eshop_ray.errors import UserError
 from eshop_ray.serving.budgets import Budgets, Denial, Grant
 from eshop_ray.serving.calls import Call, ModelFacts, Piece
+from eshop_ray.serving.catalogue import CatalogueEndpoints, Filters, IndexedCatalogue, no_search
 from eshop_ray.serving.endpoints import Endpoints, TaskSettings
 from eshop_ray.serving.errors import SOON_SECONDS, RefusalError, busy_model
 from eshop_ray.serving.gateway import Gateway
@@ -90,6 +93,52 @@ class HandledBudgets:
         await self._handle.settle.remote(reservation, tokens)
 
 
+class HandledCatalogue:
+    """The catalogue, asked through its handle."""
+
+    def __init__(self, handle: DeploymentHandle) -> None:
+        self._handle = handle
+
+    async def search(self, query: str, filters: Filters, limit: int) -> list[Hit]:
+        """Return the products that a question means, the nearest first."""
+        hits: list[Hit] = await self._call("search", query, filters, limit)
+        return hits
+
+    async def find(self, ids: Sequence[str]) -> list[Document]:
+        """Return products by their ids, without those that are not there."""
+        found: list[Document] = await self._call("find", ids)
+        return found
+
+    async def _call(self, method: str, *arguments: Any) -> Any:
+        try:
+            found = await getattr(self._handle, method).remote(*arguments)
+        except (RayServeException, RayError) as error:
+            logger.warning("the catalogue cannot be asked: %s", type(error).__name__)
+            found = None
+        if found is None:
+            raise no_search()
+        return found
+
+
+class CatalogueDeployment:
+    """Holds the search index, and the embedding model that reads questions."""
+
+    def __init__(self, index_uri: str) -> None:
+        self._catalogue = IndexedCatalogue(SearchIndex(index_uri, encode_texts))
+
+    async def search(self, query: str, filters: Filters, limit: int) -> list[Hit] | None:
+        """Return the products that a question means; None: it is in trouble, of which Ray Serve shall log no words."""
+        with suppress(RefusalError):
+            return await self._catalogue.search(query, filters, limit)
+        return None
+
+    async def find(self, ids: Sequence[str]) -> list[Document] | None:
+        """Return products by their ids; None likewise."""
+        with suppress(RefusalError):
+            return await self._catalogue.find(ids)
+        return None
+
+
 class BudgetDeployment:
     """Keeps the books of all gateways. There is one at a time: a new one waits until the ledger is free."""
 
@@ -122,15 +171,20 @@ class GatewayDeployment:
     """One gateway. It is up long before the model is, and says so to whoever asks."""
 
     async def __init__(  # type: ignore[misc]  # Ray Serve's
-        self, config: ServeSection, tasks: TaskSettings, model: DeploymentHandle, budgets: DeploymentHandle
+        self,
+        config: ServeSection,
+        tasks: TaskSettings,
+        model: DeploymentHandle,
+        budgets: DeploymentHandle,
+        catalogue: DeploymentHandle | None,
     ) -> None:
         open_access_log()
         deployed = DeployedModel(model)
         readiness = Readiness(deployed)
         metered = MeteredModel(deployed, HandledBudgets(budgets))
-        self._gateway = Gateway(
-            config, KeyRing.of(config), Endpoints(config.model_id, tasks, metered, readiness), readiness
-        )
+        endpoints = Endpoints(config.model_id, tasks, metered, readiness)
+        products = CatalogueEndpoints(HandledCatalogue(catalogue) if catalogue else None, metered)
+        self._gateway = Gateway(config, KeyRing.of(config), endpoints, readiness, products)
         self._starting = asyncio.create_task(readiness.wait())
 
     async def drain(self, seconds: float) -> bool:

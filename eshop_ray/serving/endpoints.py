@@ -5,12 +5,12 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from eshop_ray.inference.openai_api import CHAT_URL, COMPLETIONS_URL
 from eshop_ray.inference.requests import ApiAnswer, Failure
 from eshop_ray.serving.calls import ApiCall, Piece, PromptCall, ScoredAnswer
-from eshop_ray.serving.errors import RefusalError, Reply, render_answer, render_refusal
+from eshop_ray.serving.errors import RefusalError, Reply, render_answer, render_refusal, reply_json
 from eshop_ray.serving.openapi import describe_api
 from eshop_ray.serving.readiness import Readiness
 from eshop_ray.serving.spending import MeteredModel
@@ -45,7 +45,17 @@ class Events(AbstractAsyncContextManager["Events"]):
                 yield self._filter.rewrite(event)
 
 
-Outcome = Reply | Events
+class Stream(Protocol):
+    """A response that comes in pieces; it is entered before they are read, and left in any case."""
+
+    events: AsyncIterator[str]
+
+    async def __aenter__(self) -> Any: ...
+
+    async def __aexit__(self, *_: object) -> bool | None: ...
+
+
+Outcome = Reply | Stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +70,16 @@ class Endpoints:
     """Each takes a request that may pass, with the object in its body, and returns its response."""
 
     def __init__(self, model_id: str, tasks: TaskSettings, metered: MeteredModel, readiness: Readiness) -> None:
-        self._model_id, self._tasks, self._metered, self._readiness = model_id, tasks, metered, readiness
+        self.model_id, self._tasks, self._metered, self._readiness = model_id, tasks, metered, readiness
+
+    @property
+    def context(self) -> int:
+        """Tokens of a prompt and its answer together, at most, once the model is up."""
+        return self._readiness.facts.context
 
     async def describe(self, _visit: Visit, _body: dict[str, Any]) -> Reply:
         """The documentation of all addresses."""
-        return reply_json(describe_api(self._model_id))
+        return reply_json(describe_api(self.model_id))
 
     async def list_models(self, _visit: Visit, _body: dict[str, Any]) -> Reply:
         """The models that can be asked."""
@@ -115,7 +130,7 @@ class Endpoints:
             piece = await anext(pieces)
             await anext(pieces, None)
         assert isinstance(piece, ScoredAnswer | Failure)
-        return {"model": self._model_id, **read_answer(task, piece)}
+        return {"model": self.model_id, **read_answer(task, piece)}
 
     async def _call_api(self, visit: Visit, call: ApiCall) -> Outcome:
         self._check_model(call.body.get("model"))
@@ -137,12 +152,12 @@ class Endpoints:
         return self._metered.ask(visit, call, self._readiness.facts, cost)
 
     def _check_model(self, name: Any) -> None:
-        if name != self._model_id:
-            raise RefusalError(404, f"there is no such model; there is `{self._model_id}`", "model_not_found", "model")
+        if name != self.model_id:
+            raise RefusalError(404, f"there is no such model; there is `{self.model_id}`", "model_not_found", "model")
 
     def _describe_model(self) -> dict[str, Any]:
         context = self._readiness.facts.context
-        return {"id": self._model_id, "object": "model", "created": 0, "owned_by": "eshop", "max_model_len": context}
+        return {"id": self.model_id, "object": "model", "created": 0, "owned_by": "eshop", "max_model_len": context}
 
 
 def wants_stream(body: dict[str, Any]) -> bool:
@@ -160,8 +175,3 @@ def wants_stream(body: dict[str, Any]) -> bool:
     if is_stream and not isinstance(body.get("stream_options") or {}, dict):
         raise RefusalError(400, "has to be an object", "invalid_value", "stream_options")
     return is_stream
-
-
-def reply_json(content: Any) -> Reply:
-    """Return a response with JSON."""
-    return Reply(200, json.dumps(content, allow_nan=False).encode())

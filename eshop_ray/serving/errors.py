@@ -89,3 +89,8 @@ def time_is_up(seconds: float) -> RefusalError:
     """Return the refusal of a request whose time is up."""
     message = f"no answer within {seconds:g} seconds (`serve.request_seconds`)"
     return RefusalError(503, message, "timeout", retry_after=SOON_SECONDS)
+
+
+def reply_json(content: Any) -> Reply:
+    """Return a response with JSON."""
+    return Reply(200, json.dumps(content, allow_nan=False).encode())

@@ -12,11 +12,14 @@ from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
 from eshop_ray.config import ServeSection
+from eshop_ray.serving.assistant import Assistant
 from eshop_ray.serving.bodies import ClientGoneError, read_object
+from eshop_ray.serving.catalogue import CatalogueEndpoints
 from eshop_ray.serving.endpoints import Endpoints, Outcome
 from eshop_ray.serving.errors import RefusalError, Reply, render_refusal, time_is_up
 from eshop_ray.serving.guards import check_host, check_page, find_key, is_loopback
 from eshop_ray.serving.keys import KeyRing
+from eshop_ray.serving.page import PAGES, show_page
 from eshop_ray.serving.readiness import Readiness
 from eshop_ray.serving.usage import write_refusal
 from eshop_ray.serving.visits import Visit
@@ -36,14 +39,24 @@ class Address:
     route: Route
     handle: Handler
     wants_key: bool = True
+    """Then there has to be room for one more request too."""
     wants_model: bool = True
-    """Whether it has to be up, and there has to be room for one more request."""
+    """Whether it has to be up."""
+    is_page: bool = False
+    """Whether it is a file that anybody may open by a link, from wherever."""
 
 
 class Gateway:
     """Lets through what may pass, and answers everything else itself."""
 
-    def __init__(self, config: ServeSection, keys: KeyRing, endpoints: Endpoints, readiness: Readiness) -> None:
+    def __init__(
+        self,
+        config: ServeSection,
+        keys: KeyRing,
+        endpoints: Endpoints,
+        readiness: Readiness,
+        catalogue: CatalogueEndpoints,
+    ) -> None:
         """Put the parts together.
 
         Args:
@@ -51,9 +64,10 @@ class Gateway:
             keys: Who may ask.
             endpoints: What is answered.
             readiness: Whether the model is up.
+            catalogue: What is answered about products.
         """
         self._config, self._keys, self._readiness = config, keys, readiness
-        self._addresses = list_addresses(endpoints, readiness)
+        self._addresses = list_addresses(endpoints, readiness, catalogue)
         self._is_local = keys.is_open or is_loopback(config.host)
         self._num_running = 0
         self._is_draining = False
@@ -89,8 +103,8 @@ class Gateway:
         try:
             async with asyncio.timeout(self._config.request_seconds):
                 address = self._find_address(visit)
-                if address.wants_model:
-                    await self._answer_by_model(address, visit, receive, send)
+                if address.wants_key:
+                    await self._answer_in_room(address, visit, receive, send)
                 else:
                     await self._send(address, visit, {}, send)
         except RefusalError as error:
@@ -110,10 +124,11 @@ class Gateway:
         Raises:
             RefusalError: if it may not ask that, or there is nothing there.
         """
-        check_page(visit.headers)
+        match, found = self._match(visit)
+        if found is None or not found.is_page:
+            check_page(visit.headers)
         if self._is_local:
             check_host(visit.scope, visit.headers, self._config.allowed_hosts)
-        match, found = self._match(visit)
         if found is None or found.wants_key:
             visit.key = find_key(visit.scope, visit.headers, self._keys)
         if found is None:
@@ -131,10 +146,10 @@ class Gateway:
                 return match, address
         return Match.NONE, None
 
-    async def _answer_by_model(self, address: Address, visit: Visit, receive: Receive, send: Send) -> None:
+    async def _answer_in_room(self, address: Address, visit: Visit, receive: Receive, send: Send) -> None:
         if self._is_draining:
             raise RefusalError(503, "the endpoint is being stopped", "stopping", retry_after=STARTING_SECONDS)
-        if not self._readiness.is_up:
+        if address.wants_model and not self._readiness.is_up:
             raise RefusalError(503, "the model is being started", "starting", retry_after=STARTING_SECONDS)
         if self._num_running >= self._config.max_concurrent_requests:
             raise RefusalError(503, "too many requests at a time", "overloaded", retry_after=1)
@@ -165,7 +180,7 @@ class Gateway:
             await visit.reply(send, render_refusal(error))
 
 
-def list_addresses(endpoints: Endpoints, readiness: Readiness) -> list[Address]:
+def list_addresses(endpoints: Endpoints, readiness: Readiness, catalogue: CatalogueEndpoints) -> list[Address]:
     """Return all that is answered."""
 
     async def check_health(_visit: Visit, _body: dict[str, Any]) -> Reply:
@@ -176,7 +191,9 @@ def list_addresses(endpoints: Endpoints, readiness: Readiness) -> list[Address]:
             raise RefusalError(503, "the model does not answer", "not_ready", retry_after=STARTING_SECONDS)
         return Reply(200, b'{"status":"ready"}')
 
+    assistant = Assistant(catalogue, endpoints)
     return [
+        *(Address(_route("GET", path), show_page, wants_key=False, wants_model=False, is_page=True) for path in PAGES),
         Address(_route("GET", "/health"), check_health, wants_key=False, wants_model=False),
         Address(_route("GET", "/ready"), check_ready, wants_key=False, wants_model=False),
         Address(_route("GET", "/openapi.json"), endpoints.describe, wants_key=False, wants_model=False),
@@ -186,6 +203,10 @@ def list_addresses(endpoints: Endpoints, readiness: Readiness) -> list[Address]:
         Address(_route("POST", "/v1/completions"), endpoints.complete),
         Address(_route("POST", "/v1/tasks/{task}:batch"), endpoints.answer_records),
         Address(_route("POST", "/v1/tasks/{task}"), endpoints.answer_record),
+        Address(_route("GET", "/v1/catalogue/search"), catalogue.search, wants_model=False),
+        Address(_route("GET", "/v1/catalogue/compare"), catalogue.compare, wants_model=False),
+        Address(_route("GET", "/v1/catalogue/products/{id:path}"), catalogue.find, wants_model=False),
+        Address(_route("POST", "/v1/assistant"), assistant.answer),
     ]
 
 

@@ -63,6 +63,15 @@ class MeteredModel:
             if reservation is not None:
                 self._settle_later(reservation, cost.estimate(size.num_prompts * size.num_answers, most))
 
+    async def admit(self, visit: Visit) -> None:
+        """Count a request that costs no tokens.
+
+        Raises:
+            RefusalError: if its key may send no more of them now.
+        """
+        if visit.key is not None and visit.key.is_limited:
+            self._settle_later(_get_granted(await self._keep(visit.key, 0)), 0)
+
     async def finish(self) -> None:
         """Wait until all that is over is settled."""
         await asyncio.gather(*self._settling)
@@ -75,10 +84,7 @@ class MeteredModel:
             if num_tokens is not None:
                 most = min(most, measure_size(call).count_most_after(num_tokens, facts.context))
                 verdict = await self._keep(key, most)
-        if isinstance(verdict, Grant):
-            return verdict.reservation, most
-        message, code = DENIALS[verdict.reason]
-        raise RefusalError(429, message, code, retry_after=verdict.retry_after)
+        return _get_granted(verdict), most
 
     async def _keep(self, key: ApiKey, most: int) -> Grant | Denial:
         try:
@@ -100,6 +106,13 @@ class MeteredModel:
             await self.budgets.settle(reservation, tokens)
         except Exception as error:  # it then counts with the most that it could cost
             logger.error("a request cannot be settled: %s", type(error).__name__)
+
+
+def _get_granted(verdict: Grant | Denial) -> str:
+    if isinstance(verdict, Grant):
+        return verdict.reservation
+    message, code = DENIALS[verdict.reason]
+    raise RefusalError(429, message, code, retry_after=verdict.retry_after)
 
 
 def count_whole(piece: Piece, cost: Cost) -> None:

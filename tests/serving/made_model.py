@@ -10,6 +10,7 @@ from eshop_ray.config import ServeSection
 from eshop_ray.inference.requests import Answer, ApiAnswer
 from eshop_ray.serving.budgets import Budgets
 from eshop_ray.serving.calls import ApiCall, ModelFacts, PromptCall, ScoredAnswer
+from eshop_ray.serving.catalogue import CatalogueEndpoints
 from eshop_ray.serving.endpoints import Endpoints, TaskSettings
 from eshop_ray.serving.gateway import Gateway
 from eshop_ray.serving.keys import KeyRing
@@ -32,6 +33,8 @@ class MadeModel:
         self.pause = 0.0
         """Seconds for a token."""
         self.text = "word"
+        self.pieces = ()
+        """Of the text of a stream, in place of `text`."""
         self.trouble = None
         self.usual_tokens = None
         """Of an answer, where it is fewer than it may have."""
@@ -51,7 +54,7 @@ class MadeModel:
             yield ScoredAnswer(Answer(self.text, "stop", PROMPT_TOKENS, 1), 0.75)
             return
         limit = call.body.get("max_tokens") or CONTEXT - PROMPT_TOKENS
-        length = min(limit, self.usual_tokens or limit)
+        length = len(self.pieces) or min(limit, self.usual_tokens or limit)
         if call.body.get("stream"):
             async for events in self._stream(call, length):
                 yield events
@@ -75,7 +78,8 @@ class MadeModel:
         for number in range(1, length + 1):
             await self._generate()
             usage = {"prompt_tokens": PROMPT_TOKENS, "completion_tokens": number}
-            choice = {"index": 0, "delta": {"content": self.text}, "finish_reason": None}
+            text = self.pieces[number - 1] if self.pieces else self.text
+            choice = {"index": 0, "delta": {"content": text}, "finish_reason": None}
             yield [write({"id": "1", "choices": [choice], "usage": usage})]
         yield [write({"id": "1", "choices": [], "usage": usage}), "data: [DONE]\n\n"]
 
@@ -84,8 +88,8 @@ def write(event):
     return f"data: {json.dumps(event)}\n\n"
 
 
-def build_gateway(model, folder, keys=None, **settings):
-    """Return a gateway before the model; keys: lines of a key file."""
+def build_gateway(model, folder, keys=None, catalogue=None, **settings):
+    """Return a gateway before the model; keys: lines of a key file; catalogue: None is that of a shop without one."""
     ring = KeyRing()
     if keys is not None:
         path = folder / "keys"
@@ -96,7 +100,8 @@ def build_gateway(model, folder, keys=None, **settings):
     metered = MeteredModel(model, Budgets(Ledger(folder / "ledger"), config.request_seconds))
     readiness = Readiness(model)
     endpoints = Endpoints(config.model_id, TaskSettings(0.0, True), metered, readiness)
-    return Gateway(config, ring, endpoints, readiness), readiness, metered
+    products = CatalogueEndpoints(catalogue, metered)
+    return Gateway(config, ring, endpoints, readiness, products), readiness, metered
 
 
 @asynccontextmanager

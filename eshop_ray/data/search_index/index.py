@@ -71,7 +71,7 @@ class SearchIndex:
 
     def exists(self) -> bool:
         """Return whether there is one."""
-        return TABLE in self._database.list_tables().tables
+        return next(iter(self._storage.list(f"{TABLE}.lance")), None) is not None
 
     def sync(self, batches: Iterable[Sequence[Document]], encoder: str) -> Changes:
         """Make the index hold these products and no others; only what changed is embedded and written.

@@ -1,0 +1,150 @@
+"""The page in a browser: what a person sees and does, and that nothing of a shop's texts is ever more than text."""
+
+import pytest
+
+from eshop_ray.serving.errors import RefusalError
+from eshop_ray.serving.keys import make_key, write_line
+from tests.serving.browser import BROWSER, open_browser, serve_gateway
+from tests.serving.made_model import MadeModel
+from tests.serving.made_shop import HOSTILE_HTML, open_catalogue
+
+pytestmark = [
+    pytest.mark.skipif(BROWSER is None, reason="no Chromium here: apt-get install chromium"),
+    pytest.mark.xdist_group("browser"),
+]
+
+KEY, LINE = make_key("person")
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    with open_browser(tmp_path_factory.mktemp("browser")) as page:
+        yield page
+
+
+@pytest.fixture(scope="module")
+def catalogue(tmp_path_factory):
+    return open_catalogue(tmp_path_factory.mktemp("index"))
+
+
+@pytest.fixture
+def model():
+    model = MadeModel()
+    model.pieces = ["[1]", "[2]", " It heats", " <b>evenly</b>."]
+    return model
+
+
+@pytest.fixture
+def shop(model, catalogue, tmp_path):
+    with serve_gateway(model, tmp_path, catalogue=catalogue) as url:
+        yield url
+
+
+def test_search_filter_product_compare_and_chat(page, shop):
+    page.resize(1280, 900)
+    page.open(shop)
+    page.wait("document.querySelectorAll('.cards .card').length == 4")
+    page.press("/", "/")
+    assert page.run("document.activeElement.id") == "query"
+    page.type("#query", "skillet")
+    page.wait("document.querySelectorAll('.cards .card').length == 1")
+    page.wait_text("h1", "skillet")
+    page.run("location.hash = '#/'")
+    page.wait("document.querySelectorAll('.cards .card').length == 4")
+    page.run("[...document.querySelectorAll('.filters label')].find(one => one.innerText.includes('steel')).click()")
+    page.wait("document.querySelectorAll('.cards .card').length == 2")
+    page.run("document.querySelectorAll('.cards input').forEach(one => one.click())")
+    page.click("#tray button:last-child:not(:disabled)")
+    page.wait_text("h1", "Compare")
+    page.wait("document.querySelectorAll('tr.differs').length > 1")
+    page.run("[...document.querySelectorAll('thead a')].find(one => one.innerText.includes('pan')).click()")
+    page.wait_text("h1", "Steel pan, 28 cm")
+    page.wait_text("article", "Buyers like that it heats evenly.")
+    page.type("#question", "Does it cook well?")
+    page.wait_text(".message.theirs", "Review of Steel pan")
+    assert page.run("document.querySelector('.message.theirs').firstChild.outerHTML").startswith(
+        '<a href="#/product/p1"'
+    )
+    assert page.run("document.querySelector('.message.theirs b')") is None
+    page.click(".cites li:nth-child(2) a")
+    page.wait_text("blockquote.cited", "even on induction")
+    assert page.troubles == []
+
+
+def test_a_hostile_product_is_text(page, shop):
+    page.open(f"{shop}/#/product/p4")
+    page.wait_text("h1", HOSTILE_HTML)
+    page.wait_text(".chips, td", "<i>red</i>")
+    assert page.run("document.title").startswith("Hostile lamp <img")
+    assert page.run("document.querySelectorAll('main img, main script, main b, main i, main u').length") == 0
+    assert page.run("document.documentElement.scrollWidth <= innerWidth")
+    assert page.run(
+        "[...document.querySelectorAll('.data')].every(one => getComputedStyle(one).unicodeBidi.startsWith('isolate'))"
+    )
+    page.resize(390, 800)
+    page.run("location.hash = '#/'")
+    page.wait("document.querySelectorAll('.cards .card').length == 4")
+    assert page.run("document.documentElement.scrollWidth <= innerWidth")
+    page.resize(1280, 900)
+    assert page.troubles == []
+
+
+def test_the_policy_keeps_a_script_of_others_from_running(page, shop):
+    page.open(shop)
+    page.run("document.body.append(Object.assign(document.createElement('script'), {textContent: 'window.ran = 1'}))")
+    assert page.run("window.ran") is None
+    assert any("Content Security Policy" in one for one in page.troubles)
+    page.troubles.clear()
+
+
+def test_a_key_is_asked_for_and_used(page, model, catalogue, tmp_path):
+    with serve_gateway(model, tmp_path, keys=[write_line(LINE)], catalogue=catalogue) as url:
+        page.open(url)
+        page.wait("document.querySelector('dialog').open")
+        page.type("#key", "esk-wrong")
+        page.wait_text("#key-text", "does not hold")
+        page.type("#key", KEY)
+        page.wait("document.querySelectorAll('.cards .card').length == 4")
+        assert page.run("localStorage.length") == 0
+        page.run("sessionStorage.clear()")
+
+
+def test_too_many_requests_are_told_with_the_time_to_wait(page, model, catalogue, tmp_path):
+    key, line = make_key("meagre", requests_per_minute=1)
+    with serve_gateway(model, tmp_path, keys=[write_line(line)], catalogue=catalogue) as url:
+        page.open(url)
+        page.wait("document.querySelector('dialog').open")
+        page.type("#key", key)
+        page.wait("document.querySelectorAll('.cards .card').length == 4")
+        page.type("#query", "pan")
+        page.wait_text("#notice", "more than this key may ask")
+        page.wait_text("#notice", "Try again (")
+        page.run("sessionStorage.clear()")
+
+
+def test_while_the_model_starts_search_works_and_the_chat_says_so(page, model, catalogue, tmp_path):
+    model.trouble = RefusalError(503, "not up")
+    with serve_gateway(model, tmp_path, is_up=False, catalogue=catalogue) as url:
+        page.open(url)
+        page.wait("document.querySelectorAll('.cards .card').length == 4")
+        page.type("#question", "Does the pan cook well?")
+        page.wait_text(".message.trouble", "The model is being started")
+        model.trouble = None
+        page.wait(
+            "(document.querySelector('.message.trouble button')?.click(),"
+            "!!document.querySelector('.message.theirs .cites'))"
+        )
+
+
+def test_without_a_connection_or_a_catalogue_it_says_so(page, model, shop, tmp_path):
+    page.open(shop)
+    page.wait("document.querySelectorAll('.cards .card').length == 4")
+    page.set_offline(True)
+    page.run("location.hash = '#/product/p1'")
+    page.wait_text("#notice", "cannot be reached")
+    page.set_offline(False)
+    page.click("#notice button")
+    page.wait_text("h1", "Steel pan")
+    with serve_gateway(model, tmp_path) as url:
+        page.open(url)
+        page.wait_text("main", "no catalogue to search")
