@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from starlette.datastructures import QueryParams
 
@@ -28,6 +28,7 @@ SHORT_CHARACTERS = 200
 """Of a summary or description in a list."""
 
 Filters = Sequence[tuple[str, str]]
+Found = TypeVar("Found")
 
 
 class Catalogue(Protocol):
@@ -58,7 +59,7 @@ class IndexedCatalogue:
         """Return products by their ids, without those that are not there."""
         return await self._run(lambda: self._index.find(ids))
 
-    async def _run(self, ask: Callable[[], Any]) -> Any:
+    async def _run(self, ask: Callable[[], Found]) -> Found:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, ask)
         except Exception as error:  # its text may quote the question

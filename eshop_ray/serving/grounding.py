@@ -71,7 +71,7 @@ def list_sources(documents: Sequence[Document], max_characters: int) -> list[Sou
     sources: list[Source] = []
     for document in documents:
         name = neutralise(document.name or document.id, PRODUCT_CHARACTERS)
-        texts = [(None, neutralise(describe(document), PRODUCT_CHARACTERS))]
+        texts: list[tuple[str | None, str]] = [(None, neutralise(describe(document), PRODUCT_CHARACTERS))]
         texts += [(review.id, neutralise(review.text, REVIEW_CHARACTERS)) for review in document.reviews]
         for review_id, text in texts:
             max_characters -= len(text) + len(name)

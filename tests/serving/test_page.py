@@ -54,7 +54,7 @@ def test_search_filter_product_compare_and_chat(page, shop):
     page.run("[...document.querySelectorAll('.filters label')].find(one => one.innerText.includes('steel')).click()")
     page.wait("document.querySelectorAll('.cards .card').length == 2")
     page.run("document.querySelectorAll('.cards input').forEach(one => one.click())")
-    page.click("#tray button:last-child:not(:disabled)")
+    page.click("#tray > button:not(:disabled)")
     page.wait_text("h1", "Compare")
     page.wait("document.querySelectorAll('tr.differs').length > 1")
     page.run("[...document.querySelectorAll('thead a')].find(one => one.innerText.includes('pan')).click()")
