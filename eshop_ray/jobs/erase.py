@@ -34,6 +34,7 @@ def run(config: Config, products: Sequence[str] = (), review_users: Sequence[str
         _tell(erase_product(config, product))
     if products:
         logger.info("take the products out of the catalogue and its reviews, or the next night asks about them again")
+    logger.info("a search index keeps its copy until `eshop build-index` runs again")
     logger.info("models that learned from it, predictions of other jobs and copies elsewhere are not touched")
 
 

@@ -60,11 +60,13 @@ class IndexedCatalogue:
         return await self._run(lambda: self._index.find(ids))
 
     async def _run(self, ask: Callable[[], Found]) -> Found:
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, ask)
-        except Exception as error:  # its text may quote the question
-            logger.error("the catalogue cannot be searched: %s", type(error).__name__)
-            raise no_search() from None
+        for is_last in (False, True):  # a build may just have removed the version that was being read
+            try:
+                return await asyncio.get_running_loop().run_in_executor(self._thread, ask)
+            except Exception as error:  # its text may quote the question
+                if is_last:
+                    logger.error("the catalogue cannot be searched: %s", type(error).__name__)
+        raise no_search()
 
 
 class CatalogueEndpoints:

@@ -4,6 +4,7 @@ import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from eshop_ray.serving.catalogue import MAX_COMPARED, MAX_SHOWN
 from eshop_ray.serving.task_answers import COLUMNS
 from eshop_ray.tasks import get_task, list_tasks
 
@@ -61,6 +62,7 @@ def describe_api(model_id: str) -> Schema:
         "/v1/chat/completions": {"post": _operation("A chat", _object(chat, ["model", "messages"]))},
         "/v1/completions": {"post": _operation("A text to go on with", _object(text, ["model", "prompt"]))},
     }
+    paths |= _describe_shop(message)
     for name in list_tasks():
         paths |= _describe_task(name)
     return {
@@ -73,6 +75,25 @@ def describe_api(model_id: str) -> Schema:
             "schemas": {"Error": _describe_error()},
         },
     }
+
+
+def _describe_shop(message: Schema) -> Schema:
+    question = {"messages": {"type": "array", "minItems": 1, "items": message}, "stream": {"type": "boolean"}}
+    question["products"] = {"type": "array", "items": {"type": "string"}, "maxItems": MAX_COMPARED}
+    limit = {"type": "integer", "minimum": 1, "maximum": MAX_SHOWN}
+    texts = {"type": "array", "items": {"type": "string"}}
+    searched = [_query("q", {"type": "string"}), _query("filter", texts), _query("limit", limit)]
+    product = {**_operation("One product"), "parameters": [_path_parameter("id")]}
+    return {
+        "/v1/catalogue/search": {"get": {**_operation("Products for a question"), "parameters": searched}},
+        "/v1/catalogue/products/{id}": {"get": product},
+        "/v1/catalogue/compare": {"get": {**_operation("Products side by side"), "parameters": [_query("ids", texts)]}},
+        "/v1/assistant": {"post": _operation("An answer that cites its sources", _object(question, ["messages"]))},
+    }
+
+
+def _query(name: str, schema: Schema) -> Schema:
+    return {"name": name, "in": "query", "schema": schema}
 
 
 def _describe_task(name: str) -> Schema:

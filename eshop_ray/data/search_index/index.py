@@ -1,5 +1,6 @@
 """A LanceDB table of products: kept current by what changed, and searched by words and by meaning together."""
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -173,7 +174,8 @@ class SearchIndex:
 
         if not table.list_indices():
             table.create_index("text", config=FTS())
-        table.optimize(cleanup_older_than=NO_VERSION, delete_unverified=True)
+        with warnings.catch_warnings(action="ignore"):  # it warns for readers of earlier versions, who ask again
+            table.optimize(cleanup_older_than=NO_VERSION, delete_unverified=True)
 
 
 def _read(table: "Table", columns: list[str]) -> pa.Table:
