@@ -25,7 +25,7 @@ from eshop_ray.serving.visits import Visit
 MAX_MESSAGES = 50
 NUM_PRODUCTS = 3
 """That a question is answered from."""
-RELEVANT_COSINE = 0.35
+RELEVANT_COSINE = 0.3
 """Between a question and a product, below which the product says nothing about it."""
 ANSWER_TOKENS = 160
 PROMPT_TOKENS = 250

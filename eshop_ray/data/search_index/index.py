@@ -29,7 +29,7 @@ NO_VERSION = timedelta(0)
 CANDIDATES = 100
 """Products that each of the two searches hands to the fusion."""
 MIN_COSINE = 0.25
-"""Between question and product, below which their meaning has nothing in common (see docs/assistant.md)."""
+"""Between question and product, below which their meaning has nothing in common."""
 
 
 @dataclass(frozen=True, slots=True)
