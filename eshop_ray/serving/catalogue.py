@@ -180,12 +180,13 @@ def shorten(document: Document) -> dict[str, Any]:
 
 
 def count_facets(documents: Sequence[Document]) -> dict[str, dict[str, int]]:
-    """Return attribute -> value -> products that have it, the most frequent first; a value counts in any case."""
+    """Return attribute -> value -> products that have it, the most frequent first, of attributes too."""
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for document in documents:
         for name, value in {(one.name, one.value.casefold()) for one in document.attributes}:
             counts[name][value] += 1
-    return {name: dict(values.most_common()) for name, values in sorted(counts.items())}
+    in_order = sorted(counts.items(), key=lambda one: (-one[1].total(), one[0]))
+    return {name: dict(values.most_common()) for name, values in in_order}
 
 
 def align_attributes(documents: Sequence[Document]) -> list[dict[str, Any]]:

@@ -124,6 +124,7 @@ class CatalogueDeployment:
     """Holds the search index, and the embedding model that reads questions."""
 
     def __init__(self, index_uri: str) -> None:
+        encode_texts([""])  # the first question is not to wait for the model to load
         self._catalogue = IndexedCatalogue(SearchIndex(index_uri, encode_texts))
 
     async def search(self, query: str, filters: Filters, limit: int) -> list[Hit] | None:
