@@ -112,7 +112,8 @@ def _name_kind(source: Source) -> str:
 def build_constraint(sources: Sequence[Source]) -> str:
     """Return the pattern of an answer: it begins with what it cites, or it is the answer that cites nothing."""
     numbers = "|".join(str(source.number) for source in sources)
-    return rf"({re.escape(UNKNOWN)}|(\[({numbers})\]){{1,3}} [^\[\]\n]+)"
+    unknown = UNKNOWN.replace(".", r"\.")  # `re.escape` writes blanks as engines do not read them
+    return rf"({unknown}|(\[({numbers})\]){{1,3}} [^\[\]\n]+)"
 
 
 class CitationReader:
