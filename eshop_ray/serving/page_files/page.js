@@ -232,7 +232,10 @@ function drawFilters(facets, params) {
     const isOpen = boxes.some((label) => label.firstChild.checked) || (isWide && place < 4);
     return make("details", { open: isOpen }, data(name.replaceAll("_", " "), "summary"), ...boxes);
   });
-  return make("section", { class: "filters", "aria-label": "Filters" }, groups.length && isWide ? make("h2", {}, "Filter") : "", ...groups);
+  const label = { class: "filters", "aria-label": "Filters" };
+  if (!groups.length) return make("section", label);
+  if (isWide) return make("section", label, make("h2", {}, "Filter"), ...groups);
+  return make("section", label, make("details", { open: active.length > 0 }, make("summary", {}, "Filter"), ...groups));
 }
 
 async function showProduct(id, review, isCurrent) {
@@ -288,7 +291,7 @@ async function showComparison(ids, isCurrent) {
   const found = await (await call(`v1/catalogue/compare?${asked}`)).json();
   if (!isCurrent()) return undefined;
   const names = found.data.map((one) => make("th", { scope: "col" }, data(one.name || one.id, "a", { href: productLink(one.id) })));
-  const own = [["Category", "category"], ["Reviewers say", "summary"]].map(([name, field]) => ({ name, values: found.data.map((one) => one[field].slice(0, 400)) }));
+  const own = [["In the catalogue", "category"], ["Reviewers say", "summary"]].map(([name, field]) => ({ name, values: found.data.map((one) => one[field].slice(0, 400)) }));
   const rows = [...own, ...found.attributes].map(({ name, values }) => {
     const isEqual = new Set(values.map((value) => (value || "").toLowerCase())).size === 1;
     return make("tr", { class: isEqual ? "" : "differs" }, data(name.replaceAll("_", " "), "th", { scope: "row" }), ...values.map((value) => data(value || "–", "td")));
