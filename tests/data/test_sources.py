@@ -263,3 +263,20 @@ def test_no_bytes_make_a_source_raise(name, data):
 @settings(max_examples=100, deadline=None)
 def test_no_values_make_a_source_raise(name, rows):
     survive(name, "file.jsonl", "\n".join(json.dumps(row) for row in rows).encode())
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "reason"),
+    [
+        ({"messages": None}, "`messages`"),
+        ({"messages": [{"role": "user"}]}, "`messages.0.content`"),
+        ({"target": "no JSON"}, "`target`"),
+        ({"task": "chess"}, "unknown task `chess`"),
+    ],
+)
+def test_an_instruction_row_that_lacks_a_part_says_which(spoilt, reason):
+    good = {"id": "1", "task": "ner", "messages": [{"role": "user", "content": "Which?"}], "target": '["a"]'}
+    assert read("instructions", json.dumps(good))[0]["target"] == ["a"]
+    (bad,) = read("instructions", json.dumps({**good, **spoilt}))
+    assert isinstance(bad, Malformed)
+    assert bad.reason.startswith(reason)
