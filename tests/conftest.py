@@ -13,7 +13,10 @@ from eshop_ray.schema import PREDICTION_SCHEMA
 from eshop_ray.tasks import get_task, list_tasks
 from tests import waiting
 
-hypothesis.settings.register_profile("unhurried", deadline=None)  # how fast a busy machine is, is no test's subject
+# How fast a busy machine is, is no test's subject.
+hypothesis.settings.register_profile(
+    "unhurried", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
 hypothesis.settings.load_profile("unhurried")
 
 pytest_plugins = ["tests.starting", "tests.fresh_ray", "tests.object_store"]
