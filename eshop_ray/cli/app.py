@@ -1,6 +1,5 @@
 """The sub-commands of `eshop` in their groups, and what a mistaken command line gets."""
 
-import difflib
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -12,7 +11,7 @@ from eshop_ray import __version__
 from eshop_ray.cli.commands import build_command
 from eshop_ray.cli.job_table import GROUPS, JOBS, Job, get_job
 from eshop_ray.cli.vllm_options import BatchCommand
-from eshop_ray.errors import UserError
+from eshop_ray.errors import UserError, find_nearest
 
 
 class _JobGroup(TyperGroup):
@@ -98,5 +97,5 @@ def _explain(error: typer.TyperException) -> str:
     if not hasattr(error, "possibilities") or option is None:
         return f"{message.rstrip('.')}; {hint}"
     known = [name for parameter in context.command.params for name in parameter.opts] + ["--help"]
-    nearest = difflib.get_close_matches(option, known, n=1, cutoff=0.0)[0]
+    nearest = find_nearest(option, known)
     return f"unknown option `{option}`; did you mean `{nearest}`? Settings are written section.field=value; {hint}"

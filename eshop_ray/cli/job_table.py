@@ -1,13 +1,12 @@
 """The jobs in groups, with what each of them reads and writes: the one list that help, docs and tests go by."""
 
 import ast
-import difflib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, get_args
 
-from eshop_ray.errors import UserError
+from eshop_ray.errors import UserError, find_nearest
 
 Group = Literal["Data", "Training", "Inference", "Evaluation", "Nightly table", "Serving", "Tools"]
 
@@ -169,6 +168,6 @@ def get_job(name: str) -> Job:
     by_command = {job.command: job for job in JOBS}
     command = name.replace("_", "-")
     if command not in by_command:
-        nearest = difflib.get_close_matches(command, by_command, n=1, cutoff=0.0)[0]
+        nearest = find_nearest(command, by_command)
         raise UserError(f"unknown job `{name}`; did you mean `{nearest}`? `eshop --help` lists all jobs")
     return by_command[command]

@@ -1,9 +1,8 @@
 """Configs that come with the package, which a command line may give by their name."""
 
-import difflib
 from pathlib import Path
 
-from eshop_ray.errors import UserError
+from eshop_ray.errors import UserError, find_nearest
 
 FOLDER = Path(__file__).parents[1] / "configs"
 
@@ -33,7 +32,7 @@ def find_config(config: str) -> Path:
         return path
     names = list_configs()
     if config not in names:
-        nearest = difflib.get_close_matches(config, names, n=1, cutoff=0.0)[0]
+        nearest = find_nearest(config, names)
         raise UserError(
             f"config {config}: no such file, and no config of that name comes with the package; did you mean "
             f"`{nearest}`? Give a YAML file, or one of {', '.join(names)}"

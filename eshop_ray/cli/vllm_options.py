@@ -1,7 +1,6 @@
 """Options of `vllm run-batch` on our command line: those that we have no word for become settings of the engine."""
 
 import argparse
-import difflib
 import functools
 import json
 import logging
@@ -15,7 +14,7 @@ from typing import Any
 
 from typer.core import TyperCommand
 
-from eshop_ray.errors import UserError
+from eshop_ray.errors import UserError, find_nearest
 
 logger = logging.getLogger(__name__)
 
@@ -154,7 +153,7 @@ def _take_foreign(words: Sequence[str], start: int, name: str, own: OwnOptions) 
     actions = build_parser()._option_string_actions
     action = actions.get(name.partition(".")[0])
     if action is None:
-        nearest = difflib.get_close_matches(name, [*own, *actions], n=1, cutoff=0.0)[0]
+        nearest = find_nearest(name, [*own, *actions])
         raise UserError(
             f"unknown option `{name}`; did you mean `{nearest}`? `vllm run-batch` has none of this name either. "
             "Settings are written section.field=value; see `eshop run-batch --help`"

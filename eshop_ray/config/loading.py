@@ -1,6 +1,5 @@
 """YAML and command line -> `Config`, with errors that name the key and the nearest valid one."""
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -9,7 +8,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from eshop_ray.config.sections import Config
-from eshop_ray.errors import UserError
+from eshop_ray.errors import UserError, find_nearest
 from eshop_ray.places import PRIVATE_DIR, make_folder, uri_of
 from eshop_ray.secrets import hide_given, hide_secrets
 
@@ -123,8 +122,8 @@ def _explain(detail: Mapping[str, Any], section: type[BaseModel]) -> str:
         given = hide_given(detail["input"], str(detail["loc"][-1]))
         return f"`{key}`: {detail['msg']} (given: {given!r})"
     without_numbers = ".".join(part for part in detail["loc"] if isinstance(part, str))
-    nearest = difflib.get_close_matches(without_numbers, list(_known_keys(section)), n=1, cutoff=0.0)
-    return f"unknown key `{key}`; did you mean `{nearest[0]}`?"
+    nearest = find_nearest(without_numbers, _known_keys(section))
+    return f"unknown key `{key}`; did you mean `{nearest}`?"
 
 
 def _known_keys(section: type[BaseModel], prefix: str = "") -> Iterable[str]:

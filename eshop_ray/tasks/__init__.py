@@ -1,11 +1,10 @@
 """One file per task, their scores in `metrics/`; `get_task` finds a task by its name, `list_tasks` lists the folder."""
 
-import difflib
 import functools
 import importlib
 import pkgutil
 
-from eshop_ray.errors import UserError
+from eshop_ray.errors import UserError, find_nearest
 from eshop_ray.tasks.base import Task
 
 __all__ = ["Task", "get_task", "list_tasks"]
@@ -26,8 +25,8 @@ def get_task(name: str) -> Task:
     """
     names = list_tasks()
     if name not in names:
-        nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.0)
-        raise UserError(f"unknown task `{name}`; did you mean `{nearest[0]}`? Tasks: {', '.join(names)}")
+        nearest = find_nearest(name, names)
+        raise UserError(f"unknown task `{name}`; did you mean `{nearest}`? Tasks: {', '.join(names)}")
     task = importlib.import_module(f"{__name__}.{name}").TASK
     assert isinstance(task, Task)
     return task

@@ -2,14 +2,13 @@
 
 import copy
 import dataclasses
-import difflib
 from typing import Any, get_type_hints
 
 from peft import LoraConfig
 from pydantic import TypeAdapter, ValidationError
 
 from eshop_ray.config import LoraSection
-from eshop_ray.errors import UserError
+from eshop_ray.errors import UserError, find_nearest
 
 STARTS = (True, False, "gaussian", "orthogonal")
 """`init_lora_weights` that leave the base as it is and train both factors: others would not fold into the base on disk,
@@ -73,7 +72,7 @@ def _check_option(name: str, value: Any) -> None:
         raise UserError(f"`lora.options.{name}`: set `lora.{name}` itself")
     known = {field.name for field in dataclasses.fields(LoraConfig)}
     if name not in known:
-        near = difflib.get_close_matches(name, sorted(known - REFUSED.keys()), n=1, cutoff=0.0)[0]
+        near = find_nearest(name, sorted(known - REFUSED.keys()))
         raise UserError(f"`lora.options.{name}`: no option of peft.LoraConfig; did you mean `{near}`?")
     if name in REFUSED:
         raise UserError(f"`lora.options.{name}` {REFUSED[name]}; leave it out")

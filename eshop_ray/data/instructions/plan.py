@@ -1,6 +1,5 @@
 """A recipe, checked before any work begins: what will be built, of what, and what cannot be."""
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,7 +10,7 @@ from eshop_ray.data import files
 from eshop_ray.data.cleaning import TRAIN
 from eshop_ray.data.instructions.builders import get_subtask, load_subtasks
 from eshop_ray.data.instructions.material import Instruction
-from eshop_ray.errors import UserError
+from eshop_ray.errors import UserError, find_nearest
 from eshop_ray.schema import Row, encode
 
 DEV = "dev"
@@ -114,8 +113,7 @@ def find_unplanned(entries: Sequence[SubtaskSection]) -> list[str]:
 
 def _check_source(subtask: str, name: str, sources: Mapping[str, Any]) -> None:
     if name not in sources:
-        nearest = difflib.get_close_matches(name, sources, n=1, cutoff=0.0)
-        hint = f"did you mean `{nearest[0]}`?" if nearest else "`instructions.sources` is empty"
+        hint = f"did you mean `{find_nearest(name, sources)}`?" if sources else "`instructions.sources` is empty"
         raise UserError(f"sub-task `{subtask}`: no source `{name}`; {hint}")
 
 

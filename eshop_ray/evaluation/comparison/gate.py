@@ -1,6 +1,5 @@
 """Whether a model may replace another: a file says how much each group may lose, and an exit status says if it did."""
 
-import difflib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -9,7 +8,7 @@ from pydantic import Field
 
 from eshop_ray.config.base import Section
 from eshop_ray.config.loading import read_yaml
-from eshop_ray.errors import UserError
+from eshop_ray.errors import UserError, find_nearest
 from eshop_ray.evaluation.comparison.runs import Content
 
 Loss = Annotated[float, Field(ge=0, le=1)]
@@ -55,7 +54,7 @@ def check_gate(gate: Gate, comparison: Content) -> None:
     whole = {group["group"] for group in groups.values()}
     for name in gate.groups:
         if name not in groups and name not in whole:
-            nearest = difflib.get_close_matches(name, groups, n=1, cutoff=0.0)[0]
+            nearest = find_nearest(name, groups)
             raise UserError(f"the gate names the group `{name}`, which was not answered; did you mean `{nearest}`?")
     failed = list(_list_failures(gate, groups))
     if failed:

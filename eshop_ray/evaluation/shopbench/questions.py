@@ -1,6 +1,5 @@
 """Questions of ShopBench's public format, as they stand in their files, and what is wrong with those files."""
 
-import difflib
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,7 +13,7 @@ from eshop_ray.data.files import list_files, open_bytes
 from eshop_ray.data.sources.repairs import AnswerError
 from eshop_ray.data.sources.required import read_objects
 from eshop_ray.data.sources.shopbench import read_question
-from eshop_ray.errors import UserError
+from eshop_ray.errors import UserError, find_nearest
 from eshop_ray.evaluation.shopbench.tracks import read_track
 from eshop_ray.reporting.words import count
 from eshop_ray.schema import Malformed, Row, content_id, is_text
@@ -200,7 +199,7 @@ def _to_question(path: str, number: int, row: Row, name: str) -> Question:
 
 def _check_metric(name: Any) -> None:
     if name and name != "bool" and name not in METRICS:
-        nearest = difflib.get_close_matches(str(name), METRICS, n=1, cutoff=0.0)[0]
+        nearest = find_nearest(str(name), METRICS)
         raise AnswerError(f"unknown `metric` {name!r}; did you mean {nearest!r}?")
 
 

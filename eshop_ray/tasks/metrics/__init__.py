@@ -5,11 +5,10 @@
 A prediction of None is a row that failed: it scores 0. A missing library is a UserError, never a score.
 """
 
-import difflib
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from eshop_ray.errors import UserError
+from eshop_ray.errors import UserError, find_nearest
 from eshop_ray.tasks.metrics.attributes import ATTRIBUTE_F1
 from eshop_ray.tasks.metrics.choices import ACCURACY, HIT_RATE, MICRO_F1, NDCG
 from eshop_ray.tasks.metrics.entities import ENTITY_F1
@@ -47,6 +46,6 @@ def get_metric(name: str) -> Metric:
         UserError: if there is none; it names the nearest one and lists all.
     """
     if name not in METRICS:
-        nearest = difflib.get_close_matches(name, METRICS, n=1, cutoff=0.0)[0]
+        nearest = find_nearest(name, METRICS)
         raise UserError(f"unknown metric {name!r}; did you mean {nearest!r}? There are: {', '.join(METRICS)}")
     return METRICS[name]

@@ -1,6 +1,5 @@
 """Who teaches: found and checked before anything is loaded, and what it says of a pack."""
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from eshop_ray.artifacts import fetch, find_manifest
 from eshop_ray.config import Config, TrainSection
 from eshop_ray.data.tokenization import tokenize_prompt
-from eshop_ray.errors import UserError
+from eshop_ray.errors import UserError, find_nearest
 from eshop_ray.models import fetch_model, load_tokenizer
 from eshop_ray.models.switched import find_weights, list_held, name_weights
 from eshop_ray.models.switched_weights import list_changed, read_folded
@@ -79,7 +78,7 @@ def check_teacher(config: Config, model_dir: Path, asked: Sequence[tuple[str, st
     missing = [one for one in sorted(set(asked)) if held and find_weights(held, *one) is None]
     if missing:
         names = [task if group == task else name_weights(task, group) for task, group in missing]
-        nearest = difflib.get_close_matches(names[0], held, n=1, cutoff=0.0)[0]
+        nearest = find_nearest(names[0], held)
         raise UserError(
             f"`{KEY}` {place_of(folder)} was not trained on {', '.join(names)}; nearest is {nearest}, and it has "
             f"{', '.join(held)}. Leave that out of `data.tasks`, or take a teacher that knows it"

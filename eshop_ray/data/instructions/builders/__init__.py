@@ -3,14 +3,13 @@
 `get_subtask` finds a sub-task by its name. A module of this package names its sub-tasks in `SUBTASKS`.
 """
 
-import difflib
 import functools
 import importlib
 import pkgutil
 from collections.abc import Mapping
 
 from eshop_ray.data.instructions.question import Subtask
-from eshop_ray.errors import UserError
+from eshop_ray.errors import UserError, find_nearest
 
 
 @functools.cache
@@ -32,6 +31,6 @@ def get_subtask(name: str) -> Subtask:
     """
     subtasks = load_subtasks()
     if name not in subtasks:
-        nearest = difflib.get_close_matches(name, subtasks, n=1, cutoff=0.0)
-        raise UserError(f"unknown sub-task `{name}`; did you mean `{nearest[0]}`? There are: {', '.join(subtasks)}")
+        nearest = find_nearest(name, subtasks)
+        raise UserError(f"unknown sub-task `{name}`; did you mean `{nearest}`? There are: {', '.join(subtasks)}")
     return subtasks[name]
