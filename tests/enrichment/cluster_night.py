@@ -51,18 +51,19 @@ def run_losing(nodes, config, digest, chance):
     """Run a night during which the engine's node goes down and later any; return the night's statistics."""
     log = Path(config.table_uri) / "_delta_log"
     started, killed = len(list(log.glob("*.json"))) + 1, []
-    moments = (chance.randrange(1, 4), True), (chance.randrange(7, 12), chance.random() < 0.5)
+    moments = (chance.randrange(1, 4), True), (chance.randrange(5, 8), chance.random() < 0.5)
     with ThreadPoolExecutor() as threads:
         night = threads.submit(run_night, config, Model(None, digest))
         for commits, is_engines in moments:  # a node starts from the main thread only
-            is_reached = wait_until(
+            engines = wait_until(
                 lambda commits=commits: len(list(log.glob("*.json"))) >= started + commits and nodes.find_engine(),
                 f"{commits} commits and an engine",
                 is_running=lambda: not night.done(),
             )
-            if is_reached and (engines := nodes.find_engine()):
+            if engines:
                 nodes.lose(engines if is_engines else next(node for node in nodes.workers if node is not engines))
                 killed.append("engine" if is_engines else "other")
+        Path(config.infer.engine_kwargs["hurry_on"]).touch()
         return {"killed": killed, **night.result()}
 
 

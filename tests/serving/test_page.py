@@ -8,10 +8,7 @@ from tests.serving.browser import BROWSER, open_browser, serve_gateway
 from tests.serving.made_model import MadeModel
 from tests.serving.made_shop import HOSTILE_HTML, open_catalogue
 
-pytestmark = [
-    pytest.mark.skipif(BROWSER is None, reason="no Chromium here: apt-get install chromium"),
-    pytest.mark.xdist_group("browser"),
-]
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium here: apt-get install chromium")
 
 KEY, LINE = make_key("person")
 

@@ -23,6 +23,8 @@ class SimulatedOptions(Section):
 
     rows_per_second: float | None = Field(default=None, gt=0)
     """Speed; None: as fast as it goes."""
+    hurry_on: str | None = None
+    """A file: `rows_per_second` holds until there is one."""
     start_seconds: float = Field(default=0.0, ge=0)
     """Seconds until it is up."""
     start_on: str | None = None
@@ -80,7 +82,7 @@ class SimulatedEngine:
     async def answer(self, requests: Sequence[Request]) -> list[Reply]:
         """Answer a call."""
         replies = [self._reply(request) for request in requests]
-        if self._options.rows_per_second:
+        if self._options.rows_per_second and not self._hurries():
             async with self._pace:
                 await asyncio.sleep(len(requests) / self._options.rows_per_second)
         if self._gpu:
@@ -91,6 +93,9 @@ class SimulatedEngine:
     async def measure_progress(self) -> int | None:
         """Return None: answers come all at once."""
         return None
+
+    def _hurries(self) -> bool:
+        return self._options.hurry_on is not None and Path(self._options.hurry_on).exists()
 
     def _reply(self, request: Request) -> Reply:
         options, prompt = self._options, str(request.prompt)
