@@ -7,7 +7,6 @@ from contextlib import suppress
 
 import ray
 import ray.data
-from ray.exceptions import RayError
 
 from eshop_ray.config import RaySection
 from eshop_ray.errors import UserError
@@ -101,7 +100,7 @@ def _init(config: RaySection, address: str | None) -> None:
     handler = signal.getsignal(signal.SIGTERM)
     try:
         _connect(config, address)
-    except (OSError, RuntimeError, ValueError, RayError) as error:
+    except Exception as error:  # Ray raises that bare where a node is not up in time
         reason = " ".join(str(error).split())[:MAX_REASON_CHARACTERS] or type(error).__name__
         if address:
             remedy = "check `ray.address` or RAY_ADDRESS, and that the cluster is up (`ray status`)"
