@@ -1,11 +1,13 @@
 """What every task owes its users, checked on its own worked examples."""
 
+import json
 import pickle
 import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from llguidance import LLMatcher, LLTokenizer
 
 from eshop_ray.errors import UserError
 from eshop_ray.schema import decode, encode
@@ -84,6 +86,9 @@ def test_declared_output_admits_the_target(task, example):
     assert text in output.get("choice", [text])
     assert re.fullmatch(output.get("regex", "(?s:.*)"), text)
     assert set(output) <= {"choice", "regex", "json"}
+    if "json" in output:
+        assert admits_json(output["json"], text)
+        assert not admits_json(output["json"], text.replace(" ", "  ", 1))  # which could go on for ever
 
 
 @each_task
@@ -112,6 +117,16 @@ def test_entities_of_any_text_survive(spans):
 
 PRODUCT_TASKS = [pytest.param(task, id=task.name) for task in TASKS if task.product]
 GIVEN = {REVIEWS: ["Soft and warm."], LABELS: ("Garden", "Kitchen"), ATTRIBUTES: {"color": ["red"], "size": None}}
+
+
+def admits_json(schema, text):
+    """Whether vLLM's backend `guidance` lets a model write a text."""
+    grammar = LLMatcher.grammar_from_json_schema(json.dumps(schema), defaults={"whitespace_flexible": True})
+    tokenizer = LLTokenizer("byte")
+    tokens = tokenizer.tokenize_str(text)
+    matcher = LLMatcher(tokenizer, grammar)
+    assert not matcher.get_error()
+    return matcher.try_consume_tokens(tokens) == len(tokens) and matcher.is_accepting()
 
 
 @pytest.mark.parametrize("task", PRODUCT_TASKS)

@@ -71,6 +71,7 @@ def build_schema(output: Mapping[str, Any]) -> dict[str, Any]:
     """
     if "json" in output:
         schema = json.loads(output["json"]) if isinstance(output["json"], str) else output["json"]
+        schema = {name: value for name, value in schema.items() if not name.startswith("x-")}  # vLLM's own words
         return schema if schema.get("type") == "object" else _wrap(schema)
     if "choice" in output:
         return _wrap({"type": "string", "enum": list(output["choice"])})

@@ -58,7 +58,7 @@ def test_every_kind_of_output_has_a_schema_with_an_object_at_the_top():
     assert re.search(pattern, "1,2,3")
     assert not re.search(pattern, "x1,2,3y")
     whole = {"type": "object", "properties": {"color": {"type": "string"}}}
-    assert build_schema({"json": whole}) == whole
+    assert build_schema({"json": whole}) == build_schema({"json": {**whole, "x-guidance": {}}}) == whole
     assert build_schema({"json": json.dumps({"type": "array"})})["properties"]["answer"] == {"type": "array"}
 
 
