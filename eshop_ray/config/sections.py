@@ -127,6 +127,10 @@ class InferSection(Section):
     anew."""
     max_retries: int = Field(default=5, ge=0)
     """Tries, with growing pauses, after trouble that passes (a dead engine, a time-out, HTTP 429 or 5xx)."""
+    max_failed_share: Share = 0.5
+    """`batch_infer` ends as failed if more of the rows than this have no answer; what was answered is kept."""
+    retry_failed: bool = False
+    """Have `batch_infer` ask the failed rows of complete predictions again."""
     max_rows: PositiveInt | None = None
     """Take only this many rows of each group of a task, always the same ones."""
 

@@ -16,7 +16,8 @@ DECIDING = frozenset({"engine", "engine_kwargs", "temperature", "constrained"})
 
 NOT_DECIDING = frozenset(
     {
-        *("models", "max_rows"),  # who is asked about what: each answer stays the same
+        *("models", "max_rows", "retry_failed"),  # who is asked about what: each answer stays the same
+        "max_failed_share",
         *("batch_size", "concurrency", "max_concurrent_batches", "timeout_seconds", "max_retries"),
         *("use_gpu", "cpu_kvcache_gib", "cpu_threads", "compile"),
     }

@@ -51,6 +51,13 @@ class AnswerParts:
         answered = [self._keep_answers(name) for name in self._list()]
         return pa.concat_tables([EMPTY.select(KEYS), *answered])
 
+    def take_back(self, predictions_dir: Path) -> None:
+        """Begin from complete predictions with the same inputs: `open` then takes their failures out."""
+        self._beside.make_folder()
+        self._storage.make_folder()
+        for path in sorted(predictions_dir.glob(f"*{_ENDING}")):
+            self.write(pq.read_table(path, schema=PREDICTION_SCHEMA))
+
     def write(self, block: pa.Table) -> None:
         """Add answers, columns of `PREDICTION_SCHEMA`."""
         sink = pa.BufferOutputStream()

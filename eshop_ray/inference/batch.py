@@ -12,12 +12,21 @@ import pyarrow.dataset
 import pyarrow.parquet as pq
 from ray.data import Dataset
 
-from eshop_ray.artifacts import find_manifest, fingerprint, stage_dir, write_manifest
+from eshop_ray.artifacts import (
+    find_manifest,
+    fingerprint,
+    is_current,
+    read_complete,
+    read_manifest,
+    stage_dir,
+    write_manifest,
+)
 from eshop_ray.config import Config
 from eshop_ray.data.few_shot.shots import Shots, add_examples, choose_shots, count_examples
 from eshop_ray.data.prompts import add_prompts
 from eshop_ray.data.splits import read_split
 from eshop_ray.datasets import user_errors
+from eshop_ray.errors import UserError
 from eshop_ray.inference.answer_identity import identify_answers, identify_examples, identify_task
 from eshop_ray.inference.answer_parts import AnswerParts
 from eshop_ray.inference.build import build_engine, count_block_rows, use_endpoint
@@ -59,6 +68,9 @@ def infer_split(
     records = read_split(config.records_dir, split, data.tasks, config.infer.max_rows, groups=data.groups).materialize()
     shots = choose_shots(config) if config.few_shot.num_examples else None
     parts = AnswerParts(predictions_dir, inputs)
+    if is_current(predictions_dir, inputs):  # and asked all the same: for its failures
+        read_complete(predictions_dir, job="batch_infer")
+        parts.take_back(predictions_dir)
     answered = parts.open()
     if answered.num_rows:
         logger.info("%d rows of %s are answered already; going on from there", answered.num_rows, split)
@@ -91,6 +103,31 @@ def infer_split(
     parts.remove()
     Ledger(predictions_dir, inputs).remove()
     return counts
+
+
+def check_failures(folder: Path, max_share: float) -> None:
+    """Have a job most of whose rows have no answer end as a failure, once everything is written.
+
+    Args:
+        folder: Of predictions.
+        max_share: Of rows with an `error`.
+
+    Raises:
+        UserError: if more rows failed.
+    """
+    counts = read_manifest(folder, job="batch_infer").details
+    num_rows, num_failed = counts["num_rows"], counts["num_errors"]
+    if num_failed <= max_share * num_rows:
+        return
+    read_complete(folder, job="batch_infer")
+    reasons: Counter[str] = Counter()
+    for batch in pyarrow.dataset.dataset(folder).to_batches(columns=["error"]):
+        reasons.update(str(error).partition(":")[0] for error in batch["error"].drop_null().to_pylist())
+    raise UserError(
+        f"{num_failed} of {count(num_rows, 'row')} have no answer, more than infer.max_failed_share={max_share:g} "
+        f"allows: {', '.join(f'{number} x {reason}' for reason, number in reasons.most_common(5))}; "
+        f"column `error` in {place_of(folder)} says why; infer.retry_failed=true asks these rows again"
+    )
 
 
 def name_model(config: Config, model: Model) -> str:

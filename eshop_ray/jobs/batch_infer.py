@@ -12,7 +12,7 @@ from eshop_ray.data.prompts import add_prompts
 from eshop_ray.data.splits import list_groups, list_split_tasks, read_split
 from eshop_ray.data.template_gap import check_template
 from eshop_ray.errors import UserError
-from eshop_ray.inference.batch import fingerprint_inference, infer_split
+from eshop_ray.inference.batch import check_failures, fingerprint_inference, infer_split
 from eshop_ray.inference.build import check_platform, choose_engine, find_answering_model, start_engine
 from eshop_ray.inference.engines.conventional import check_tasks, warn_of_unseen
 from eshop_ray.models.conventional import read_spec
@@ -41,8 +41,8 @@ def run(config: Config) -> None:
         folder, own = config.predictions_dir(name), configs[name]
         parents = {"model": model.digest, "records": records.digest}
         inputs = fingerprint_inference(own, records.digest, model.digest)
-        if artifacts.is_current(folder, inputs):
-            logger.info("predictions are up to date: %s", place_of(folder))
+        if artifacts.is_current(folder, inputs) and not (config.infer.retry_failed and _count_failed(folder)):
+            logger.info("predictions are up to date: %s%s", place_of(folder), _describe_failed(folder))
             continue
         start_engine(own, model)
         if own.infer.engine == "encoder" and model.folder:
@@ -50,6 +50,17 @@ def run(config: Config) -> None:
         for count, value in infer_split(own, model, folder, inputs, parents).items():
             logger.info("%-32s %9d", f"{name} {count}", value)
     artifacts.write_run_manifest(config.run_dir)
+    for name in models:
+        check_failures(config.predictions_dir(name), config.infer.max_failed_share)
+
+
+def _count_failed(folder: Path) -> int:
+    return int(artifacts.read_manifest(folder, job="batch_infer").details.get("num_errors", 0))
+
+
+def _describe_failed(folder: Path) -> str:
+    failed = _count_failed(folder)
+    return f"; {failed} of its rows have no answer, infer.retry_failed=true asks them again" if failed else ""
 
 
 def _check_model(config: Config, name: str, model_dir: Path) -> None:

@@ -6,7 +6,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from eshop_ray.artifacts import read_manifest, write_manifest
 from eshop_ray.config import Config, DataSection, InferSection, SourceSection
+from eshop_ray.errors import UserError
 from eshop_ray.inference.answer_parts import AnswerParts
 from eshop_ray.inference.batch import fingerprint_inference
 from eshop_ray.inference.engines.oracle import answer_block
@@ -63,6 +65,51 @@ def test_unchanged_run_is_not_answered_again(oracle_run, caplog):
     caplog.set_level("INFO")
     batch_infer.run(oracle_run)
     assert "predictions are up to date" in caplog.text
+
+
+def fail_rows(config, num_failed):
+    """Have some of a run's predictions look as if the engine had failed."""
+    folder = config.predictions_dir("base")
+    manifest = read_manifest(folder, "batch_infer")
+    rows = pa.concat_tables([pq.read_table(path) for path in sorted(folder.glob("*.parquet"))])
+    errors = ["engine: x"] * num_failed + [None] * (rows.num_rows - num_failed)
+    failed = rows.set_column(rows.schema.get_field_index("error"), "error", pa.array(errors, pa.string()))
+    for path in folder.glob("*.parquet"):
+        path.unlink()
+    pq.write_table(failed, folder / "part-00000.parquet")
+    counts = {**manifest.details, "num_errors": num_failed}
+    write_manifest(folder, manifest.kind, manifest.inputs, manifest.parents, counts)
+    return rows
+
+
+def retry_failed(config):
+    return config.model_copy(update={"infer": config.infer.model_copy(update={"retry_failed": True})})
+
+
+def test_failed_rows_are_asked_again_when_told_so(oracle_run, caplog):
+    caplog.set_level("INFO")
+    whole = fail_rows(oracle_run, 3)
+    batch_infer.run(oracle_run)
+    assert "up to date" in caplog.text
+    assert "; 3 of its rows have no answer, infer.retry_failed=true asks them again" in caplog.text
+    batch_infer.run(retry_failed(oracle_run))
+    assert f"{whole.num_rows - 3} rows of dev are answered already; going on from there" in caplog.text
+    folder = oracle_run.predictions_dir("base")
+    again = pa.concat_tables([pq.read_table(path) for path in sorted(folder.glob("*.parquet"))])
+    assert again.sort_by([("task", "ascending"), ("id", "ascending")]) == whole.sort_by(
+        [("task", "ascending"), ("id", "ascending")]
+    )
+    caplog.clear()
+    batch_infer.run(retry_failed(oracle_run))
+    assert "up to date" in caplog.text
+
+
+def test_a_job_that_answers_hardly_anything_ends_as_failed(oracle_run):
+    whole = fail_rows(oracle_run, 100)
+    wanted = rf"100 of {whole.num_rows} rows have no answer, more than infer.max_failed_share=0.5 .*100 x engine"
+    with pytest.raises(UserError, match=wanted):
+        batch_infer.run(oracle_run)
+    batch_infer.run(retry_failed(oracle_run))
 
 
 def test_manifest_names_the_parents(oracle_run):
