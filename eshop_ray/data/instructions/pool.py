@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from random import Random
 from typing import TypeVar
@@ -22,6 +22,7 @@ class Pool:
     def __init__(self, material: Iterable[Material]) -> None:
         self._by_kind: defaultdict[type[Material], list[Material]] = defaultdict(list)
         self._by_shelf: defaultdict[tuple[type[Material], str], list[Material]] = defaultdict(list)
+        self._by_text: dict[tuple[type[Material], str], Mapping[str, Sequence[Material]]] = {}
         for one in sorted(material, key=lambda one: one.id):
             self._by_kind[type(one)].append(one)
             self._by_shelf[type(one), one.shelf].append(one)
@@ -33,6 +34,23 @@ class Pool:
     def beside(self, one: Kind) -> Sequence[Kind]:
         """Return what stands on its shelf, itself included."""
         return self._by_shelf[type(one), one.shelf]  # type: ignore[return-value]
+
+    def of_text(self, kind: type[Kind], name: str, text: str, text_of: Callable[[Kind], str]) -> Sequence[Kind]:
+        """Return the material of a kind with a text, e.g. the categories of one name.
+
+        Args:
+            kind: Of material.
+            name: Of what `text_of` returns; all is looked through once for each.
+            text: What it has to return, but for case and blanks.
+            text_of: Text of one; an empty one is no text.
+        """
+        if (kind, name) not in self._by_text:
+            found: defaultdict[str, list[Material]] = defaultdict(list)
+            for one in self.all(kind):
+                if folded := fold(text_of(one)):
+                    found[folded].append(one)
+            self._by_text[kind, name] = found
+        return self._by_text[kind, name].get(fold(text), ())  # type: ignore[return-value]
 
     def draw_near(
         self,

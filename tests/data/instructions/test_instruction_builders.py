@@ -9,7 +9,7 @@ from scipy import stats
 
 from eshop_ray.data.instructions.builders import get_subtask, load_subtasks
 from eshop_ray.data.instructions.draw import make_draw
-from eshop_ray.data.instructions.material import Relation, fold, read_material, write_material
+from eshop_ray.data.instructions.material import Category, Relation, fold, read_material, write_material
 from eshop_ray.data.instructions.pool import Pool
 from eshop_ray.data.instructions.question import Choice, Text
 from eshop_ray.data.instructions.render import UnaskableError, build_messages, render, task_of
@@ -142,3 +142,31 @@ def test_another_size_of_a_product_is_no_complement_of_it():
     build = get_subtask("complements_matching").build
     asked = [question for one in (shirt, belt) for question in build(one, Pool([shirt, belt]), make_draw(1))]
     assert [question.answer.text for question in asked] == ["Leather Belt"]
+
+
+def category(*path):
+    return Category(id=" > ".join(path), path={"en": path}, attributes={})
+
+
+ROOMS = ("Kitchen", "Bath", "Hall", "Cellar", "Office", "Attic")
+
+
+def test_no_parent_of_a_namesake_is_a_wrong_answer():
+    accessories = [category("Home", room, "Accessories") for room in ROOMS[:3]]
+    others = [category("Home", room, f"{room} shelves") for room in ROOMS]
+    pool = Pool([*accessories, *others])
+    for seed in range(20):
+        (question,) = get_subtask("parent_category_selection").build(accessories[0], pool, make_draw(seed))
+        assert question.answer.right == "Kitchen"
+        assert sorted(question.answer.wrong) == ["Attic", "Cellar", "Office"]
+
+
+def test_no_child_of_a_namesake_and_no_namesake_of_a_child_is_a_wrong_answer():
+    kitchen = category("Home", "Kitchen", "Accessories")
+    children = [category("Home", "Kitchen", "Accessories", name) for name in ("Hooks", "Rings")]
+    doubtful = [category("Home", "Bath", "Accessories", "Ducks"), category("Home", "Hall", "hooks")]
+    pool = Pool([kitchen, *children, *doubtful, *(category("Home", room, f"{room} shelves") for room in ROOMS)])
+    for seed in range(20):
+        (question,) = get_subtask("subcategory_retrieval").build(kitchen, pool, make_draw(seed))
+        assert set(question.answer.right) <= {"Hooks", "Rings"}
+        assert not {"Ducks", "hooks"} & set(question.answer.wrong)

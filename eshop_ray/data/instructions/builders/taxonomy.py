@@ -1,6 +1,6 @@
 """Categories of a taxonomy and their attributes, in the languages in which their names are known."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from random import Random
 
 from eshop_ray.data.instructions import taxonomy_wordings as words
@@ -57,12 +57,18 @@ _ATTRIBUTES = tuple(
 
 
 def build_parent(category: Category, pool: Pool, draw: Random) -> Iterator[Question]:
-    """Ask, in each language, below which category one stands; the others are of the same root where they can be."""
+    """Ask, in each language, below which category one stands; the others are of the same root where they can be.
+
+    Names such as "Accessories" stand below many categories: none of these is a wrong answer.
+    """
     if len(category.path["en"]) < 2:
         return
     for language, names in category.path.items():
-        near = pool.draw_near(category, _name_parent(language), 3, draw, _is_apart(category))
-        wrong = [one.path[language][-2] for one in near]
+        parent_of = _name_parent(language)
+        namesakes = pool.of_text(Category, f"name in {language}", names[-1], _name_in(language))
+        right = {fold(parent_of(one)) for one in namesakes}
+        near = pool.draw_near(category, parent_of, 3, draw, _is_apart(category, parent_of, right))
+        wrong = [parent_of(one) for one in near]
         yield Question({"category": names[-1]}, Choice(names[-2], wrong), language)
 
 
@@ -70,10 +76,16 @@ def _name_parent(language: str) -> Callable[[Category], str]:
     return lambda one: one.path[language][-2] if len(one.path.get(language, ())) > 1 else ""
 
 
-def _is_apart(category: Category) -> Callable[[Category], bool]:
-    """Return what allows only categories whose parent is not on the way from the root to this one."""
+def _name_in(language: str) -> Callable[[Category], str]:
+    return lambda one: one.path[language][-1] if language in one.path else ""
+
+
+def _is_apart(
+    category: Category, parent_of: Callable[[Category], str], right: Collection[str]
+) -> Callable[[Category], bool]:
+    """Return what allows only categories whose parent is neither on the way from the root to this one nor right."""
     own = set(category.path["en"])
-    return lambda one: len(one.path["en"]) > 1 and one.path["en"][-2] not in own
+    return lambda one: len(one.path["en"]) > 1 and one.path["en"][-2] not in own and fold(parent_of(one)) not in right
 
 
 def build_children(category: Category, pool: Pool, draw: Random) -> Iterator[Question]:
@@ -83,9 +95,13 @@ def build_children(category: Category, pool: Pool, draw: Random) -> Iterator[Que
     if not children:
         return
     right = draw.sample(children, min(draw.randrange(1, 4), len(children)))
+    names = {fold(one.name()) for one in children}
 
     def is_elsewhere(one: Category) -> bool:
-        return one.path["en"][: len(own)] != own and own[: len(one.path["en"])] != one.path["en"]
+        path = one.path["en"]
+        is_apart = path[: len(own)] != own and own[: len(path)] != path
+        is_namesakes_child = len(path) > 1 and fold(path[-2]) == fold(own[-1])
+        return is_apart and not is_namesakes_child and fold(path[-1]) not in names
 
     near = pool.draw_near(right[0], Category.name, _NUM_OPTIONS - len(right), draw, is_elsewhere)
     for language in category.path:
