@@ -114,7 +114,7 @@ def test_record_has_each_prompt_in_words():
     described = describe_prompts(templates)
     assert sorted(one["question"] for one in described.values()) == ["classification", "facts", "facts"]
     scarf = described[templates["facts"].prompts["Clothing > Scarves"].prompt_id]
-    assert (scarf["task"], scarf["task_version"], scarf["columns"]) == ("attributes", 1, ["name", "description"])
+    assert (scarf["task"], scarf["task_version"], scarf["columns"]) == ("attributes", 2, ["name", "description"])
     assert scarf["messages"][1]["content"] == (
         "Attributes:\n- color: red, blue\n- material: any\nText: {name}\n{description}"
     )

@@ -66,6 +66,8 @@ def remote(monkeypatch):
 
     monkeypatch.setattr(environment.ray, "remote", build)
     monkeypatch.setattr(environment.ray, "get", lambda value: value)
+    here = SimpleNamespace(get_node_id=lambda: "0" * 56)
+    monkeypatch.setattr(environment.ray, "get_runtime_context", lambda: here)
     return state
 
 
