@@ -90,9 +90,13 @@ PREDICTION_SCHEMA = pa.schema(
         ("num_generated_tokens", pa.int64()),
         ("prediction", pa.string()),
         ("engine_seconds", pa.float64()),
+        ("confidence", pa.float32()),
     ]
 )
-"""What inference leaves on disk: one row per prompt, failed rows with their `error`."""
+"""What inference leaves on disk: one row per prompt, failed rows with their `error`.
+
+`confidence` is the geometric mean of the probabilities of the answer's tokens, null unless `infer.confidence` asks.
+"""
 
 
 def encode(value: Any) -> str:

@@ -21,6 +21,7 @@ MEANINGS: Mapping[str, Columns] = {
         "num_generated_tokens": "Tokens of the answer.",
         "prediction": "The answer as the task's parser read it, as JSON text. Null for a failed row.",
         "engine_seconds": "The row's share of the time in which the engines were busy. Null where none was measured.",
+        "confidence": "How sure the model was: the mean probability of its tokens. Null without `infer.confidence`.",
     },
     "table": {
         "product_id": "The product.",
@@ -40,6 +41,7 @@ MEANINGS: Mapping[str, Columns] = {
         "inferred_at": "When the model answered.",
         "updated_at": "When the row was written.",
         "reviewers": "Keyed digests of the users whose reviews the answer was made from. Null where there are none.",
+        "confidence": "How sure the model was: the mean probability of its tokens. Null without `infer.confidence`.",
         "bucket": "Which part of the products the row belongs to. A file holds rows of one part.",
     },
     "quarantine": {

@@ -106,6 +106,10 @@ class InferSection(Section):
     """0 takes the likeliest token."""
     constrained: bool = True
     """Hold decoding to the task's declared output where it has one."""
+    confidence: bool = False
+    """Have each answer say how sure the model was: column `confidence` of predictions and of the nightly table, the
+    geometric mean of the probabilities of the answer's tokens, before any constraint. Rows that were answered without
+    it keep null. Of `vllm`, `serve`, and of endpoints that know `logprobs`."""
     batch_size: PositiveInt = 64
     """Rows per call to an engine."""
     concurrency: PositiveInt = 1

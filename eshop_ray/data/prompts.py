@@ -15,20 +15,23 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def add_prompts(records: "Dataset", temperature: float = 0.0, constrained: bool = True) -> "Dataset":
+def add_prompts(
+    records: "Dataset", temperature: float = 0.0, constrained: bool = True, confidence: bool = False
+) -> "Dataset":
     """Turn records into prompts.
 
     Args:
         records: Columns of `RECORD_SCHEMA`.
         temperature: Sampling temperature; 0 takes the likeliest token.
         constrained: Hold decoding to the task's declared output where it has one.
+        confidence: Have answers come with the probabilities of their tokens.
 
     Returns:
         Columns of `PROMPT_SCHEMA`. A record that yields no prompt keeps its row, with its `error`.
     """
 
     def build_batch(batch: pa.Table) -> pa.Table:
-        rows = [build_prompt(row, temperature, constrained) for row in batch.to_pylist()]
+        rows = [build_prompt(row, temperature, constrained, confidence=confidence) for row in batch.to_pylist()]
         return pa.Table.from_pylist(rows, schema=PROMPT_SCHEMA)
 
     return records.map_batches(build_batch, batch_format="pyarrow")
@@ -40,7 +43,7 @@ def find_question(messages: Sequence[Mapping[str, Any]] | None) -> str:
 
 
 def build_prompt(
-    row: Mapping[str, Any], temperature: float, constrained: bool, task: Task | None = None
+    row: Mapping[str, Any], temperature: float, constrained: bool, task: Task | None = None, confidence: bool = False
 ) -> dict[str, Any]:
     """Return one row of `PROMPT_SCHEMA` for one row of `RECORD_SCHEMA`.
 
@@ -49,6 +52,7 @@ def build_prompt(
         temperature: As for `add_prompts`.
         constrained: As for `add_prompts`.
         task: What the row's `task` stands for; None: the task of that name.
+        confidence: As for `add_prompts`.
     """
     prompt: dict[str, Any] = {name: row[name] for name in ("id", "task", "group", "metric", "target")}
     try:
@@ -60,6 +64,8 @@ def build_prompt(
         output = task.output(record) if constrained else None
         if output is not None:
             params["structured_outputs"] = output
+        if confidence:
+            params["logprobs"] = 0  # in vLLM's words: of the chosen token only
         messages = task.build_messages(record)
         for message in messages:
             message["content"].encode()  # half of a character, which Arrow refuses, costs this row, not its batch

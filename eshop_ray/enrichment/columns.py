@@ -25,6 +25,7 @@ ENRICHED_SCHEMA = pa.schema(
         ("inferred_at", pa.timestamp("us", tz="UTC")),
         ("updated_at", pa.timestamp("us", tz="UTC")),
         ("reviewers", pa.list_(pa.string())),
+        ("confidence", pa.float32()),
         ("bucket", pa.int32()),
     ]
 )
@@ -35,11 +36,12 @@ prediction, if there was one; or `deleted`, a tombstone that keeps its predictio
 `prediction` is JSON text; `text` and `entities` are the same, typed. `key` is the digest of all that determines the
 answer to tonight's question, `prediction_key` that of the question which the prediction answers, `prompt_id` and
 `run_id` the prompt and the run that asked it: the run's record has the prompt in words. `reviewers`
-are digests of the users whose reviews the prediction was made from. A file holds rows of one task and `bucket`, which
+are digests of the users whose reviews the prediction was made from. `confidence` says how sure the model was, null
+where `infer.confidence` did not ask. A file holds rows of one task and `bucket`, which
 is a part of the products.
 """
 
-LATER_COLUMNS = ("prompt_id", "reviewers")
+LATER_COLUMNS = ("prompt_id", "reviewers", "confidence")
 """Tables and files of earlier versions are without; their rows have null there."""
 
 QUARANTINE_SCHEMA = pa.schema(

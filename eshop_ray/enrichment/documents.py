@@ -31,13 +31,14 @@ PRODUCTS = pa.schema([("product_id", pa.string()), ("number", pa.int64()), ("ver
     pa.field("fields", pa.string())
 )
 REVIEWS = pa.schema([("product_id", pa.string()), ("text", pa.string()), ("votes", pa.float64())])
-ANSWERS = ("product_id", "task", "status", "prediction")
+ANSWERS = ("product_id", "task", "status", "prediction", "confidence")
 TEXTS = ("name", "category", "description")
 
 JOIN = """
 SELECT fields, answers, reviews, product_id FROM
   (SELECT * FROM products QUALIFY row_number() OVER (PARTITION BY product_id ORDER BY version DESC, number) = 1)
-  JOIN (SELECT product_id, list({'task': task, 'prediction': prediction} ORDER BY task) AS answers
+  JOIN (SELECT product_id,
+               list({'task': task, 'prediction': prediction, 'confidence': confidence} ORDER BY task) AS answers
         FROM answers WHERE status != $deleted GROUP BY product_id) USING (product_id)
   LEFT JOIN (SELECT product_id, list(text ORDER BY votes DESC, text)[1:$num_reviews] AS reviews
         FROM (SELECT product_id, text, max(votes) AS votes FROM reviews GROUP BY ALL) GROUP BY product_id)
@@ -105,17 +106,18 @@ def _to_document(config: Config, fields: str, answers: Sequence[Row], reviews: S
         if ((question and question.task) or answer["task"]) == SUMMARY:
             summary = summary or _to_text(prediction)
         else:
-            attributes += list_attributes(answer["task"], prediction)
+            attributes += list_attributes(answer["task"], prediction, answer["confidence"])
     kept = tuple(Review(content_id(name, text), text) for text in reviews or ())
     return Document(name, **texts, summary=summary, attributes=tuple(dict.fromkeys(attributes)), reviews=kept)
 
 
-def list_attributes(task: str, prediction: Any) -> Iterator[Attribute]:
+def list_attributes(task: str, prediction: Any, confidence: float | None = None) -> Iterator[Attribute]:
     """Yield what an answer says of a product: a label, entities, or values by attribute.
 
     Args:
         task: Of the nightly table; it names the attribute of a label.
         prediction: The answer.
+        confidence: How sure the model was of it as a whole.
     """
     pairs: Iterable[tuple[Any, Any]] = ()
     if isinstance(prediction, str):
@@ -126,7 +128,7 @@ def list_attributes(task: str, prediction: Any) -> Iterator[Attribute]:
         pairs = [(one[1], one[0]) for one in prediction if isinstance(one, list) and len(one) == 2]
     for name, value in pairs:
         if isinstance(value, str) and value.strip() and name != OUTSIDE:
-            yield Attribute(_to_text(name), _to_text(value), task)
+            yield Attribute(_to_text(name), _to_text(value), task, None if confidence is None else round(confidence, 3))
 
 
 def _to_text(value: Any) -> str:

@@ -22,7 +22,7 @@ BAD_RESULTS = pa.schema([one for one in QUARANTINE_SCHEMA if one.name != "bucket
 
 PREDICTION_COLUMNS = (
     *("prediction", "text", "entities", "prediction_key", "prompt_id", "task_version", "model_digest", "run_id"),
-    *("num_input_tokens", "num_generated_tokens", "inferred_at", "reviewers"),
+    *("num_input_tokens", "num_generated_tokens", "inferred_at", "reviewers", "confidence"),
 )
 """What is said of a prediction, and stays with it."""
 

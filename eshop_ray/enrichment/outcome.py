@@ -93,6 +93,7 @@ def answered_rows(row: Mapping[str, Any], run_info: RunInfo) -> tuple[list[Row],
         "status": ENRICHED,
         "prediction_key": row["id"],
         "inferred_at": run_info.now,
+        "confidence": row.get("confidence"),
         **type_prediction(run_info.tasks[row["task"]], row["prediction"]),
         **tokens,
     }

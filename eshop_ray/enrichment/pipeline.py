@@ -211,6 +211,7 @@ def infer(run: Run, shards: Sequence[Row]) -> None:
         tasks=run.tasks,
         temperature=config.temperature,
         constrained=config.constrained,
+        confidence=config.confidence,
     )
     questions = _load_shards(shards, load)
     finish = partial(_finish_batch, result_writer=run.result_writer)

@@ -130,7 +130,12 @@ def is_canary(shard: str) -> bool:
 
 
 def load_shard(
-    shard: Mapping[str, Any], storage: Storage, tasks: Mapping[str, Task], temperature: float, constrained: bool
+    shard: Mapping[str, Any],
+    storage: Storage,
+    tasks: Mapping[str, Task],
+    temperature: float,
+    constrained: bool,
+    confidence: bool = False,
 ) -> pa.Table:
     """Return a shard as prompts, rows of `QUESTION_ROWS`.
 
@@ -140,6 +145,7 @@ def load_shard(
         tasks: What the names in `task` stand for.
         temperature: Sampling temperature.
         constrained: Hold decoding to the task's declared output.
+        confidence: Have answers come with the probabilities of their tokens.
 
     Raises:
         StorageError: if it cannot be read.
@@ -150,7 +156,7 @@ def load_shard(
     rows = []
     for row in loaded.to_pylist():
         record = {**dict.fromkeys(("group", "metric", "target")), "id": row["key"], **row}
-        prompt = build_prompt(record, temperature, constrained, task)
+        prompt = build_prompt(record, temperature, constrained, task, confidence)
         extra = {"shard": shard["shard"], "targets": row["targets"], "prompt_id": row["prompt_id"]}
         rows.append({**prompt, **extra, "retry_params": _stricter(prompt, row["fields"], task)})
     names = QUESTION_ROWS.names

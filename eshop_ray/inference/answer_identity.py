@@ -17,7 +17,7 @@ DECIDING = frozenset({"engine", "engine_kwargs", "temperature", "constrained"})
 NOT_DECIDING = frozenset(
     {
         *("models", "max_rows", "retry_failed"),  # who is asked about what: each answer stays the same
-        "max_failed_share",
+        *("max_failed_share", "confidence"),
         *("batch_size", "concurrency", "max_concurrent_batches", "timeout_seconds", "max_retries"),
         *("use_gpu", "cpu_kvcache_gib", "cpu_threads", "compile"),
     }

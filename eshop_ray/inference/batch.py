@@ -31,7 +31,7 @@ from eshop_ray.inference.answer_identity import identify_answers, identify_examp
 from eshop_ray.inference.answer_parts import AnswerParts
 from eshop_ray.inference.build import build_engine, count_block_rows, use_endpoint
 from eshop_ray.inference.context import build_fits
-from eshop_ray.inference.dispatch.blocks import ENGINE_SECONDS
+from eshop_ray.inference.dispatch.blocks import CONFIDENCE, ENGINE_SECONDS
 from eshop_ray.inference.engines.openai.ledger import Ledger
 from eshop_ray.inference.engines.openai.meter import describe
 from eshop_ray.inference.reading import read_prediction
@@ -82,7 +82,9 @@ def infer_split(
             engine = build_engine(config.infer, shared, read_prediction, num_rows, endpoint=endpoint)
             with user_errors(), watch(f"answering {split} with {details['model_dir']}", num_rows) as board:
                 blocks = records.repartition(target_num_rows_per_block=count_block_rows(config))
-                prompts = add_prompts(blocks, config.infer.temperature, config.infer.constrained)
+                prompts = add_prompts(
+                    blocks, config.infer.temperature, config.infer.constrained, config.infer.confidence
+                )
                 if shots:
                     prompts = add_examples(prompts, shots, build_fits(config, model.folder))
                 for _ in keep_answers(engine(prompts), parts, board).iter_batches(batch_size=None):
@@ -189,8 +191,9 @@ def keep_answers(answers: Dataset, parts: AnswerParts, board: Any) -> Dataset:
         if batch.num_rows:  # Ray may leave out an empty block's columns
             batch = batch.filter(pc.invert(pc.starts_with(pc.fill_null(batch["error"], ""), STOPPED)))
         if batch.num_rows:
-            if ENGINE_SECONDS.name not in batch.column_names:  # not every engine has a clock
-                batch = batch.append_column(ENGINE_SECONDS, pa.nulls(batch.num_rows, ENGINE_SECONDS.type))
+            for field in (ENGINE_SECONDS, CONFIDENCE):  # not every engine has a clock, or says how sure it is
+                if field.name not in batch.column_names:
+                    batch = batch.append_column(field, pa.nulls(batch.num_rows, field.type))
             parts.write(batch.select(PREDICTION_SCHEMA.names).cast(PREDICTION_SCHEMA))
             tokens = (pc.sum(batch[name]).as_py() or 0 for name in ("num_input_tokens", "num_generated_tokens"))
             num_errors = batch.num_rows - batch["error"].null_count

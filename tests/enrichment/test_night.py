@@ -322,6 +322,20 @@ def test_night_stops_at_its_budget_and_the_next_one_goes_on(shop):
     assert (second["num_unchanged"], second["num_new"]) == (first["num_new"], 120 - first["num_new"])
 
 
+def test_a_night_keeps_how_sure_the_model_was(shop):
+    shop.night()
+    assert {row["confidence"] for row in shop.rows().values()} == {None}
+    shop.products[0] = product(0, name="blue hat")
+    sure = shop.night(infer={"engine": "simulated", "confidence": True})
+    known = [key for key, row in shop.rows().items() if row["confidence"] is not None]
+    assert len(known) == sure["num_inferred"] > 0
+    assert {product_id for product_id, _ in known} == {"p0"}
+    assert all(0 < shop.rows()[key]["confidence"] <= 1 for key in known)
+    del shop.products[1]
+    assert shop.night()["num_inferred"] == 0
+    assert [key for key, row in shop.rows().items() if row["confidence"] is not None] == known
+
+
 def test_a_limit_that_cannot_be_counted_is_refused_before_the_table_is_touched(shop):
     with pytest.raises(UserError, match=r"`enrich\.max_cost` needs `enrich\.gpu_hour_price`"):
         shop.night(enrich={"max_cost": 1.0})

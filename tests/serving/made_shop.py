@@ -32,7 +32,7 @@ DOCUMENTS = [
         "Kitchen",
         "For all hobs.",
         "Buyers like that it heats evenly.",
-        attributes(material="Steel", size="28 cm"),
+        (Attribute("material", "Steel", "ner_tagging", 0.935), Attribute("size", "28 cm", "ner_tagging")),
         (Review("r1", "Heats evenly, even on induction."), Review("r2", "The handle gets hot.")),
     ),
     Document("p2", "Garden spade", "Garden", "Ash handle.", "", attributes(material="steel", color="green"), ()),

@@ -57,6 +57,9 @@ def test_search_filter_product_compare_and_chat(page, shop):
     page.run("[...document.querySelectorAll('thead a')].find(one => one.innerText.includes('pan')).click()")
     page.wait_text("h1", "Steel pan, 28 cm")
     page.wait_text("article", "Buyers like that it heats evenly.")
+    page.wait_text("tr:has(meter)", "Steel")
+    page.wait_text("tr:has(meter)", "94 %")
+    assert page.run("document.querySelectorAll('meter').length") == 1
     page.type("#question", "Does it cook well?")
     page.wait_text(".message.theirs", "Review of Steel pan")
     assert page.run("document.querySelector('.message.theirs').firstChild.outerHTML").startswith(

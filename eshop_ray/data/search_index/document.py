@@ -26,6 +26,8 @@ class Attribute:
     value: str
     task: str
     """Of the nightly table, which knows by `prompt_id` and `run_id` how it was asked."""
+    confidence: float | None = None
+    """How sure the model was of the answer that it stands in; None: the table does not say."""
 
     @property
     def facet(self) -> str:

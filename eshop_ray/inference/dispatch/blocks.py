@@ -19,12 +19,16 @@ ChooseWeights = Callable[[str, str | None], str]
 ENGINE_SECONDS = pa.field("engine_seconds", pa.float64())
 """A row's share of the time that its block kept the engines busy."""
 
+CONFIDENCE = pa.field("confidence", pa.float32())
+"""See `eshop_ray.inference.requests.Answer`."""
+
 ANSWER_FIELDS = (
     pa.field("generated_text", pa.string()),
     pa.field("finish_reason", pa.string()),
     pa.field("num_input_tokens", pa.int64()),
     pa.field("num_generated_tokens", pa.int64()),
     pa.field("num_attempts", pa.int64()),
+    CONFIDENCE,
     pa.field("prediction", pa.string()),
     pa.field("error", pa.string()),
 )
@@ -138,7 +142,7 @@ def _check_params(params: Any) -> None:
         raise ValueError("max_tokens")
 
 
-def _to_columns(row: BlockRow, error: str | None) -> tuple[str | int | None, ...]:
+def _to_columns(row: BlockRow, error: str | None) -> tuple[str | float | None, ...]:
     """Return the values of `ANSWER_FIELDS`."""
     answer = row.outcome if isinstance(row.outcome, Answer) else None
     failure = row.outcome.error if isinstance(row.outcome, Failure) else error
@@ -148,6 +152,7 @@ def _to_columns(row: BlockRow, error: str | None) -> tuple[str | int | None, ...
         row.num_input_tokens,
         row.num_generated_tokens,
         row.num_attempts,
+        answer.confidence if answer else None,
         row.reading.prediction if row.reading else None,
         row.reading.error if row.reading else failure,
     )

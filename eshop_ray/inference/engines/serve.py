@@ -22,7 +22,17 @@ from eshop_ray.inference.engines.vllm_arguments import ANSWER_DEFAULTS
 from eshop_ray.inference.engines.vllm_server import list_ignored, read_response, read_trouble
 from eshop_ray.inference.openai_api import CHAT_URL, COMPLETIONS_URL, refuse_stream, refuse_url, rename_constraints
 from eshop_ray.inference.reading import Reader
-from eshop_ray.inference.requests import Answer, ApiRequest, Busy, Failure, Prompt, Reply, Request, find_too_long
+from eshop_ray.inference.requests import (
+    Answer,
+    ApiRequest,
+    Busy,
+    Failure,
+    Prompt,
+    Reply,
+    Request,
+    find_too_long,
+    mean_probability,
+)
 from eshop_ray.reporting.words import format_seconds
 
 CALLS_PER_REPLICA = 4
@@ -212,7 +222,9 @@ def read_completion(response: Any) -> Reply:
     if choice.finish_reason not in ("stop", "length"):
         return Failure("engine", f"the deployment ended with `{choice.finish_reason}`")
     usage = response.usage
-    return Answer(choice.text, choice.finish_reason, usage.prompt_tokens, usage.completion_tokens)
+    scored = getattr(choice, "logprobs", None)
+    confidence = mean_probability(scored.token_logprobs) if scored else None
+    return Answer(choice.text, choice.finish_reason, usage.prompt_tokens, usage.completion_tokens, confidence)
 
 
 def judge_error(error: Exception) -> Reply:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from eshop_ray.inference.requests import Answer, Failure, Reply
+from eshop_ray.inference.requests import Answer, Failure, Reply, mean_probability
 
 NO_ANSWER = "no answer fits its constraint"
 
@@ -16,7 +16,15 @@ def read_output(output: Any, params: Mapping[str, Any]) -> Reply:
         return Failure("engine", f"vLLM ended with `{completion.finish_reason}`")
     if is_impossible(completion, params.get("structured_outputs")):
         return Failure("engine", NO_ANSWER)
-    return Answer(completion.text, completion.finish_reason, len(output.prompt_token_ids), len(completion.token_ids))
+    numbers = len(output.prompt_token_ids), len(completion.token_ids)
+    return Answer(completion.text, completion.finish_reason, *numbers, _read_confidence(completion))
+
+
+def _read_confidence(completion: Any) -> float | None:
+    if not getattr(completion, "logprobs", None):
+        return None
+    chosen = zip(completion.token_ids, completion.logprobs, strict=True)
+    return mean_probability(scored[token].logprob for token, scored in chosen)
 
 
 def is_impossible(completion: Any, constraint: Mapping[str, Any] | None) -> bool:

@@ -259,14 +259,24 @@ async function showProduct(id, review, isCurrent) {
 }
 
 function drawAttributes(product) {
-  const rows = product.attributes.map((one) => make("tr", {}, data(one.name.replaceAll("_", " "), "th", { scope: "row" }), data(one.value, "td")));
+  const isKnown = product.attributes.some((one) => one.confidence !== null);
+  const rows = product.attributes.map((one) => make("tr", {}, data(one.name.replaceAll("_", " "), "th", { scope: "row" }), data(one.value, "td"),
+    ...(isKnown ? [drawConfidence(one)] : [])));
   const result = make("div", { "aria-live": "polite" });
   const button = make("button", { class: "quiet", type: "button", on: { click: () => checkAttributes(product, button, result) } }, "How sure is the model?");
   const table = rows.length ? make("table", {}, make("tbody", {}, ...rows)) : make("p", { class: "small" }, "None are known.");
+  if (isKnown) return make("section", { class: "card" }, make("h2", {}, "Attributes"), table);
   return make("section", { class: "card" }, make("h2", {}, "Attributes"), table, make("p", {}), button, result);
 }
 
-// The nightly table keeps no confidence, so the model is asked once more.
+function drawConfidence({ confidence }) {
+  if (confidence === null) return make("td");
+  const share = Math.round(confidence * 100);
+  return make("td", { class: "small", title: "How sure the model is of each word of its answer" }, `${share} % `,
+    make("meter", { min: 0, max: 100, low: 50, high: 80, optimum: 100, value: share, "aria-label": "Confidence" }));
+}
+
+// This nightly table keeps no confidence, so the model is asked once more.
 async function checkAttributes(product, button, result) {
   button.disabled = true;
   result.replaceChildren(make("p", { class: "small" }, "Asking the model …"));

@@ -1,5 +1,6 @@
 """What a deployment's replies mean for a row; tests/inference/engines asks a real one."""
 
+import math
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,12 +21,15 @@ def refusal(code):
 
 
 def completion(finish_reason):
-    choice = SimpleNamespace(text="Garden", finish_reason=finish_reason)
+    choice = SimpleNamespace(text="Garden", finish_reason=finish_reason, logprobs=None)
     return SimpleNamespace(choices=[choice], usage=SimpleNamespace(prompt_tokens=7, completion_tokens=2))
 
 
 def test_responses():
     assert read_completion(completion("length")) == Answer("Garden", "length", 7, 2)
+    scored = completion("stop")
+    scored.choices[0].logprobs = SimpleNamespace(token_logprobs=[math.log(0.9), None, math.log(0.4)])
+    assert read_completion(scored).confidence == pytest.approx(0.6)
     assert read_completion(completion("abort")) == Failure("engine", "the deployment ended with `abort`")
     assert read_completion(refusal(400)) == Failure("engine", "refused by the deployment: HTTP 400")
     assert [read_completion(refusal(code)) for code in (429, 503)] == [Busy("HTTP 429"), Busy("HTTP 503")]

@@ -1,5 +1,6 @@
 """Calls to the engine's process, as far as they need no engine."""
 
+import math
 from types import SimpleNamespace
 
 import pytest
@@ -64,7 +65,15 @@ def test_who_waits_for_an_engine_that_fails_is_told_why_in_words_that_quote_no_r
     ],
 )
 def test_empty_answer_counts_where_the_constraint_allows_it(constraint, is_answer):
-    completion = SimpleNamespace(text="", finish_reason="stop", token_ids=[2])
+    completion = SimpleNamespace(text="", finish_reason="stop", token_ids=[2], logprobs=None)
     output = SimpleNamespace(outputs=[completion], prompt_token_ids=[1])
     reply = read_output(output, {"structured_outputs": constraint})
     assert reply == (Answer("", "stop", 1, 1) if is_answer else Failure("engine", "no answer fits its constraint"))
+
+
+def test_confidence_is_the_mean_probability_of_the_tokens_that_were_chosen():
+    scored = [{5: SimpleNamespace(logprob=math.log(0.9)), 6: SimpleNamespace(logprob=-9.0)}]
+    scored.append({7: SimpleNamespace(logprob=math.log(0.4))})
+    completion = SimpleNamespace(text="x y", finish_reason="stop", token_ids=[5, 7], logprobs=scored)
+    reply = read_output(SimpleNamespace(outputs=[completion], prompt_token_ids=[1]), {})
+    assert reply.confidence == pytest.approx(0.6)

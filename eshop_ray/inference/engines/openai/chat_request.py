@@ -52,6 +52,8 @@ def build_body(request: Request, config: OpenaiSection) -> dict[str, Any]:
     """Return the body of the request."""
     params = dict(request.params)
     output = params.pop("structured_outputs", None)
+    if params.pop("logprobs", None) is not None:
+        params["logprobs"] = True
     if config.constrained_decoding != "structured_outputs":
         params = {name: value for name, value in params.items() if name not in VLLM_FIELDS}
     if output and config.constrained_decoding == "structured_outputs":

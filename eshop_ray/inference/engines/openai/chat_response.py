@@ -9,7 +9,7 @@ from typing import Any
 
 from eshop_ray.inference.engines.openai.chat_request import unwrap
 from eshop_ray.inference.openai_api import quotes
-from eshop_ray.inference.requests import Answer, Busy, Failure, Reply
+from eshop_ray.inference.requests import Answer, Busy, Failure, Reply, mean_probability
 
 FINAL_STATUSES: Mapping[int, str] = {
     401: "the endpoint does not take the key",
@@ -116,7 +116,15 @@ def _judge_completion(text: str, body: Mapping[str, Any]) -> Verdict:
         ended = f"the endpoint ended with `{finish}`" if finish not in ("stop", "length") else "an answer without text"
         return Verdict(Failure("engine", ended), usage, is_charged=usage is None)
     counts = (usage.num_read, usage.num_written) if usage else (0, 0)
-    return Verdict(Answer(unwrap(content, body), finish, *counts), usage, is_charged=usage is None)
+    answer = Answer(unwrap(content, body), finish, *counts, _read_confidence(choice))
+    return Verdict(answer, usage, is_charged=usage is None)
+
+
+def _read_confidence(choice: Mapping[str, Any]) -> float | None:
+    try:
+        return mean_probability(token["logprob"] for token in choice["logprobs"]["content"])
+    except (KeyError, TypeError):  # not asked for, or nothing that an endpoint has to know
+        return None
 
 
 def _read_usage(usage: Any) -> Usage | None:

@@ -6,7 +6,7 @@ import re
 import time
 import zlib
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
 from eshop_ray.inference.openai_api import CHAT_URL, list_texts, rename_constraints, write_error
 from eshop_ray.inference.requests import Answer, ApiAnswer, ApiRequest, Failure
@@ -31,7 +31,9 @@ def make_answer(prompt: str, params: dict[str, Any], num_words: int | None = Non
     if num_words is not None:
         words = [words[index % len(words)] for index in range(min(num_words, params["max_tokens"] + 1))]
     kept = words[: params["max_tokens"]]
-    return Answer(" ".join(kept), "length" if len(kept) < len(words) else "stop", len(prompt.split()), len(kept))
+    ending: Literal["stop", "length"] = "length" if len(kept) < len(words) else "stop"
+    confidence = (1 + zlib.crc32(prompt.encode()) % 100) / 100 if params.get("logprobs") is not None else None
+    return Answer(" ".join(kept), ending, len(prompt.split()), len(kept), confidence)
 
 
 def make_response(request: ApiRequest, num_words: int | None = None) -> ApiAnswer | Failure:

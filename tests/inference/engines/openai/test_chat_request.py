@@ -52,6 +52,10 @@ def test_constraints_go_in_the_form_that_the_endpoint_knows():
     assert build(params={"min_tokens": 8}, constrained_decoding="structured_outputs")["min_tokens"] == 8
 
 
+def test_probabilities_are_asked_for_in_the_words_of_chats():
+    assert build(params={"logprobs": 0})["logprobs"] is True
+
+
 def test_every_kind_of_output_has_a_schema_with_an_object_at_the_top():
     schema = build_schema({"regex": "[1-3](,[1-3]){2}"})
     pattern = schema["properties"]["answer"]["pattern"]

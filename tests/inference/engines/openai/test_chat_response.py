@@ -1,6 +1,7 @@
 """What comes back, and what it means."""
 
 import json
+import math
 from email.utils import formatdate
 from time import time
 
@@ -34,6 +35,14 @@ def test_an_answer_has_its_tokens_those_of_the_cache_apart():
     assert verdict.reply == Answer("yes", "stop", 9, 2)
     assert verdict.usage == Usage(9, 8, 2)
     assert not verdict.is_trouble
+
+
+def test_an_answer_is_as_sure_as_its_tokens():
+    response = completion()
+    response["choices"][0]["logprobs"] = {"content": [{"logprob": math.log(0.9)}, {"logprob": math.log(0.4)}]}
+    assert judge(200, response).reply.confidence == pytest.approx(0.6)
+    response["choices"][0]["logprobs"] = {"content": None}
+    assert judge(200, response).reply.confidence is None
 
 
 def test_an_answer_without_usage_may_have_cost_something():
