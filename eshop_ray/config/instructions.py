@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from eshop_ray.config.base import PositiveInt, Section, Share
 from eshop_ray.config.cleaning import NearDuplicatesSection, TextCleaningSection
+from eshop_ray.config.teacher import Language, TeacherSection
 
 InstructionFormat = Literal[
     "amasum",
@@ -26,7 +27,6 @@ InstructionFormat = Literal[
     "shopbench",
     "shopify_taxonomy",
 ]
-Language = Annotated[str, Field(pattern=r"^[a-z]{2}$")]
 
 
 class InstructionSource(Section):
@@ -104,6 +104,8 @@ class InstructionsSection(Section):
     the same words are."""
     decontaminate: tuple[EvaluationSource, ...] = ()
     """Evaluation sets: rows that repeat one of their questions, or share a rare run of words with it, are left out."""
+    teacher: TeacherSection | None = None
+    """A model that makes more rows after those that the sources give. None: there is none."""
 
     @model_validator(mode="after")
     def _check_entries(self) -> Self:

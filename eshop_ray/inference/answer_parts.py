@@ -48,7 +48,7 @@ class AnswerParts:
             if folder.startswith(self._prefix) and folder != self._name:
                 self._beside.remove_folder(folder)
         self._storage.make_folder()
-        answered = [self._keep_answers(name) for name in self._list()]
+        answered = [self._keep_answers(name) for name in self.list_files()]
         return pa.concat_tables([EMPTY.select(KEYS), *answered])
 
     def take_back(self, predictions_dir: Path) -> None:
@@ -67,20 +67,25 @@ class AnswerParts:
     def read(self) -> Iterator[pa.Table]:
         """Yield all answers in tables of about `ROWS_PER_FILE`."""
         held: list[pa.Table] = []
-        for name in self._list():
-            held.append(pq.read_table(self._open(name), schema=PREDICTION_SCHEMA))
+        for name in self.list_files():
+            held.append(self.read_file(name))
             if sum(table.num_rows for table in held) >= ROWS_PER_FILE:
                 yield pa.concat_tables(held)
                 held = []
         if held:
             yield pa.concat_tables(held)
 
+    def list_files(self) -> list[str]:
+        """Return the names of all files."""
+        return sorted(file.path for file in self._storage.list())
+
+    def read_file(self, name: str) -> pa.Table:
+        """Return the answers of a file."""
+        return pq.read_table(self._open(name), schema=PREDICTION_SCHEMA)
+
     def remove(self) -> None:
         """Clear away what has become predictions."""
         self._beside.remove_folder(self._name)
-
-    def _list(self) -> list[str]:
-        return sorted(file.path for file in self._storage.list())
 
     def _open(self, name: str) -> io.BytesIO:
         return io.BytesIO(self._storage.read(name) or b"")

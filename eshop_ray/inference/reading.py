@@ -43,3 +43,13 @@ def read_prediction(row: Mapping[str, Any], tasks: Mapping[str, Task] | None = N
         return Reading(encode(task.parse(answer)))
     except Exception as error:  # a parser that breaks on one answer must not end the run
         return Reading(None, f"parse: {type(error).__name__}")
+
+
+def read_text(row: Mapping[str, Any]) -> Reading:
+    """Take `generated_text` as it stands, without what the model thought before it answered."""
+    answer = drop_thought(row["generated_text"])
+    return (
+        Reading(None, "reasoning: the answer ended before its reasoning did")
+        if answer is None
+        else Reading(encode(answer))
+    )

@@ -33,6 +33,8 @@ from eshop_ray.data.instructions.material_texts import clean_material
 from eshop_ray.data.instructions.near_repeats import find_near_repeats, mark_near_repeats
 from eshop_ray.data.instructions.plan import Plan, takes
 from eshop_ray.data.instructions.reading import add_bucket, count_shelves, plan_buckets, read_material
+from eshop_ray.data.instructions.teacher.commission import Teacher
+from eshop_ray.data.instructions.teacher.route import add_taught
 from eshop_ray.data.language import check_languages
 from eshop_ray.datasets import user_errors
 from eshop_ray.errors import UserError
@@ -45,10 +47,16 @@ OUTPUT_ROWS = 10_000
 """Rows of a file."""
 
 
-def build_instructions(config: Config, plan: Plan, folder: Path) -> Counts:
+def build_instructions(config: Config, plan: Plan, folder: Path, teacher: Teacher | None = None) -> Counts:
     """Write a recipe's rows into a folder, one below it for each split, and return what was counted.
 
-    The same recipe, seed and files give the same bytes, however many workers there are.
+    The same recipe, seed, files and answers of a teacher give the same bytes, however many workers there are.
+
+    Args:
+        config: Of the run.
+        plan: Its recipe.
+        folder: Where the rows are to stand.
+        teacher: Makes more rows, where the recipe has one.
 
     Raises:
         UserError: if not one row is left.
@@ -60,6 +68,8 @@ def build_instructions(config: Config, plan: Plan, folder: Path) -> Counts:
         candidates = candidates.map_batches(mark_contaminated, batch_format="pyarrow", fn_kwargs={"index": index})
         candidates = candidates.map_batches(mark_foreign, batch_format="pyarrow").materialize()
         distinct = _mark_repeats(candidates, config, folder.parent).materialize()
+        if teacher:
+            distinct = add_taught(distinct, config, plan, index, teacher)
         rows = _choose(distinct, plan).materialize()
         counts = count_rows(material, rows)
         if not counts.num_rows:
@@ -111,7 +121,7 @@ def _mark_repeats(candidates: Dataset, config: Config, run_dir: Path) -> Dataset
 
 def _choose(distinct: Dataset, plan: Plan) -> Dataset:
     """Return all candidates, marked where they do not stay."""
-    columns = ("group", "split", "route", "rank", "keys")
+    columns = ("group", "split", "route", "made", "rank", "keys")
     kept = distinct.map_batches(select_kept, batch_format="pyarrow", fn_kwargs={"columns": columns}).materialize()
     held = _collect_held(kept, plan)
     apart = distinct.map_batches(mark_crossing, batch_format="pyarrow", fn_kwargs={"held": held}).materialize()

@@ -36,16 +36,18 @@ CANDIDATE_SCHEMA = pa.schema(
         ("rank", pa.int64()),
         ("position", pa.int32()),
         ("num_options", pa.int32()),
+        ("made", pa.string()),
         ("removed", pa.string()),
     ]
 )
 """Rows on their way. `keys` are the products and queries that a row speaks of, `content` is what is asked, `compared`
 what must not nearly be asked twice among rows of one `within`, `rank` its place in the order by which quotas choose,
-`removed` why it does not stay."""
+`made` how a teacher made it, if one did, `removed` why it does not stay."""
 
 TRANSFORMED = "transformed"
 MULTILINGUAL = "multilingual"
 PASSED_ON = "passed_on"
+TEACHER = "teacher"
 
 _SLACK = 4
 """Candidates for each row that a quota asks for: some are removed later, and some material gives no question."""
@@ -124,7 +126,7 @@ def _is_drawn(one: Material, entry: SubtaskSection, source: str, is_held: bool, 
         return True
     there = context.counts[entry.name] * (plan.eval_share if is_held else 1 - plan.eval_share)
     share = (_SLACK * wanted + _FEWEST) / max(there, 1.0)
-    return rank_of(plan.seed, plan.digest, entry.name, source, one.id) < share * RANKS
+    return rank_of(plan.seed, plan.drawn_by, entry.name, source, one.id) < share * RANKS
 
 
 def _build_rows(
@@ -137,10 +139,10 @@ def _build_rows(
     if isinstance(one, Instruction) and Instruction not in subtask.takes:
         yield _pass_on(one, start, plan)
         return
-    questions = subtask.build(one, pool, make_draw(plan.seed, plan.digest, entry.name, source, one.id))
+    questions = subtask.build(one, pool, make_draw(plan.seed, plan.drawn_by, entry.name, source, one.id))
     for number, question in enumerate(questions):
         row_id = content_id(entry.name, source, type(one).__name__, one.shelf, one.id, str(number))
-        draw = make_draw(plan.seed, plan.digest, row_id, "language")
+        draw = make_draw(plan.seed, plan.drawn_by, row_id, "language")
         language = choose_language(question, subtask, entry.languages, draw)
         if language is None:
             continue
@@ -155,7 +157,7 @@ def _ask(row_id: str, question: Question, subtask: Subtask, start: Row, plan: Pl
     """Return the row of a question in one of the wordings of its split."""
     language, is_unseen = start["language"], start["split"] == UNSEEN
     num_seen = len(subtask.wordings[language]) - 1
-    draw = make_draw(plan.seed, plan.digest, row_id, "wording")
+    draw = make_draw(plan.seed, plan.drawn_by, row_id, "wording")
     wording = -1 if is_unseen else draw.randrange(num_seen)
     task, metric = task_of(question), subtask.metric or get_task(task_of(question)).metric
     if isinstance(question.answer, Text) and metric == "sent-transformer" and language != "en":
@@ -169,7 +171,7 @@ def _ask(row_id: str, question: Question, subtask: Subtask, start: Row, plan: Pl
     }
     row |= compare_question(row["group"], question)
     try:
-        rendered = render(question, subtask, language, wording, make_draw(plan.seed, plan.digest, row_id, "order"))
+        rendered = render(question, subtask, language, wording, make_draw(plan.seed, plan.drawn_by, row_id, "order"))
     except UnaskableError as error:
         shown = Rendered(" | ".join(question.values.values()), None)
         return {**_finish(row, row_id, shown, plan), "removed": str(error)}
@@ -195,7 +197,7 @@ def _finish(row: Row, row_id: str, rendered: Rendered, plan: Plan) -> Row:
         **row,
         "target": encode(rendered.target),
         "content": content_id(fold(rendered.prompt)),
-        "rank": rank_of(plan.seed, plan.digest, row_id),
+        "rank": rank_of(plan.seed, plan.drawn_by, row_id),
         "position": rendered.position,
         "num_options": rendered.num_options,
         "seed": plan.seed,

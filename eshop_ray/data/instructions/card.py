@@ -8,6 +8,7 @@ from scipy import stats
 
 from eshop_ray.data.instructions.counts import LENGTHS, Counts
 from eshop_ray.data.instructions.plan import Plan, find_unplanned
+from eshop_ray.data.instructions.teacher.commission import REASONED, TRANSLATED, WRITTEN
 
 
 def describe_build(plan: Plan, counts: Counts, digest: str) -> dict[str, Any]:
@@ -47,6 +48,7 @@ def describe_build(plan: Plan, counts: Counts, digest: str) -> dict[str, Any]:
         "num_malformed": _sort(counts.malformed),
         "malformed_examples": dict(sorted(counts.malformed_examples.items())),
         "material": _describe_material(counts),
+        "teacher": describe_teacher(plan, counts) if plan.teacher else None,
         "absent": describe_absent(plan, counts),
         "position_bias_p": float(stats.chi2.sf(statistic, freedom)) if freedom else None,
         "position_bias_p_by_subtask": {
@@ -85,6 +87,34 @@ def describe_subtasks(plan: Plan, counts: Counts) -> dict[str, dict[str, Any]]:
     return found
 
 
+def describe_teacher(plan: Plan, counts: Counts) -> dict[str, Any]:
+    """Return how many rows the teacher was asked for, how many of them stay, and why the others do not."""
+    names = sorted({teacher for teacher, _, _, _ in counts.made})
+    subtasks = {}
+    for made, group, quota in list_teacher_quotas(plan):
+        asked = {reason: n for (_, *key, reason), n in counts.made.items() if key == [made, group]}
+        subtasks[f"{made}: {group}"] = {"quota": quota, **_describe_asked(asked)}
+    total: Counter[str | None] = Counter()
+    for (_, _, _, reason), number in counts.made.items():
+        total[reason] += number
+    return {"name": names[0] if names else None, **_describe_asked(total), "rows_by_subtask": subtasks}
+
+
+def list_teacher_quotas(plan: Plan) -> list[tuple[str, str, int]]:
+    """Return (kind of row, sub-task, quota) of all that a teacher is to make."""
+    if plan.teacher is None:
+        return []
+    kinds = {WRITTEN: plan.teacher.written, REASONED: plan.teacher.reasoned, TRANSLATED: plan.teacher.translated}
+    return [(made, group, quota) for made, own in kinds.items() for group, quota in own.items()]
+
+
+def _describe_asked(found: Mapping[str | None, int]) -> dict[str, Any]:
+    num_asked, num_kept = sum(found.values()), found.get(None, 0)
+    removed = {reason: number for reason, number in found.items() if reason is not None}
+    share = num_kept / num_asked if num_asked else None
+    return {"num_asked": num_asked, "num_kept": num_kept, "kept_share": share, "num_removed": _sort(removed)}
+
+
 def describe_absent(plan: Plan, counts: Counts) -> dict[str, str]:
     """Return what the recipe could not make, and what it does not ask for, each with the reason."""
     lines = {f"source {name}": reason for name, reason in plan.absent.items()}
@@ -97,6 +127,12 @@ def describe_absent(plan: Plan, counts: Counts) -> dict[str, str]:
             lines[f"sub-task {entry.name}"] = f"its sources ({', '.join(entry.sources)}) give no row that stays"
         elif quota is not None and num_rows < quota:
             lines[f"sub-task {entry.name}"] = f"the quota is {quota}, its sources give {num_rows}"
+    for made, group, quota in list_teacher_quotas(plan):
+        found = {reason: n for (_, *key, reason), n in counts.made.items() if key == [made, group]}
+        if not found:
+            lines[f"teacher, {made}: {group}"] = "no row may be shown to it"
+        elif found.get(None, 0) < quota:
+            lines[f"teacher, {made}: {group}"] = f"the quota is {quota}, {found.get(None, 0)} of its rows stay"
     return lines | {f"sub-task {name}": "not in the recipe" for name in find_unplanned(plan.entries)}
 
 

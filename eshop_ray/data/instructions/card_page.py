@@ -26,6 +26,7 @@ def build_page(card: Card) -> Page:
     sections = [
         _show_subtasks(card),
         *_show_shares(card),
+        *_show_teacher(card),
         _show_removed(card),
         _show_reading(card),
         _show_absent(card),
@@ -86,6 +87,24 @@ def _show_shares(card: Card) -> Iterator[Section]:
     lengths = card["num_characters"]
     charts = [_chart(counts, f"Rows by characters of the {name}.") for name, counts in lengths.items()]
     yield Section("Lengths", [], [_tabulate(counts, name) for name, counts in lengths.items()], charts)
+
+
+def _show_teacher(card: Card) -> Iterator[Section]:
+    """Yield what the teacher was asked for, and what came of it."""
+    told = card["teacher"]
+    if told is None:
+        return
+    share = NONE if told["kept_share"] is None else f"{told['kept_share']:.1%}"
+    sentence = (
+        f"{code(told['name'] or NONE)} was asked for {count(told['num_asked'], 'row')}; {told['num_kept']:,} of them "
+        f"stay ({share})."
+    )
+    rows = [
+        (name, str(one["quota"]), f"{one['num_asked']:,}", f"{one['num_kept']:,}")
+        for name, one in told["rows_by_subtask"].items()
+    ]
+    table = Table(("what: sub-task", "quota", "asked for", "stay"), rows)
+    yield Section("Teacher", [sentence], [table, _tabulate(told["num_removed"], "reason")])
 
 
 def _show_removed(card: Card) -> Section:

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +25,8 @@ class Limits:
 
     limits: Mapping[tuple[str, str], int]
     passed_on: Mapping[tuple[str, str], int]
+    made: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """The rank in each (sub-task, kind of row) from which on rows of a teacher are too many."""
 
 
 def mark_repeats(table: pa.Table) -> pa.Table:
@@ -56,19 +58,16 @@ def mark_crossing(table: pa.Table, held: Collection[str]) -> pa.Table:
 
 def mark_surplus(table: pa.Table, limits: Limits) -> pa.Table:
     """Mark rows beyond the quota of their sub-task."""
-    columns = (table[name].to_pylist() for name in ("group", "split", "route", "rank", "removed"))
-    return set_removed(
-        table,
-        [
-            removed or (OVER_QUOTA if rank >= _find_limit(limits, group, split, route) else None)
-            for group, split, route, rank, removed in zip(*columns, strict=True)
-        ],
-    )
+    rows = table.select(["group", "split", "route", "made", "rank", "removed"]).to_pylist()
+    removed = [row["removed"] or (OVER_QUOTA if row["rank"] >= _find_limit(limits, row) else None) for row in rows]
+    return set_removed(table, removed)
 
 
-def _find_limit(limits: Limits, group: str, split: str, route: str) -> int:
-    own = limits.passed_on if route == PASSED_ON else limits.limits
-    return own.get((group, split), RANKS)
+def _find_limit(limits: Limits, row: Row) -> int:
+    if row["made"] is not None:
+        return limits.made.get((row["group"], row["made"]), RANKS)
+    own = limits.passed_on if row["route"] == PASSED_ON else limits.limits
+    return own.get((row["group"], row["split"]), RANKS)
 
 
 def set_removed(table: pa.Table, removed: Sequence[str | None]) -> pa.Table:
@@ -86,12 +85,16 @@ def find_limits(rows: Iterable[Row], plan: Plan) -> Limits:
     """Return the limits that hold quotas, and the share of rows that are passed on.
 
     Args:
-        rows: `group`, `split`, `route` and `rank` of the rows that stay so far.
+        rows: `group`, `split`, `route`, `made` and `rank` of the rows that stay so far.
         plan: The quotas.
     """
     ranks: defaultdict[tuple[str, str], list[tuple[int, str]]] = defaultdict(list)
+    made: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
     for row in rows:
-        ranks[row["group"], row["split"]].append((row["rank"], row["route"]))
+        if row["made"] is not None:
+            made[row["group"], row["made"]].append(row["rank"])
+        else:
+            ranks[row["group"], row["split"]].append((row["rank"], row["route"]))
     limits: dict[tuple[str, str], int] = {}
     kept: dict[tuple[str, str], list[tuple[int, str]]] = {}
     for key, found in sorted(ranks.items()):
@@ -100,7 +103,17 @@ def find_limits(rows: Iterable[Row], plan: Plan) -> Limits:
         if quota is not None and len(found) > quota:
             limits[key] = found[quota][0]
         kept[key] = found[:quota]
-    return Limits(limits, {**limits, **_limit_passed_on(kept, plan.max_passed_on_share)})
+    return Limits(limits, {**limits, **_limit_passed_on(kept, plan.max_passed_on_share)}, _limit_made(made, plan))
+
+
+def _limit_made(made: Mapping[tuple[str, str], Sequence[int]], plan: Plan) -> dict[tuple[str, str], int]:
+    """Return the limits of a teacher's rows, of which each sub-task has its own quota for each kind."""
+    limits = {}
+    for (group, name), ranks in made.items():
+        quotas: Mapping[str, int] = getattr(plan.teacher, name)
+        if len(ranks) > quotas[group]:
+            limits[group, name] = sorted(ranks)[quotas[group]]
+    return limits
 
 
 def _limit_passed_on(

@@ -21,6 +21,7 @@ TALLIED = ("source", "kind", "path", "line", "reason", "repaired", "cleaned", "l
 LENGTHS = (50, 100, 200, 400, 800, 1600, 3200)
 """Upper ends, in characters, of the classes in which lengths are counted."""
 _EXAMPLE_CHARACTERS = 300
+_MADE = ("teacher", "made", "group", "removed")
 
 
 @dataclass(slots=True)
@@ -40,6 +41,8 @@ class Counts:
     """Reason -> candidates that do not stay."""
     removed_by_group: Counter[tuple[str, str]] = field(default_factory=Counter)
     """(sub-task, reason) -> candidates that do not stay."""
+    made: Counter[tuple[str, str, str, str | None]] = field(default_factory=Counter)
+    """(teacher, kind of row, sub-task, why it does not stay or None) -> rows that a teacher has made."""
     examples: dict[str, list[tuple[int, str, str]]] = field(default_factory=lambda: defaultdict(list))
     """Reason -> (rank, sub-task, text) of some."""
     material: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -131,6 +134,7 @@ def _tally_rows(table: pa.Table) -> pa.Table:
         ),
         "lengths": _pairs(Counter(length for row in kept for length in _measure(row))),
         "removed": _pairs(Counter((row["group"], row["removed"]) for row in gone)),
+        "made": _pairs(Counter(tuple(row[name] for name in _MADE) for row in rows if row["made"] is not None)),
         "examples": _take_examples(gone),
     }
     return pa.table({"tally": [json.dumps(found)]})
@@ -186,5 +190,7 @@ def _add_rows(counts: Counts, found: Mapping[str, Any]) -> None:
     for (group, reason), number in found["removed"]:
         counts.removed[reason] += number
         counts.removed_by_group[group, reason] += number
+    for (teacher, made, group, reason), number in found["made"]:
+        counts.made[teacher, made, group, reason] += number
     for reason, rank, group, text in found["examples"]:
         counts.examples[reason].append((rank, group, text))

@@ -6,15 +6,19 @@ from typing import Any
 
 from eshop_ray import artifacts
 from eshop_ray.config import Config, InstructionSource, SubtaskSection
+from eshop_ray.config.teacher import TeacherSection
 from eshop_ray.data import files
 from eshop_ray.data.cleaning import TRAIN
 from eshop_ray.data.instructions.builders import get_subtask, load_subtasks
 from eshop_ray.data.instructions.material import Instruction
+from eshop_ray.data.language import LANGUAGES
 from eshop_ray.errors import UserError, find_nearest
 from eshop_ray.schema import Row, encode
 
 DEV = "dev"
 """Questions about products and queries that nothing is learned of, in wordings that are learned."""
+SOURCE_LANGUAGE = "en"
+"""That a teacher translates from."""
 UNSEEN = "unseen"
 """The same questions in wordings that are held out."""
 _VERSION = 3
@@ -28,6 +32,8 @@ class Plan:
     seed: int
     digest: str
     """Of the recipe: where its files stand has no part in it."""
+    drawn_by: str
+    """The same without its teacher. Choices are drawn by it, so that a teacher moves no row that is not its own."""
     eval_share: float
     max_eval_rows: int | None
     max_passed_on_share: float
@@ -36,6 +42,7 @@ class Plan:
     entries: Sequence[SubtaskSection]
     sources: Mapping[str, InstructionSource]
     """Those that entries name and whose licence is allowed."""
+    teacher: TeacherSection | None = None
     absent: Mapping[str, str] = field(default_factory=dict)
     """Source -> why nothing is made of it."""
 
@@ -53,6 +60,8 @@ def plan_recipe(config: Config) -> Plan:
         get_subtask(entry.name)
         for source in entry.sources:
             _check_source(entry.name, source, recipe.sources)
+    if recipe.teacher:
+        _check_teacher(recipe.teacher, [entry.name for entry in recipe.subtasks])
     named = {source for entry in recipe.subtasks for source in entry.sources}
     wanted = {name: source for name, source in recipe.sources.items() if name in named}
     absent = {name: reason for name in wanted if (reason := _find_absence(config, name))}
@@ -62,29 +71,43 @@ def plan_recipe(config: Config) -> Plan:
     return Plan(
         seed=config.seed,
         digest=digest_recipe(config),
+        drawn_by=_digest_without_teacher(config),
         eval_share=recipe.eval_share,
         max_eval_rows=recipe.max_eval_rows,
         max_passed_on_share=recipe.max_passed_on_share,
         quotas=_share_out(recipe.subtasks, recipe.num_rows),
         entries=recipe.subtasks,
         sources={name: source for name, source in wanted.items() if name not in absent},
+        teacher=recipe.teacher,
         absent=absent,
     )
 
 
 def digest_recipe(config: Config) -> str:
     """Return the digest of what a recipe says, whatever machine says it."""
-    return artifacts.fingerprint([config.instructions.model_dump(mode="json"), _VERSION])
+    drawn_by, teacher = _digest_without_teacher(config), config.instructions.teacher
+    return artifacts.fingerprint([drawn_by, teacher.model_dump(mode="json")]) if teacher else drawn_by
 
 
-def fingerprint_build(config: Config, plan: Plan) -> str:
-    """Return a digest of all that determines the rows: recipe, seed, and size and time of every file."""
+def _digest_without_teacher(config: Config) -> str:
+    return artifacts.fingerprint([config.instructions.model_dump(mode="json", exclude={"teacher"}), _VERSION])
+
+
+def fingerprint_build(config: Config, plan: Plan, teacher: str | None = None) -> str:
+    """Return a digest of all that determines the rows: recipe, seed, and size and time of every file.
+
+    Args:
+        config: Of the run.
+        plan: Its recipe.
+        teacher: Who makes rows, as they carry it.
+    """
     listed = list_material_files(config, plan.sources)
     held = [
         file.path for one in config.instructions.decontaminate for file in files.list_files(config.data.root, one.path)
     ]
     states = [(path, files.state_of(path)) for path in (*(file["path"] for file in listed), *held)]
-    return artifacts.fingerprint([plan.digest, plan.seed, sorted(plan.absent), states])
+    named = [teacher] if teacher else []
+    return artifacts.fingerprint([plan.digest, plan.seed, sorted(plan.absent), states, *named])
 
 
 def list_material_files(config: Config, sources: Mapping[str, InstructionSource]) -> list[Row]:
@@ -115,6 +138,19 @@ def _check_source(subtask: str, name: str, sources: Mapping[str, Any]) -> None:
     if name not in sources:
         hint = f"did you mean `{find_nearest(name, sources)}`?" if sources else "`instructions.sources` is empty"
         raise UserError(f"sub-task `{subtask}`: no source `{name}`; {hint}")
+
+
+def _check_teacher(teacher: TeacherSection, subtasks: Sequence[str]) -> None:
+    """Refuse quotas of sub-tasks that have no rows to show, and languages that nobody can check."""
+    for name in teacher.subtasks:
+        if name not in subtasks:
+            nearest = find_nearest(name, subtasks)
+            raise UserError(f"`instructions.teacher`: the recipe has no sub-task `{name}`; did you mean `{nearest}`?")
+    if unknown := sorted(set(teacher.languages) - set(LANGUAGES)):
+        known = ", ".join(code for code in LANGUAGES if code != SOURCE_LANGUAGE)
+        raise UserError(
+            f"`instructions.teacher.languages`: {', '.join(unknown)} cannot be checked; take some of {known}"
+        )
 
 
 def _find_absence(config: Config, name: str) -> str | None:
