@@ -25,6 +25,7 @@ from eshop_ray.data.instructions.choose import (
 )
 from eshop_ray.data.instructions.counts import Counts, count_rows
 from eshop_ray.data.instructions.decontaminate import mark_contaminated, read_index
+from eshop_ray.data.instructions.drift import report_drift
 from eshop_ray.data.instructions.foreign import mark_foreign
 from eshop_ray.data.instructions.joining import join_titles
 from eshop_ray.data.instructions.material import KINDS, ProductTitle
@@ -72,6 +73,7 @@ def build_instructions(config: Config, plan: Plan, folder: Path, teacher: Teache
             distinct = add_taught(distinct, config, plan, index, teacher)
         rows = _choose(distinct, plan).materialize()
         counts = count_rows(material, rows)
+        counts.drift = report_drift(config, plan)
         if not counts.num_rows:
             raise UserError(f"not one row is left; {counts.explain()}")
         with artifacts.stage_dir(folder) as staged:

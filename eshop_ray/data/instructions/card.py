@@ -47,6 +47,7 @@ def describe_build(plan: Plan, counts: Counts, digest: str) -> dict[str, Any]:
         },
         "num_malformed": _sort(counts.malformed),
         "malformed_examples": dict(sorted(counts.malformed_examples.items())),
+        "drift": counts.drift,
         "material": _describe_material(counts),
         "teacher": describe_teacher(plan, counts) if plan.teacher else None,
         "absent": describe_absent(plan, counts),

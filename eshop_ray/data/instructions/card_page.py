@@ -131,6 +131,12 @@ def _show_reading(card: Card) -> Section:
     tables += [_tabulate(card["num_malformed"], "not read")] if card["num_malformed"] else []
     lines = [(source, line) for source, found in card["malformed_examples"].items() for line in found]
     tables += [Table(("source", "row"), lines, num_text=2)] if lines else []
+    drift = [
+        (source, one["column"], one["difference"], f"{one['num_files']} of {one['of']}", ", ".join(one["files"]))
+        for source, found in card["drift"].items()
+        for one in found
+    ]
+    tables += [Table(("source", "column", "difference", "files", "such as"), drift, num_text=5)] if drift else []
     return Section("Read", [], tables)
 
 

@@ -41,6 +41,8 @@ class Counts:
     """Reason -> candidates that do not stay."""
     removed_by_group: Counter[tuple[str, str]] = field(default_factory=Counter)
     """(sub-task, reason) -> candidates that do not stay."""
+    drift: dict[str, list[Row]] = field(default_factory=dict)
+    """Source -> in what its files differ, as `report_drift` has it."""
     made: Counter[tuple[str, str, str, str | None]] = field(default_factory=Counter)
     """(teacher, kind of row, sub-task, why it does not stay or None) -> rows that a teacher has made."""
     examples: dict[str, list[tuple[int, str, str]]] = field(default_factory=lambda: defaultdict(list))
