@@ -27,7 +27,7 @@ from eshop_ray.data.instructions.counts import Counts, count_rows
 from eshop_ray.data.instructions.decontaminate import mark_contaminated, read_index
 from eshop_ray.data.instructions.drift import report_drift
 from eshop_ray.data.instructions.foreign import mark_foreign
-from eshop_ray.data.instructions.joining import join_titles
+from eshop_ray.data.instructions.joining import join_titles, lacks_titles
 from eshop_ray.data.instructions.material import KINDS, ProductTitle
 from eshop_ray.data.instructions.material import read_material as parse_material
 from eshop_ray.data.instructions.material_texts import clean_material
@@ -85,7 +85,7 @@ def _read(config: Config, plan: Plan) -> Dataset:
     """Return the material of all sources, columns of `MATERIAL_SCHEMA`, complete and clean."""
     material = read_material(config, plan).materialize()
     counts = count_shelves(material)
-    if any(kind == ProductTitle.__name__ for _, kind, _ in counts):
+    if any(kind == ProductTitle.__name__ for _, kind, _ in counts) or lacks_titles(material):
         material = join_titles(material, counts.total())
     if section := config.instructions.text_cleaning:
         check_languages(section.languages)

@@ -1,10 +1,10 @@
-"""Judgements that name their products by id, and the products' titles in other files: joined on Ray."""
+"""Judgements and reviews that name their products by id, and the products' titles in other files: joined on Ray."""
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from ray.data import Dataset
 
-from eshop_ray.data.instructions.material import Judgement, ProductTitle, read_material
+from eshop_ray.data.instructions.material import Judgement, ProductTitle, Review, read_material
 from eshop_ray.data.instructions.reading import MATERIAL_SCHEMA, to_row
 from eshop_ray.schema import Malformed, Row
 
@@ -14,7 +14,9 @@ _PARTITION_ROWS = 20_000
 
 
 def join_titles(material: Dataset, num_rows: int) -> Dataset:
-    """Return material in which judgements have their products' titles; those without such a product are malformed.
+    """Return material in which judgements and reviews have their products' titles.
+
+    Judgements without such a product are malformed; a review says enough without.
 
     Args:
         material: Columns of `MATERIAL_SCHEMA`.
@@ -26,6 +28,17 @@ def join_titles(material: Dataset, num_rows: int) -> Dataset:
     joined = needing.join(titles, join_type="left_outer", num_partitions=num_partitions, on=("source", "needs"))
     complete = joined.map_batches(_complete, batch_format="pyarrow")
     return material.map_batches(_select_others, batch_format="pyarrow").union(complete)
+
+
+def lacks_titles(material: Dataset) -> bool:
+    """Whether there are judgements of which nothing is known but the products' ids."""
+    num_untitled: int = material.map_batches(_select_untitled, batch_format="pyarrow").count()
+    return num_untitled > 0
+
+
+def _select_untitled(table: pa.Table) -> pa.Table:
+    is_untitled = pc.and_(pc.is_valid(table["needs"]), pc.equal(table["kind"], Judgement.__name__))
+    return table.filter(pc.fill_null(is_untitled, False)).select(["source"])
 
 
 def _select_needing(table: pa.Table) -> pa.Table:
@@ -54,9 +67,11 @@ def _complete(table: pa.Table) -> pa.Table:
 
 
 def _complete_row(row: Row) -> Row:
+    one = read_material(row["kind"], row["data"])
+    if isinstance(one, Review):
+        return to_row(one.with_title(row["found"]) if row["found"] else one, row, 0)
+    assert isinstance(one, Judgement)
     if row["found"] is None:
         reason = f"no file of the source has a product {row['needs']}"
         return to_row(Malformed(row["path"], row["line"], reason), row, row["line"])
-    one = read_material(Judgement.__name__, row["data"])
-    assert isinstance(one, Judgement)
     return to_row(one.with_title(row["found"]), row, row["line"])

@@ -99,7 +99,7 @@ class Judgement(Material):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProductTitle(Material):
-    """The title of a product that judgements name by its id."""
+    """The title of a product that judgements or reviews name by its id."""
 
     title: str
 
@@ -182,6 +182,8 @@ class Review(Material):
     title: str = ""
     product: str = ""
     """Id or title of the product, empty where it is not known."""
+    product_title: str = ""
+    """Title of the product, where its metadata is in another file of the source."""
 
     @property
     def shelf(self) -> str:
@@ -190,8 +192,14 @@ class Review(Material):
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """Its product, else its text."""
+        """Its product, by its title as the catalogue has it if that is known, else its text."""
+        if self.product_title:
+            return (text_key(self.product_title),)
         return (f"r:{content_id(fold(self.product or self.text))}",)
+
+    def with_title(self, title: str) -> "Review":
+        """Return it with the title of its product."""
+        return replace(self, product_title=title)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

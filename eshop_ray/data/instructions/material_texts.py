@@ -37,7 +37,7 @@ TEXTS: Mapping[type[Material], tuple[str, ...]] = {
     Judgement: ("query", "title"),
     ProductTitle: ("title",),
     Search: ("query", "results"),
-    Review: ("text", "title"),
+    Review: ("text", "title", "product_title"),
     ReviewSummary: ("reviews", "summaries"),
     OfferPair: ("first", "second"),
     Relation: ("first", "second"),

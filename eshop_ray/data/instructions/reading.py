@@ -11,7 +11,7 @@ from ray.data import Dataset
 from eshop_ray.config import Config
 from eshop_ray.data.files import open_bytes
 from eshop_ray.data.instructions.draw import rank_of
-from eshop_ray.data.instructions.material import Judgement, Material, write_material
+from eshop_ray.data.instructions.material import Judgement, Material, Review, write_material
 from eshop_ray.data.instructions.plan import Plan, list_material_files
 from eshop_ray.data.instructions.sources import READERS
 from eshop_ray.datasets import map_items
@@ -81,6 +81,8 @@ def to_row(found: Material | Malformed, file: Mapping[str, Any], position: int) 
     known = {"source": file["source"], "kind": type(found).__name__}
     if isinstance(found, Judgement) and not found.title:
         known |= {"needs": found.product_id, "path": file["path"], "line": position}
+    if isinstance(found, Review) and found.product and not found.product_title:
+        known |= {"needs": found.product}
     return {**known, "shelf": found.shelf, "id": found.id, "data": data, "repaired": found.repaired or None}
 
 

@@ -307,6 +307,36 @@ def test_judgements_get_their_titles_from_another_file(tmp_path):
 
 
 @pytest.mark.usefixtures("ray_session")
+def test_reviews_get_the_titles_of_their_products_and_keep_apart_from_them(tmp_path):
+    write_shop(tmp_path)
+    meta = [{"parent_asin": f"{s}{n}", "title": f"{s} {n}", "average_rating": 4.0} for s in STYLES for n in NOUNS]
+    reviews = [
+        {"rating": 1 + place % 5, "text": f"I have used it for {place} days by now.", "parent_asin": one["parent_asin"]}
+        for place, one in enumerate(meta)
+    ]
+    reviews.append({"rating": 5, "text": "Nobody knows what this is, but I like it.", "parent_asin": "gone"})
+    (tmp_path / "amazon").mkdir()
+    for name, rows in (("meta", meta), ("reviews", reviews)):
+        (tmp_path / "amazon" / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    sources = {
+        "shop": {"format": "products", "path": "catalogue.jsonl", "licence": "MIT"},
+        "reviews": {"format": "reviews", "path": "amazon/*.jsonl", "licence": "MIT"},
+    }
+    subtasks = [{"name": "title_generation", "source": "shop"}, {"name": "review_rating", "source": "reviews"}]
+    config = make_config(tmp_path, sources=sources, subtasks=subtasks, max_eval_rows=100)
+    job.run(config)
+    rows = read_rows(config)
+    told = {row["messages"][1]["content"] for row in rows if row["group"] == "review_rating"}
+    assert any("(about Alva Mug)" in text for text in told)
+    assert any("Nobody knows" in text for text in told)
+    learned = {row["target"] for row in rows if row["group"] == "title_generation" and row["split"] == "train"}
+    asked = [row["messages"][1]["content"] for row in rows if row["group"] == "review_rating" and row["split"] == "dev"]
+    assert asked
+    assert not [name for name in map(decode, learned) for text in asked if f"(about {name})" in text]
+    assert read_card(config)["num_malformed"] == {}
+
+
+@pytest.mark.usefixtures("ray_session")
 def test_a_damaged_file_gives_what_stands_before_the_damage(tmp_path):
     write_shop(tmp_path)
     packed = gzip.compress(((tmp_path / "catalogue.jsonl").read_bytes() + b"\n") * 300)

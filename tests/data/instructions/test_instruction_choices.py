@@ -26,11 +26,12 @@ SHARED_TEXT = "the lid of this bottle never leaks although I drop it"
 
 def make_plan(**quotas):
     shares = {"eval_share": 0.1, "max_eval_rows": 2, "max_passed_on_share": 0.4}
-    return Plan(seed=0, digest="d", quotas=quotas, entries=(), sources={}, **shares)
+    return Plan(seed=0, digest="d", drawn_by="d", quotas=quotas, entries=(), sources={}, **shares)
 
 
 def make_rows(number, group="a", split="train", route="transformed", start=0):
-    return [{"group": group, "split": split, "route": route, "rank": start + place} for place in range(number)]
+    told = {"group": group, "split": split, "route": route, "made": None}
+    return [{**told, "rank": start + place} for place in range(number)]
 
 
 def mark(rows, limits):

@@ -138,6 +138,17 @@ def test_reviews_know_their_product():
     assert len(bad) == 1
 
 
+def test_metadata_among_reviews_gives_titles_of_products():
+    text = '{"main_category": "Home", "title": " Steel  Bottle", "average_rating": 4.5, "parent_asin": "B1"}\n'
+    (title,), (bad,) = read("reviews", text + '{"title": "", "parent_asin": "B2"}\n')
+    assert title == ProductTitle(id="B1", title="Steel Bottle")
+    assert (bad.line, "is empty" in bad.reason) == (2, True)
+    review = '{broken\n{"rating": 5, "text": "Good bottle.", "title": "Good", "parent_asin": "B1"}\n'
+    (one,), (bad,) = read("reviews", review)
+    assert (one.product, bad.line) == ("B1", 1)
+    assert one.keys != one.with_title("Steel Bottle").keys == Product(id="x", title="Steel bottle").keys
+
+
 def test_summaries_of_reviews():
     (one,), _ = read("review_summaries", "rev1\trev2\tsumm1\nGood.\tFine.\tAll good.\n", "val.tsv")
     assert one == ReviewSummary(id=one.id, reviews=("Good.", "Fine."), summaries=("All good.",))

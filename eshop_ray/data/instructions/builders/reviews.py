@@ -25,23 +25,29 @@ _SUMMARIES = (
 )
 
 
+def show(review: Review) -> str:
+    """Return a review's text, and of which product it is where that is known."""
+    text = review.text[:MAX_CHARACTERS]
+    return f"(about {review.product_title}) {text}" if review.product_title else text
+
+
 def build_mood(review: Review, pool: Pool, draw: Random) -> Iterator[Question]:  # noqa: ARG001
     """Ask for the mood of a review."""
     if review.rating and len(review.text.split()) >= _FEWEST_WORDS:
         right = MOODS[review.rating - 1]
-        yield Question({"review": review.text[:MAX_CHARACTERS]}, Choice(right, [one for one in MOODS if one != right]))
+        yield Question({"review": show(review)}, Choice(right, [one for one in MOODS if one != right]))
 
 
 def build_stars(review: Review, pool: Pool, draw: Random) -> Iterator[Question]:  # noqa: ARG001
     """Ask for the stars of a review."""
     if review.rating and len(review.text.split()) >= _FEWEST_WORDS:
-        yield Question({"review": review.text[:MAX_CHARACTERS]}, Grade(review.rating))
+        yield Question({"review": show(review)}, Grade(review.rating))
 
 
 def build_title(review: Review, pool: Pool, draw: Random) -> Iterator[Question]:  # noqa: ARG001
     """Ask for a title of a review."""
     if review.title and len(review.text.split()) > len(review.title.split()):
-        yield Question({"review": review.text[:MAX_CHARACTERS]}, Text(review.title))
+        yield Question({"review": show(review)}, Text(review.title))
 
 
 def build_summary(one: ReviewSummary, pool: Pool, draw: Random) -> Iterator[Question]:  # noqa: ARG001
