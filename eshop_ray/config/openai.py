@@ -47,8 +47,8 @@ class OpenaiSection(Section):
     output_price: Price | None = None
     """Price of a million tokens that are written."""
     max_cost: Annotated[float, Field(gt=0)] | None = None
-    """What the answers of a split, or those of a night, may cost. Before that is passed the job ends, exit status 3,
-    and keeps what was answered; with a higher value it goes on."""
+    """What the answers of a split, those of a night, or those of a teacher in a run directory may cost. Before that is
+    passed the job ends, exit status 3, and keeps what was answered; with a higher value it goes on."""
 
     @field_validator("extra_body")
     @classmethod

@@ -16,6 +16,7 @@ from eshop_ray import artifacts
 from eshop_ray.config import Config
 from eshop_ray.data.cleaning import TRAIN
 from eshop_ray.data.instructions.candidates import CANDIDATE_SCHEMA, Context, build_candidates
+from eshop_ray.data.instructions.card import explain_absent
 from eshop_ray.data.instructions.choose import (
     find_limits,
     mark_crossing,
@@ -75,7 +76,7 @@ def build_instructions(config: Config, plan: Plan, folder: Path, teacher: Teache
         counts = count_rows(material, rows)
         counts.drift = report_drift(config, plan)
         if not counts.num_rows:
-            raise UserError(f"not one row is left; {counts.explain()}")
+            raise UserError(f"not one row is left; {counts.explain()}; {explain_absent(plan, counts)}")
         with artifacts.stage_dir(folder) as staged:
             _write(rows, staged)
     return counts

@@ -6,9 +6,15 @@ from typing import Any
 
 from scipy import stats
 
+from eshop_ray.config import SubtaskSection
+from eshop_ray.data.instructions.builders import get_subtask
 from eshop_ray.data.instructions.counts import LENGTHS, Counts
-from eshop_ray.data.instructions.plan import Plan, find_unplanned
+from eshop_ray.data.instructions.material import KINDS
+from eshop_ray.data.instructions.plan import Plan, find_unplanned, takes
 from eshop_ray.data.instructions.teacher.commission import REASONED, TRANSLATED, WRITTEN
+
+_MAX_EXPLAINED = 3
+"""Sub-tasks."""
 
 
 def describe_build(plan: Plan, counts: Counts, digest: str) -> dict[str, Any]:
@@ -125,7 +131,7 @@ def describe_absent(plan: Plan, counts: Counts) -> dict[str, str]:
         num_rows = sum(number for (group, _), number in counts.by_split.items() if group == entry.name)
         quota = plan.quotas[entry.name]
         if not num_rows:
-            lines[f"sub-task {entry.name}"] = f"its sources ({', '.join(entry.sources)}) give no row that stays"
+            lines[f"sub-task {entry.name}"] = _explain_nothing(entry, counts)
         elif quota is not None and num_rows < quota:
             lines[f"sub-task {entry.name}"] = f"the quota is {quota}, its sources give {num_rows}"
     for made, group, quota in list_teacher_quotas(plan):
@@ -135,6 +141,22 @@ def describe_absent(plan: Plan, counts: Counts) -> dict[str, str]:
         elif found.get(None, 0) < quota:
             lines[f"teacher, {made}: {group}"] = f"the quota is {quota}, {found.get(None, 0)} of its rows stay"
     return lines | {f"sub-task {name}": "not in the recipe" for name in find_unplanned(plan.entries)}
+
+
+def explain_absent(plan: Plan, counts: Counts) -> str:
+    """Return why the first sub-tasks of a recipe have no row, for somebody who is left with nothing."""
+    lines = describe_absent(plan, counts)
+    return "; ".join(f"{entry.name}: {lines[f'sub-task {entry.name}']}" for entry in plan.entries[:_MAX_EXPLAINED])
+
+
+def _explain_nothing(entry: SubtaskSection, counts: Counts) -> str:
+    """Return why a sub-task has no row: its sources may hold what it is not made of."""
+    kinds = sorted({kind for source, kind in counts.material if source in entry.sources})
+    named = ", ".join(entry.sources)
+    if kinds and not any(takes(entry, KINDS[kind]) for kind in kinds):
+        wanted = " or ".join(kind.__name__ for kind in get_subtask(entry.name).takes)
+        return f"it is made of {wanted}, and its sources ({named}) hold {', '.join(kinds)}"
+    return f"its sources ({named}) give no row that stays"
 
 
 def _describe_material(counts: Counts) -> dict[str, dict[str, int]]:

@@ -13,6 +13,7 @@ from eshop_ray.data.instructions.builders import get_subtask, load_subtasks
 from eshop_ray.data.instructions.material import Instruction
 from eshop_ray.data.language import LANGUAGES
 from eshop_ray.errors import UserError, find_nearest
+from eshop_ray.places import show
 from eshop_ray.schema import Row, encode
 
 DEV = "dev"
@@ -159,10 +160,11 @@ def _find_absence(config: Config, name: str) -> str | None:
     if allowed and source.licence not in allowed:
         return f"licence {source.licence} is not among those that `instructions.licences` allows"
     try:
-        files.list_files(config.data.root, source.path)
+        listed = files.list_files(config.data.root, source.path)
+        is_empty = not any(files.state_of(file.path)[0] for file in listed)
     except UserError as error:
         return str(error)
-    return None
+    return f"{show(files.resolve(config.data.root, source.path))}: nothing stands in it" if is_empty else None
 
 
 def _share_out(entries: Sequence[SubtaskSection], num_rows: int | None) -> dict[str, int | None]:

@@ -3,6 +3,7 @@
 import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from typing import Any
 
 import pyarrow as pa
@@ -12,6 +13,7 @@ from eshop_ray.config import Config
 from eshop_ray.data.files import open_bytes
 from eshop_ray.data.instructions.draw import rank_of
 from eshop_ray.data.instructions.material import Judgement, Material, Review, write_material
+from eshop_ray.data.instructions.material_texts import list_texts
 from eshop_ray.data.instructions.plan import Plan, list_material_files
 from eshop_ray.data.instructions.sources import READERS
 from eshop_ray.datasets import map_items
@@ -75,9 +77,10 @@ def to_row(found: Material | Malformed, file: Mapping[str, Any], position: int) 
     if isinstance(found, Malformed):
         reason = found.reason.encode("utf-8", "replace").decode()
         return {"source": file["source"], "path": show(found.path), "line": found.line, "reason": reason}
+    if not all(map(is_text, list_texts(asdict(found)))):
+        reason = "a byte that is none of the file's encoding, or half of a character: it cannot be stored"
+        return to_row(Malformed(file["path"], position, reason), file, position)
     data = write_material(found)
-    if not is_text(str(found)):
-        return to_row(Malformed(file["path"], position, "half of a character: it cannot be stored"), file, position)
     known = {"source": file["source"], "kind": type(found).__name__}
     if isinstance(found, Judgement) and not found.title:
         known |= {"needs": found.product_id, "path": file["path"], "line": position}

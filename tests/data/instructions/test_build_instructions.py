@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,8 +17,9 @@ from eshop_ray import artifacts
 from eshop_ray.config import Config
 from eshop_ray.config.sections import RaySection
 from eshop_ray.data.instructions import build
-from eshop_ray.data.instructions.card import describe_build
+from eshop_ray.data.instructions.card import describe_build, explain_absent
 from eshop_ray.data.instructions.card_page import build_page
+from eshop_ray.data.instructions.counts import Counts
 from eshop_ray.data.instructions.plan import plan_recipe
 from eshop_ray.data.records import prepare_records
 from eshop_ray.errors import UserError
@@ -350,6 +352,23 @@ def test_a_damaged_file_gives_what_stands_before_the_damage(tmp_path):
 
 
 @pytest.mark.usefixtures("ray_session")
+def test_files_of_one_source_may_differ_and_the_card_names_them(tmp_path):
+    write_shop(tmp_path)
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "catalogue.jsonl").rename(tmp_path / "parts" / "old.jsonl")
+    newer = [{"id": n, "name": f"Lamp of kind {n}", "category": "Home > Lamps", "price": 3} for n in range(9)]
+    (tmp_path / "parts" / "new.jsonl").write_text("\n".join(map(json.dumps, newer)))
+    sources = make_config(tmp_path).model_dump()["instructions"]["sources"]
+    sources["shop"]["path"] = "parts/*"
+    config = make_config(tmp_path, sources=sources)
+    job.run(config)
+    card = read_card(config)
+    told = {(one["column"], one["difference"], Path(one["files"][0]).name) for one in card["drift"]["shop"]}
+    assert ("price", "only there", "new.jsonl") in told
+    assert "new.jsonl" in (config.run_dir / "card.html").read_text()
+
+
+@pytest.mark.usefixtures("ray_session")
 def test_what_an_evaluation_asks_is_left_out(tmp_path):
     write_shop(tmp_path)
     held = [{"id": "1", "name": "Nordvik Bottle"}, {"id": "2", "name": "Alva Scarf"}]
@@ -380,13 +399,30 @@ def test_recipes_of_which_nothing_can_come_end_before_any_work(tmp_path):
 def test_a_build_without_a_row_says_what_became_of_the_material(tmp_path):
     (tmp_path / "catalogue.jsonl").write_text('{"id": "1", "name": "Mug"}')
     (tmp_path / "pairs.jsonl").write_text("")
-    with pytest.raises(UserError, match="not one row is left; read: shop: 1 Product"):
+    with pytest.raises(UserError, match="not one row is left; read: shop: 1 Product.*title_generation: its sources"):
         job.run(make_config(tmp_path))
 
 
-def test_describe_build_needs_no_rows_of_a_kind(tmp_path):
-    from eshop_ray.data.instructions.counts import Counts
+def test_sources_without_a_byte_are_absent_and_nothing_else_ends_before_any_work(tmp_path):
+    write_shop(tmp_path)
+    (tmp_path / "catalogue.jsonl").write_bytes(b"")
+    assert "nothing stands in it" in plan_recipe(make_config(tmp_path)).absent["shop"]
+    (tmp_path / "pairs.jsonl").write_bytes(b"")
+    with pytest.raises(UserError, match=r"no source of the recipe can be used: shop: .*nothing stands in it"):
+        plan_recipe(make_config(tmp_path))
 
+
+def test_a_sub_task_of_other_material_says_what_it_is_made_of(tmp_path):
+    write_shop(tmp_path)
+    subtasks = [{"name": "sentiment_analysis", "source": "shop"}]
+    plan = plan_recipe(make_config(tmp_path, subtasks=subtasks))
+    counts = Counts(material=Counter({("shop", "Product"): 3}))
+    assert explain_absent(plan, counts) == (
+        "sentiment_analysis: it is made of Review, and its sources (shop) hold Product"
+    )
+
+
+def test_describe_build_needs_no_rows_of_a_kind(tmp_path):
     write_shop(tmp_path)
     card = describe_build(plan_recipe(make_config(tmp_path)), Counts(), "0" * 64)
     assert card["position_bias_p"] is None

@@ -15,7 +15,7 @@ from eshop_ray.data.instructions.choose import (
     mark_surplus,
 )
 from eshop_ray.data.instructions.decontaminate import SHARED, Index, mark_contaminated, read_index
-from eshop_ray.data.instructions.material import OfferPair
+from eshop_ray.data.instructions.material import OfferPair, Product
 from eshop_ray.data.instructions.plan import Plan
 from eshop_ray.data.instructions.reading import MATERIAL_SCHEMA, add_bucket, to_row
 from eshop_ray.errors import UserError
@@ -92,6 +92,13 @@ def test_what_has_one_id_meets_in_one_bucket_however_large_its_shelf_and_one_of_
     assert len(set.union(*buckets.values())) > 1
     assert assemble(pairs) == assemble(pairs[::-1])[::-1]
     assert len(assemble(pairs)) == 20
+
+
+def test_material_that_cannot_be_stored_is_named_by_its_line():
+    product = Product(id="1", title="Tasse Gr\udcfcn")
+    row = to_row(product, {"source": "shop", "path": "shop.csv"}, 7)
+    assert (row["path"], row["line"], row.get("kind")) == ("shop.csv", 7, None)
+    assert "none of the file's encoding" in row["reason"]
 
 
 def make_config(folder):
