@@ -399,7 +399,7 @@ def test_recipes_of_which_nothing_can_come_end_before_any_work(tmp_path):
 def test_a_build_without_a_row_says_what_became_of_the_material(tmp_path):
     (tmp_path / "catalogue.jsonl").write_text('{"id": "1", "name": "Mug"}')
     (tmp_path / "pairs.jsonl").write_text("")
-    with pytest.raises(UserError, match="not one row is left; read: shop: 1 Product.*title_generation: its sources"):
+    with pytest.raises(UserError, match=r"not one row is left; read: shop: 1 Product.*title_generation: its sources"):
         job.run(make_config(tmp_path))
 
 

@@ -2,6 +2,7 @@
 
 from contextlib import contextmanager
 
+import pyarrow as pa
 import pytest
 
 from eshop_ray.data.near_duplicates import removal, work
@@ -13,11 +14,25 @@ class Tables:
     def __init__(self, tables):
         self.tables = list(tables)
 
-    def map_batches(self, function, **_):
-        return Tables(block for table in self.tables for block in function(table))
+    def map_batches(self, function, fn_kwargs=None, **_):
+        found = (function(table, **(fn_kwargs or {})) for table in self.tables)
+        return Tables(block for one in found for block in ([one] if isinstance(one, pa.Table) else one))
+
+    def repartition(self, target_num_rows_per_block):
+        size = target_num_rows_per_block
+        return Tables(t.slice(start, size) for t in self.tables for start in range(0, t.num_rows, size))
+
+    def union(self, *others):
+        return Tables([*self.tables, *(table for other in others for table in other.tables)])
+
+    def materialize(self):
+        return self
 
     def iter_rows(self):
         return (row for table in self.tables for row in table.to_pylist())
+
+    def iter_batches(self, **_):
+        return iter(self.tables)
 
 
 @contextmanager
