@@ -58,7 +58,11 @@ def hire_teacher(config: Config, section: TeacherSection) -> Hired:
     model = find_answering_model(own, "base")
     engine = identify_engine(own.infer, own.serve, model.digest)
     inputs = fingerprint([engine, own.infer.constrained])
-    called = own.openai.model if section.engine == "openai" else own.model.source.rstrip("/").rpartition("/")[2]
+    called = (
+        own.openai.model
+        if section.engine == "openai"
+        else own.model.source.partition("?")[0].rstrip("/").rpartition("/")[2]
+    )
     return Hired(own, model, f"{called}@{shorten_digest(inputs)}", inputs)
 
 

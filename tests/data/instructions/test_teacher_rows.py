@@ -22,6 +22,7 @@ from eshop_ray.data.instructions.teacher.commission import Commission, read_comm
 from eshop_ray.data.instructions.teacher.judging import TOO_LOW, UNREADABLE, mark_judged, read_verdict
 from eshop_ray.data.instructions.teacher.options import read_options
 from eshop_ray.data.instructions.teacher.prompts import (
+    list_grades,
     reason_prompts,
     translate_prompts,
     write_prompts,
@@ -157,8 +158,11 @@ def test_no_place_is_better_than_another_even_if_the_teacher_likes_one():
 
 
 def test_grades_need_no_options_and_quoted_answers_stay_where_the_kind_quotes():
-    found = settle(make_commission(num_options=0), "Stars of this review: I love it", "5", Random(0))
+    stars = make_commission(num_options=0, grades=(1, 2, 5))
+    found = settle(stars, "Stars of this review: I love it", "5", Random(0))
     assert (found.target, found.position) == (5, None)
+    with pytest.raises(UnaskableError, match=UNREAD):
+        settle(stars, "Stars of this review: I love it", "9", Random(0))
     quoting = make_commission(task="generation", is_quotable=True)
     assert settle(quoting, "Evidence: holds 2 l. How much?", "Holds 2 l.", Random(0)).target == "Holds 2 l."
 
@@ -362,6 +366,16 @@ def test_a_question_is_written_after_rows_of_one_source_and_licence():
         assert sources == {commission.source}
         seen.add((commission.source, commission.licence))
     assert seen == {("s0", "MIT"), ("s1", "CC0-1.0"), ("s2", "Apache-2.0")}
+
+
+def test_options_of_rows_passed_on_are_counted_and_grades_are_those_that_there_are():
+    passed = to_seed(make_row(0, num_options=None))
+    graded = [
+        make_row(n, prompt=f"How many stars, from 1 to 5, has review {n}?", target=n, num_options=0) for n in (3, 5)
+    ]
+    assert passed.num_options == 3
+    assert list_grades(map(to_seed, graded)) == (3, 5)
+    assert list_grades([passed]) == ()
 
 
 def test_a_larger_quota_asks_what_a_smaller_one_did_and_more():

@@ -7,9 +7,10 @@ from ray import serve
 
 from eshop_ray.config import Config, ServeSection, load_config
 from eshop_ray.inference.engines.serve_app import DIGEST_VARIABLE, build_llm_config
-from eshop_ray.jobs import batch_infer, run_batch
+from eshop_ray.jobs import batch_infer, build_instructions, run_batch
 from eshop_ray.jobs import serve as serve_job
 from eshop_ray.schema import decode
+from tests.data.instructions.test_build_instructions import write_shop
 from tests.inference.engines.endpoint import FIELDS, check_endpoint, predict, read_answers, write_records, write_run
 from tests.processes import free_port
 
@@ -123,3 +124,22 @@ def test_batch_file_is_answered_by_the_deployment(served, tmp_path):
 
 def read_lines(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.mark.slow  # the route has tests of its own
+def test_the_endpoint_teaches_and_every_answer_is_counted(served, tmp_path):
+    write_shop(tmp_path)
+    port = load_config(str(served)).serve.port
+    teacher = {"engine": "openai", "written": {"title_generation": 4}, "max_tokens": 64, "num_shown": 1}
+    recipe = {
+        "sources": {"shop": {"format": "products", "path": "catalogue.jsonl", "licence": "MIT"}},
+        "subtasks": [{"name": "title_generation", "source": "shop"}],
+        "teacher": {**teacher, "reasoned": {}, "translated": {"title_generation": 2}, "languages": ["de"]},
+    }
+    remote = {"base_url": f"http://127.0.0.1:{port}/v1", "model": "eshop", "constrained_decoding": "structured_outputs"}
+    values = {"name": "taught", "run_root": str(tmp_path), "data": {"root": str(tmp_path)}}
+    config = Config.model_validate({**values, "instructions": recipe, "openai": remote})
+    build_instructions.run(config)
+    told = json.loads((config.run_dir / "card.json").read_text())["teacher"]
+    assert told["num_asked"] == 8 + 4 == told["num_kept"] + sum(told["num_removed"].values())
+    assert "the teacher gave no answer" not in told["num_removed"]

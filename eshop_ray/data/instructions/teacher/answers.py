@@ -60,7 +60,7 @@ def comes_to(commission: Commission, answer: str) -> bool:
 
 def _settle_choice(commission: Commission, question: str, prediction: int, draw: Random) -> Settled:
     if not commission.num_options:
-        _check(0 <= prediction < _DIGITS, UNREAD)
+        _check(prediction in commission.grades, UNREAD)
         return Settled(question, prediction)
     options = _read_options(question, first=0, most=_DIGITS)
     _check(0 <= prediction < len(options.texts), UNREAD)

@@ -35,6 +35,8 @@ class Commission:
     """That the row is to be in."""
     num_options: int = 0
     """Of the rows that it is made from; 0 where they have none to choose from."""
+    grades: tuple[int, ...] = ()
+    """Answers that there are to a question without options, such as stars."""
     is_quotable: bool = False
     """Whether the answers of those rows stand in their questions."""
     question: str = ""
@@ -73,7 +75,7 @@ def write_prompt(messages: list[Message], params: Mapping[str, Any], about: str,
 def read_commission(about: str) -> Commission:
     """Return what `build_prompt` wrote."""
     values = decode(about)
-    return Commission(**{**values, "keys": tuple(values["keys"])})
+    return Commission(**{**values, **{name: tuple(values[name]) for name in ("keys", "grades")}})
 
 
 def to_table(prompts: Iterable[Row]) -> pa.Table:

@@ -13,6 +13,7 @@ from eshop_ray.data.instructions.plan import Plan
 from eshop_ray.data.instructions.teacher.commission import REASONED, TRANSLATED, WRITTEN, Commission, build_prompt
 from eshop_ray.data.instructions.teacher.seeds import Seed, Seeds, Shelf, count_asked
 from eshop_ray.schema import Message, Row, decode
+from eshop_ray.tasks.multiple_choice import TASK as CHOICE
 
 QUESTION, ANSWER, REASONING = "question", "answer", "reasoning"
 """Fields of the JSON in which a teacher answers."""
@@ -60,10 +61,17 @@ def write_prompts(seeds: Seeds, section: TeacherSection, plan: Plan, number: int
             commission = Commission(
                 made=WRITTEN,
                 **_describe(shown[0]),
-                num_options=min(seed.row["num_options"] or 0 for seed in shown),
+                num_options=min(seed.num_options for seed in shown),
+                grades=list_grades(by_shelf[shelf]),
                 is_quotable=any(seed.is_quotable for seed in shown),
             )
             yield _ask(commission, WRITE, word_writing(shown), (QUESTION, ANSWER), params, section)
+
+
+def list_grades(seeds: Iterable[Seed]) -> tuple[int, ...]:
+    """Return the answers to questions without options; none where they have options, or are answered in words."""
+    found = {decode(seed.row["target"]) for seed in seeds if seed.row["task"] == CHOICE.name and not seed.num_options}
+    return tuple(sorted(found))
 
 
 def list_places(quota: int, section: TeacherSection, number: int) -> range:

@@ -18,6 +18,8 @@ from eshop_ray.data.instructions.plan import SOURCE_LANGUAGE
 from eshop_ray.data.instructions.teacher.commission import REASONED, TRANSLATED, WRITTEN
 from eshop_ray.schema import Message, Row, decode
 from eshop_ray.tasks import get_task
+from eshop_ray.tasks.multiple_choice import TASK as CHOICE
+from eshop_ray.tasks.multiple_choice import read_choice
 
 FREE_TASKS = frozenset({"generation"})
 """Tasks whose answer can be right in many words, so that nobody can tell whether reasoning came to it."""
@@ -39,6 +41,14 @@ class Seed:
         """What it may be shown beside."""
         row = self.row
         return row["group"], row["task"], row["source"], row["licence"], row["language"]
+
+    @property
+    def num_options(self) -> int:
+        """How many options its question has, one of which is right; rows that were passed on do not say it."""
+        if self.row["task"] != CHOICE.name:
+            return self.row["num_options"] or 0
+        found = read_choice(self.question)
+        return self.row["num_options"] or (len(found.candidates) if found else 0)
 
     @property
     def is_quotable(self) -> bool:
