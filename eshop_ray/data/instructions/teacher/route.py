@@ -1,7 +1,5 @@
 """The teacher's route on one screen: seeds -> prompts -> answers -> rows that pass every test -> candidates."""
 
-from functools import partial
-
 import pyarrow as pa
 import pyarrow.compute as pc
 from ray.data import Dataset
@@ -63,8 +61,8 @@ def _collect_prompts(seeds: Seeds, plan: Plan, number: int) -> pa.Table:
 
 def _make_rows(prompts: pa.Table, plan: Plan, index: Index, teacher: Teacher) -> Dataset:
     answers = teacher.ask(prompts, "for rows")
-    read = partial(read_answers, plan=plan, teacher=teacher.name)
-    rows = answers.map_batches(read, batch_format="pyarrow")
+    told = {"plan": plan, "teacher": teacher.name}
+    rows = answers.map_batches(read_answers, batch_format="pyarrow", fn_kwargs=told)
     return rows.map_batches(mark_contaminated, batch_format="pyarrow", fn_kwargs={"index": index}).materialize()
 
 

@@ -4,7 +4,6 @@ import math
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -98,8 +97,8 @@ def collect_seeds(rows: Dataset, section: TeacherSection) -> Seeds:
     held = frozenset(
         key for row in rows.map_batches(_select_held, batch_format="pyarrow").iter_rows() for key in row["keys"] or ()
     )
-    select = partial(select_seeds, section=section, held=held)
-    found = list(rows.map_batches(select, batch_format="pyarrow").iter_rows())
+    told = {"section": section, "held": held}
+    found = list(rows.map_batches(select_seeds, batch_format="pyarrow", fn_kwargs=told).iter_rows())
     wanted = count_wanted(section)
     return Seeds({key: [to_seed(row) for row in pick_first(_select(found, *key), n)] for key, n in wanted.items()})
 
