@@ -132,7 +132,8 @@ class InferSection(Section):
     max_retries: int = Field(default=5, ge=0)
     """Tries, with growing pauses, after trouble that passes (a dead engine, a time-out, HTTP 429 or 5xx)."""
     max_failed_share: Share = 0.5
-    """`batch_infer` ends as failed if more of the rows than this have no answer; what was answered is kept."""
+    """`batch_infer`, or a build that asks a teacher, ends as failed if more of the rows than this have no answer; what
+    was answered is kept."""
     retry_failed: bool = False
     """Have `batch_infer` ask the failed rows of complete predictions again."""
     max_rows: PositiveInt | None = None

@@ -1,6 +1,7 @@
 """A model that makes instruction rows: asked through the same engines as everything else, and never the same twice."""
 
 import logging
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from eshop_ray.config import Config
 from eshop_ray.config.teacher import TeacherSection
 from eshop_ray.data.instructions.teacher.commission import Teacher
 from eshop_ray.datasets import map_items, user_errors
+from eshop_ray.errors import UserError
 from eshop_ray.inference.answer_identity import identify_engine
 from eshop_ray.inference.answer_parts import AnswerParts
 from eshop_ray.inference.batch import keep_answers, leave_out
@@ -106,7 +108,26 @@ def _ask(hired: Hired, parts: AnswerParts, endpoint: Any, prompts: pa.Table, pur
                 pass
     if endpoint:
         endpoint.check_ended()
-    return _read(parts, wanted).materialize()
+    answers = _read(parts, wanted).materialize()
+    _check_failures(answers, hired.config.infer.max_failed_share)
+    return answers
+
+
+def _check_failures(answers: Dataset, max_share: float) -> None:
+    """Refuse to go on where most questions have no answer: it is the teacher and not the rows.
+
+    Raises:
+        UserError: with the reasons.
+    """
+    errors = [row["error"] for row in answers.select_columns(["error"]).iter_rows()]
+    failed = Counter(str(error).partition(":")[0] for error in errors if error is not None)
+    if failed.total() > max_share * len(errors):
+        reasons = ", ".join(f"{number} x {reason}" for reason, number in failed.most_common(5))
+        raise UserError(
+            f"the teacher gave no answer to {failed.total()} of {len(errors)} questions, more than "
+            f"infer.max_failed_share={max_share:g} allows: {reasons}; answers are kept, the same command asks the "
+            "others again. Where they are too_long, lower `instructions.teacher.num_shown` or `max_characters` there"
+        )
 
 
 def _share(hired: Hired) -> Any:

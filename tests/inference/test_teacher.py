@@ -117,6 +117,14 @@ def test_what_failed_is_no_answer_now_and_is_asked_again_later(ask):
     assert sorted(engine.asked) == TEXTS[:2]
 
 
+def test_a_teacher_that_hardly_answers_ends_the_build_and_what_it_answered_is_kept(ask):
+    with pytest.raises(UserError, match=r"no answer to 18 of 20 questions.*18 x engine"):
+        ask(Engine(fails=TEXTS[2:]), TEXTS)
+    engine = Engine()
+    assert ask(engine, TEXTS) == ANSWERS
+    assert sorted(engine.asked) == sorted(TEXTS[2:])
+
+
 def test_answers_are_free_where_the_config_says_so(ask):
     held, free = Engine(), Engine()
     ask(held, TEXTS[:1])

@@ -25,6 +25,9 @@ class Tables:
     def union(self, *others):
         return Tables([*self.tables, *(table for other in others for table in other.tables)])
 
+    def select_columns(self, names):
+        return Tables(table.select(names) for table in self.tables)
+
     def materialize(self):
         return self
 
