@@ -24,6 +24,7 @@ from eshop_ray.serving.errors import SOON_SECONDS, RefusalError, busy_model
 from eshop_ray.serving.gateway import Gateway
 from eshop_ray.serving.keys import ApiKey, KeyRing
 from eshop_ray.serving.ledger import Ledger
+from eshop_ray.serving.ray_metrics import RayRecorder
 from eshop_ray.serving.readiness import Readiness
 from eshop_ray.serving.spending import MeteredModel
 from eshop_ray.serving.visits import open_access_log
@@ -185,7 +186,7 @@ class GatewayDeployment:
         metered = MeteredModel(deployed, HandledBudgets(budgets))
         endpoints = Endpoints(config.model_id, tasks, metered, readiness)
         products = CatalogueEndpoints(HandledCatalogue(catalogue) if catalogue else None, metered)
-        self._gateway = Gateway(config, KeyRing.of(config), endpoints, readiness, products)
+        self._gateway = Gateway(config, KeyRing.of(config), endpoints, readiness, products, RayRecorder())
         self._starting = asyncio.create_task(readiness.wait())
 
     async def drain(self, seconds: float) -> bool:

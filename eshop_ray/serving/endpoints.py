@@ -100,11 +100,11 @@ class Endpoints:
 
     async def answer_record(self, visit: Visit, body: dict[str, Any]) -> Reply:
         """The prediction of a task for a record."""
-        return reply_json(await self._predict(visit, find_task(visit.path_params["task"]), body))
+        return reply_json(await self._predict(visit, open_task(visit), body))
 
     async def answer_records(self, visit: Visit, body: dict[str, Any]) -> Reply:
         """The predictions of a task for several records, or for each what kept it from one."""
-        task = find_task(visit.path_params["task"])
+        task = open_task(visit)
         records = body.get("records")
         if not isinstance(records, list) or not 1 <= len(records) <= MAX_RECORDS:
             raise RefusalError(422, f"`records` has to be a list of 1 to {MAX_RECORDS} records", "invalid_value")
@@ -158,6 +158,17 @@ class Endpoints:
     def _describe_model(self) -> dict[str, Any]:
         context = self._readiness.facts.context
         return {"id": self.model_id, "object": "model", "created": 0, "owned_by": "eshop", "max_model_len": context}
+
+
+def open_task(visit: Visit) -> Task:
+    """Return the task that a request is for, and note it there.
+
+    Raises:
+        RefusalError: if there is none of that name.
+    """
+    task = find_task(visit.path_params["task"])
+    visit.task = task.name
+    return task
 
 
 def wants_stream(body: dict[str, Any]) -> bool:

@@ -23,7 +23,7 @@ class RefusalError(Exception):
         self,
         status: int,
         message: str,
-        code: str | None = None,
+        code: str = "server_error",
         param: str | None = None,
         retry_after: float | None = None,
     ) -> None:
@@ -47,6 +47,8 @@ class Reply:
     status: int
     body: bytes
     headers: dict[str, str] = field(default_factory=dict)
+    code: str | None = None
+    """Of an error."""
 
 
 def render_refusal(error: RefusalError) -> Reply:
@@ -57,7 +59,7 @@ def render_refusal(error: RefusalError) -> Reply:
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     answer = write_error(error.status, error.message, error.param, error.code)
-    return Reply(error.status, answer.body.encode(), headers)
+    return Reply(error.status, answer.body.encode(), headers, error.code)
 
 
 def render_answer(answer: ApiAnswer, body: Mapping[str, Any]) -> Reply:

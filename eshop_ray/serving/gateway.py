@@ -19,6 +19,7 @@ from eshop_ray.serving.endpoints import Endpoints, Outcome
 from eshop_ray.serving.errors import RefusalError, Reply, render_refusal, time_is_up
 from eshop_ray.serving.guards import check_host, check_page, find_key, is_loopback
 from eshop_ray.serving.keys import KeyRing
+from eshop_ray.serving.metrics import IN_HAND, Recorder, record_visit
 from eshop_ray.serving.page import PAGES, show_page
 from eshop_ray.serving.readiness import Readiness
 from eshop_ray.serving.usage import write_refusal
@@ -56,6 +57,7 @@ class Gateway:
         endpoints: Endpoints,
         readiness: Readiness,
         catalogue: CatalogueEndpoints,
+        recorder: Recorder,
     ) -> None:
         """Put the parts together.
 
@@ -65,8 +67,9 @@ class Gateway:
             endpoints: What is answered.
             readiness: Whether the model is up.
             catalogue: What is answered about products.
+            recorder: Where measurements go.
         """
-        self._config, self._keys, self._readiness = config, keys, readiness
+        self._config, self._keys, self._readiness, self._recorder = config, keys, readiness, recorder
         self._addresses = list_addresses(endpoints, readiness, catalogue)
         self._is_local = keys.is_open or is_loopback(config.host)
         self._num_running = 0
@@ -98,6 +101,7 @@ class Gateway:
                 pass
             finally:
                 visit.log()
+                record_visit(self._recorder, visit)
 
     async def _answer(self, visit: Visit, receive: Receive, send: Send) -> None:
         try:
@@ -153,16 +157,21 @@ class Gateway:
             raise RefusalError(503, "the model is being started", "starting", retry_after=STARTING_SECONDS)
         if self._num_running >= self._config.max_concurrent_requests:
             raise RefusalError(503, "too many requests at a time", "overloaded", retry_after=1)
-        self._num_running += 1
-        self._idle.clear()
+        self._count_running(1)
         try:
             takes_body = "POST" in (address.route.methods or ())
             body = await read_object(visit.scope, receive, self._config.max_body_bytes) if takes_body else {}
             await run_while_present(receive, self._send(address, visit, body, send))
         finally:
-            self._num_running -= 1
-            if not self._num_running:
-                self._idle.set()
+            self._count_running(-1)
+
+    def _count_running(self, more: int) -> None:
+        self._num_running += more
+        self._recorder.record(IN_HAND, self._num_running, {})
+        if self._num_running:
+            self._idle.clear()
+        else:
+            self._idle.set()
 
     async def _send(self, address: Address, visit: Visit, body: dict[str, Any], send: Send) -> None:
         outcome = await address.handle(visit, body)
@@ -175,6 +184,7 @@ class Gateway:
     async def _refuse(self, visit: Visit, send: Send, error: RefusalError) -> None:
         """Send a refusal, as the last event where a stream has begun."""
         if visit.has_begun:
+            visit.refusal = error.code
             await send({"type": "http.response.body", "body": write_refusal(error).encode()})
         else:
             await visit.reply(send, render_refusal(error))

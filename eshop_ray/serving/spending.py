@@ -52,6 +52,8 @@ class MeteredModel:
         try:
             async with aclosing(self.model.ask(call, visit.request_id)) as pieces:  # type: ignore[type-var]
                 async for piece in pieces:
+                    if visit.first_token_seconds is None and isinstance(piece, list):
+                        visit.first_token_seconds = visit.seconds
                     count_whole(piece, cost)
                     yield piece
         except RefusalError:  # it was not asked, or it broke: nobody pays for that

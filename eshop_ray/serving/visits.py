@@ -41,13 +41,19 @@ class Visit:
     route: str = ""
     """Its address as the documentation writes it: what a client puts there instead is not logged."""
     path_params: dict[str, str] = field(default_factory=dict)
+    task: str | None = None
+    """The task that it is for, once that is known to exist."""
     key: ApiKey | None = None
     status: int = CLIENT_GONE
+    refusal: str | None = None
+    """`code` of the error that it ended in."""
     has_begun: bool = False
     """Whether the client has the first byte of a response."""
     num_read: int = 0
     num_written: int = 0
     began: float = field(default_factory=time.monotonic)
+    first_token_seconds: float | None = None
+    """After which the model's first token came, of a stream."""
 
     @classmethod
     def begin(cls, scope: Scope) -> "Visit":
@@ -57,6 +63,11 @@ class Visit:
         is_safe = SAFE_ID.fullmatch(given) is not None
         return cls(scope, headers, given if is_safe else uuid4().hex, is_named=bool(given))
 
+    @property
+    def seconds(self) -> float:
+        """Since it began."""
+        return time.monotonic() - self.began
+
     def log(self) -> None:
         """Write its line: nothing of what was asked or answered, and of the key its id only."""
         line = {
@@ -65,15 +76,18 @@ class Visit:
             "key": self.key.id if self.key else None,
             "method": self.scope["method"],
             "route": self.route,
+            "task": self.task,
             "status": self.status,
+            "error": self.refusal,
             "input_tokens": self.num_read,
             "generated_tokens": self.num_written,
-            "seconds": round(time.monotonic() - self.began, 4),
+            "seconds": round(self.seconds, 4),
         }
         access.info(json.dumps(line))
 
     async def reply(self, send: Send, reply: Reply) -> None:
         """Send a whole response."""
+        self.refusal = reply.code
         await self._start(send, reply.status, {**REPLY_HEADERS, **reply.headers})
         await send({"type": "http.response.body", "body": reply.body})
 

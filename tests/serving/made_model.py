@@ -88,7 +88,26 @@ def write(event):
     return f"data: {json.dumps(event)}\n\n"
 
 
-def build_gateway(model, folder, keys=None, catalogue=None, **settings):
+class MadeRecorder:
+    """Keeps what a gateway measures: the sum of a counter, the last value of a gauge, all values of a histogram."""
+
+    def __init__(self):
+        self.found = {}
+
+    def record(self, metric, value, labels):
+        assert labels.keys() == set(metric.labels)
+        key = (metric.name, *(labels[name] for name in metric.labels))
+        if metric.kind == "histogram":
+            self.found.setdefault(key, []).append(value)
+        else:
+            self.found[key] = value + (self.found.get(key, 0) if metric.kind == "counter" else 0)
+
+    def read(self, metric):
+        """Return labels -> value of one metric."""
+        return {key[1:]: value for key, value in self.found.items() if key[0] == metric.name}
+
+
+def build_gateway(model, folder, keys=None, catalogue=None, recorder=None, **settings):
     """Return a gateway before the model; keys: lines of a key file; catalogue: None is that of a shop without one."""
     ring = KeyRing()
     if keys is not None:
@@ -101,7 +120,8 @@ def build_gateway(model, folder, keys=None, catalogue=None, **settings):
     readiness = Readiness(model)
     endpoints = Endpoints(config.model_id, TaskSettings(0.0, True), metered, readiness)
     products = CatalogueEndpoints(catalogue, metered)
-    return Gateway(config, ring, endpoints, readiness, products), readiness, metered
+    gateway = Gateway(config, ring, endpoints, readiness, products, recorder or MadeRecorder())
+    return gateway, readiness, metered
 
 
 @asynccontextmanager
