@@ -14,6 +14,7 @@ from eshop_ray.inference.engines.serve_app import SERVE_APP, wait_until_running
 from eshop_ray.inference.quantization.platform import check_model
 from eshop_ray.models import find_model, model_digest
 from eshop_ray.serving.application import QUIET_LOG, build_application
+from eshop_ray.serving.proxy import filter_in_proxies
 from eshop_ray.serving.start import (
     check_exposure,
     check_listening,
@@ -52,6 +53,7 @@ def deploy(config: Config) -> None:
     model_dir = find_model(config, "merged")
     check_model(model_dir, config.serve.use_gpu, config.serve.engine_kwargs.get("dtype"))
     warn_of_gap(model_dir, config.serve.engine_kwargs)
+    filter_in_proxies()
     num_cpus, num_gpus = count_needed(config.serve)
     start_ray(config.ray, num_cpus=num_cpus, num_gpus=num_gpus)
     section = fit_replicas(config.serve, {**ray.cluster_resources(), **config.ray.limits})

@@ -29,6 +29,11 @@ REPLY_HEADERS = {"Content-Type": "application/json", "Cache-Control": "no-store"
 access = logging.getLogger("eshop_ray.access")
 
 
+def name_request(given: str) -> str:
+    """Return what a request is called: as its client calls it, where that may stand in a log."""
+    return given if SAFE_ID.fullmatch(given) else uuid4().hex
+
+
 @dataclass(slots=True)
 class Visit:
     """What is known of a request."""
@@ -60,8 +65,7 @@ class Visit:
         """Return a request that came in."""
         headers = Headers(scope=scope)
         given = headers.get(ID_HEADER, "")
-        is_safe = SAFE_ID.fullmatch(given) is not None
-        return cls(scope, headers, given if is_safe else uuid4().hex, is_named=bool(given))
+        return cls(scope, headers, name_request(given), is_named=bool(given))
 
     @property
     def seconds(self) -> float:
