@@ -83,7 +83,7 @@ def build_llm_config(config: ServeSection, model_dir: AnyFolder, digest: str) ->
         "deployment_config": config.deployment_config,
         "engine_kwargs": build_arguments(config.engine_kwargs, config.use_gpu),
         "runtime_env": {"env_vars": environment},
-        "log_engine_metrics": False,
+        "log_engine_metrics": not config.engine_kwargs.get("disable_log_stats", False),
     }
 
 
