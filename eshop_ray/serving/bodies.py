@@ -74,12 +74,13 @@ def is_beyond(number: float) -> bool:
 
 
 def list_numbers(value: Any) -> Iterator[float]:
-    """Yield the numbers in a JSON value."""
-    if isinstance(value, int | float):
-        yield value
-    elif isinstance(value, dict):
-        for part in value.values():
-            yield from list_numbers(part)
-    elif isinstance(value, list):
-        for part in value:
-            yield from list_numbers(part)
+    """Yield the numbers in a JSON value, in no order; prompts that are lists of tokens have thousands."""
+    left = [value]
+    while left:
+        part = left.pop()
+        if isinstance(part, int | float):
+            yield part
+        elif isinstance(part, dict):
+            left.extend(part.values())
+        elif isinstance(part, list):
+            left.extend(part)

@@ -39,7 +39,8 @@ class DeployedModel:
     """The model's deployment, asked through its handle."""
 
     def __init__(self, handle: DeploymentHandle) -> None:
-        self._handle, self._stream = handle, handle.options(stream=True)
+        self._handle = handle
+        self._answer = handle.options(stream=True).answer_call  # each look at a handle's method makes a handle
 
     async def describe(self) -> ModelFacts:
         """Say what it is; this waits until it is up."""
@@ -53,7 +54,7 @@ class DeployedModel:
 
     async def ask(self, call: Call, request_id: str) -> AsyncIterator[Piece]:
         """Yield what it answers; when the iterator is closed, it stops to generate."""
-        pieces = self._stream.answer_call.remote(call, request_id)
+        pieces = self._answer.remote(call, request_id)
         try:
             async for piece in pieces:
                 yield piece
@@ -82,16 +83,16 @@ class HandledBudgets:
     """The keeper of budgets, asked through its handle."""
 
     def __init__(self, handle: DeploymentHandle) -> None:
-        self._handle = handle
+        self._reserve, self._settle = handle.reserve, handle.settle
 
     async def reserve(self, key: ApiKey, tokens: int) -> Grant | Denial:
         """Set aside the most that a request can cost, or say why not."""
-        verdict: Grant | Denial = await self._handle.reserve.remote(key, tokens)
+        verdict: Grant | Denial = await self._reserve.remote(key, tokens)
         return verdict
 
     async def settle(self, reservation: str, tokens: int) -> None:
         """Note what a request has cost, in place of what was set aside."""
-        await self._handle.settle.remote(reservation, tokens)
+        await self._settle.remote(reservation, tokens)
 
 
 class HandledCatalogue:

@@ -1,9 +1,10 @@
 """What an answer has cost, counted while it goes by; streams are counted event by event, for clients may leave."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from pydantic_core import from_json, to_json
 
 from eshop_ray.serving.errors import RefusalError, busy_model, render_refusal
 
@@ -89,7 +90,7 @@ class StreamFilter:
         data = event.strip().removeprefix(EVENT_START)
         if data == LAST_EVENT:
             return event
-        content = json.loads(data)
+        content = from_json(data)
         if "error" in content:
             raise busy_model()
         self.cost.follow(content)
@@ -98,7 +99,7 @@ class StreamFilter:
             return ""
         if not is_sum and not self.wants_usage_always:
             content.pop("usage", None)
-        return write_event(json.dumps(content, separators=(",", ":")))
+        return write_event(to_json(content).decode())
 
 
 def write_event(data: str) -> str:
