@@ -12,6 +12,7 @@ from eshop_ray.serving.catalogue import MAX_COMPARED, Catalogue, CatalogueEndpoi
 from eshop_ray.serving.endpoints import Endpoints, Events, Outcome
 from eshop_ray.serving.errors import RefusalError, Reply, reply_json
 from eshop_ray.serving.grounding import (
+    MAX_MESSAGES,
     UNKNOWN,
     CitationReader,
     Source,
@@ -22,7 +23,6 @@ from eshop_ray.serving.grounding import (
 from eshop_ray.serving.usage import EVENT_START, LAST_EVENT, write_event
 from eshop_ray.serving.visits import Visit
 
-MAX_MESSAGES = 50
 NUM_PRODUCTS = 3
 """That a question is answered from."""
 RELEVANT_COSINE = 0.3

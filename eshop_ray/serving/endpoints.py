@@ -14,13 +14,11 @@ from eshop_ray.serving.errors import RefusalError, Reply, render_answer, render_
 from eshop_ray.serving.openapi import describe_api
 from eshop_ray.serving.readiness import Readiness
 from eshop_ray.serving.spending import MeteredModel
-from eshop_ray.serving.task_answers import build_call, find_task, read_answer
+from eshop_ray.serving.task_answers import MAX_RECORDS, build_call, find_task, read_answer
 from eshop_ray.serving.usage import Cost, StreamFilter, count_always
 from eshop_ray.serving.visits import Visit
 from eshop_ray.tasks import Task
 
-MAX_RECORDS = 128
-"""Records of one request to `:batch`; more of them are for a batch file."""
 RECORDS_AT_A_TIME = 16
 
 

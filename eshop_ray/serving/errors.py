@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +26,7 @@ class RefusalError(Exception):
         code: str = "server_error",
         param: str | None = None,
         retry_after: float | None = None,
+        allow: Collection[str] = (),
     ) -> None:
         """Say what is wrong.
 
@@ -35,9 +36,11 @@ class RefusalError(Exception):
             code: For programs.
             param: The field that is to blame, or its beginning.
             retry_after: Seconds after which the same request may fare better.
+            allow: Methods that the address takes, of a request with another.
         """
         super().__init__(message)
-        self.status, self.message, self.code, self.param, self.retry_after = status, message, code, param, retry_after
+        self.status, self.message, self.code, self.param = status, message, code, param
+        self.retry_after, self.allow = retry_after, allow
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,8 @@ def render_refusal(error: RefusalError) -> Reply:
     headers = {}
     if error.retry_after is not None:
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
+    if error.allow:
+        headers["Allow"] = ", ".join(sorted(error.allow))
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     answer = write_error(error.status, error.message, error.param, error.code)

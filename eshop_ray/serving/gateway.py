@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import traceback
+from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -71,6 +72,9 @@ class Gateway:
         """
         self._config, self._keys, self._readiness, self._recorder = config, keys, readiness, recorder
         self._addresses = list_addresses(endpoints, readiness, catalogue)
+        self._by_path: dict[str, list[Address]] = defaultdict(list)
+        for address in self._addresses:
+            self._by_path[address.route.path].append(address)
         self._is_local = keys.is_open or is_loopback(config.host)
         self._num_running = 0
         self._is_draining = False
@@ -138,12 +142,13 @@ class Gateway:
         if found is None:
             raise RefusalError(404, "there is nothing at this address; see /openapi.json", "not_found")
         if match is Match.PARTIAL:
-            raise RefusalError(405, "this address does not take that method; see /openapi.json", "invalid_method")
+            message = "this address does not take that method; see /openapi.json"
+            raise RefusalError(405, message, "invalid_method", allow=found.route.methods or ())
         return found
 
     def _match(self, visit: Visit) -> tuple[Match, Address | None]:
         """Return the address that a request is for, and whether it takes the method (`FULL`, else `PARTIAL`)."""
-        for address in self._addresses:
+        for address in self._by_path.get(visit.scope["path"], self._addresses):
             match, child = address.route.matches(visit.scope)
             if match is not Match.NONE:
                 visit.route, visit.path_params = address.route.path, child["path_params"]

@@ -25,6 +25,8 @@ HIDDEN = ("Cc", "Cf", "Cs", "Co", "Cn")
 PRODUCT_CHARACTERS = 600
 REVIEW_CHARACTERS = 240
 QUESTION_CHARACTERS = 1000
+MAX_MESSAGES = 50
+"""Of a chat, as a client sends it."""
 MAX_TURNS = 4
 """Earlier messages of a chat that the model gets."""
 

@@ -4,8 +4,10 @@ import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from eshop_ray.serving.catalogue import MAX_COMPARED, MAX_SHOWN
-from eshop_ray.serving.task_answers import COLUMNS
+from eshop_ray.serving.calls import MAX_ANSWERS
+from eshop_ray.serving.catalogue import MAX_COMPARED, MAX_FILTERS, MAX_QUERY_CHARACTERS, MAX_SHOWN
+from eshop_ray.serving.grounding import MAX_MESSAGES
+from eshop_ray.serving.task_answers import COLUMNS, MAX_RECORDS
 from eshop_ray.tasks import get_task, list_tasks
 
 Schema = dict[str, Any]
@@ -23,7 +25,8 @@ REFUSALS = {
     400: "The request is none: no JSON, a wrong type, too long for the context.",
     401: "No API key, or none that holds.",
     403: "Asked by a web page, or for another host.",
-    404: "No such model or task.",
+    404: "No such model, task or product.",
+    405: "The address does not take the method; `Allow` says which ones it takes.",
     413: "The body is too long.",
     415: "The body is not declared as JSON.",
     422: "The record makes no prompt, or its answer cannot be read.",
@@ -33,7 +36,7 @@ REFUSALS = {
 COUNT: Schema = {"type": "integer", "minimum": 1}
 GENERATION: Schema = {
     "max_tokens": COUNT,
-    "n": COUNT,
+    "n": {**COUNT, "maximum": MAX_ANSWERS},
     "stream": {"type": "boolean"},
     "temperature": {"type": "number", "minimum": 0},
     "top_p": {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
@@ -59,8 +62,8 @@ def describe_api(model_id: str) -> Schema:
         "/ready": {"get": _operation("Whether the model answers", is_open=True)},
         "/v1/models": {"get": _operation("The models")},
         "/v1/models/{model}": {"get": {**_operation("One model"), "parameters": [_path_parameter("model")]}},
-        "/v1/chat/completions": {"post": _operation("A chat", _object(chat, ["model", "messages"]))},
-        "/v1/completions": {"post": _operation("A text to go on with", _object(text, ["model", "prompt"]))},
+        "/v1/chat/completions": {"post": _streaming("A chat", _object(chat, ["model", "messages"]))},
+        "/v1/completions": {"post": _streaming("A text to go on with", _object(text, ["model", "prompt"]))},
     }
     paths |= _describe_shop(message)
     for name in list_tasks():
@@ -78,17 +81,25 @@ def describe_api(model_id: str) -> Schema:
 
 
 def _describe_shop(message: Schema) -> Schema:
-    question = {"messages": {"type": "array", "minItems": 1, "items": message}, "stream": {"type": "boolean"}}
+    turn = {**message, "additionalProperties": False}
+    turn["properties"] = {**message["properties"], "role": {"type": "string", "enum": ["user", "assistant"]}}
+    turns = {"type": "array", "minItems": 1, "maxItems": MAX_MESSAGES, "items": turn}
+    question = {"messages": turns, "stream": {"type": "boolean"}}
     question["products"] = {"type": "array", "items": {"type": "string"}, "maxItems": MAX_COMPARED}
+    asked = {**_object(question, ["messages"]), "additionalProperties": False}
     limit = {"type": "integer", "minimum": 1, "maximum": MAX_SHOWN}
-    texts = {"type": "array", "items": {"type": "string"}}
-    searched = [_query("q", {"type": "string"}), _query("filter", texts), _query("limit", limit)]
+    filters = {"type": "array", "items": {"type": "string", "pattern": "^[^:]*:"}, "maxItems": MAX_FILTERS}
+    query = {"type": "string", "maxLength": MAX_QUERY_CHARACTERS}
+    searched = [_query("q", query), _query("filter", filters), _query("limit", limit)]
+    ids = {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": MAX_COMPARED}
     product = {**_operation("One product"), "parameters": [_path_parameter("id")]}
     return {
         "/v1/catalogue/search": {"get": {**_operation("Products for a question"), "parameters": searched}},
         "/v1/catalogue/products/{id}": {"get": product},
-        "/v1/catalogue/compare": {"get": {**_operation("Products side by side"), "parameters": [_query("ids", texts)]}},
-        "/v1/assistant": {"post": _operation("An answer that cites its sources", _object(question, ["messages"]))},
+        "/v1/catalogue/compare": {
+            "get": {**_operation("Products side by side"), "parameters": [{**_query("ids", ids), "required": True}]}
+        },
+        "/v1/assistant": {"post": _streaming("An answer that cites its sources", asked)},
     }
 
 
@@ -100,7 +111,9 @@ def _describe_task(name: str) -> Schema:
     task = get_task(name)
     examples = [{key: value for key, value in one.items() if key not in COLUMNS} for one in task.examples]
     record: Schema = {"anyOf": [_describe_record(example) for example in examples]}
-    records = _object({"records": {"type": "array", "minItems": 1, "items": record}}, ["records"])
+    records = _object(
+        {"records": {"type": "array", "minItems": 1, "maxItems": MAX_RECORDS, "items": record}}, ["records"]
+    )
     return {
         f"/v1/tasks/{name}": {"post": _operation(task.instruction, record)},
         f"/v1/tasks/{name}:batch": {"post": _operation(f"Several records of `{name}`", records)},
@@ -108,8 +121,15 @@ def _describe_task(name: str) -> Schema:
 
 
 def _describe_record(example: Mapping[str, Any]) -> Schema:
-    fields = {name: {"type": JSON_TYPES[type(value)]} for name, value in example.items() if type(value) in JSON_TYPES}
+    fields = {name: _describe_value(value) for name, value in example.items() if type(value) in JSON_TYPES}
     return {**_object(fields, list(fields)), "examples": [dict(example)]}
+
+
+def _describe_value(value: Any) -> Schema:
+    described: Schema = {"type": JSON_TYPES[type(value)]}
+    if isinstance(value, list | tuple) and {type(part) for part in value} == {str}:
+        described["items"] = {"type": "string"}
+    return described
 
 
 def _operation(summary: str, body: Schema | None = None, is_open: bool = False) -> Schema:
@@ -117,13 +137,19 @@ def _operation(summary: str, body: Schema | None = None, is_open: bool = False) 
     operation: Schema = {
         "summary": summary,
         "responses": {
-            "200": {"description": "The answer."},
+            "200": {"description": "The answer.", "content": {"application/json": {}}},
             **{str(status): {"description": text, **error} for status, text in REFUSALS.items()},
         },
     }
     if body is not None:
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
     return {**operation, "security": []} if is_open else operation
+
+
+def _streaming(summary: str, body: Schema) -> Schema:
+    operation = _operation(summary, body)
+    operation["responses"]["200"]["content"]["text/event-stream"] = {}
+    return operation
 
 
 def _object(properties: Schema, required: Sequence[str]) -> Schema:

@@ -12,6 +12,8 @@ from eshop_ray.serving.calls import PromptCall, ScoredAnswer
 from eshop_ray.serving.errors import CONTEXT_CODE, CONTEXT_HINT, RefusalError
 from eshop_ray.tasks import Task, get_task, list_tasks
 
+MAX_RECORDS = 128
+"""Records of one request to `:batch`; more of them are for a batch file."""
 COLUMNS = ("id", "group", "metric", "target")
 """Of a record beside the fields of its task; an answer depends on none of them."""
 

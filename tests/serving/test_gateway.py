@@ -142,6 +142,15 @@ def test_addresses_that_are_not_there(tmp_path, method, path, status):
     read_error(check(tmp_path, lambda http: http.request(method, path, content=b"{}", headers=JSON)), status)
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"), [("PUT", "/v1/completions", "POST"), ("POST", "/v1/models", "GET")]
+)
+def test_an_address_says_which_methods_it_takes(tmp_path, method, path, allowed):
+    response = check(tmp_path, lambda http: http.request(method, path))
+    assert read_error(response, 405)["code"] == "invalid_method"
+    assert allowed in response.headers["allow"].split(", ")
+
+
 def test_models(tmp_path):
     (model,) = check(tmp_path, lambda http: http.get("/v1/models")).json()["data"]
     assert model["id"] == "eshop"
