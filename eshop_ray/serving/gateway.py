@@ -84,6 +84,7 @@ class Gateway:
     async def drain(self, seconds: float) -> bool:
         """Take no new request, and return once the running ones are answered; False if they are not in that time."""
         self._is_draining = True
+        self._readiness.end()
         try:
             async with asyncio.timeout(seconds):
                 await self._idle.wait()

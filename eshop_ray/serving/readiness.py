@@ -25,6 +25,7 @@ class Readiness:
         self._facts: ModelFacts | None = None
         self._answered = float("-inf")
         self._lock = asyncio.Lock()
+        self._is_ending = False
 
     @property
     def is_up(self) -> bool:
@@ -51,9 +52,13 @@ class Readiness:
                 logger.info("the model does not answer yet: %s", type(error).__name__)
                 await asyncio.sleep(RETRY_SECONDS)
 
+    def end(self) -> None:
+        """Be ready no more: load balancers are to send requests elsewhere, while the running ones are answered."""
+        self._is_ending = True
+
     async def check(self) -> bool:
         """Return whether it answers, within `PROBE_SECONDS`."""
-        if not self.is_up:
+        if self._is_ending or not self.is_up:
             return False
         try:
             async with asyncio.timeout(PROBE_SECONDS), self._lock:

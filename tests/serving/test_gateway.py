@@ -316,9 +316,11 @@ def test_after_the_end_was_asked_for_running_answers_finish_and_others_are_refus
         drained = asyncio.create_task(http.gateway.drain(5))
         await asyncio.sleep(0)
         refused = await post(CHAT)(http)
-        return await running, refused, await drained
+        states = [(await http.get(path)).status_code for path in ("/health", "/ready")]
+        return await running, refused, await drained, states
 
-    answer, refused, is_drained = check(tmp_path, ask, model)
+    answer, refused, is_drained, states = check(tmp_path, ask, model)
+    assert states == [200, 503]
     assert answer.status_code == 200
     assert read_error(refused, 503)["code"] == "stopping"
     assert is_drained
