@@ -3,7 +3,8 @@
 import logging
 import os
 import signal
-from contextlib import suppress
+import socket
+from contextlib import closing, suppress
 
 import ray
 import ray.data
@@ -14,22 +15,24 @@ from eshop_ray.errors import UserError
 MAX_REASON_CHARACTERS = 300
 MIN_LOCAL_CPUS = 4
 """Logical CPUs of a Ray started on a small machine: a pipeline of three stages needs that many to move at all."""
+METRICS_VARIABLE = "RAY_enable_metrics_collection"
 
 
-def start_ray(config: RaySection, num_cpus: float, num_gpus: float = 0) -> None:
+def start_ray(config: RaySection, num_cpus: float, num_gpus: float = 0, metrics_port: int | None = None) -> None:
     """Join the configured cluster, or start Ray here, and check that the plan fits.
 
     Args:
         config: Where to run.
         num_cpus: Logical CPUs that the job holds at one time.
         num_gpus: GPUs that the job holds at one time.
+        metrics_port: Where a Ray that starts here shows metrics; None: nowhere.
 
     Raises:
         UserError: if the cluster, grown to its limit, has fewer: Ray itself would wait for ever, in silence.
     """
     address = config.address or os.environ.get("RAY_ADDRESS")
     if not ray.is_initialized():
-        _init(config, address)
+        _init(config, address, metrics_port)
     limits = {**ray.cluster_resources(), **config.limits}
     where = "the cluster" if address else "this machine's Ray"
     for resource, needed in (("CPU", num_cpus), ("GPU", num_gpus)):
@@ -96,10 +99,12 @@ def cpu_engine_environment(kvcache_gib: int, num_threads: int | None = None) -> 
     }
 
 
-def _init(config: RaySection, address: str | None) -> None:
+def _init(config: RaySection, address: str | None, metrics_port: int | None) -> None:
+    if not address:
+        _set_metrics_port(metrics_port)
     handler = signal.getsignal(signal.SIGTERM)
     try:
-        _connect(config, address)
+        _connect(config, address, metrics_port)
     except Exception as error:  # Ray raises that bare where a node is not up in time
         reason = " ".join(str(error).split())[:MAX_REASON_CHARACTERS] or type(error).__name__
         if address:
@@ -113,7 +118,7 @@ def _init(config: RaySection, address: str | None) -> None:
     set_data_context()
 
 
-def _connect(config: RaySection, address: str | None) -> None:
+def _connect(config: RaySection, address: str | None, metrics_port: int | None) -> None:
     if address:
         ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
     else:
@@ -124,9 +129,28 @@ def _connect(config: RaySection, address: str | None) -> None:
             address="local",  # without it Ray joins whatever runs on this machine, which has CPUs of its own
             num_cpus=num_cpus,
             include_dashboard=False,
+            _metrics_export_port=metrics_port,
             log_to_driver=False,
             logging_level=logging.WARNING,
         )
+
+
+def _set_metrics_port(port: int | None) -> None:
+    """Have a Ray that starts here show metrics on a port, or not at all: whoever reaches it may read it, without a key.
+
+    Raises:
+        UserError: if the port is in use: without it Ray's agent would end, and Ray with it.
+    """
+    if port is None:
+        os.environ.setdefault(METRICS_VARIABLE, "0")
+        return
+    os.environ[METRICS_VARIABLE] = "1"
+    with closing(socket.socket()) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", port))
+        except OSError as error:
+            raise UserError(f"serve.metrics_port={port}: {error.strerror}; name another, or leave it out") from None
 
 
 def set_data_context() -> None:

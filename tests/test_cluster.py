@@ -1,3 +1,5 @@
+import socket
+
 import pytest
 import ray
 
@@ -51,3 +53,14 @@ def test_a_ray_that_cannot_be_had_is_one_message(monkeypatch, kind):
         start_ray(RaySection(), num_cpus=1)
     with pytest.raises(UserError, match=r"the Ray cluster at head:6379 cannot be joined: .*; check `ray\.address`"):
         start_ray(RaySection(address="head:6379"), num_cpus=1)
+
+
+def test_a_port_for_metrics_that_is_in_use_is_refused_before_ray_starts(monkeypatch):
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda **_: pytest.fail("Ray was started"))
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(UserError, match=rf"serve\.metrics_port={port}: .* in use; name another"):
+            start_ray(RaySection(), num_cpus=1, metrics_port=port)

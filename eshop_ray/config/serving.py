@@ -18,6 +18,9 @@ class ServeSection(Section):
     """Address to listen on. Another than this machine's own is refused without API keys."""
     port: PositiveInt = 8000
     """Port to listen on."""
+    metrics_port: PositiveInt | None = None
+    """Port on which a Ray that `eshop serve` starts shows metrics to Prometheus, on all addresses of this machine and
+    without a key; None: it shows none."""
     api_keys_file: str | None = None
     """File of API keys, a line each as `eshop make-key` writes it. It holds digests, never keys, and only its owner may
     read it. It is read again when it changes. On a cluster it stands on every node, e.g. as a mounted secret."""

@@ -55,7 +55,7 @@ def deploy(config: Config) -> None:
     warn_of_gap(model_dir, config.serve.engine_kwargs)
     filter_in_proxies()
     num_cpus, num_gpus = count_needed(config.serve)
-    start_ray(config.ray, num_cpus=num_cpus, num_gpus=num_gpus)
+    start_ray(config.ray, num_cpus=num_cpus, num_gpus=num_gpus, metrics_port=config.serve.metrics_port)
     section = fit_replicas(config.serve, {**ray.cluster_resources(), **config.ray.limits})
     engine_kwargs = {"max_model_len": MODELS_OWN_CONTEXT, **section.engine_kwargs}
     config = config.model_copy(update={"serve": section.model_copy(update={"engine_kwargs": engine_kwargs})})
