@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from eshop_ray.config import ServeSection, load_config
+from eshop_ray.serving.proxy import CALLBACK, VARIABLE
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "jobs" / "kuberay"
@@ -176,12 +177,14 @@ def test_pods_run_as_nobody_special(manifest: dict[str, Any]) -> None:
     assert "useradd --create-home --uid 1000" in (FOLDER / "Dockerfile").read_text()
 
 
-def test_strangers_reach_the_endpoint_only() -> None:
+def test_strangers_reach_the_endpoint_only_and_prometheus_the_metrics() -> None:
     spec = load("networkpolicy.yaml")["spec"]
     assert spec["podSelector"]["matchLabels"] == {"ray.io/is-ray-node": "yes"}
     assert spec["policyTypes"] == ["Ingress", "Egress"]
     assert all(rule["from"] for rule in spec["ingress"])
-    assert [rule.get("ports") for rule in spec["ingress"]] == [None, [{"port": 8000, "protocol": "TCP"}]]
+    ports = [[port["port"] for port in rule.get("ports", [])] for rule in spec["ingress"]]
+    assert ports == [[], [8000], [8080]]
+    assert all("podSelector" in peer for rule in spec["ingress"][1:] for peer in rule["from"])
 
 
 def test_service_configures_ray_serve() -> None:
@@ -203,3 +206,11 @@ def test_volume_is_one_that_several_nodes_write_to() -> None:
     text, claim = (FOLDER / "volume.yaml").read_text(), load("volume.yaml")
     assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
     assert f"claimName: {claim['metadata']['name']}" in text
+
+
+def test_proxies_filter_headers() -> None:
+    environments = [
+        {one["name"]: one.get("value") for one in pod["containers"][0]["env"]}
+        for pod in get_pods(load("rayservice.yaml"))
+    ]
+    assert [environment[VARIABLE] for environment in environments] == [CALLBACK] * 2

@@ -19,6 +19,7 @@ from eshop_ray.data.sources import READERS
 from eshop_ray.enrichment.columns import ENRICHED_SCHEMA, QUARANTINE_SCHEMA
 from eshop_ray.inference.answer_identity import ENGINE_NOT_DECIDING, NOT_DECIDING
 from eshop_ray.inference.engines.openai.endpoint import NOT_DECIDING as ENDPOINT_NOT_DECIDING
+from eshop_ray.serving.metrics import METRICS
 from eshop_ray.tasks import Task, get_task, list_tasks
 
 ROOT = Path(__file__).parents[2]
@@ -129,6 +130,22 @@ def write_columns(columns: Columns, table: pa.Schema) -> str:
     )
 
 
+def write_metrics() -> str:
+    """Return what the endpoint measures."""
+    return write_table(
+        ("metric", "kind", "labels", "meaning"),
+        (
+            (
+                f"`{metric.exported_name}`",
+                metric.kind,
+                ", ".join(f"`{label}`" for label in metric.labels),
+                metric.description,
+            )
+            for metric in METRICS
+        ),
+    )
+
+
 GENERATED: Mapping[str, Callable[[], str]] = {
     "config": write_config,
     "jobs": write_jobs,
@@ -136,6 +153,7 @@ GENERATED: Mapping[str, Callable[[], str]] = {
     "sources": write_sources,
     "platforms": write_platforms,
     "settings without effect on answers": write_neutral_settings,
+    "metrics": write_metrics,
     "tree": write_tree,
     "prediction columns": lambda: write_columns(MEANINGS["prediction"], schema.PREDICTION_SCHEMA),
     "table columns": lambda: write_columns(MEANINGS["table"], ENRICHED_SCHEMA),

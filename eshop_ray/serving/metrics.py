@@ -18,7 +18,7 @@ DURATIONS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """Something that is counted or measured. Prometheus sees it as `ray_` and the name, a counter with `_total`."""
+    """Something that is counted or measured."""
 
     name: str
     kind: Literal["counter", "gauge", "histogram"]
@@ -26,6 +26,11 @@ class Metric:
     labels: tuple[str, ...] = ()
     boundaries: tuple[float, ...] = ()
     """Of a histogram's buckets."""
+
+    @property
+    def exported_name(self) -> str:
+        """As Prometheus sees it; a histogram's has `_bucket` and the like behind it."""
+        return f"ray_{self.name}{'_total' if self.kind == 'counter' else ''}"
 
 
 REQUESTS = Metric(

@@ -10,6 +10,7 @@ from reference import (
     write_config,
     write_default,
     write_jobs,
+    write_metrics,
     write_sources,
     write_tasks,
     write_tree,
@@ -19,6 +20,7 @@ from schema_columns import MEANINGS
 from eshop_ray.config import Config
 from eshop_ray.data.sources import READERS
 from eshop_ray.schema import PREDICTION_SCHEMA
+from eshop_ray.serving.metrics import METRICS
 from eshop_ray.tasks import get_task, list_tasks
 
 ROOT = Path(__file__).parents[2]
@@ -46,6 +48,12 @@ def test_the_config_reference_has_every_key_with_its_default():
     assert rows["train.learning_rate"][1] == "`0.0005`"
     assert rows["name"][1] == "required"
     assert rows["model.merged_dir"][1] == "`null`"
+
+
+def test_every_metric_is_there_with_its_labels():
+    rows = read_rows(write_metrics())
+    assert len(rows) == len(METRICS)
+    assert rows["ray_eshop_requests_total"][1:3] == ["counter", "`route`, `task`, `key`, `status`"]
 
 
 def test_every_key_has_a_meaning():

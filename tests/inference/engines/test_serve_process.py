@@ -1,9 +1,11 @@
 """The server as a user starts it, with the real model, and jobs that join it by its token."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -30,7 +32,7 @@ def build_environment():
 @pytest.fixture(scope="module")
 def run_root(tmp_path_factory):
     folder = tmp_path_factory.mktemp("serve")
-    write_run(folder, fetch_model(ModelSection()), serve={"port": free_port()})
+    write_run(folder, fetch_model(ModelSection()), serve={"port": free_port(), "metrics_port": free_port()})
     return folder
 
 
@@ -54,8 +56,12 @@ def server(run_root):
         stop(process, signal.SIGINT, seconds=60)
 
 
+def read_config(run_root):
+    return yaml.safe_load((run_root / "config.yaml").read_text())
+
+
 def find_url(run_root):
-    port = yaml.safe_load((run_root / "config.yaml").read_text())["serve"]["port"]
+    port = read_config(run_root)["serve"]["port"]
     return f"http://127.0.0.1:{port}/v1"
 
 
@@ -69,6 +75,23 @@ def is_answering(url):
 
 def test_endpoint_lists_its_model_answers_and_streams(run_root, server):  # noqa: ARG001
     check_endpoint(find_url(run_root))
+
+
+def test_prometheus_sees_all_that_the_dashboard_shows(run_root, server):  # noqa: ARG001
+    """After the test above: an error and a stream have been seen."""
+    url = f"http://127.0.0.1:{read_config(run_root)['serve']['metrics_port']}/metrics"
+    wanted = set(
+        re.findall(r"\bray_(?:eshop|serve|vllm)_\w+", (ROOT / "docs" / "grafana" / "serving.json").read_text())
+    )
+
+    def list_missing():
+        time.sleep(1)
+        with urllib.request.urlopen(url, timeout=30) as response:
+            text = response.read().decode()
+        return {name for name in wanted if not re.search(rf"^{name}\b", text, re.MULTILINE)}
+
+    wait_until(lambda: not list_missing(), "the metrics")
+    assert not list_missing()
 
 
 def test_second_server_on_the_port_is_refused_before_a_model_loads(run_root, server):  # noqa: ARG001
