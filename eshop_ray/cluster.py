@@ -15,17 +15,18 @@ from eshop_ray.errors import UserError
 MAX_REASON_CHARACTERS = 300
 MIN_LOCAL_CPUS = 4
 """Logical CPUs of a Ray started on a small machine: a pipeline of three stages needs that many to move at all."""
+ANY_PORT = 0
 METRICS_VARIABLE = "RAY_enable_metrics_collection"
 
 
-def start_ray(config: RaySection, num_cpus: float, num_gpus: float = 0, metrics_port: int | None = None) -> None:
+def start_ray(config: RaySection, num_cpus: float, num_gpus: float = 0, metrics_port: int | None = ANY_PORT) -> None:
     """Join the configured cluster, or start Ray here, and check that the plan fits.
 
     Args:
         config: Where to run.
         num_cpus: Logical CPUs that the job holds at one time.
         num_gpus: GPUs that the job holds at one time.
-        metrics_port: Where a Ray that starts here shows metrics; None: nowhere.
+        metrics_port: Where a Ray that starts here shows metrics; None: nowhere; `ANY_PORT`: where Ray likes.
 
     Raises:
         UserError: if the cluster, grown to its limit, has fewer: Ray itself would wait for ever, in silence.
@@ -100,7 +101,7 @@ def cpu_engine_environment(kvcache_gib: int, num_threads: int | None = None) -> 
 
 
 def _init(config: RaySection, address: str | None, metrics_port: int | None) -> None:
-    if not address:
+    if not address and metrics_port != ANY_PORT:
         _set_metrics_port(metrics_port)
     handler = signal.getsignal(signal.SIGTERM)
     try:

@@ -129,7 +129,7 @@ def main(folder):
 
 
 def start_without_port():
-    start_ray(RaySection(num_cpus=2), num_cpus=1)
+    start_ray(RaySection(num_cpus=2), num_cpus=1, metrics_port=None)
     assert ray.get(ray.put(1)) == 1
     time.sleep(5)  # Ray's agent is up after Ray is
     print(json.dumps(list_shown()))
