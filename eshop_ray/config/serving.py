@@ -45,6 +45,7 @@ class ServeSection(Section):
     """Passed to vLLM's engine verbatim."""
     deployment_config: dict[str, Any] = {
         "max_ongoing_requests": 64,
+        "max_queued_requests": 192,
         "autoscaling_config": {"min_replicas": 1, "max_replicas": 2, "target_ongoing_requests": 32},
     }
     """Passed to Ray Serve verbatim, for the replicas that hold the model."""

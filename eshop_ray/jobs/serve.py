@@ -1,6 +1,7 @@
 """Serve the merged model as a guarded, OpenAI-compatible endpoint."""
 
 import logging
+from pathlib import Path
 
 import ray
 from ray import serve
@@ -8,12 +9,13 @@ from ray.serve import RunTarget
 
 from eshop_ray.artifacts import share_folder
 from eshop_ray.cluster import start_ray
-from eshop_ray.config import Config
+from eshop_ray.config import Config, ServeSection
 from eshop_ray.data.template_gap import warn_of_gap
 from eshop_ray.inference.engines.serve_app import SERVE_APP, wait_until_running
 from eshop_ray.inference.quantization.platform import check_model
 from eshop_ray.models import find_model, model_digest
 from eshop_ray.serving.application import QUIET_LOG, build_application
+from eshop_ray.serving.declared import write_declaration
 from eshop_ray.serving.start import (
     check_exposure,
     check_listening,
@@ -32,8 +34,15 @@ MODELS_OWN_CONTEXT = -1
 """Has vLLM take the longest context that the model has and the memory holds."""
 
 
-def run(config: Config) -> None:
-    """Serve until Ctrl-C or SIGTERM; running answers are finished then."""
+def run(config: Config, write: Path | None = None) -> None:
+    """Serve until Ctrl-C or SIGTERM; running answers are finished then.
+
+    Args:
+        config: Of the run.
+        write: File to write for a cluster's Ray Serve; then nothing is started.
+    """
+    if write is not None:
+        return declare(config, write)
     check_exposure(config.serve)
     with hold_port(config):
         deploy(config)
@@ -41,6 +50,23 @@ def run(config: Config) -> None:
         wait_for_end()
         drain(config.serve, SERVE_APP)
         ray.shutdown()
+
+
+def declare(config: Config, path: Path) -> None:
+    """Write the endpoint as a file for `serve deploy` and KubeRay.
+
+    Raises:
+        UserError: if there is no model, or no such file can be.
+    """
+    model_dir = find_model(config, "merged")
+    own = config.model_copy(update={"serve": leave_context(config.serve)})
+    write_declaration(path, own, share_folder(model_dir, config.run_dir), model_digest(model_dir))
+    logger.info("wrote %s; next: `serve deploy %s`, where the model's cluster is", path, path)
+
+
+def leave_context(section: ServeSection) -> ServeSection:
+    """Return the section with the model's own context, unless it says how long that is."""
+    return section.model_copy(update={"engine_kwargs": {"max_model_len": MODELS_OWN_CONTEXT, **section.engine_kwargs}})
 
 
 def deploy(config: Config) -> None:
@@ -55,8 +81,7 @@ def deploy(config: Config) -> None:
     num_cpus, num_gpus = count_needed(config.serve)
     start_ray(config.ray, num_cpus=num_cpus, num_gpus=num_gpus)
     section = fit_replicas(config.serve, {**ray.cluster_resources(), **config.ray.limits})
-    engine_kwargs = {"max_model_len": MODELS_OWN_CONTEXT, **section.engine_kwargs}
-    config = config.model_copy(update={"serve": section.model_copy(update={"engine_kwargs": engine_kwargs})})
+    config = config.model_copy(update={"serve": leave_context(section)})
     app = build_application(config, share_folder(model_dir, config.run_dir), model_digest(model_dir))
     serve.start(http_options={"host": section.host, "port": section.port}, logging_config=QUIET_LOG)
     check_listening(section, read_details())

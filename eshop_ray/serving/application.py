@@ -7,11 +7,10 @@ from typing import Any
 from ray import serve
 from ray.serve.deployment import Application
 
-from eshop_ray.artifacts import AnyFolder, SharedFolder
+from eshop_ray.artifacts import AnyFolder
 from eshop_ray.config import Config, ServeSection
 from eshop_ray.data.few_shot.embeddings import encode_texts
 from eshop_ray.data.search_index import SearchIndex
-from eshop_ray.errors import UserError
 from eshop_ray.inference.engines.serve_app import build_model, keep_log_format
 from eshop_ray.places import is_uri
 from eshop_ray.serving.deployments import BudgetDeployment, CatalogueDeployment, GatewayDeployment
@@ -45,47 +44,43 @@ def build_application(config: Config, model_dir: AnyFolder, digest: str) -> Appl
     """
     KeyRing.of(config.serve)  # what is wrong with them is to be said here, not in a log of Ray's
     section = config.serve.model_copy(update={"api_keys_file": absolute(config.serve.api_keys_file)})
-    ledger_dir = absolute(section.ledger_dir) or str(config.run_dir / "serve-ledger")
     tasks = TaskSettings(config.infer.temperature, config.infer.constrained)
-    return _compose(section, tasks, ledger_dir, model_dir, digest, _bind_catalogue(config.index_uri))
+    model = _bind_model(section, model_dir, digest)
+    return compose(section, tasks, find_ledger(config), model, _bind_catalogue(config.index_uri))
 
 
-def build_declared(args: dict[str, Any]) -> Application:
-    """Return the application of a Serve file, whose `import_path` names this function.
-
-    Args:
-        args: `model_uri` and `model_digest`; `serve` and `infer`, sections as in a config file. API keys are wanted:
-            Ray Serve listens where the file says, which is not known here.
-
-    Raises:
-        UserError: if something is missing or wrong.
-    """
-    missing = [name for name in ("model_uri", "model_digest") if name not in args]
-    if missing:
-        raise UserError(f"`args` of the application lack {', '.join(missing)}")
-    sections = {name: part for name, part in args.items() if name not in ("model_uri", "model_digest")}
-    config = Config.model_validate({"name": "serve", **sections})
-    if KeyRing.of(config.serve).is_open:
-        raise UserError("set `serve.api_keys_file` or `serve.api_keys_env`: `eshop make-key` makes a key")
-    digest = args["model_digest"]
-    return build_application(config, SharedFolder(args["model_uri"], digest), digest)
+def find_ledger(config: Config) -> str:
+    """Return the folder of what API keys have spent."""
+    return absolute(config.serve.ledger_dir) or str(config.run_dir / "serve-ledger")
 
 
-def _compose(
-    section: ServeSection,
-    tasks: TaskSettings,
-    ledger_dir: str,
-    model_dir: AnyFolder,
-    digest: str,
-    catalogue: Application | None,
-) -> Application:
+def _bind_model(section: ServeSection, model_dir: AnyFolder, digest: str) -> Application:
     with keep_log_format():
         from eshop_ray.serving.replica import ModelReplica  # it loads vLLM
 
-    patience = {"graceful_shutdown_timeout_s": max(section.drain_seconds, 1.0)}
-    deployment = {"logging_config": QUIET_LOG, **patience, **section.deployment_config}
+    deployment = {"logging_config": QUIET_LOG, **_patience(section), **section.deployment_config}
     quiet = section.model_copy(update={"deployment_config": deployment})
-    model = build_model(quiet, model_dir, digest, deployment_cls=ModelReplica, bind_kwargs={"model_dir": model_dir})
+    arguments = {"model_dir": model_dir}
+    model: Application = build_model(quiet, model_dir, digest, deployment_cls=ModelReplica, bind_kwargs=arguments)
+    return model
+
+
+def _patience(section: ServeSection) -> dict[str, float]:
+    return {"graceful_shutdown_timeout_s": max(section.drain_seconds, 1.0)}
+
+
+def compose(
+    section: ServeSection, tasks: TaskSettings, ledger_dir: str, model: Application, catalogue: Application | None
+) -> Application:
+    """Return the application around a model.
+
+    Args:
+        section: Of the config.
+        tasks: How tasks are asked.
+        ledger_dir: Where spent tokens are noted.
+        model: The deployment that answers as `DeployedModel` asks it.
+        catalogue: That of the search index, if there is one.
+    """
     budgets = serve.deployment(
         BudgetDeployment,
         name=BUDGETS,
@@ -94,7 +89,7 @@ def _compose(
         ray_actor_options={"num_cpus": 0, "resources": HEAD_NODE},
         logging_config=QUIET_LOG,
     ).bind(ledger_dir, section.request_seconds)
-    options = {"name": GATEWAY, "logging_config": QUIET_LOG, **patience, **section.gateway_config}
+    options = {"name": GATEWAY, "logging_config": QUIET_LOG, **_patience(section), **section.gateway_config}
     gateway = serve.deployment(serve.ingress()(GatewayDeployment), **options)
     return gateway.bind(section, tasks, model, budgets, catalogue)
 

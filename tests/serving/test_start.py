@@ -10,7 +10,7 @@ import pytest
 
 from eshop_ray.config import Config, ServeSection
 from eshop_ray.errors import UserError
-from eshop_ray.serving.application import build_declared, count_replicas
+from eshop_ray.serving.application import count_replicas
 from eshop_ray.serving.keys import make_key, write_line
 from eshop_ray.serving.start import (
     check_exposure,
@@ -108,12 +108,3 @@ def test_a_signal_ends_the_wait_and_the_next_one_means_what_it_did(number):
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-@pytest.mark.parametrize(
-    ("args", "reason"),
-    [({}, "lack model_uri, model_digest"), ({"model_uri": "s3://a/b", "model_digest": "0"}, "api_keys_file")],
-)
-def test_a_declared_application_that_lacks_something_says_so(args, reason):
-    with pytest.raises(UserError, match=reason):
-        build_declared(args)
