@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from ray import serve
@@ -13,6 +14,7 @@ from eshop_ray.data.few_shot.embeddings import encode_texts
 from eshop_ray.data.search_index import SearchIndex
 from eshop_ray.inference.engines.serve_app import build_model, keep_log_format
 from eshop_ray.places import is_uri
+from eshop_ray.serving.adapters import Adapters, build_lora_arguments
 from eshop_ray.serving.deployments import BudgetDeployment, CatalogueDeployment, GatewayDeployment
 from eshop_ray.serving.endpoints import TaskSettings
 from eshop_ray.serving.keys import KeyRing
@@ -31,21 +33,24 @@ MAX_CALLS = 100_000
 """Calls to the keeper of budgets at a time; gateways bound them."""
 
 
-def build_application(config: Config, model_dir: AnyFolder, digest: str) -> Application:
+def build_application(
+    config: Config, model_dir: AnyFolder, digest: str, adapters: Adapters = MappingProxyType({})
+) -> Application:
     """Return the application for a model.
 
     Args:
         config: Of the run.
         model_dir: Folder of the model.
         digest: Its digest, by which bulk jobs know it.
+        adapters: Folders of `serve.adapters`, as nodes of the cluster find them.
 
     Raises:
-        UserError: if the API keys cannot be used.
+        UserError: if the API keys cannot be used, or an adapter cannot be served.
     """
     KeyRing.of(config.serve)  # what is wrong with them is to be said here, not in a log of Ray's
     section = config.serve.model_copy(update={"api_keys_file": absolute(config.serve.api_keys_file)})
     tasks = TaskSettings(config.infer.temperature, config.infer.constrained)
-    model = _bind_model(section, model_dir, digest)
+    model = _bind_model(section, model_dir, digest, adapters)
     return compose(section, tasks, find_ledger(config), model, _bind_catalogue(config.index_uri))
 
 
@@ -54,13 +59,14 @@ def find_ledger(config: Config) -> str:
     return absolute(config.serve.ledger_dir) or str(config.run_dir / "serve-ledger")
 
 
-def _bind_model(section: ServeSection, model_dir: AnyFolder, digest: str) -> Application:
+def _bind_model(section: ServeSection, model_dir: AnyFolder, digest: str, adapters: Adapters) -> Application:
+    engine_kwargs = build_lora_arguments(adapters, section.engine_kwargs)
     with keep_log_format():
         from eshop_ray.serving.replica import ModelReplica  # it loads vLLM
 
     deployment = {"logging_config": QUIET_LOG, **_patience(section), **section.deployment_config}
-    quiet = section.model_copy(update={"deployment_config": deployment})
-    arguments = {"model_dir": model_dir}
+    quiet = section.model_copy(update={"deployment_config": deployment, "engine_kwargs": engine_kwargs})
+    arguments = {"model_dir": model_dir, "adapters": dict(adapters)}
     model: Application = build_model(quiet, model_dir, digest, deployment_cls=ModelReplica, bind_kwargs=arguments)
     return model
 

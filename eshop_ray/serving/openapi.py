@@ -44,13 +44,13 @@ GENERATION: Schema = {
 
 
 @functools.cache
-def describe_api(model_id: str) -> Schema:
+def describe_api(names: tuple[str, ...]) -> Schema:
     """Return the documentation.
 
     Args:
-        model_id: What clients send as `model`.
+        names: What clients send as `model`.
     """
-    model = {"type": "string", "const": model_id}
+    model = {"type": "string", "enum": list(names)}
     message = _object({"role": {"type": "string"}, "content": {"type": "string"}}, ["role", "content"])
     chat = {"model": model, "messages": {"type": "array", "minItems": 1, "items": message}, **GENERATION}
     text = {"model": model, "prompt": {"type": "string"}, **GENERATION}

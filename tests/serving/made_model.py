@@ -88,6 +88,16 @@ def write(event):
     return f"data: {json.dumps(event)}\n\n"
 
 
+def write_adapter(folder, **settings):
+    """Write what tells an adapter's kind, without weights, and return its folder."""
+    folder.mkdir()
+    (folder / "adapter_config.json").write_text(
+        json.dumps({"peft_type": "LORA", "r": 16, "lora_alpha": 32, **settings})
+    )
+    (folder / "adapter_model.safetensors").touch()
+    return folder
+
+
 def build_gateway(model, folder, keys=None, catalogue=None, **settings):
     """Return a gateway before the model; keys: lines of a key file; catalogue: None is that of a shop without one."""
     ring = KeyRing()
@@ -99,7 +109,7 @@ def build_gateway(model, folder, keys=None, catalogue=None, **settings):
     config = ServeSection(**settings)
     metered = MeteredModel(model, Budgets(Ledger(folder / "ledger"), config.request_seconds))
     readiness = Readiness(model)
-    endpoints = Endpoints(config.model_id, TaskSettings(0.0, True), metered, readiness)
+    endpoints = Endpoints(config.model_id, TaskSettings(0.0, True), metered, readiness, tuple(config.adapters))
     products = CatalogueEndpoints(catalogue, metered)
     return Gateway(config, ring, endpoints, readiness, products), readiness, metered
 

@@ -11,6 +11,7 @@ from eshop_ray.models import model_digest
 from eshop_ray.serving import declared
 from eshop_ray.serving.declared import build_declared, declare, write_declaration
 from eshop_ray.serving.keys import make_key, write_line
+from tests.serving.made_model import write_adapter
 
 STORED = SharedFolder("s3://shop/runs/demo/merged", "d" * 64)
 
@@ -48,8 +49,8 @@ def test_the_file_leads_back_to_the_settings(tmp_path, monkeypatch):
     config = config_of(tmp_path, model_id="shop", use_gpu=True, max_body_bytes=7, allowed_hosts=["llm.example"])
     args = write(tmp_path, config)["applications"][0]["args"]
     assert args["serve"]["max_body_bytes"] == 7
-    again, model_dir, digest = build(monkeypatch, args)
-    assert (model_dir, digest) == (STORED, STORED.digest)
+    again, model_dir, digest, adapters = build(monkeypatch, args)
+    assert (model_dir, digest, adapters) == (STORED, STORED.digest, {})
     ledger = {"ledger_dir": str(config.run_dir / "serve-ledger")}
     port = {"port": again.serve.port}
     assert again.serve == config.serve.model_copy(update=ledger | port | {"allowed_hosts": ("llm.example",)})
@@ -74,10 +75,27 @@ def test_a_folder_that_changed_since_is_refused(tmp_path, monkeypatch):
         build(monkeypatch, args)
     folder.mkdir()
     (folder / "config.json").write_text("{}")
-    with pytest.raises(UserError, match=r"has changed since the file was written: `eshop serve --write`"):
+    with pytest.raises(UserError, match=r"has changed since the file was written; `eshop serve --write`"):
         build(monkeypatch, args)
-    _, found, _ = build(monkeypatch, {**args, "model_digest": model_digest(folder)})
+    _, found, *_ = build(monkeypatch, {**args, "model_digest": model_digest(folder)})
     assert found == folder
+
+
+def test_adapters_lead_back_too_and_are_held_to_their_digests(tmp_path, monkeypatch):
+    monkeypatch.setenv("SHOP_KEYS", write_line(make_key("a")[1]))
+    folder = write_adapter(tmp_path / "ner", r=4)
+    places = {"ner": "ner", "stored": "s3://shop/runs/stored/adapter"}
+    config = config_of(tmp_path, adapters=places)
+    stored = SharedFolder(places["stored"], "a" * 64)
+    monkeypatch.setattr(declared, "build_lora_arguments", lambda *_: {})
+    written = declare(config, STORED, STORED.digest, {"ner": folder, "stored": stored})
+    args = yaml.safe_load(yaml.safe_dump(written))["applications"][0]["args"]
+    again, _, _, adapters = build(monkeypatch, args)
+    assert again.serve.adapters == {"ner": str(folder), "stored": stored.uri}
+    assert adapters == {"ner": folder, "stored": stored}
+    args["adapter_digests"]["ner"] = "0" * 64
+    with pytest.raises(UserError, match=r"adapter `ner` .* has changed since"):
+        build(monkeypatch, args)
 
 
 def test_an_endpoint_without_keys_is_not_written(tmp_path):

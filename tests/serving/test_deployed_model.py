@@ -63,6 +63,31 @@ def test_trouble_of_the_deployment_is_a_refusal_to_come_back_after(error, code):
     assert refused.value.retry_after
 
 
+def test_a_replica_that_dies_before_its_first_word_is_not_the_end():
+    tries = [Pieces(ActorDiedError()), Pieces(["a"], ["b"])]
+    stream = SimpleNamespace(answer_call=SimpleNamespace(remote=lambda *_: tries.pop(0)))
+    model = DeployedModel(SimpleNamespace(options=lambda **_: stream))
+
+    async def read():
+        return [piece async for piece in model.ask(CALL, "1")]
+
+    assert asyncio.run(read()) == [["a"], ["b"]]
+
+
+def test_a_second_death_is_a_refusal_and_so_is_one_after_the_first_word():
+    for tries in ([Pieces(ActorDiedError()), Pieces(ActorDiedError())], [Pieces(["a"], ActorDiedError())]):
+        left = list(tries)
+        asked = SimpleNamespace(answer_call=SimpleNamespace(remote=lambda *_, left=left: left.pop(0)))
+        model = DeployedModel(SimpleNamespace(options=lambda asked=asked, **_: asked))
+
+        async def read(model=model):
+            return [piece async for piece in model.ask(CALL, "1")]
+
+        with pytest.raises(RefusalError, match="try again"):
+            asyncio.run(read())
+        assert not left
+
+
 def test_what_nobody_reads_on_is_cancelled():
     pieces = Pieces(["a"], ["b"], ["c"])
 

@@ -1,0 +1,73 @@
+"""A health check that generates: an engine that hangs fails it, a busy one is left in peace."""
+
+import asyncio
+
+import pytest
+
+from eshop_ray.serving import pulse
+from eshop_ray.serving.pulse import Pulse
+
+
+class Engine:
+    def __init__(self):
+        self.num_asked = 0
+        self.is_stuck = False
+
+    async def generate(self):
+        self.num_asked += 1
+        if self.is_stuck:
+            await asyncio.sleep(3600)
+
+
+def test_an_engine_that_generates_is_asked_again_only_when_that_is_long_ago(monkeypatch):
+    engine = Engine()
+    beating = Pulse(engine.generate)
+
+    async def run():
+        await beating.check()
+        await beating.check()
+        assert engine.num_asked == 1
+        monkeypatch.setattr(pulse, "FRESH_SECONDS", 0.0)
+        await beating.check()
+        assert engine.num_asked == 2
+
+    asyncio.run(run())
+
+
+def test_an_engine_that_hangs_fails_also_after_it_once_generated(monkeypatch):
+    monkeypatch.setattr(pulse, "FRESH_SECONDS", 0.0)
+    engine = Engine()
+    beating = Pulse(engine.generate, seconds=0.01)
+
+    async def run():
+        await beating.check()
+        engine.is_stuck = True
+        for _ in range(2):
+            with pytest.raises(TimeoutError):
+                await beating.check()
+
+    asyncio.run(run())
+
+
+def test_tokens_that_others_get_are_a_pulse_too():
+    engine = Engine()
+    engine.is_stuck = True
+    beating = Pulse(engine.generate, seconds=0.05)
+
+    async def run():
+        check = asyncio.create_task(beating.check())
+        await asyncio.sleep(0.01)
+        beating.beat()
+        await check
+        await beating.check()
+
+    asyncio.run(run())
+    assert engine.num_asked == 1
+
+
+def test_trouble_of_the_engine_is_not_swallowed():
+    async def fail():
+        raise RuntimeError("dead")
+
+    with pytest.raises(RuntimeError, match="dead"):
+        asyncio.run(Pulse(fail).check())
