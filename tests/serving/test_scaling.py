@@ -62,6 +62,16 @@ def test_a_model_that_nobody_asks_sleeps_and_the_next_request_waits_for_it(port,
     assert count_replicas() == 1
 
 
+def test_beyond_their_room_clients_are_told_at_once_and_none_hangs(port, folder):
+    deploy(folder, port, seconds=0.3, num_replicas=1, max_ongoing_requests=2, max_queued_requests=2)
+    with Load(port, clients=20) as load:
+        wait_until(lambda: sum(one.status == 200 for one in load.got) > 20, "answers")
+    refused = [one for one in load.got if one.status != 200]
+    assert {one.status for one in refused} == {503}
+    assert all(one.retry_after == "1" for one in refused)
+    assert all(one.is_right for one in load.got)
+
+
 def test_a_new_version_takes_over_without_a_failed_request(port, folder):
     deploy(folder, port, label="old", num_replicas=2)
     with Load(port, clients=4) as load:
