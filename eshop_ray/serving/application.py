@@ -18,6 +18,7 @@ from eshop_ray.serving.adapters import Adapters, build_lora_arguments
 from eshop_ray.serving.deployments import BudgetDeployment, CatalogueDeployment, GatewayDeployment
 from eshop_ray.serving.endpoints import TaskSettings
 from eshop_ray.serving.keys import KeyRing
+from eshop_ray.serving.pulse import TOKEN_SECONDS
 
 GATEWAY = "Gateway"
 BUDGETS = "Budgets"
@@ -64,7 +65,8 @@ def _bind_model(section: ServeSection, model_dir: AnyFolder, digest: str, adapte
     with keep_log_format():
         from eshop_ray.serving.replica import ModelReplica  # it loads vLLM
 
-    deployment = {"logging_config": QUIET_LOG, **_patience(section), **section.deployment_config}
+    health = {"health_check_timeout_s": TOKEN_SECONDS + 5}  # Ray Serve LLM's own is less than a token may take
+    deployment = {"logging_config": QUIET_LOG, **_patience(section), **health, **section.deployment_config}
     quiet = section.model_copy(update={"deployment_config": deployment, "engine_kwargs": engine_kwargs})
     arguments = {"model_dir": model_dir, "adapters": dict(adapters)}
     model: Application = build_model(quiet, model_dir, digest, deployment_cls=ModelReplica, bind_kwargs=arguments)

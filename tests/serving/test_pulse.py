@@ -1,11 +1,14 @@
 """A health check that generates: an engine that hangs fails it, a busy one is left in peace."""
 
 import asyncio
+import sys
+from types import SimpleNamespace
 
 import pytest
 
-from eshop_ray.serving import pulse
-from eshop_ray.serving.pulse import Pulse
+from eshop_ray.config import Config, ServeSection
+from eshop_ray.serving import application, pulse
+from eshop_ray.serving.pulse import TOKEN_SECONDS, Pulse
 
 
 class Engine:
@@ -71,3 +74,13 @@ def test_trouble_of_the_engine_is_not_swallowed():
 
     with pytest.raises(RuntimeError, match="dead"):
         asyncio.run(Pulse(fail).check())
+
+
+@pytest.mark.parametrize(("stated", "seconds"), [({}, None), ({"health_check_timeout_s": 90}, 90)])
+def test_ray_serve_waits_for_the_check_longer_than_the_check_does(monkeypatch, tmp_path, stated, seconds):
+    monkeypatch.setitem(sys.modules, "eshop_ray.serving.replica", SimpleNamespace(ModelReplica=object))
+    monkeypatch.setattr(application, "build_model", lambda section, *_, **__: section.deployment_config)
+    monkeypatch.setattr(application, "compose", lambda *arguments: arguments[3])
+    config = Config(name="x", run_root=str(tmp_path), serve=ServeSection(deployment_config=stated))
+    options = application.build_application(config, tmp_path, "digest")
+    assert options["health_check_timeout_s"] == (seconds or options["health_check_timeout_s"]) > TOKEN_SECONDS
