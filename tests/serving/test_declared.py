@@ -7,6 +7,7 @@ from ray.serve.schema import ServeDeploySchema
 from eshop_ray.artifacts import SharedFolder
 from eshop_ray.config import Config
 from eshop_ray.errors import UserError
+from eshop_ray.jobs import serve as serve_job
 from eshop_ray.models import model_digest
 from eshop_ray.serving import declared
 from eshop_ray.serving.declared import build_declared, declare, write_declaration
@@ -96,6 +97,18 @@ def test_adapters_lead_back_too_and_are_held_to_their_digests(tmp_path, monkeypa
     args["adapter_digests"]["ner"] = "0" * 64
     with pytest.raises(UserError, match=r"adapter `ner` .* has changed since"):
         build(monkeypatch, args)
+
+
+def test_the_job_writes_the_file_and_starts_nothing(tmp_path, monkeypatch):
+    merged = tmp_path / "merged"
+    merged.mkdir()
+    (merged / "config.json").write_text("{}")
+    monkeypatch.setattr(serve_job, "find_model", lambda *_: merged)
+    monkeypatch.setattr(serve_job, "deploy", lambda *_: pytest.fail("it starts the endpoint"))
+    serve_job.run(config_of(tmp_path), write=tmp_path / "serve.yaml")
+    args = yaml.safe_load((tmp_path / "serve.yaml").read_text())["applications"][0]["args"]
+    assert (args["model_uri"], args["model_digest"]) == (str(merged), model_digest(merged))
+    assert args["serve"]["engine_kwargs"] == {"max_model_len": serve_job.MODELS_OWN_CONTEXT}
 
 
 def test_an_endpoint_without_keys_is_not_written(tmp_path):
