@@ -31,6 +31,9 @@ from eshop_ray.serving.visits import open_access_log
 
 logger = logging.getLogger(__name__)
 
+FIRST_SECONDS = 2.0
+"""That a new gateway waits for the model: where one takes over and the model is up, nobody is told that it starts."""
+
 TAKE_OVER_SECONDS = 120.0
 """That a new keeper of budgets waits for the end of the one before it."""
 
@@ -202,6 +205,7 @@ class GatewayDeployment:
         products = CatalogueEndpoints(HandledCatalogue(catalogue) if catalogue else None, metered)
         self._gateway = Gateway(config, KeyRing.of(config), endpoints, readiness, products)
         self._starting = asyncio.create_task(readiness.wait())
+        await asyncio.wait({self._starting}, timeout=FIRST_SECONDS)
 
     async def drain(self, seconds: float) -> tuple[str, bool]:
         """Take no new request; return this gateway's id, and whether the running ones were answered in that time."""

@@ -4,12 +4,17 @@ import asyncio
 from contextlib import aclosing
 from types import SimpleNamespace
 
+import httpx
 import pytest
 from ray.exceptions import ActorDiedError
 from ray.serve.exceptions import BackPressureError
 
-from eshop_ray.serving.calls import PromptCall
-from eshop_ray.serving.deployments import DeployedModel
+from eshop_ray.config import ServeSection
+from eshop_ray.inference.requests import Answer
+from eshop_ray.serving import deployments
+from eshop_ray.serving.calls import ModelFacts, PromptCall, ScoredAnswer
+from eshop_ray.serving.deployments import DeployedModel, GatewayDeployment
+from eshop_ray.serving.endpoints import TaskSettings
 from eshop_ray.serving.errors import RefusalError
 
 CALL = PromptCall([], {"max_tokens": 1})
@@ -97,3 +102,40 @@ def test_what_nobody_reads_on_is_cancelled():
 
     assert asyncio.run(read()) == ["a"]
     assert pieces.is_cancelled
+
+
+class Running:
+    """A handle of a model that is up."""
+
+    def __init__(self):
+        self.describe_model = SimpleNamespace(remote=self._describe)
+        answer = ScoredAnswer(Answer("a", "stop", 1, 1), 0.5)
+        self.answer_call = SimpleNamespace(remote=lambda *_: Pieces(answer))
+
+    def options(self, **_):
+        return self
+
+    async def _describe(self):
+        return ModelFacts(64)
+
+
+class Coming(Running):
+    """One of a model that starts."""
+
+    async def _describe(self):
+        await asyncio.sleep(3600)
+
+
+@pytest.mark.parametrize(("model", "status"), [(Running(), 200), (Coming(), 503)])
+def test_a_gateway_takes_over_only_once_it_knows_a_model_that_is_up(monkeypatch, model, status):
+    monkeypatch.setattr(deployments, "FIRST_SECONDS", 0.2)
+
+    async def ask():
+        gateway = object.__new__(GatewayDeployment)
+        await gateway.__init__(ServeSection(), TaskSettings(0.0, True), model, None, None)
+        app = await gateway.__serve_build_asgi_app__()
+        transport = httpx.ASGITransport(app, client=("127.0.0.1", 4711))
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000") as http:
+            return (await http.get("/v1/models")).status_code
+
+    assert asyncio.run(ask()) == status
