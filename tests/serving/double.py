@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import ray
 from ray import serve
 
 from eshop_ray.config import ServeSection
@@ -21,6 +22,8 @@ from eshop_ray.serving.pulse import Pulse
 
 APP = "eshop"
 MODEL = f"{DEPLOYMENT_PREFIX}eshop"
+NAMESPACE = "serve"
+"""Of the actors of Ray Serve."""
 NOBODY = 0
 """The status of a request that found nobody, or whose connection broke."""
 HUNG = -1
@@ -186,3 +189,9 @@ def list_replicas(name=MODEL):
 
     deployment = read_details()["applications"][APP]["deployments"][name]
     return sorted(one["actor_name"] for one in deployment["replicas"] if one["state"] == "RUNNING")
+
+
+def find_actor(prefix):
+    """Return an actor of Ray Serve by the beginning of its name."""
+    names = [one["name"] for one in ray.util.list_named_actors(all_namespaces=True) if one["namespace"] == NAMESPACE]
+    return ray.get_actor(next(name for name in names if name.startswith(prefix)), namespace=NAMESPACE)

@@ -7,12 +7,20 @@ import ray
 from ray import serve
 
 from tests.processes import free_port
-from tests.serving.double import HUNG, Load, count_failed, count_replicas, deploy, find_gap, list_replicas
+from tests.serving.double import (
+    HUNG,
+    Load,
+    count_failed,
+    count_replicas,
+    deploy,
+    find_actor,
+    find_gap,
+    list_replicas,
+)
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
-NAMESPACE = "serve"
 SETTLED_SECONDS = 5.0
 """Of answers to everybody, after which all is well again."""
 RECOVERY_SECONDS = 120.0
@@ -25,12 +33,6 @@ def port(ray_session, tmp_path_factory):  # noqa: ARG001
     deploy(tmp_path_factory.mktemp("ledger"), port, num_replicas=2)
     yield port
     serve.shutdown()
-
-
-def find_actor(prefix):
-    """Return an actor of Ray Serve by the beginning of its name."""
-    names = [one["name"] for one in ray.util.list_named_actors(all_namespaces=True) if one["namespace"] == NAMESPACE]
-    return ray.get_actor(next(name for name in names if name.startswith(prefix)), namespace=NAMESPACE)
 
 
 def kill_under_load(port, prefix, no_restart=True):

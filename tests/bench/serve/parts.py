@@ -4,13 +4,16 @@ import asyncio
 import tempfile
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 
 import httpx
+import ray
 
 from tests.bench.serve.application import BARE, measure_memory, start
 from tests.bench.serve.clients import ask, load, write_body
 from tests.bench.serve.figures import compute_growth, compute_overhead, describe, find_gap, find_percentile
+from tests.serving.double import find_actor, list_replicas
 
 CHAT = "/v1/chat/completions"
 WARM_UP = 200
@@ -76,12 +79,6 @@ def measure_overload(settings):
 
 def measure_faults(settings):
     """What is killed under load, how many requests fail, and how long nobody gets an answer."""
-    import ray
-    from ray import serve
-
-    from tests.serving.double import list_replicas
-    from tests.serving.test_faults import find_actor
-
     victims = {"replica": None, "proxy": "SERVE_PROXY_ACTOR", "controller": "SERVE_CONTROLLER_ACTOR"}
     figures = {}
     with tempfile.TemporaryDirectory() as folder, start(Path(folder), seconds=0.05, num_replicas=2) as (url, headers):
@@ -102,12 +99,9 @@ def measure_faults(settings):
             figures[name] = {
                 "requests": len(got),
                 "failed_share": len(failed) / len(got),
-                "statuses": {
-                    str(status): sum(one.status == status for one in got) for status in {g.status for g in got}
-                },
+                "statuses": dict(Counter(str(one.status) for one in got)),
                 "longest_silence_seconds": find_gap(got, moments[0]),
             }
-        assert serve.status()
     return {"faults": figures}
 
 
