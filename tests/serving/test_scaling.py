@@ -6,6 +6,8 @@ import httpx
 import pytest
 from ray import serve
 
+from eshop_ray.serving.application import GATEWAY
+from eshop_ray.serving.start import drain
 from tests.processes import free_port
 from tests.serving.double import APP, MODEL, Load, count_failed, count_replicas, deploy, list_replicas
 from tests.waiting import wait_until
@@ -92,3 +94,15 @@ def test_a_replica_that_hangs_is_found_and_replaced(port, folder):
     serve.get_deployment_handle(MODEL, APP).stick.remote().result(timeout_s=60)
     wait_until(lambda: list_replicas() not in ([], [hanging]), "a replica in its place")
     assert ask_once(port).status_code == 200
+
+
+def test_at_the_end_every_gateway_is_told_and_running_answers_are_finished(port, folder):
+    section = deploy(folder, port, seconds=1.0, num_replicas=1, max_ongoing_requests=32, gateway={"num_replicas": 2})
+    wait_until(lambda: count_replicas(GATEWAY) == 2, "both gateways")
+    with Load(port, clients=12) as load:
+        wait_until(lambda: sum(one.status == 200 for one in load.got) > 24, "answers of both gateways")
+        began = time.monotonic()
+        drain(section, APP)
+    assert {one.status for one in load.got if one.began < began} == {200}
+    assert {one.status for one in load.got if one.began > began} <= {200, 503, 404}
+    assert all(one.is_right for one in load.got)
