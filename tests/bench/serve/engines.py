@@ -103,7 +103,7 @@ def start_peer(folder):
     port = free_port()
     words = write_options(build_arguments(ENGINE, use_gpu=False))
     command = [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", str(fetch_model(ModelSection())), *words]
-    command += ["--served-model-name", OURS, "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--served-model-name", OURS, "--host", "127.0.0.1", "--port", str(port), "--disable-uvicorn-access-log"]
     environment = {"VLLM_CPU_KVCACHE_SPACE": str(ServeSection().cpu_kvcache_gib)}
     with run(command, folder / "peer.log", f"http://127.0.0.1:{port}", "/health", environment) as url:
         yield url
