@@ -10,6 +10,7 @@ import pytest
 from eshop_ray.inference.engines.vllm_arguments import build_arguments
 from tests.bench.serve.__main__ import PARTS, read_levels, read_parts, write_figures
 from tests.bench.serve.clients import load, write_body
+from tests.bench.serve.engines import ENGINE, PEER_OPTIONS
 from tests.bench.serve.figures import (
     BROKEN,
     NOBODY,
@@ -88,6 +89,19 @@ def test_the_peer_gets_our_arguments():
     assert json.loads(words[words.index("--structured-outputs-config") + 1]) == {"backend": "guidance"}
     assert {"--enforce-eager", "--enable-prefix-caching", "--no-a-b"} <= set(words)
     assert "--quantization" not in words
+
+
+@pytest.mark.slow  # it loads vLLM
+def test_vllm_understands_the_peers_options():
+    from vllm.entrypoints.launchers.cli_args import make_arg_parser
+    from vllm.utils.argparse_utils import FlexibleArgumentParser
+
+    wanted = build_arguments(ENGINE, use_gpu=False)
+    words = ["model", *write_options(wanted), *PEER_OPTIONS]
+    parsed = vars(make_arg_parser(FlexibleArgumentParser()).parse_args(words))
+    found = {name: parsed[name] for name in wanted}
+    assert found.pop("structured_outputs_config")["backend"] == "guidance"
+    assert found == {name: value for name, value in wanted.items() if name != "structured_outputs_config"}
 
 
 def test_prompts_differ():

@@ -30,6 +30,8 @@ START_SECONDS = 900.0
 OVERLOAD = 5
 LEAST_REQUESTS = 16
 ENGINE = {"max_model_len": 2048}
+PEER_OPTIONS = ("--disable-uvicorn-access-log",)
+"""What it would else do for each request, and ours does not: write a line to the terminal."""
 
 
 def measure_vllm(settings):
@@ -103,7 +105,7 @@ def start_peer(folder):
     port = free_port()
     words = write_options(build_arguments(ENGINE, use_gpu=False))
     command = [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", str(fetch_model(ModelSection())), *words]
-    command += ["--served-model-name", OURS, "--host", "127.0.0.1", "--port", str(port), "--disable-uvicorn-access-log"]
+    command += ["--served-model-name", OURS, "--host", "127.0.0.1", "--port", str(port), *PEER_OPTIONS]
     environment = {"VLLM_CPU_KVCACHE_SPACE": str(ServeSection().cpu_kvcache_gib)}
     with run(command, folder / "peer.log", f"http://127.0.0.1:{port}", "/health", environment) as url:
         yield url
