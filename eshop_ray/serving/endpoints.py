@@ -90,7 +90,7 @@ class Endpoints:
 
     async def describe(self, _visit: Visit, _body: dict[str, Any]) -> Reply:
         """The documentation of all addresses."""
-        return reply_json(describe_api(self._names))
+        return reply_json(describe_api(self.model_id, self._names[1:]))
 
     async def list_models(self, _visit: Visit, _body: dict[str, Any]) -> Reply:
         """The models that can be asked."""

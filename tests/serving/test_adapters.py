@@ -95,6 +95,12 @@ def test_all_models_are_listed_and_found(tmp_path):
     assert found.json() in listed.json()["data"]
 
 
+def test_the_documentation_names_them(tmp_path):
+    described = check(tmp_path, lambda http: http.get("/openapi.json")).json()
+    body = described["paths"]["/v1/completions"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert body["properties"]["model"] == {"type": "string", "enum": ["eshop", *ADAPTERS]}
+
+
 @pytest.mark.parametrize("name", ["eshop", *ADAPTERS])
 @pytest.mark.parametrize("is_stream", [False, True])
 def test_a_request_reaches_the_model_with_the_name_that_it_asks_for(tmp_path, name, is_stream):

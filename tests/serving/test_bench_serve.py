@@ -100,7 +100,7 @@ def test_vllm_understands_the_peers_options():
     words = ["model", *write_options(wanted), *PEER_OPTIONS]
     parsed = vars(make_arg_parser(FlexibleArgumentParser()).parse_args(words))
     found = {name: parsed[name] for name in wanted}
-    assert found.pop("structured_outputs_config")["backend"] == "guidance"
+    assert found.pop("structured_outputs_config").backend == "guidance"
     assert found == {name: value for name, value in wanted.items() if name != "structured_outputs_config"}
 
 

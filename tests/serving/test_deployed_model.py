@@ -129,6 +129,7 @@ class Coming(Running):
 @pytest.mark.parametrize(("model", "status"), [(Running(), 200), (Coming(), 503)])
 def test_a_gateway_takes_over_only_once_it_knows_a_model_that_is_up(monkeypatch, model, status):
     monkeypatch.setattr(deployments, "FIRST_SECONDS", 0.2)
+    monkeypatch.setattr(deployments, "open_access_log", lambda: None)
 
     async def ask():
         gateway = object.__new__(GatewayDeployment)
