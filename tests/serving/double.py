@@ -37,7 +37,7 @@ def make_model_class():
         def __init__(self, label, seconds):
             self._label, self._seconds = label, seconds
             self._is_stuck = False
-            self._pulse = Pulse(self._generate, seconds=1.0)
+            self._pulse = Pulse(self._generate, seconds=seconds + 2.0)
 
         async def describe_model(self):
             return ModelFacts(2048)
