@@ -9,8 +9,10 @@ logger = logging.getLogger(__name__)
 
 FRESH_SECONDS = 10.0
 """For which a token that anybody got tells enough: a busy engine is not asked for one more."""
-TOKEN_SECONDS = 25.0
-"""That one token may take; below Ray Serve's `health_check_timeout_s`, so that no question is left behind."""
+FIRST_TOKEN_SECONDS = 600.0
+"""That the first one may take: a machine that is busy starting engines is slow."""
+TOKEN_SECONDS = 55.0
+"""That any later one may take; below Ray Serve's `health_check_timeout_s`, so that no question is left behind."""
 
 
 class Pulse:
@@ -34,17 +36,17 @@ class Pulse:
         """Return if the engine generates.
 
         Raises:
-            TimeoutError: if no token comes in time.
+            TimeoutError: if no token comes in time, or what the engine says when it is told to stop.
         """
         if time.monotonic() - self._beat < FRESH_SECONDS:
             return
         began = time.monotonic()
         try:
-            async with asyncio.timeout(self._seconds):
+            async with asyncio.timeout(FIRST_TOKEN_SECONDS if self._beat < 0 else self._seconds):
                 await self._generate()
-        except TimeoutError:
+        except Exception as error:
             if self._beat > began:  # it answers others
                 return
-            logger.error("no token within %g seconds", self._seconds)
+            logger.error("no token after %.0f seconds: %s", time.monotonic() - began, type(error).__name__)
             raise
         self.beat()

@@ -52,10 +52,11 @@ def test_an_engine_that_hangs_fails_also_after_it_once_generated(monkeypatch):
     asyncio.run(run())
 
 
-def test_tokens_that_others_get_are_a_pulse_too():
+def test_tokens_that_others_get_are_a_pulse_too(monkeypatch):
     engine = Engine()
     engine.is_stuck = True
     beating = Pulse(engine.generate, seconds=0.05)
+    monkeypatch.setattr(pulse, "FIRST_TOKEN_SECONDS", 0.05)
 
     async def run():
         check = asyncio.create_task(beating.check())
@@ -66,6 +67,13 @@ def test_tokens_that_others_get_are_a_pulse_too():
 
     asyncio.run(run())
     assert engine.num_asked == 1
+
+
+def test_the_first_token_may_take_longer_than_any_other():
+    async def generate():
+        await asyncio.sleep(0.05)
+
+    asyncio.run(Pulse(generate, seconds=0.01).check())
 
 
 def test_trouble_of_the_engine_is_not_swallowed():
