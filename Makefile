@@ -17,7 +17,7 @@ TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 export RAY_USAGE_STATS_ENABLED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint docs bench-train bench-infer bench-scale bench-enrich bench-read bench-data bench-models gpu-check clean
+.PHONY: help setup demo test test-all lint docs bench-train bench-infer bench-scale bench-enrich bench-read bench-data bench-models bench-serve gpu-check clean
 
 help: ## Show the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,6 +68,9 @@ bench-data: $(BENCH_INSTALLED) ## Cleaning and near duplicates against datasets.
 
 bench-models: $(DEV_INSTALLED) ## Every architecture of the docs' table, trained and merged against Transformers and PEFT, three minutes.
 	@$(PY) -m tests.bench.models $(BENCH_ARGS)
+
+bench-serve: $(DEV_INSTALLED) ## The endpoint against vllm serve, its guards, memory and faults, an hour: BENCH_ARGS="[--parts PART,...]".
+	@$(PY) -m tests.bench.serve $(BENCH_ARGS)
 
 # With whatever Python there is, and without installing: a machine lent for minutes is bare.
 gpu-check: ## What only a GPU can show, eight minutes: BENCH_ARGS="[--only PART,...] [--quantized FOLDER]".

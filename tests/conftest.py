@@ -32,6 +32,7 @@ os.environ |= {
     "RAY_worker_niceness": "0",  # else workers starve beside anything else that runs here
     "RAY_health_check_period_ms": "500",
     "RAY_health_check_failure_threshold": "3",  # a node that is gone is missed after so many of these
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",  # one that starts slowly would be killed and started again
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # a tiny training is over before the two seconds between looks are
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # a process for every training, and no machine here is on loan
 }

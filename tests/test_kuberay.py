@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from eshop_ray.config import ServeSection, load_config
+from eshop_ray.artifacts import SharedFolder
+from eshop_ray.config import Config, load_config
 from eshop_ray.serving.proxy import CALLBACK, VARIABLE
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -187,19 +188,21 @@ def test_strangers_reach_the_endpoint_only_and_prometheus_the_metrics() -> None:
     assert all("podSelector" in peer for rule in spec["ingress"][1:] for peer in rule["from"])
 
 
-def test_service_configures_ray_serve() -> None:
-    from ray.serve.schema import ServeDeploySchema
+def test_service_is_what_the_job_writes_for_its_settings() -> None:
+    from eshop_ray.serving.declared import declare
 
-    deployed = ServeDeploySchema.model_validate(yaml.safe_load(load("rayservice.yaml")["spec"]["serveConfigV2"]))
-    (application,) = deployed.applications
-    module, _, name = application.import_path.partition(":")
-    assert callable(getattr(importlib.import_module(module), name))
-    assert application.args["model_uri"].startswith("s3://shop/")
-    config = ServeSection.model_validate(application.args["serve"])
+    stated = yaml.safe_load(load("rayservice.yaml")["spec"]["serveConfigV2"])
+    args = dict(stated["applications"][0]["args"])
+    model = SharedFolder(args.pop("model_uri"), args.pop("model_digest"))
+    args["serve"]["port"] = stated["http_options"]["port"]
+    config = Config.model_validate({"name": "demo", **args})
+    del args["serve"]["port"]
+    assert declare(config, model, model.digest) == stated
     group = get_cluster(load("rayservice.yaml"))["workerGroupSpecs"][0]
-    assert config.deployment_config["autoscaling_config"]["max_replicas"] <= group["maxReplicas"]
-    assert config.deployment_config["max_ongoing_requests"] < 1000
-    assert config.api_keys_env in (FOLDER / "rayservice.yaml").read_text()
+    scaling = config.serve.deployment_config["autoscaling_config"]
+    assert scaling["max_replicas"] <= group["maxReplicas"]
+    assert config.serve.api_keys_env in (FOLDER / "rayservice.yaml").read_text()
+    assert all(uri.startswith("s3://shop/") for uri in (model.uri, config.index_uri))
 
 
 def test_volume_is_one_that_several_nodes_write_to() -> None:

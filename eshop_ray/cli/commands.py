@@ -51,6 +51,7 @@ def build_command(job: Job) -> Command:
         "quantize": _build_quantize,
         "rollback": _build_rollback,
         "run_batch": _build_batch,
+        "serve": _build_serve,
         "verify": _build_verify,
     }
     return special.get(job.name, _build_usual)(job)
@@ -208,6 +209,24 @@ def _build_verify(job: Job) -> Command:
         ] = False,
     ) -> Action:
         return partial(execute, job, find_config(config), overrides or [], repairs=repair)
+
+    return command
+
+
+def _build_serve(job: Job) -> Command:
+    def command(
+        config: ConfigArgument,
+        overrides: Overrides = None,
+        write: Annotated[
+            Path | None,
+            typer.Option(
+                metavar="FILE",
+                help="Start nothing, and write the endpoint as YAML for `serve deploy` and KubeRay's RayService.",
+                show_default=False,
+            ),
+        ] = None,
+    ) -> Action:
+        return partial(execute, job, find_config(config), overrides or [], write=write)
 
     return command
 

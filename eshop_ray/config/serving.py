@@ -2,11 +2,12 @@
 
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from eshop_ray.config.base import PositiveInt, Section
 
 Seconds = Annotated[float, Field(gt=0)]
+ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$")]
 
 
 class ServeSection(Section):
@@ -14,6 +15,9 @@ class ServeSection(Section):
 
     model_id: str = "eshop"
     """Name that clients send as `model`."""
+    adapters: dict[ModelName, str] = {}
+    """Name that clients send as `model` -> folder or URI of a LoRA adapter of the base. The endpoint then has the base,
+    as `model_id`, in place of `merged/`, and each adapter beside it, in one engine."""
     host: str = "127.0.0.1"
     """Address to listen on. Another than this machine's own is refused without API keys."""
     port: PositiveInt = 8000
@@ -48,9 +52,18 @@ class ServeSection(Section):
     """Passed to vLLM's engine verbatim."""
     deployment_config: dict[str, Any] = {
         "max_ongoing_requests": 64,
+        "max_queued_requests": 192,
         "autoscaling_config": {"min_replicas": 1, "max_replicas": 2, "target_ongoing_requests": 32},
     }
     """Passed to Ray Serve verbatim, for the replicas that hold the model."""
     gateway_config: dict[str, Any] = {"num_replicas": 1, "max_ongoing_requests": 10_000}
     """Passed to Ray Serve verbatim, for the gateways between clients and the model. `max_ongoing_requests` stays above
     `max_concurrent_requests`, which is what refuses."""
+
+    @model_validator(mode="after")
+    def _have_a_name_each(self) -> "ServeSection":
+        if self.model_id in self.adapters:
+            raise ValueError(
+                f"`adapters` has the name `{self.model_id}`, which is `model_id`; call the adapter another"
+            )
+        return self

@@ -2,21 +2,23 @@
 
 import math
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from ray import serve
 from ray.serve.deployment import Application
 
-from eshop_ray.artifacts import AnyFolder, SharedFolder
+from eshop_ray.artifacts import AnyFolder
 from eshop_ray.config import Config, ServeSection
 from eshop_ray.data.few_shot.embeddings import encode_texts
 from eshop_ray.data.search_index import SearchIndex
-from eshop_ray.errors import UserError
 from eshop_ray.inference.engines.serve_app import build_model, keep_log_format
 from eshop_ray.places import is_uri
+from eshop_ray.serving.adapters import Adapters, build_lora_arguments
 from eshop_ray.serving.deployments import BudgetDeployment, CatalogueDeployment, GatewayDeployment
 from eshop_ray.serving.endpoints import TaskSettings
 from eshop_ray.serving.keys import KeyRing
+from eshop_ray.serving.pulse import TOKEN_SECONDS
 
 GATEWAY = "Gateway"
 BUDGETS = "Budgets"
@@ -32,60 +34,61 @@ MAX_CALLS = 100_000
 """Calls to the keeper of budgets at a time; gateways bound them."""
 
 
-def build_application(config: Config, model_dir: AnyFolder, digest: str) -> Application:
+def build_application(
+    config: Config, model_dir: AnyFolder, digest: str, adapters: Adapters = MappingProxyType({})
+) -> Application:
     """Return the application for a model.
 
     Args:
         config: Of the run.
         model_dir: Folder of the model.
         digest: Its digest, by which bulk jobs know it.
+        adapters: Folders of `serve.adapters`, as nodes of the cluster find them.
 
     Raises:
-        UserError: if the API keys cannot be used.
+        UserError: if the API keys cannot be used, or an adapter cannot be served.
     """
     KeyRing.of(config.serve)  # what is wrong with them is to be said here, not in a log of Ray's
     section = config.serve.model_copy(update={"api_keys_file": absolute(config.serve.api_keys_file)})
-    ledger_dir = absolute(section.ledger_dir) or str(config.run_dir / "serve-ledger")
     tasks = TaskSettings(config.infer.temperature, config.infer.constrained)
-    return _compose(section, tasks, ledger_dir, model_dir, digest, _bind_catalogue(config.index_uri))
+    model = _bind_model(section, model_dir, digest, adapters)
+    return compose(section, tasks, find_ledger(config), model, _bind_catalogue(config.index_uri))
 
 
-def build_declared(args: dict[str, Any]) -> Application:
-    """Return the application of a Serve file, whose `import_path` names this function.
-
-    Args:
-        args: `model_uri` and `model_digest`; `serve` and `infer`, sections as in a config file. API keys are wanted:
-            Ray Serve listens where the file says, which is not known here.
-
-    Raises:
-        UserError: if something is missing or wrong.
-    """
-    missing = [name for name in ("model_uri", "model_digest") if name not in args]
-    if missing:
-        raise UserError(f"`args` of the application lack {', '.join(missing)}")
-    sections = {name: part for name, part in args.items() if name not in ("model_uri", "model_digest")}
-    config = Config.model_validate({"name": "serve", **sections})
-    if KeyRing.of(config.serve).is_open:
-        raise UserError("set `serve.api_keys_file` or `serve.api_keys_env`: `eshop make-key` makes a key")
-    digest = args["model_digest"]
-    return build_application(config, SharedFolder(args["model_uri"], digest), digest)
+def find_ledger(config: Config) -> str:
+    """Return the folder of what API keys have spent."""
+    return absolute(config.serve.ledger_dir) or str(config.run_dir / "serve-ledger")
 
 
-def _compose(
-    section: ServeSection,
-    tasks: TaskSettings,
-    ledger_dir: str,
-    model_dir: AnyFolder,
-    digest: str,
-    catalogue: Application | None,
-) -> Application:
+def _bind_model(section: ServeSection, model_dir: AnyFolder, digest: str, adapters: Adapters) -> Application:
+    engine_kwargs = build_lora_arguments(adapters, section.engine_kwargs)
     with keep_log_format():
         from eshop_ray.serving.replica import ModelReplica  # it loads vLLM
 
-    patience = {"graceful_shutdown_timeout_s": max(section.drain_seconds, 1.0)}
-    deployment = {"logging_config": QUIET_LOG, **patience, **section.deployment_config}
-    quiet = section.model_copy(update={"deployment_config": deployment})
-    model = build_model(quiet, model_dir, digest, deployment_cls=ModelReplica, bind_kwargs={"model_dir": model_dir})
+    health = {"health_check_timeout_s": TOKEN_SECONDS + 5}  # Ray Serve LLM's own is less than a token may take
+    deployment = {"logging_config": QUIET_LOG, **_patience(section), **health, **section.deployment_config}
+    quiet = section.model_copy(update={"deployment_config": deployment, "engine_kwargs": engine_kwargs})
+    arguments = {"model_dir": model_dir, "adapters": dict(adapters)}
+    model: Application = build_model(quiet, model_dir, digest, deployment_cls=ModelReplica, bind_kwargs=arguments)
+    return model
+
+
+def _patience(section: ServeSection) -> dict[str, float]:
+    return {"graceful_shutdown_timeout_s": max(section.drain_seconds, 1.0)}
+
+
+def compose(
+    section: ServeSection, tasks: TaskSettings, ledger_dir: str, model: Application, catalogue: Application | None
+) -> Application:
+    """Return the application around a model.
+
+    Args:
+        section: Of the config.
+        tasks: How tasks are asked.
+        ledger_dir: Where spent tokens are noted.
+        model: The deployment that answers as `DeployedModel` asks it.
+        catalogue: That of the search index, if there is one.
+    """
     budgets = serve.deployment(
         BudgetDeployment,
         name=BUDGETS,
@@ -94,7 +97,7 @@ def _compose(
         ray_actor_options={"num_cpus": 0, "resources": HEAD_NODE},
         logging_config=QUIET_LOG,
     ).bind(ledger_dir, section.request_seconds)
-    options = {"name": GATEWAY, "logging_config": QUIET_LOG, **patience, **section.gateway_config}
+    options = {"name": GATEWAY, "logging_config": QUIET_LOG, **_patience(section), **section.gateway_config}
     gateway = serve.deployment(serve.ingress()(GatewayDeployment), **options)
     return gateway.bind(section, tasks, model, budgets, catalogue)
 

@@ -8,7 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ray.exceptions import RayError
+from ray.exceptions import RayActorError, RayError
+from ray.serve import get_replica_context
 from ray.serve.exceptions import BackPressureError, RayServeException
 from ray.serve.handle import DeploymentHandle
 
@@ -30,6 +31,9 @@ from eshop_ray.serving.spending import MeteredModel
 from eshop_ray.serving.visits import open_access_log
 
 logger = logging.getLogger(__name__)
+
+FIRST_SECONDS = 2.0
+"""That a new gateway waits for the model: where one takes over and the model is up, nobody is told that it starts."""
 
 TAKE_OVER_SECONDS = 120.0
 """That a new keeper of budgets waits for the end of the one before it."""
@@ -53,16 +57,25 @@ class DeployedModel:
         return num_tokens
 
     async def ask(self, call: Call, request_id: str) -> AsyncIterator[Piece]:
-        """Yield what it answers; when the iterator is closed, it stops to generate."""
-        pieces = self._answer.remote(call, request_id)
-        try:
-            async for piece in pieces:
-                yield piece
-        except (RayServeException, RayError) as error:
-            raise judge(error) from None
-        finally:
-            with suppress(Exception):  # of a replica that died, once more
-                pieces.cancel()
+        """Yield what it answers; when the iterator is closed, it stops to generate.
+
+        A replica that dies before its first word is nothing that a client has to know: another is asked, once.
+        """
+        for is_last in (False, True):
+            pieces = self._answer.remote(call, request_id)
+            has_begun = False
+            try:
+                async for piece in pieces:
+                    has_begun = True
+                    yield piece
+                return
+            except (RayServeException, RayError) as error:
+                if is_last or has_begun or not isinstance(error, RayActorError):
+                    raise judge(error) from None
+                logger.warning("request %s: its replica died, another is asked", request_id)
+            finally:
+                with suppress(Exception):  # of a replica that died, once more
+                    pieces.cancel()
 
     async def _call(self, method: str, *arguments: Any) -> Any:
         try:
@@ -170,6 +183,11 @@ class BudgetDeployment:
             self._budgets.close()
 
 
+def sleeps(options: dict[str, Any]) -> bool:
+    """Return whether a deployment with such options has no replica while nobody asks it."""
+    return (options.get("autoscaling_config") or {}).get("min_replicas") == 0
+
+
 class GatewayDeployment:
     """One gateway. It is up long before the model is, and says so to whoever asks."""
 
@@ -183,16 +201,17 @@ class GatewayDeployment:
     ) -> None:
         open_access_log()
         deployed = DeployedModel(model)
-        readiness = Readiness(deployed)
+        readiness = Readiness(deployed, may_sleep=sleeps(config.deployment_config))
         metered = MeteredModel(deployed, HandledBudgets(budgets))
-        endpoints = Endpoints(config.model_id, tasks, metered, readiness)
+        endpoints = Endpoints(config.model_id, tasks, metered, readiness, tuple(config.adapters))
         products = CatalogueEndpoints(HandledCatalogue(catalogue) if catalogue else None, metered)
         self._gateway = Gateway(config, KeyRing.of(config), endpoints, readiness, products, RayRecorder())
         self._starting = asyncio.create_task(readiness.wait())
+        await asyncio.wait({self._starting}, timeout=FIRST_SECONDS)
 
-    async def drain(self, seconds: float) -> bool:
-        """Take no new request, and return once the running ones are answered; False if they are not in that time."""
-        return await self._gateway.drain(seconds)
+    async def drain(self, seconds: float) -> tuple[str, bool]:
+        """Take no new request; return this gateway's id, and whether the running ones were answered in that time."""
+        return get_replica_context().replica_id.unique_id, await self._gateway.drain(seconds)
 
     async def __serve_build_asgi_app__(self) -> Gateway:
         """Return what Ray Serve hands requests to."""

@@ -2,11 +2,12 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
+from eshop_ray.errors import find_nearest
 from eshop_ray.inference.openai_api import CHAT_URL, COMPLETIONS_URL
 from eshop_ray.inference.requests import ApiAnswer, Failure
 from eshop_ray.serving.calls import ApiCall, Piece, PromptCall, ScoredAnswer
@@ -20,6 +21,8 @@ from eshop_ray.serving.visits import Visit
 from eshop_ray.tasks import Task
 
 RECORDS_AT_A_TIME = 16
+MAX_NAME_CHARACTERS = 128
+"""Of an unknown model, that are compared with those there are."""
 
 
 class Events(AbstractAsyncContextManager["Events"]):
@@ -67,8 +70,16 @@ class TaskSettings:
 class Endpoints:
     """Each takes a request that may pass, with the object in its body, and returns its response."""
 
-    def __init__(self, model_id: str, tasks: TaskSettings, metered: MeteredModel, readiness: Readiness) -> None:
+    def __init__(
+        self,
+        model_id: str,
+        tasks: TaskSettings,
+        metered: MeteredModel,
+        readiness: Readiness,
+        adapters: Sequence[str] = (),
+    ) -> None:
         self.model_id, self._tasks, self._metered, self._readiness = model_id, tasks, metered, readiness
+        self._names = (model_id, *adapters)
 
     @property
     def context(self) -> int:
@@ -77,16 +88,17 @@ class Endpoints:
 
     async def describe(self, _visit: Visit, _body: dict[str, Any]) -> Reply:
         """The documentation of all addresses."""
-        return reply_json(describe_api(self.model_id))
+        return reply_json(describe_api(self.model_id, self._names[1:]))
 
     async def list_models(self, _visit: Visit, _body: dict[str, Any]) -> Reply:
         """The models that can be asked."""
-        return reply_json({"object": "list", "data": [self._describe_model()]})
+        return reply_json({"object": "list", "data": [self._describe_model(name) for name in self._names]})
 
     async def find_model(self, visit: Visit, _body: dict[str, Any]) -> Reply:
         """One of them."""
-        self._check_model(visit.path_params["model"])
-        return reply_json(self._describe_model())
+        name = visit.path_params["model"]
+        self._check_model(name)
+        return reply_json(self._describe_model(name))
 
     async def chat(self, visit: Visit, body: dict[str, Any]) -> Outcome:
         """A chat."""
@@ -150,12 +162,18 @@ class Endpoints:
         return self._metered.ask(visit, call, self._readiness.facts, cost)
 
     def _check_model(self, name: Any) -> None:
-        if name != self.model_id:
-            raise RefusalError(404, f"there is no such model; there is `{self.model_id}`", "model_not_found", "model")
+        if name in self._names:
+            return
+        is_text = isinstance(name, str) and name
+        nearest = find_nearest(name[:MAX_NAME_CHARACTERS], self._names) if is_text else self.model_id
+        raise RefusalError(
+            404, f"there is no such model; the nearest is `{nearest}`, /v1/models lists all", "model_not_found", "model"
+        )
 
-    def _describe_model(self) -> dict[str, Any]:
+    def _describe_model(self, name: str) -> dict[str, Any]:
         context = self._readiness.facts.context
-        return {"id": self.model_id, "object": "model", "created": 0, "owned_by": "eshop", "max_model_len": context}
+        card = {"id": name, "object": "model", "created": 0, "owned_by": "eshop", "max_model_len": context}
+        return card if name == self.model_id else {**card, "parent": self.model_id}
 
 
 def open_task(visit: Visit) -> Task:

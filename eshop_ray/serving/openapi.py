@@ -47,13 +47,14 @@ GENERATION: Schema = {
 
 
 @functools.cache
-def describe_api(model_id: str) -> Schema:
+def describe_api(model_id: str, adapters: tuple[str, ...] = ()) -> Schema:
     """Return the documentation.
 
     Args:
         model_id: What clients send as `model`.
+        adapters: What they may send in its place.
     """
-    model = {"type": "string", "const": model_id}
+    model = {"type": "string", **({"enum": [model_id, *adapters]} if adapters else {"const": model_id})}
     message = _object({"role": {"type": "string"}, "content": {"type": "string"}}, ["role", "content"])
     chat = {"model": model, "messages": {"type": "array", "minItems": 1, "items": message}, **GENERATION}
     text = {"model": model, "prompt": {"type": "string"}, **GENERATION}

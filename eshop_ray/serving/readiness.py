@@ -20,8 +20,14 @@ RETRY_SECONDS = 1.0
 class Readiness:
     """Asks for a token now and then; many who want to know at a time share one."""
 
-    def __init__(self, model: Model) -> None:
-        self._model = model
+    def __init__(self, model: Model, may_sleep: bool = False) -> None:
+        """Know nothing yet.
+
+        Args:
+            model: That is asked.
+            may_sleep: Whether it has no replica while nobody asks it: who only looks is not to wake it.
+        """
+        self._model, self._may_sleep = model, may_sleep
         self._facts: ModelFacts | None = None
         self._answered = float("-inf")
         self._lock = asyncio.Lock()
@@ -57,9 +63,11 @@ class Readiness:
         self._is_ending = True
 
     async def check(self) -> bool:
-        """Return whether it answers, within `PROBE_SECONDS`."""
+        """Return whether it answers, within `PROBE_SECONDS`; of one that may sleep, whether it ever did."""
         if self._is_ending or not self.is_up:
             return False
+        if self._may_sleep:
+            return True
         try:
             async with asyncio.timeout(PROBE_SECONDS), self._lock:
                 if time.monotonic() - self._answered > PROBE_SECONDS:

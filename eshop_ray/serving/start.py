@@ -7,7 +7,7 @@ import signal
 import socket
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from threading import Event
 from typing import Any
@@ -27,6 +27,11 @@ GATEWAY_CPUS = 1
 READY_SECONDS = 600.0
 """After the replicas are up, in which the first token has to come."""
 POLL_SECONDS = 0.5
+
+DRAIN_STEP_SECONDS = 1.0
+"""That a gateway is waited for before it is asked again."""
+CALLS_EACH = 4
+"""Calls at a time for each gateway: few rounds miss one."""
 
 
 def check_exposure(section: ServeSection) -> None:
@@ -167,6 +172,34 @@ def drain(section: ServeSection, app: str) -> None:
     logger.info("ending: running answers have %g seconds", section.drain_seconds)
     is_idle = False
     with suppress(Exception):  # what has died has nothing running
-        is_idle = handle.drain.remote(section.drain_seconds).result(timeout_s=section.drain_seconds + 5)
+        is_idle = drain_all(handle, lambda: list_gateways(app), section.drain_seconds)
     with suppress(TimeoutError):
         serve.delete(app, _blocking=is_idle)  # waiting, it lets the keeper of budgets close its books
+
+
+def drain_all(handle: Any, list_ids: Callable[[], set[str]], seconds: float) -> bool:
+    """Have every gateway take no more requests; return whether all of them answered what they had within that time.
+
+    Nobody can choose which gateway a call reaches, so they are called until each has said of itself that it is idle.
+
+    Args:
+        handle: Of the gateways.
+        list_ids: Tells which of them run.
+        seconds: That they have.
+    """
+    deadline = time.monotonic() + seconds
+    idle: set[str] = set()
+    while not (ids := list_ids()) <= idle:
+        left = max(0.0, deadline - time.monotonic())
+        calls = [handle.drain.remote(min(left, DRAIN_STEP_SECONDS)) for _ in range(CALLS_EACH * len(ids))]
+        answers = [call.result(timeout_s=DRAIN_STEP_SECONDS + 5) for call in calls]
+        idle |= {name for name, is_idle in answers if is_idle}
+        if not left:
+            return ids <= idle
+    return True
+
+
+def list_gateways(app: str) -> set[str]:
+    """Return the ids of the gateways that run."""
+    replicas = read_details()["applications"][app]["deployments"][GATEWAY]["replicas"]
+    return {replica["replica_id"] for replica in replicas if replica["state"] == "RUNNING"}

@@ -149,6 +149,8 @@ def test_arguments_of_jobs_that_have_their_own(eshop, asked, tmp_path):
         ["quantize", "--scheme=fp8", "demo"],
         ["erase", "demo", "--product", "B1", "--product=B2", "seed=1"],
         ["erase", "demo", "--review-user", "anne"],
+        ["serve", "demo"],
+        ["serve", "demo", "--write", "serve.yaml", "serve.use_gpu=true"],
         ["autotune", str(own), "seed=1"],
         ["autotune", "demo", "autotune.write=false"],
     ):
@@ -161,6 +163,8 @@ def test_arguments_of_jobs_that_have_their_own(eshop, asked, tmp_path):
         ("quantize", demo, ["quantize.scheme=fp8"], {}),
         ("erase", demo, ["seed=1"], {"products": ["B1", "B2"], "review_users": []}),
         ("erase", demo, [], {"products": [], "review_users": ["anne"]}),
+        ("serve", demo, [], {"write": None}),
+        ("serve", demo, ["serve.use_gpu=true"], {"write": Path("serve.yaml")}),
         ("autotune", own, ["seed=1"], {"path": own}),
         ("autotune", demo, ["autotune.write=false"], {"path": demo}),
     ]

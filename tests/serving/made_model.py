@@ -88,6 +88,16 @@ def write(event):
     return f"data: {json.dumps(event)}\n\n"
 
 
+def write_adapter(folder, **settings):
+    """Write what tells an adapter's kind, without weights, and return its folder."""
+    folder.mkdir()
+    (folder / "adapter_config.json").write_text(
+        json.dumps({"peft_type": "LORA", "r": 16, "lora_alpha": 32, **settings})
+    )
+    (folder / "adapter_model.safetensors").touch()
+    return folder
+
+
 class MadeRecorder:
     """Keeps what a gateway measures: the sum of a counter, the last value of a gauge, all values of a histogram."""
 
@@ -118,7 +128,7 @@ def build_gateway(model, folder, keys=None, catalogue=None, recorder=None, **set
     config = ServeSection(**settings)
     metered = MeteredModel(model, Budgets(Ledger(folder / "ledger"), config.request_seconds))
     readiness = Readiness(model)
-    endpoints = Endpoints(config.model_id, TaskSettings(0.0, True), metered, readiness)
+    endpoints = Endpoints(config.model_id, TaskSettings(0.0, True), metered, readiness, tuple(config.adapters))
     products = CatalogueEndpoints(catalogue, metered)
     gateway = Gateway(config, ring, endpoints, readiness, products, recorder or MadeRecorder())
     return gateway, readiness, metered

@@ -4,13 +4,19 @@ import asyncio
 from contextlib import aclosing
 from types import SimpleNamespace
 
+import httpx
 import pytest
 from ray.exceptions import ActorDiedError
 from ray.serve.exceptions import BackPressureError
 
-from eshop_ray.serving.calls import PromptCall
-from eshop_ray.serving.deployments import DeployedModel
+from eshop_ray.config import ServeSection
+from eshop_ray.inference.requests import Answer
+from eshop_ray.serving import deployments
+from eshop_ray.serving.calls import ModelFacts, PromptCall, ScoredAnswer
+from eshop_ray.serving.deployments import DeployedModel, GatewayDeployment
+from eshop_ray.serving.endpoints import TaskSettings
 from eshop_ray.serving.errors import RefusalError
+from tests.serving.made_model import MadeRecorder
 
 CALL = PromptCall([], {"max_tokens": 1})
 
@@ -63,6 +69,31 @@ def test_trouble_of_the_deployment_is_a_refusal_to_come_back_after(error, code):
     assert refused.value.retry_after
 
 
+def test_a_replica_that_dies_before_its_first_word_is_not_the_end():
+    tries = [Pieces(ActorDiedError()), Pieces(["a"], ["b"])]
+    stream = SimpleNamespace(answer_call=SimpleNamespace(remote=lambda *_: tries.pop(0)))
+    model = DeployedModel(SimpleNamespace(options=lambda **_: stream))
+
+    async def read():
+        return [piece async for piece in model.ask(CALL, "1")]
+
+    assert asyncio.run(read()) == [["a"], ["b"]]
+
+
+def test_a_second_death_is_a_refusal_and_so_is_one_after_the_first_word():
+    for tries in ([Pieces(ActorDiedError()), Pieces(ActorDiedError())], [Pieces(["a"], ActorDiedError())]):
+        left = list(tries)
+        asked = SimpleNamespace(answer_call=SimpleNamespace(remote=lambda *_, left=left: left.pop(0)))
+        model = DeployedModel(SimpleNamespace(options=lambda asked=asked, **_: asked))
+
+        async def read(model=model):
+            return [piece async for piece in model.ask(CALL, "1")]
+
+        with pytest.raises(RefusalError, match="try again"):
+            asyncio.run(read())
+        assert not left
+
+
 def test_what_nobody_reads_on_is_cancelled():
     pieces = Pieces(["a"], ["b"], ["c"])
 
@@ -72,3 +103,43 @@ def test_what_nobody_reads_on_is_cancelled():
 
     assert asyncio.run(read()) == ["a"]
     assert pieces.is_cancelled
+
+
+class Running:
+    """A handle of a model that is up."""
+
+    def __init__(self):
+        self.describe_model = SimpleNamespace(remote=self._describe)
+        answer = ScoredAnswer(Answer("a", "stop", 1, 1), 0.5)
+        self.answer_call = SimpleNamespace(remote=lambda *_: Pieces(answer))
+
+    def options(self, **_):
+        return self
+
+    async def _describe(self):
+        return ModelFacts(64)
+
+
+class Coming(Running):
+    """One of a model that starts."""
+
+    async def _describe(self):
+        await asyncio.sleep(3600)
+
+
+@pytest.mark.parametrize(("model", "status"), [(Running(), 200), (Coming(), 503)])
+def test_a_gateway_takes_over_only_once_it_knows_a_model_that_is_up(monkeypatch, model, status):
+    monkeypatch.setattr(deployments, "FIRST_SECONDS", 0.2)
+    monkeypatch.setattr(deployments, "open_access_log", lambda: None)
+    monkeypatch.setattr(deployments, "RayRecorder", MadeRecorder)
+
+    async def ask():
+        gateway = object.__new__(GatewayDeployment)
+        budgets = SimpleNamespace(reserve=None, settle=None)
+        await gateway.__init__(ServeSection(), TaskSettings(0.0, True), model, budgets, None)
+        app = await gateway.__serve_build_asgi_app__()
+        transport = httpx.ASGITransport(app, client=("127.0.0.1", 4711))
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000") as http:
+            return (await http.get("/v1/models")).status_code
+
+    assert asyncio.run(ask()) == status

@@ -2,20 +2,23 @@
 
 import logging
 import os
+import random
 import signal
 import socket
 import threading
+from types import SimpleNamespace
 
 import pytest
 
 from eshop_ray.config import Config, ServeSection
 from eshop_ray.errors import UserError
-from eshop_ray.serving.application import build_declared, count_replicas
+from eshop_ray.serving.application import count_replicas
 from eshop_ray.serving.keys import make_key, write_line
 from eshop_ray.serving.start import (
     check_exposure,
     check_listening,
     count_needed,
+    drain_all,
     fit_replicas,
     hold_port,
     wait_for_end,
@@ -110,10 +113,37 @@ def test_a_signal_ends_the_wait_and_the_next_one_means_what_it_did(number):
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-@pytest.mark.parametrize(
-    ("args", "reason"),
-    [({}, "lack model_uri, model_digest"), ({"model_uri": "s3://a/b", "model_digest": "0"}, "api_keys_file")],
-)
-def test_a_declared_application_that_lacks_something_says_so(args, reason):
-    with pytest.raises(UserError, match=reason):
-        build_declared(args)
+class Gateways:
+    """Several behind one handle, which picks one for each call; a busy one is idle after some calls to it."""
+
+    def __init__(self, **busy):
+        self.left = dict(busy)
+        self.drained = set()
+        self._random = random.Random(0)
+        self.drain = self
+
+    def remote(self, seconds):
+        assert 0 <= seconds <= 1
+        name = self._random.choice(sorted(self.left))
+        self.drained.add(name)
+        self.left[name] -= 1
+        answer = (name, self.left[name] <= 0)
+        return SimpleNamespace(result=lambda timeout_s: answer)  # noqa: ARG005
+
+
+def test_every_gateway_is_drained_and_each_is_waited_for():
+    gateways = Gateways(a=1, b=40, c=1)
+    assert drain_all(gateways, lambda: {"a", "b", "c"}, 60)
+    assert gateways.drained == {"a", "b", "c"}
+    assert all(left <= 0 for left in gateways.left.values())
+
+
+def test_a_gateway_that_dies_meanwhile_is_not_waited_for():
+    running = iter([{"a", "gone"}, {"a"}, {"a"}])
+    assert drain_all(Gateways(a=1), lambda: next(running), 60)
+
+
+def test_time_that_is_up_ends_the_wait_and_all_have_been_told():
+    gateways = Gateways(a=1, b=10**6)
+    assert not drain_all(gateways, lambda: {"a", "b"}, 0.0)
+    assert gateways.drained == {"a", "b"}
