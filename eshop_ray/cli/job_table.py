@@ -155,7 +155,7 @@ JOBS: tuple[Job, ...] = (
         "serve",
         "Serving",
         "`merged/`, or the base and `serve.adapters`; `index.uri` if it is there",
-        "`serve-ledger/`; with `--write` a file for `serve deploy`, and nothing else",
+        "`serve-ledger/`, `serve-batches/`; with `--write` a file for `serve deploy`, and nothing else",
         owns_run=False,
     ),
     Job("make_key", "Serving", "nothing", "nothing; it prints a key and its line of a key file", owns_run=False),

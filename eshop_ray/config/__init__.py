@@ -18,12 +18,13 @@ from eshop_ray.config.sections import (
     RaySection,
     SourceSection,
 )
-from eshop_ray.config.serving import ServeSection
+from eshop_ray.config.serving import BatchesSection, ServeSection
 from eshop_ray.config.shopbench import PromptStrategy, ShopbenchSection
 from eshop_ray.config.training import ConventionalSection, LearningSection, LoraSection, TrackingSection, TrainSection
 
 __all__ = [
     "CONVENTIONAL_ENGINES",
+    "BatchesSection",
     "CatalogSection",
     "Config",
     "ConventionalSection",

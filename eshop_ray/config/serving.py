@@ -10,6 +10,25 @@ Seconds = Annotated[float, Field(gt=0)]
 ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$")]
 
 
+class BatchesSection(Section):
+    """Batches of requests: `/v1/files` and `/v1/batches` of the endpoint."""
+
+    dir: str | None = None
+    """Folder of their files, on the cluster's head node; None: `serve-batches/` of the run directory."""
+    max_file_bytes: PositiveInt = 100 * 1024 * 1024
+    """Bytes of an uploaded file at most."""
+    max_stored_bytes: PositiveInt = 10 * 1024 * 1024 * 1024
+    """Bytes of all files of a key, beyond which it uploads no more."""
+    max_requests: PositiveInt = 50_000
+    """Lines of a batch at most. Each may have `max_body_bytes`."""
+    max_running: PositiveInt = 2
+    """Batches that are answered at a time; those of one key come one after the other."""
+    max_concurrent_requests: PositiveInt = 16
+    """Requests of a batch that the model has in hand at a time."""
+    keep_days: Annotated[float, Field(gt=0)] = 30.0
+    """Days after which files, and batches that are over, are removed. No `completion_window` is longer."""
+
+
 class ServeSection(Section):
     """The OpenAI-compatible endpoint."""
 
@@ -44,6 +63,8 @@ class ServeSection(Section):
     """Time that a request may take, from its first byte to the last of its answer."""
     drain_seconds: Annotated[float, Field(ge=0)] = 60.0
     """Time that running answers have to end in after SIGTERM or Ctrl-C."""
+    batches: BatchesSection = BatchesSection()
+    """Batches of requests."""
     use_gpu: bool = False
     """One GPU per replica."""
     cpu_kvcache_gib: PositiveInt = 2

@@ -1,6 +1,7 @@
-"""Config -> the application of Ray Serve: gateways, the keeper of budgets, and the model behind them."""
+"""Config -> the application of Ray Serve: gateways, keepers of budgets and batches, and the model behind them."""
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -15,6 +16,7 @@ from eshop_ray.data.search_index import SearchIndex
 from eshop_ray.inference.engines.serve_app import build_model, keep_log_format
 from eshop_ray.places import is_uri
 from eshop_ray.serving.adapters import Adapters, build_lora_arguments
+from eshop_ray.serving.batches.deployment import BatchDeployment
 from eshop_ray.serving.deployments import BudgetDeployment, CatalogueDeployment, GatewayDeployment
 from eshop_ray.serving.endpoints import TaskSettings
 from eshop_ray.serving.keys import KeyRing
@@ -23,15 +25,24 @@ from eshop_ray.serving.pulse import TOKEN_SECONDS
 GATEWAY = "Gateway"
 BUDGETS = "Budgets"
 CATALOGUE = "Catalogue"
+BATCHES = "Batches"
 
 HEAD_NODE = {"node:__internal_head__": 0.001}
-"""A resource that Ray gives its head node: the ledger is a file there, also after a new start."""
+"""A resource that Ray gives its head node: the ledger and the batches are files there, also after a new start."""
 
 QUIET_LOG = {"enable_access_log": False, "log_level": "WARNING"}
 """Of Ray Serve: it would write down addresses as clients send them. The gateway has an access log of its own."""
 
 MAX_CALLS = 100_000
-"""Calls to the keeper of budgets at a time; gateways bound them."""
+"""Calls to a keeper of budgets, products or batches at a time; gateways bound them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Folders:
+    """On the head node; absolute paths, for replicas run in folders of their own."""
+
+    ledger: str
+    batches: str
 
 
 def build_application(
@@ -52,12 +63,15 @@ def build_application(
     section = config.serve.model_copy(update={"api_keys_file": absolute(config.serve.api_keys_file)})
     tasks = TaskSettings(config.infer.temperature, config.infer.constrained)
     model = _bind_model(section, model_dir, digest, adapters)
-    return compose(section, tasks, find_ledger(config), model, _bind_catalogue(config.index_uri))
+    return compose(section, tasks, find_folders(config), model, _bind_catalogue(config.index_uri))
 
 
-def find_ledger(config: Config) -> str:
-    """Return the folder of what API keys have spent."""
-    return absolute(config.serve.ledger_dir) or str(config.run_dir / "serve-ledger")
+def find_folders(config: Config) -> Folders:
+    """Return the folders of what API keys have spent, and of their files and batches."""
+    return Folders(
+        absolute(config.serve.ledger_dir) or str(config.run_dir / "serve-ledger"),
+        absolute(config.serve.batches.dir) or str(config.run_dir / "serve-batches"),
+    )
 
 
 def _bind_model(section: ServeSection, model_dir: AnyFolder, digest: str, adapters: Adapters) -> Application:
@@ -78,14 +92,14 @@ def _patience(section: ServeSection) -> dict[str, float]:
 
 
 def compose(
-    section: ServeSection, tasks: TaskSettings, ledger_dir: str, model: Application, catalogue: Application | None
+    section: ServeSection, tasks: TaskSettings, folders: Folders, model: Application, catalogue: Application | None
 ) -> Application:
     """Return the application around a model.
 
     Args:
         section: Of the config.
         tasks: How tasks are asked.
-        ledger_dir: Where spent tokens are noted.
+        folders: Where spent tokens are noted, and where batches are.
         model: The deployment that answers as `DeployedModel` asks it.
         catalogue: That of the search index, if there is one.
     """
@@ -96,10 +110,19 @@ def compose(
         max_ongoing_requests=MAX_CALLS,
         ray_actor_options={"num_cpus": 0, "resources": HEAD_NODE},
         logging_config=QUIET_LOG,
-    ).bind(ledger_dir, section.request_seconds)
+    ).bind(folders.ledger, section.request_seconds)
+    light = {"num_cpus": 0, "resources": HEAD_NODE}
+    batches = serve.deployment(
+        BatchDeployment,
+        name=BATCHES,
+        num_replicas=1,
+        max_ongoing_requests=MAX_CALLS,
+        ray_actor_options=light,
+        logging_config=QUIET_LOG,
+    ).bind(section, tasks, folders.batches, light, model, budgets)
     options = {"name": GATEWAY, "logging_config": QUIET_LOG, **_patience(section), **section.gateway_config}
     gateway = serve.deployment(serve.ingress()(GatewayDeployment), **options)
-    return gateway.bind(section, tasks, model, budgets, catalogue)
+    return gateway.bind(section, tasks, model, budgets, catalogue, batches)
 
 
 def _bind_catalogue(index_uri: str) -> Application | None:

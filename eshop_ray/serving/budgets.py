@@ -110,7 +110,8 @@ class Budgets:
             return denial
         self._note_advance(key, account, tokens)
         account.reserved += tokens
-        self._requests[key.id].append(now)
+        if key.requests_per_minute is not None:
+            self._requests[key.id].append(now)
         name = uuid4().hex
         deadline = now + self.request_seconds + GRACE_SECONDS
         self._reservations[name] = _Reservation(account, self._day, key.id, tokens, _advance_of(key), deadline)

@@ -15,7 +15,7 @@ from eshop_ray.models import model_digest
 from eshop_ray.places import is_uri
 from eshop_ray.secrets import hide_secrets
 from eshop_ray.serving.adapters import Adapters, build_lora_arguments
-from eshop_ray.serving.application import QUIET_LOG, absolute, build_application, find_ledger
+from eshop_ray.serving.application import QUIET_LOG, absolute, build_application, find_folders
 from eshop_ray.serving.keys import KeyRing
 
 IMPORT_PATH = "eshop_ray.serving.declared:build_declared"
@@ -96,7 +96,9 @@ def _digest_of(folder: AnyFolder) -> str:
 
 
 def _state_section(config: Config, section: ServeSection, adapters: Adapters) -> dict[str, Any]:
-    places: dict[str, Any] = {"api_keys_file": absolute(section.api_keys_file), "ledger_dir": find_ledger(config)}
+    folders = find_folders(config)
+    places: dict[str, Any] = {"api_keys_file": absolute(section.api_keys_file), "ledger_dir": folders.ledger}
+    places["batches"] = section.batches.model_copy(update={"dir": folders.batches})
     places["adapters"] = {name: _name_place(folder) for name, folder in adapters.items()}
     own = section.model_copy(update=places)
     stated = {name: value for name, value in own.model_dump(mode="json").items() if name != "port"}

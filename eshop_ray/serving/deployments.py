@@ -17,6 +17,8 @@ from eshop_ray.config import ServeSection
 from eshop_ray.data.few_shot.embeddings import encode_texts
 from eshop_ray.data.search_index import Document, Hit, SearchIndex
 from eshop_ray.errors import UserError
+from eshop_ray.serving.batches.endpoints import BatchEndpoints
+from eshop_ray.serving.batches.handles import HandledBatches, HandledFiles
 from eshop_ray.serving.budgets import Budgets, Denial, Grant
 from eshop_ray.serving.calls import Call, ModelFacts, Piece
 from eshop_ray.serving.catalogue import CatalogueEndpoints, Filters, IndexedCatalogue, no_search
@@ -198,6 +200,7 @@ class GatewayDeployment:
         model: DeploymentHandle,
         budgets: DeploymentHandle,
         catalogue: DeploymentHandle | None,
+        batches: DeploymentHandle,
     ) -> None:
         open_access_log()
         deployed = DeployedModel(model)
@@ -205,7 +208,9 @@ class GatewayDeployment:
         metered = MeteredModel(deployed, HandledBudgets(budgets))
         endpoints = Endpoints(config.model_id, tasks, metered, readiness, tuple(config.adapters))
         products = CatalogueEndpoints(HandledCatalogue(catalogue) if catalogue else None, metered)
-        self._gateway = Gateway(config, KeyRing.of(config), endpoints, readiness, products, RayRecorder())
+        limits = (config.batches.max_file_bytes, config.max_body_bytes)
+        files = BatchEndpoints(HandledFiles(batches), HandledBatches(batches), metered, *limits)
+        self._gateway = Gateway(config, KeyRing.of(config), endpoints, readiness, products, RayRecorder(), files)
         self._starting = asyncio.create_task(readiness.wait())
         await asyncio.wait({self._starting}, timeout=FIRST_SECONDS)
 

@@ -11,13 +11,13 @@ from eshop_ray.errors import find_nearest
 from eshop_ray.inference.openai_api import CHAT_URL, COMPLETIONS_URL
 from eshop_ray.inference.requests import ApiAnswer, Failure
 from eshop_ray.serving.calls import ApiCall, Piece, PromptCall, ScoredAnswer
-from eshop_ray.serving.errors import RefusalError, Reply, render_answer, render_refusal, reply_json
+from eshop_ray.serving.errors import MODEL_DOWN, RefusalError, Reply, render_answer, render_refusal, reply_json
 from eshop_ray.serving.openapi import describe_api
 from eshop_ray.serving.readiness import Readiness
 from eshop_ray.serving.spending import MeteredModel
 from eshop_ray.serving.task_answers import MAX_RECORDS, build_call, find_task, read_answer
 from eshop_ray.serving.usage import Cost, StreamFilter, count_always
-from eshop_ray.serving.visits import Visit
+from eshop_ray.serving.visits import Download, Visit
 from eshop_ray.tasks import Task
 
 RECORDS_AT_A_TIME = 16
@@ -41,7 +41,7 @@ class Events(AbstractAsyncContextManager["Events"]):
             yield self._filter.rewrite(event)
         async for piece in self._pieces:
             if not isinstance(piece, list):
-                raise RefusalError(503, "the model broke off", "model_unavailable")
+                raise RefusalError(503, "the model broke off", MODEL_DOWN)
             for event in piece:
                 yield self._filter.rewrite(event)
 
@@ -56,7 +56,7 @@ class Stream(Protocol):
     async def __aexit__(self, *_: object) -> bool | None: ...
 
 
-Outcome = Reply | Stream
+Outcome = Reply | Stream | Download
 
 
 @dataclass(frozen=True, slots=True)

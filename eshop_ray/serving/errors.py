@@ -12,6 +12,9 @@ from eshop_ray.inference.requests import ApiAnswer
 CONTEXT_CODE = "context_length_exceeded"
 CONTEXT_HINT = "the setting `serve.engine_kwargs.max_model_len` of this endpoint says how long it may be"
 
+MODEL_DOWN = "model_unavailable"
+"""Code of a refusal where the model, or the replica that was asked, cannot answer."""
+
 SOON_SECONDS = 1.0
 """After which it is worth trying again where nothing tells when there is room."""
 
@@ -89,7 +92,7 @@ def render_answer(answer: ApiAnswer, body: Mapping[str, Any]) -> Reply:
 
 def busy_model() -> RefusalError:
     """Return the refusal where the model cannot answer now, and may later."""
-    return RefusalError(503, "the model cannot answer now; try again", "model_unavailable", retry_after=SOON_SECONDS)
+    return RefusalError(503, "the model cannot answer now; try again", MODEL_DOWN, retry_after=SOON_SECONDS)
 
 
 def time_is_up(seconds: float) -> RefusalError:

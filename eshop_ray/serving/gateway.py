@@ -14,6 +14,7 @@ from starlette.websockets import WebSocketClose
 
 from eshop_ray.config import ServeSection
 from eshop_ray.serving.assistant import Assistant
+from eshop_ray.serving.batches.endpoints import BatchEndpoints, BodyReader
 from eshop_ray.serving.bodies import ClientGoneError, read_object
 from eshop_ray.serving.catalogue import CatalogueEndpoints
 from eshop_ray.serving.endpoints import Endpoints, Outcome
@@ -24,7 +25,7 @@ from eshop_ray.serving.metrics import IN_HAND, Recorder, record_visit
 from eshop_ray.serving.page import PAGES, show_page
 from eshop_ray.serving.readiness import Readiness
 from eshop_ray.serving.usage import write_refusal
-from eshop_ray.serving.visits import Visit
+from eshop_ray.serving.visits import Download, Visit
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +47,8 @@ class Address:
     """Whether it has to be up."""
     is_page: bool = False
     """Whether it is a file that anybody may open by a link, from wherever."""
+    read_body: BodyReader | None = None
+    """Reads what a request brings, where that is no JSON object."""
 
 
 class Gateway:
@@ -59,6 +62,7 @@ class Gateway:
         readiness: Readiness,
         catalogue: CatalogueEndpoints,
         recorder: Recorder,
+        batches: BatchEndpoints | None = None,
     ) -> None:
         """Put the parts together.
 
@@ -69,9 +73,10 @@ class Gateway:
             readiness: Whether the model is up.
             catalogue: What is answered about products.
             recorder: Where measurements go.
+            batches: What is answered about files and batches; None: nothing.
         """
         self._config, self._keys, self._readiness, self._recorder = config, keys, readiness, recorder
-        self._addresses = list_addresses(endpoints, readiness, catalogue)
+        self._addresses = [*list_addresses(endpoints, readiness, catalogue), *list_batch_addresses(batches)]
         self._by_path: dict[str, list[Address]] = defaultdict(list)
         for address in self._addresses:
             self._by_path[address.route.path].append(address)
@@ -165,8 +170,7 @@ class Gateway:
             raise RefusalError(503, "too many requests at a time", "overloaded", retry_after=1)
         self._count_running(1)
         try:
-            takes_body = "POST" in (address.route.methods or ())
-            body = await read_object(visit.scope, receive, self._config.max_body_bytes) if takes_body else {}
+            body = await self._read_body(address, visit, receive)
             await run_while_present(receive, self._send(address, visit, body, send))
         finally:
             self._count_running(-1)
@@ -179,16 +183,26 @@ class Gateway:
         else:
             self._idle.set()
 
+    async def _read_body(self, address: Address, visit: Visit, receive: Receive) -> dict[str, Any]:
+        if address.read_body:
+            return await address.read_body(visit, receive)
+        takes_body = "POST" in (address.route.methods or ())
+        return await read_object(visit.scope, receive, self._config.max_body_bytes) if takes_body else {}
+
     async def _send(self, address: Address, visit: Visit, body: dict[str, Any], send: Send) -> None:
         outcome = await address.handle(visit, body)
         if isinstance(outcome, Reply):
             await visit.reply(send, outcome)
+        elif isinstance(outcome, Download):
+            await visit.send_file(send, outcome)
         else:
             async with outcome:
                 await visit.stream(send, outcome.events)
 
     async def _refuse(self, visit: Visit, send: Send, error: RefusalError) -> None:
         """Send a refusal, as the last event where a stream has begun."""
+        if visit.is_file and visit.has_begun:  # the server ends the connection
+            return
         if visit.has_begun:
             visit.refusal = error.code
             await send({"type": "http.response.body", "body": write_refusal(error).encode()})
@@ -223,6 +237,14 @@ def list_addresses(endpoints: Endpoints, readiness: Readiness, catalogue: Catalo
         Address(_route("GET", "/v1/catalogue/compare"), catalogue.compare, wants_model=False),
         Address(_route("GET", "/v1/catalogue/products/{id:path}"), catalogue.find, wants_model=False),
         Address(_route("POST", "/v1/assistant"), assistant.answer),
+    ]
+
+
+def list_batch_addresses(batches: BatchEndpoints | None) -> list[Address]:
+    """Return what is answered about files and batches; the model need not be up for it."""
+    return [
+        Address(_route(one.method, one.path), one.handle, wants_model=False, read_body=one.read_body)
+        for one in (batches.list_addresses() if batches else ())
     ]
 
 

@@ -150,6 +150,11 @@ class KeyRing:
                 found = known
         return found
 
+    def get(self, key_id: str) -> ApiKey | None:
+        """Return what is known of a key by its id, for work that outlives its request; None if it holds no more."""
+        self._refresh()
+        return next((known for known in self._keys if known.id == key_id), None)
+
     def _refresh(self) -> None:
         """Read a changed file. One that cannot be used lets nobody in: a key that was taken away must not go on."""
         if self._path is None:

@@ -24,6 +24,15 @@ DENIALS = {
 """Reason -> message and code."""
 
 
+class DeniedError(RefusalError):
+    """A limit of a key is reached."""
+
+    def __init__(self, denial: Denial) -> None:
+        message, code = DENIALS[denial.reason]
+        super().__init__(429, message, code, retry_after=denial.retry_after)
+        self.denial = denial
+
+
 @dataclass(slots=True)
 class MeteredModel:
     """The model, as keys with budgets may ask it."""
@@ -113,8 +122,7 @@ class MeteredModel:
 def _get_granted(verdict: Grant | Denial) -> str:
     if isinstance(verdict, Grant):
         return verdict.reservation
-    message, code = DENIALS[verdict.reason]
-    raise RefusalError(429, message, code, retry_after=verdict.retry_after)
+    raise DeniedError(verdict)
 
 
 def count_whole(piece: Piece, cost: Cost) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from eshop_ray.config import Config, ServeSection
 from eshop_ray.errors import UserError
-from eshop_ray.serving.application import GATEWAY, count_replicas
+from eshop_ray.serving.application import BATCHES, GATEWAY, count_replicas
 from eshop_ray.serving.guards import is_loopback
 from eshop_ray.serving.keys import KeyRing
 
@@ -165,14 +165,16 @@ def wait_for_end() -> None:
 
 
 def drain(section: ServeSection, app: str) -> None:
-    """Have the endpoint take no more requests, and wait for its running answers."""
+    """Have the endpoint take no more requests, and wait for its running answers; batches go on at its next start."""
     from ray import serve
 
     handle = serve.get_deployment_handle(GATEWAY, app)
     logger.info("ending: running answers have %g seconds", section.drain_seconds)
+    pausing = serve.get_deployment_handle(BATCHES, app).pause.remote(section.drain_seconds)
     is_idle = False
     with suppress(Exception):  # what has died has nothing running
         is_idle = drain_all(handle, lambda: list_gateways(app), section.drain_seconds)
+        pausing.result(timeout_s=section.drain_seconds + 5)
     with suppress(TimeoutError):
         serve.delete(app, _blocking=is_idle)  # waiting, it lets the keeper of budgets close its books
 

@@ -26,12 +26,26 @@ CLIENT_GONE = 499
 STREAM_HEADERS = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-store"}
 REPLY_HEADERS = {"Content-Type": "application/json", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
+FILE_HEADERS = {
+    **REPLY_HEADERS,
+    "Content-Type": "application/octet-stream",
+    "Content-Disposition": "attachment",
+}
+
 access = logging.getLogger("eshop_ray.access")
 
 
 def name_request(given: str) -> str:
     """Return what a request is called: as its client calls it, where that may stand in a log."""
     return given if SAFE_ID.fullmatch(given) else uuid4().hex
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """A response that is a file."""
+
+    num_bytes: int
+    blocks: AsyncIterator[bytes]
 
 
 @dataclass(slots=True)
@@ -54,6 +68,8 @@ class Visit:
     """`code` of the error that it ended in."""
     has_begun: bool = False
     """Whether the client has the first byte of a response."""
+    is_file: bool = False
+    """Whether the response is a file: no word of ours may get into it."""
     num_read: int = 0
     num_written: int = 0
     began: float = field(default_factory=time.monotonic)
@@ -101,6 +117,14 @@ class Visit:
         async for event in events:
             if event:
                 await send({"type": "http.response.body", "body": event.encode(), "more_body": True})
+        await send({"type": "http.response.body"})
+
+    async def send_file(self, send: Send, file: Download) -> None:
+        """Send a file. A client that gets fewer bytes than it was told has not got all of it."""
+        self.is_file = True
+        await self._start(send, 200, {**FILE_HEADERS, "Content-Length": str(file.num_bytes)})
+        async for block in file.blocks:
+            await send({"type": "http.response.body", "body": block, "more_body": True})
         await send({"type": "http.response.body"})
 
     async def _start(self, send: Send, status: int, headers: dict[str, str]) -> None:

@@ -15,7 +15,7 @@ from ray import serve
 from eshop_ray.config import ServeSection
 from eshop_ray.inference.engines.serve_app import DEPLOYMENT_PREFIX
 from eshop_ray.inference.requests import Answer, ApiAnswer
-from eshop_ray.serving.application import QUIET_LOG, compose
+from eshop_ray.serving.application import QUIET_LOG, Folders, compose
 from eshop_ray.serving.calls import ModelFacts, PromptCall, ScoredAnswer
 from eshop_ray.serving.endpoints import TaskSettings
 from eshop_ray.serving.pulse import Pulse
@@ -98,7 +98,8 @@ def deploy(folder: Path, port: int, label="one", seconds=0.05, gateway=None, key
         logging_config=QUIET_LOG,
         **{**usual, "health_check_timeout_s": 5.0, **options},
     )
-    app = compose(section, TaskSettings(0.0, True), str(folder / "ledger"), deployment.bind(label, seconds), None)
+    folders = Folders(str(folder / "ledger"), str(folder / "batches"))
+    app = compose(section, TaskSettings(0.0, True), folders, deployment.bind(label, seconds), None)
     serve.start(http_options={"host": section.host, "port": port}, logging_config=QUIET_LOG)
     serve.run(app, name=APP, route_prefix="/")
     return section

@@ -35,17 +35,27 @@ def write_results(answers: pa.Table) -> pa.Table:
 
 def write_line(row: Mapping[str, Any]) -> str:
     """Return the line of a request: its response, and `line`, its place in the input, if that is an error."""
-    body = json.loads(row["response"])
+    line = describe_result(row["id"], row["status"], json.loads(row["response"]))
     is_error = row["status"] >= FIRST_ERROR
+    return json.dumps({**line, "line": row["line"]} if is_error else line, ensure_ascii=False)
+
+
+def describe_result(custom_id: str, status: int, body: dict[str, Any]) -> dict[str, Any]:
+    """Return a response in OpenAI's form.
+
+    Args:
+        custom_id: Of its request.
+        status: Of HTTP.
+        body: Of the response.
+    """
     if "id" in body:  # requests that are alike share an answer; its name is of one only
-        body["id"] = f"{body['id'].partition('-')[0]}-{uuid.uuid4().hex}"
-    line = {
+        body = {**body, "id": f"{body['id'].partition('-')[0]}-{uuid.uuid4().hex}"}
+    return {
         "id": f"batch_req_{uuid.uuid4().hex}",
-        "custom_id": row["id"],
-        "response": {"status_code": row["status"], "request_id": uuid.uuid4().hex, "body": body},
+        "custom_id": custom_id,
+        "response": {"status_code": status, "request_id": uuid.uuid4().hex, "body": body},
         "error": None,
     }
-    return json.dumps({**line, "line": row["line"]} if is_error else line, ensure_ascii=False)
 
 
 def _settle(row: dict[str, Any]) -> dict[str, Any]:

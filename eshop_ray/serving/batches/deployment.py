@@ -1,0 +1,119 @@
+"""What Ray runs for batches: one keeper for all gateways, and an actor for each batch that is being answered."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal
+
+import ray
+from ray.exceptions import RayError
+from ray.serve.handle import DeploymentHandle
+
+from eshop_ray.config import ServeSection
+from eshop_ray.errors import UserError
+from eshop_ray.serving.batches.answering import Answering, Event, Work
+from eshop_ray.serving.batches.files import FileService
+from eshop_ray.serving.batches.handles import Refused
+from eshop_ray.serving.batches.scheduler import Scheduler
+from eshop_ray.serving.batches.service import BatchService
+from eshop_ray.serving.batches.store import Store
+from eshop_ray.serving.deployments import TAKE_OVER_SECONDS, DeployedModel, HandledBudgets
+from eshop_ray.serving.endpoints import TaskSettings
+from eshop_ray.serving.errors import RefusalError
+from eshop_ray.serving.keys import KeyRing
+from eshop_ray.serving.spending import MeteredModel
+
+
+class AnsweringActor:
+    """Answers one batch, in a process of its own: its death costs what the model had in hand for it."""
+
+    def __init__(
+        self, config: ServeSection, tasks: TaskSettings, model: DeploymentHandle, budgets: DeploymentHandle
+    ) -> None:
+        self._config, self._tasks = config, tasks
+        self._metered = MeteredModel(DeployedModel(model), HandledBudgets(budgets))
+        self._answering: Answering | None = None
+
+    async def run(self, work: Work) -> AsyncIterator[Event]:
+        """Yield what happens."""
+        self._answering = Answering(work, self._tasks, self._metered, KeyRing.of(self._config))
+        async for event in self._answering.events():
+            yield event
+
+    async def stop(self) -> None:
+        """Have it ask nothing more and end once it has the answers that it waits for."""
+        if self._answering:
+            await self._answering.stop()
+
+
+class ActorRun:
+    """A batch that an actor answers; it dies with whoever started it."""
+
+    def __init__(self, actor: Any, work: Work) -> None:
+        self._actor, self._work = actor, work
+
+    async def events(self) -> AsyncIterator[Event]:
+        """Yield what happens."""
+        try:
+            async for event in self._actor.run.options(num_returns="streaming").remote(self._work):
+                yield await event
+        finally:
+            ray.kill(self._actor)
+
+    async def stop(self) -> None:
+        """Have it ask nothing more and end once it has the answers that it waits for."""
+        with suppress(RayError):  # it has died, which its events tell
+            await self._actor.stop.remote()
+
+
+class BatchDeployment:
+    """Has the files and batches. There is one at a time: a new one waits until the store is free."""
+
+    async def __init__(  # type: ignore[misc]  # Ray Serve's
+        self,
+        config: ServeSection,
+        tasks: TaskSettings,
+        folder: str,
+        actor_options: dict[str, Any],
+        model: DeploymentHandle,
+        budgets: DeploymentHandle,
+    ) -> None:
+        self._store = Store(Path(folder))
+        await self._open()
+        files = FileService(self._store, config.batches)
+        self._services = {"files": files, "batches": BatchService(files, config.model_id)}
+
+        def start_run(work: Work) -> ActorRun:
+            actor = ray.remote(AnsweringActor).options(**actor_options).remote(config, tasks, model, budgets)
+            return ActorRun(actor, work)
+
+        self._scheduler = Scheduler(self._store, files, config, start_run)
+        self._seeing = asyncio.create_task(self._scheduler.run())
+
+    async def call(self, service: Literal["files", "batches"], method: str, *arguments: Any) -> Any:
+        """Return what a method of `FileService` or `BatchService` does, or its refusal as `Refused`."""
+        try:
+            return await getattr(self._services[service], method)(*arguments)
+        except RefusalError as error:
+            return Refused(error.status, error.message, error.code, error.param, error.retry_after)
+
+    async def pause(self, seconds: float) -> None:
+        """Start nothing more, and have what runs end within that time; the next keeper goes on."""
+        await self._scheduler.pause(seconds)
+
+    async def _open(self) -> None:
+        deadline = time.monotonic() + TAKE_OVER_SECONDS
+        while True:
+            try:
+                return self._store.open()
+            except UserError:
+                if time.monotonic() > deadline:
+                    raise
+            await asyncio.sleep(1)
+
+    def __del__(self) -> None:
+        """Let the next keeper have the store; Ray Serve calls this before it ends a replica."""
+        with suppress(Exception):
+            self._store.close()

@@ -1,0 +1,167 @@
+"""Lines of an input file -> requests, and what is wrong with lines that are none."""
+
+import json
+from collections.abc import Iterator, Set
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from eshop_ray.inference.dispatch.api_form import build_request
+from eshop_ray.inference.openai_api import CHAT_URL, COMPLETIONS_URL
+from eshop_ray.inference.openai_batch.requests import digest_custom_id
+from eshop_ray.inference.requests import ApiRequest
+from eshop_ray.serving.batches.states import LineError
+from eshop_ray.serving.bodies import parse_object
+from eshop_ray.serving.calls import ApiCall, Call
+from eshop_ray.serving.endpoints import TaskSettings, wants_stream
+from eshop_ray.serving.errors import RefusalError
+from eshop_ray.serving.task_answers import build_call
+from eshop_ray.tasks import Task, get_task, list_tasks
+
+TASK_PREFIX = "/v1/tasks/"
+MAX_ID_CHARACTERS = 512
+MAX_ERRORS = 100
+"""That a client is told; a file of another kind has one on every line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the lines of a batch have to be."""
+
+    endpoint: str
+    """The `url` of all of them."""
+    model_id: str
+    """Their `body.model`."""
+    max_requests: int
+    max_line_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class LineRequest(ApiRequest):
+    """A request of a batch, with what the model is asked."""
+
+    call: Call
+
+    @property
+    def task(self) -> Task | None:
+        """The task that it asks; None for OpenAI's own addresses."""
+        return get_task(self.url.removeprefix(TASK_PREFIX)) if self.url.startswith(TASK_PREFIX) else None
+
+
+def list_endpoints() -> list[str]:
+    """Return the addresses that a batch may ask."""
+    return [CHAT_URL, COMPLETIONS_URL, *(f"{TASK_PREFIX}{name}" for name in list_tasks())]
+
+
+def read_lines(path: Path, max_bytes: int) -> Iterator[tuple[int, bytes | None]]:
+    """Yield (1-based number, line) of lines that are not blank; None for one that is longer than it may be."""
+    with path.open("rb") as file:
+        number = 0
+        while line := file.readline(max_bytes + 2):
+            number += 1
+            if len(line.rstrip(b"\r\n")) > max_bytes:
+                _skip_line(file, line, max_bytes)
+                yield number, None
+            elif line.strip():
+                yield number, line
+
+
+def _skip_line(file: IO[bytes], line: bytes, max_bytes: int) -> None:
+    while line and not line.endswith(b"\n"):
+        line = file.readline(max_bytes)
+
+
+def check_file(path: Path, rules: Rules) -> tuple[int, tuple[LineError, ...]]:
+    """Return the requests in a file, and what is wrong with its lines: then none of them is asked."""
+    errors: list[LineError] = []
+    ids: set[bytes] = set()
+    total = 0
+    for number, line in read_lines(path, rules.max_line_bytes):
+        total += 1
+        if total > rules.max_requests:
+            message = f"a batch has {rules.max_requests} requests at most"
+            return total, (*errors, LineError(code="too_many_requests", message=message))
+        try:
+            digest = digest_custom_id(read_line(line, rules)[0])
+            if digest in ids:
+                raise RefusalError(400, "an earlier line has this custom_id", "duplicate_custom_id", "custom_id")
+            ids.add(digest)
+        except RefusalError as error:
+            code = error.code or "invalid_value"
+            errors.append(LineError(code=code, message=error.message, line=number, param=error.param))
+            if len(errors) == MAX_ERRORS:
+                break
+    if not total:
+        errors.append(LineError(code="empty_file", message="the file has no request"))
+    return total, tuple(errors)
+
+
+def read_line(line: bytes | None, rules: Rules) -> tuple[str, dict[str, Any]]:
+    """Return the `custom_id` and the body of a line.
+
+    Raises:
+        RefusalError: if it is no request of this batch.
+    """
+    if line is None:
+        raise RefusalError(400, f"the line is longer than {rules.max_line_bytes} bytes", "request_too_large")
+    request = _parse(line)
+    custom_id, body = request.get("custom_id"), request.get("body")
+    if not isinstance(custom_id, str) or not 0 < len(custom_id) <= MAX_ID_CHARACTERS:
+        message = f"has to be a text of 1 to {MAX_ID_CHARACTERS} characters"
+        raise RefusalError(400, message, "invalid_custom_id", "custom_id")
+    if request.get("method") != "POST":
+        raise RefusalError(400, "has to be POST", "invalid_method", "method")
+    if request.get("url") != rules.endpoint:
+        raise RefusalError(400, "has to be the batch's own `endpoint`", "invalid_url", "url")
+    if not isinstance(body, dict):
+        raise RefusalError(400, "has to be a JSON object", "invalid_value", "body")
+    if not rules.endpoint.startswith(TASK_PREFIX):
+        _check_body(body, rules.model_id)
+    return custom_id, body
+
+
+def _parse(line: bytes) -> dict[str, Any]:
+    try:
+        return parse_object(line.removeprefix(b"\xef\xbb\xbf"))
+    except RefusalError as error:
+        code = "invalid_json_line" if error.code == "invalid_json" else error.code
+        raise RefusalError(400, error.message.replace("the body", "the line"), code, error.param) from None
+
+
+def _check_body(body: dict[str, Any], model_id: str) -> None:
+    if body.get("model") != model_id:
+        raise RefusalError(400, f"there is no such model; there is `{model_id}`", "model_not_found", "body.model")
+    try:
+        is_stream = wants_stream(body)
+    except RefusalError as error:
+        raise RefusalError(400, error.message, error.code, f"body.{error.param}") from None
+    if is_stream:
+        raise RefusalError(400, "answers of a batch come whole; leave it out", "invalid_value", "body.stream")
+
+
+def build_line(body: dict[str, Any], rules: Rules, tasks: TaskSettings, request_id: str) -> LineRequest:
+    """Return what a line asks.
+
+    Raises:
+        RefusalError: if it is a record that makes no prompt.
+    """
+    plain = build_request(rules.endpoint, body)
+    if not rules.endpoint.startswith(TASK_PREFIX):
+        return LineRequest(plain.prompt, plain.params, plain.url, ApiCall(rules.endpoint, body))
+    task = get_task(rules.endpoint.removeprefix(TASK_PREFIX))
+    call = build_call(task, body, request_id, tasks.temperature, tasks.constrained)
+    return LineRequest(json.dumps(body), call.params, rules.endpoint, call)
+
+
+def list_rest(path: Path, rules: Rules, done: Set[bytes]) -> Iterator[str]:
+    """Yield the `custom_id`s of a file's requests that have no result, by the digests of those that have."""
+    met = set(done)
+    for _, line in read_lines(path, rules.max_line_bytes):
+        try:
+            custom_id = read_line(line, rules)[0]
+        except RefusalError:
+            continue
+        digest = digest_custom_id(custom_id)
+        if digest not in met:
+            met.add(digest)
+            yield custom_id
