@@ -154,12 +154,15 @@ class Gateway:
 
     def _match(self, visit: Visit) -> tuple[Match, Address | None]:
         """Return the address that a request is for, and whether it takes the method (`FULL`, else `PARTIAL`)."""
+        found: tuple[Match, Address | None] = (Match.NONE, None)
         for address in self._by_path.get(visit.scope["path"], self._addresses):
             match, child = address.route.matches(visit.scope)
-            if match is not Match.NONE:
+            if match is Match.FULL or (match is Match.PARTIAL and found[1] is None):
                 visit.route, visit.path_params = address.route.path, child["path_params"]
-                return match, address
-        return Match.NONE, None
+                found = match, address
+            if match is Match.FULL:
+                break
+        return found
 
     async def _answer_in_room(self, address: Address, visit: Visit, receive: Receive, send: Send) -> None:
         if self._is_draining:

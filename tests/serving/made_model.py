@@ -117,9 +117,9 @@ class MadeRecorder:
         return {key[1:]: value for key, value in self.found.items() if key[0] == metric.name}
 
 
-def build_gateway(model, folder, keys=None, catalogue=None, recorder=None, batches=None, **settings):
+def build_gateway(model, folder, keys=None, catalogue=None, recorder=None, make_batches=None, **settings):
     """Return a gateway before the model; keys: lines of a key file; catalogue: None is that of a shop without one;
-    batches: makes the endpoints of batches, which are not there otherwise.
+    make_batches: makes the endpoints of batches, which are not there otherwise.
     """
     ring = KeyRing()
     if keys is not None:
@@ -132,7 +132,7 @@ def build_gateway(model, folder, keys=None, catalogue=None, recorder=None, batch
     readiness = Readiness(model)
     endpoints = Endpoints(config.model_id, TaskSettings(0.0, True), metered, readiness, tuple(config.adapters))
     products = CatalogueEndpoints(catalogue, metered)
-    files = batches(config, ring, metered) if batches else None
+    files = make_batches(config, ring, metered) if make_batches else None
     return Gateway(config, ring, endpoints, readiness, products, recorder or MadeRecorder(), files), readiness, metered
 
 

@@ -101,15 +101,15 @@ class FileService:
             RefusalError: if it gets too long, or the key has too much already.
         """
         upload = self._find_upload(file_id)
-        upload.num_bytes += len(block)
-        upload.last = self.clock()
-        if upload.num_bytes > self.config.max_file_bytes:
+        if upload.num_bytes + len(block) > self.config.max_file_bytes:
             raise too_large(self.config.max_file_bytes)
-        if self._count_bytes(upload.owner) > self.config.max_stored_bytes:
+        if self._count_bytes(upload.owner) + len(block) > self.config.max_stored_bytes:
             message = f"the files of this key come to more than {self.config.max_stored_bytes} bytes; delete some"
             raise RefusalError(413, message, "storage_full")
         with self.store.find_content(file_id).open("ab") as file:
             file.write(block)
+        upload.num_bytes += len(block)
+        upload.last = self.clock()
 
     async def finish(self, file_id: str, filename: str, purpose: str, lifetime: float | None) -> dict[str, Any]:
         """End an upload, and return OpenAI's file object.

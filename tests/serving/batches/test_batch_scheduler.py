@@ -1,0 +1,527 @@
+"""Batches from their creation to their end, before a model that is made up, by a clock that the test holds."""
+
+import asyncio
+import json
+
+import pytest
+
+from eshop_ray.inference.openai_api import write_error
+from eshop_ray.serving.batches.answering import Answering
+from eshop_ray.serving.errors import RefusalError, busy_model
+from eshop_ray.serving.keys import make_key, write_line
+from tests.serving.batches.made_batches import NOON, Clock, build_keeper, request
+from tests.serving.made_model import PROMPT_TOKENS, MadeModel
+
+DAY = 86_400.0
+
+
+class GatedModel(MadeModel):
+    """Answers so many calls, and then none until it is told to."""
+
+    def __init__(self, num_free):
+        super().__init__()
+        self.num_free = num_free
+        self.num_waiting = 0
+        self.gate = asyncio.Event()
+
+    async def ask(self, call, request_id):
+        if len(self.calls) >= self.num_free:
+            self.num_waiting += 1
+            await self.gate.wait()
+        async for piece in super().ask(call, request_id):
+            yield piece
+
+
+def lines(num_lines, **body):
+    return [request(f"line {number}", **body) for number in range(num_lines)]
+
+
+def error_of(line):
+    return line["response"]["body"]["error"]
+
+
+def test_a_batch_is_answered_and_its_files_have_openais_form(tmp_path):
+    class Picky(MadeModel):
+        async def ask(self, call, request_id):
+            if call.body["max_tokens"] == 9:
+                yield write_error(400, "too hot", "temperature")
+                return
+            async for piece in super().ask(call, request_id):
+                yield piece
+
+    async def run():
+        clock = Clock()
+        keeper = build_keeper(Picky(), tmp_path, clock)
+        batch = await keeper.create([*lines(5), request("bad", max_tokens=9), request("worse", n=500)])
+        assert batch["status"] == "validating"
+        await keeper.scheduler.tick()
+        clock.now += 60
+        done = await keeper.see_to(batch, "completed")
+        answers, errors = await keeper.read(done["output_file_id"]), await keeper.read(done["error_file_id"])
+        described = [await keeper.files.find(None, done[name]) for name in ("output_file_id", "error_file_id")]
+        return batch, done, answers, errors, described
+
+    batch, done, answers, errors, described = asyncio.run(run())
+    assert done["request_counts"] == {"total": 7, "completed": 5, "failed": 2}
+    assert done["usage"]["total_tokens"] == 5 * (PROMPT_TOKENS + 2)
+    assert done["completed_at"] == batch["created_at"] + 60
+    assert done["errors"] is None
+    assert answers.keys() == {f"line {number}" for number in range(5)}
+    line = answers["line 0"]
+    assert line.keys() == {"id", "custom_id", "response", "error"}
+    assert line["response"].keys() == {"status_code", "request_id", "body"}
+    assert (line["response"]["status_code"], line["error"]) == (200, None)
+    assert line["response"]["body"]["choices"][0]["message"]["content"] == "word word"
+    assert errors.keys() == {"bad", "worse"}
+    assert errors["bad"].keys() == line.keys()
+    assert errors["bad"]["response"]["status_code"] == 400
+    assert error_of(errors["bad"])["message"] == "too hot"
+    assert error_of(errors["worse"])["param"] == "n"
+    assert {file["purpose"] for file in described} == {"batch_output"}
+    assert not list((tmp_path / "serve-batches" / "batches").glob("*/*.jsonl"))
+
+
+def test_records_of_a_task_are_answered_as_at_its_address(tmp_path):
+    model = MadeModel()
+    model.text = "Garden"
+    url = "/v1/tasks/classification"
+    record = {"text": "A spade.", "labels": ["Garden", "Kitchen"]}
+    wanted = [{"custom_id": "1", "method": "POST", "url": url, "body": record}]
+    wanted.append({"custom_id": "2", "method": "POST", "url": url, "body": {"text": 3}})
+
+    async def run():
+        keeper = build_keeper(model, tmp_path)
+        done = await keeper.see_to(await keeper.create(wanted, endpoint=url), "completed")
+        return await keeper.read(done["output_file_id"]), await keeper.read(done["error_file_id"])
+
+    answers, errors = asyncio.run(run())
+    body = answers["1"]["response"]["body"]
+    assert (body["model"], body["prediction"], body["confidence"]) == ("eshop", "Garden", 0.75)
+    assert errors["2"]["response"]["status_code"] == 422
+    assert error_of(errors["2"])["code"] == "invalid_record"
+
+
+def test_one_line_that_is_no_request_and_nothing_is_asked(tmp_path):
+    model = MadeModel()
+
+    async def run():
+        keeper = build_keeper(model, tmp_path)
+        return await keeper.see_to(await keeper.create([*lines(2), {"custom_id": "x"}]), "failed")
+
+    failed = asyncio.run(run())
+    assert [(error["line"], error["code"]) for error in failed["errors"]["data"]] == [(3, "invalid_method")]
+    assert failed["output_file_id"] is None
+    assert model.calls == []
+
+
+def test_what_a_cancelled_batch_has_is_kept(tmp_path):
+    async def run():
+        model = GatedModel(4)
+        keeper = build_keeper(model, tmp_path, batches={"max_concurrent_requests": 2})
+        batch = await keeper.create(lines(20))
+        await keeper.see_to(batch, lambda _: model.num_waiting == 2)
+        cancelling = await keeper.batches.cancel(None, batch["id"])
+        assert (cancelling["status"], cancelling["output_file_id"]) == ("cancelling", None)
+        await keeper.scheduler.tick()
+        model.gate.set()
+        done = await keeper.see_to(batch, "cancelled")
+        return model, done, await keeper.read(done["output_file_id"])
+
+    model, done, answers = asyncio.run(run())
+    assert len(answers) == len(model.calls) == done["request_counts"]["completed"] == 6
+    assert done["request_counts"] == {"total": 20, "completed": 6, "failed": 0}
+    assert done["error_file_id"] is None
+    assert done["cancelling_at"] <= done["cancelled_at"]
+
+
+def test_a_batch_is_cancelled_though_the_model_never_answers(tmp_path):
+    async def run():
+        clock = Clock()
+        model = GatedModel(0)
+        keeper = build_keeper(model, tmp_path, clock, request_seconds=100.0)
+        batch = await keeper.create(lines(3))
+        await keeper.see_to(batch, lambda found: len(keeper.runs) == 1 and found["status"] == "in_progress")
+        await keeper.batches.cancel(None, batch["id"])
+        await keeper.scheduler.tick()
+        await asyncio.sleep(0.05)
+        await keeper.scheduler.tick()
+        assert (await keeper.batches.find(None, batch["id"]))["status"] == "cancelling"
+        clock.now += 131
+        return await keeper.see_to(batch, "cancelled")
+
+    assert asyncio.run(run())["request_counts"] == {"total": 3, "completed": 0, "failed": 0}
+
+
+def test_what_is_left_when_a_batch_expires_is_listed(tmp_path):
+    async def run():
+        clock = Clock()
+        model = GatedModel(3)
+        keeper = build_keeper(model, tmp_path, clock, batches={"max_concurrent_requests": 1})
+        batch = await keeper.create(lines(10), completion_window="1h")
+        await keeper.see_to(batch, lambda found: model.num_waiting == 1 and found["request_counts"]["completed"] == 3)
+        clock.now += 3600
+        await keeper.scheduler.tick()
+        model.gate.set()
+        done = await keeper.see_to(batch, "expired")
+        return done, await keeper.read(done["output_file_id"]), await keeper.read(done["error_file_id"])
+
+    done, answers, errors = asyncio.run(run())
+    assert done["expired_at"] == done["expires_at"]
+    assert len(answers) == 4
+    assert len(errors) == 6
+    assert not answers.keys() & errors.keys()
+    assert {(line["response"], line["error"]["code"]) for line in errors.values()} == {(None, "batch_expired")}
+    assert done["request_counts"] == {"total": 10, "completed": 4, "failed": 6}
+
+
+def test_a_batch_that_expired_while_nobody_was_there_is_not_begun(tmp_path):
+    async def run():
+        clock, model = Clock(), MadeModel()
+        keeper = build_keeper(model, tmp_path, clock)
+        batch = await keeper.create(lines(3), completion_window="1h")
+        keeper.store.close()
+        clock.now += 4000
+        again = build_keeper(model, tmp_path, clock)
+        done = await again.see_to(batch, "expired")
+        return model, done, await again.read(done["error_file_id"])
+
+    model, done, errors = asyncio.run(run())
+    assert model.calls == []
+    assert len(errors) == 3
+    assert done["request_counts"] == {"total": 3, "completed": 0, "failed": 3}
+
+
+@pytest.mark.parametrize("in_order", [True, False], ids=["asked to end", "killed"])
+def test_the_next_keeper_goes_on_where_a_batch_was(tmp_path, in_order):
+    async def run():
+        model = GatedModel(5)
+        keeper = build_keeper(model, tmp_path, batches={"max_concurrent_requests": 2})
+        batch = await keeper.create(lines(12))
+        await keeper.see_to(batch, lambda found: model.num_waiting == 2 and found["request_counts"]["completed"] == 5)
+        if in_order:
+            ending = asyncio.create_task(keeper.scheduler.pause(5))
+            await asyncio.sleep(0.01)
+            model.gate.set()
+            await ending
+        else:
+            for job in keeper.scheduler._jobs.values():
+                job.task.cancel()
+            await asyncio.sleep(0.01)
+        keeper.store.close()
+        other = MadeModel()
+        again = build_keeper(other, tmp_path)
+        done = await again.see_to(batch, "completed")
+        return other, done, await again.read(done["output_file_id"])
+
+    other, done, answers = asyncio.run(run())
+    assert len(answers) == 12
+    assert done["request_counts"] == {"total": 12, "completed": 12, "failed": 0}
+    assert done["usage"]["output_tokens"] == 24
+    assert len(other.calls) == (5 if in_order else 7)
+
+
+def test_a_death_between_results_and_their_files_loses_nothing(tmp_path, monkeypatch):
+    async def run():
+        keeper = build_keeper(MadeModel(), tmp_path)
+        batch = await keeper.create(lines(3))
+        put = keeper.store.put_file
+        monkeypatch.setattr(keeper.store, "put_file", lambda file: put(file) or 1 / 0)
+        await keeper.see_to(batch, lambda found: found["status"] == "finalizing" and len(keeper.store.files) == 2)
+        keeper.store.close()
+        again = build_keeper(MadeModel(), tmp_path)
+        done = await again.see_to(batch, "completed")
+        return done, await again.read(done["output_file_id"])
+
+    done, answers = asyncio.run(run())
+    assert len(answers) == 3
+    assert done["request_counts"]["completed"] == 3
+
+
+KEY, LINE = make_key("a", tokens_per_day=1000, requests_per_minute=1)
+
+
+def test_a_batch_never_spends_a_token_more_and_goes_on_the_next_day(tmp_path):
+    async def run():
+        clock = Clock()
+        model = MadeModel()
+        line = make_key("a", tokens_per_day=100, requests_per_minute=1)[1]
+        keeper = build_keeper(model, tmp_path, clock, [write_line(line)], clock)
+        batch = await keeper.create(lines(20), "a", completion_window="3d")
+        stuck = await keeper.see_to(batch, lambda _: keeper.scheduler._pauses, "a")
+        calls, spent = len(model.calls), keeper._metered.budgets.read_spent()["a"]
+        await keeper.scheduler.tick()
+        assert len(keeper.runs) == 1
+        clock.now += DAY / 2
+        await keeper.see_to(batch, lambda found: found["request_counts"]["completed"] == 16, "a")
+        clock.now += DAY
+        return stuck, calls, spent, await keeper.see_to(batch, "completed", "a"), model
+
+    stuck, calls, spent, done, model = asyncio.run(run())
+    assert stuck["status"] == "in_progress"
+    assert calls == stuck["request_counts"]["completed"] == 8
+    assert spent == 8 * (PROMPT_TOKENS + 2) <= 100
+    assert done["request_counts"] == {"total": 20, "completed": 20, "failed": 0}
+    assert len(model.calls) == 20
+
+
+def test_a_line_that_no_days_budget_holds_fails_and_the_others_do_not(tmp_path):
+    async def run():
+        line = make_key("a", tokens_per_day=60)[1]
+        keeper = build_keeper(MadeModel(), tmp_path, key_lines=[write_line(line)])
+        batch = await keeper.create([request("small"), request("large", max_tokens=100)], "a")
+        done = await keeper.see_to(batch, "completed", "a")
+        return await keeper.read(done["output_file_id"], "a"), await keeper.read(done["error_file_id"], "a")
+
+    answers, errors = asyncio.run(run())
+    assert answers.keys() == {"small"}
+    assert errors["large"]["response"]["status_code"] == 429
+    assert error_of(errors["large"])["code"] == "quota"
+
+
+def test_lines_are_none_of_the_requests_of_a_minute(tmp_path):
+    async def run():
+        keeper = build_keeper(MadeModel(), tmp_path, key_lines=[write_line(LINE)])
+        await keeper.see_to(await keeper.create(lines(5), "a"), "completed", "a")
+        return await keeper._metered.budgets.reserve(LINE, 1)
+
+    assert hasattr(asyncio.run(run()), "reservation")
+
+
+def test_a_key_that_is_taken_away_ends_its_batches(tmp_path):
+    async def run():
+        model = GatedModel(2)
+        keeper = build_keeper(model, tmp_path, key_lines=[write_line(LINE)], batches={"max_concurrent_requests": 1})
+        batch = await keeper.create(lines(10), "a")
+        await keeper.see_to(batch, lambda found: model.num_waiting and found["request_counts"]["completed"] == 2, "a")
+        (tmp_path / "keys").write_text("")
+        model.gate.set()
+        return model, await keeper.see_to(batch, "cancelled", "a")
+
+    model, done = asyncio.run(run())
+    assert done["request_counts"]["completed"] == len(model.calls) == 3
+
+
+def test_what_is_another_keys_is_not_there(tmp_path):
+    async def run():
+        keeper = build_keeper(MadeModel(), tmp_path, key_lines=[write_line(LINE)])
+        batch = await keeper.create(lines(1), "a")
+        done = await keeper.see_to(batch, "completed", "a")
+        asked = [
+            lambda: keeper.batches.find("b", batch["id"]),
+            lambda: keeper.batches.cancel("b", batch["id"]),
+            lambda: keeper.batches.find(None, batch["id"]),
+            lambda: keeper.files.find("b", done["output_file_id"]),
+            lambda: keeper.files.read("b", done["output_file_id"], 0, 1),
+            lambda: keeper.files.delete("b", done["input_file_id"]),
+            lambda: keeper.batches.create(
+                "b", {"input_file_id": done["input_file_id"], "endpoint": "/v1/completions", "completion_window": "1h"}
+            ),
+        ]
+        for ask in asked:
+            with pytest.raises(RefusalError) as refused:
+                await ask()
+            assert refused.value.status == 404
+
+    asyncio.run(run())
+
+
+def test_trouble_of_the_model_fails_no_line(tmp_path):
+    class Unwell(MadeModel):
+        num_troubles = 0
+
+        async def ask(self, call, request_id):
+            if self.num_troubles < 3:
+                self.num_troubles += 1
+                raise busy_model() if self.num_troubles == 1 else RefusalError(503, "full", "overloaded")
+            async for piece in super().ask(call, request_id):
+                yield piece
+
+    async def run():
+        keeper = build_keeper(Unwell(), tmp_path, batches={"max_concurrent_requests": 2})
+        return await keeper.see_to(await keeper.create(lines(4)), "completed")
+
+    assert asyncio.run(run())["request_counts"] == {"total": 4, "completed": 4, "failed": 0}
+
+
+def test_a_line_that_kills_the_engine_costs_itself(tmp_path):
+    class Fragile(MadeModel):
+        async def ask(self, call, request_id):
+            if call.body["max_tokens"] == 9:
+                raise busy_model()
+            async for piece in super().ask(call, request_id):
+                yield piece
+
+    async def run():
+        keeper = build_keeper(Fragile(), tmp_path, batches={"max_concurrent_requests": 2})
+        batch = await keeper.create([*lines(3), request("killer", max_tokens=9), request("after")])
+        done = await keeper.see_to(batch, "completed")
+        return done, await keeper.read(done["error_file_id"])
+
+    done, errors = asyncio.run(run())
+    assert done["request_counts"] == {"total": 5, "completed": 4, "failed": 1}
+    assert errors["killer"]["response"]["status_code"] == 500
+    assert error_of(errors["killer"])["code"] == "engine_killed"
+
+
+def test_trouble_with_who_answers_is_tried_again_with_pauses_and_told_in_no_words_of_lines(
+    tmp_path, caplog, monkeypatch
+):
+    async def break_off(_self):
+        raise ValueError("question line 0")
+        yield
+
+    async def run():
+        clock = Clock()
+        keeper = build_keeper(MadeModel(), tmp_path, clock)
+        batch = await keeper.create(lines(1))
+        with monkeypatch.context() as patched:
+            patched.setattr(Answering, "events", break_off)
+            await keeper.see_to(batch, lambda _: keeper.scheduler._pauses)
+            for _ in range(5):
+                await keeper.scheduler.tick()
+            assert len(keeper.runs) == 1
+        clock.now += 5
+        return await keeper.see_to(batch, "completed")
+
+    assert asyncio.run(run())["status"] == "completed"
+    assert "ValueError" in caplog.text
+    assert "question" not in caplog.text
+
+
+def test_batches_of_a_key_come_one_after_the_other_and_those_of_others_beside_them(tmp_path):
+    async def run():
+        model = GatedModel(0)
+        keys = [write_line(make_key(name)[1]) for name in "abc"]
+        keeper = build_keeper(model, tmp_path, key_lines=keys)
+        made = [(owner, await keeper.create(lines(1), owner)) for owner in ("a", "a", "b", "c")]
+        for _ in range(5):
+            await keeper.scheduler.tick()
+            await asyncio.sleep(0.01)
+        begun = [keeper.store.batches[batch["id"]].status for _, batch in made]
+        model.gate.set()
+        for owner, batch in made:
+            await keeper.see_to(batch, "completed", owner)
+        return begun
+
+    assert asyncio.run(run()) == ["in_progress", "validating", "in_progress", "validating"]
+
+
+def test_lines_that_are_alike_are_asked_once(tmp_path):
+    model = MadeModel()
+
+    async def run():
+        keeper = build_keeper(model, tmp_path)
+        same = [{**request(str(number)), "body": {**request("same")["body"], "temperature": 0}} for number in range(10)]
+        done = await keeper.see_to(await keeper.create(same), "completed")
+        return await keeper.read(done["output_file_id"])
+
+    assert len(asyncio.run(run())) == 10
+    assert len(model.calls) == 1
+
+
+def test_a_batch_for_a_model_that_is_served_no_more_is_cancelled(tmp_path):
+    async def run():
+        keeper = build_keeper(MadeModel(), tmp_path)
+        batch = await keeper.create(lines(1))
+        keeper.store.close()
+        again = build_keeper(MadeModel(), tmp_path, model_id="other")
+        return await again.see_to(batch, "cancelled")
+
+    assert asyncio.run(run())["request_counts"]["completed"] == 0
+
+
+def test_files_go_by_age_and_batches_that_are_over_too(tmp_path):
+    async def run():
+        clock = Clock()
+        keeper = build_keeper(MadeModel(), tmp_path, clock, batches={"keep_days": 2})
+        short = await keeper.upload(lines(1), lifetime=3600.0)
+        batch = await keeper.create(lines(1))
+        done = await keeper.see_to(batch, "completed")
+        clock.now += 3600
+        await keeper.scheduler.tick()
+        assert short not in keeper.store.files
+        assert len(keeper.store.files) == 2
+        upload = await keeper.files.begin(None)
+        clock.now += 2 * DAY
+        with pytest.raises(RefusalError):
+            await keeper.files.find(None, done["output_file_id"])
+        await keeper.scheduler.tick()
+        with pytest.raises(RefusalError):
+            await keeper.files.append(upload, b"x")
+        return [path.name for path in (tmp_path / "serve-batches").glob("*/*")]
+
+    assert asyncio.run(run()) == []
+
+
+def test_a_file_that_a_batch_reads_is_kept_beyond_its_time_and_not_deleted(tmp_path):
+    async def run():
+        clock = Clock()
+        keeper = build_keeper(GatedModel(0), tmp_path, clock)
+        file_id = await keeper.upload(lines(1), lifetime=3600.0)
+        wanted = {"input_file_id": file_id, "endpoint": "/v1/chat/completions", "completion_window": "24h"}
+        await keeper.batches.create(None, wanted)
+        with pytest.raises(RefusalError, match="cancel it first"):
+            await keeper.files.delete(None, file_id)
+        clock.now += 7200
+        await keeper.scheduler.tick()
+        assert file_id in keeper.store.files
+        await keeper.scheduler.pause(0)
+
+    asyncio.run(run())
+
+
+BAD_BATCHES = [
+    ({"endpoint": "/v1/embeddings"}, "endpoint"),
+    ({"endpoint": ["x"]}, "endpoint"),
+    ({"completion_window": "soon"}, "completion_window"),
+    ({"completion_window": "31d"}, "completion_window"),
+    ({"input_file_id": 3}, "input_file_id"),
+    ({"metadata": {"a": 1}}, "metadata"),
+    ({"metadata": {str(number): "x" for number in range(17)}}, "metadata"),
+    ({"metadata": ["a"]}, "metadata"),
+]
+
+
+@pytest.mark.parametrize(("body", "param"), BAD_BATCHES, ids=range(len(BAD_BATCHES)))
+def test_what_is_wrong_with_a_batch_is_named(tmp_path, body, param):
+    async def run():
+        keeper = build_keeper(MadeModel(), tmp_path)
+        await keeper.create(lines(1), **body)
+
+    with pytest.raises(RefusalError) as refused:
+        asyncio.run(run())
+    assert (refused.value.status, refused.value.param) == (400, param)
+
+
+def test_a_key_has_so_many_batches_and_bytes_and_no_more(tmp_path):
+    async def run():
+        clock = Clock(NOON)
+        keeper = build_keeper(MadeModel(), tmp_path, clock, batches={"max_stored_bytes": 100, "max_file_bytes": 90})
+        with pytest.raises(RefusalError) as too_long:
+            await keeper.upload(b"x" * 91)
+        await keeper.upload(b"x" * 90)
+        with pytest.raises(RefusalError) as full:
+            await keeper.upload(b"x" * 90)
+        wanted = {"input_file_id": next(iter(keeper.store.files)), "endpoint": "/v1/completions"}
+        wanted["completion_window"] = "1h"
+        for _ in range(100):
+            await keeper.batches.create(None, wanted)
+        with pytest.raises(RefusalError) as many:
+            await keeper.batches.create(None, wanted)
+        return [(error.value.status, error.value.code) for error in (too_long, full, many)]
+
+    assert asyncio.run(run()) == [(413, "request_too_large"), (413, "storage_full"), (429, "too_many_batches")]
+
+
+def test_nothing_in_the_store_names_a_key_but_by_its_id(tmp_path):
+    async def run():
+        keeper = build_keeper(MadeModel(), tmp_path, key_lines=[write_line(LINE)])
+        await keeper.see_to(await keeper.create(lines(1), "a"), "completed", "a")
+
+    asyncio.run(run())
+    for path in (tmp_path / "serve-batches").rglob("*"):
+        if path.is_file():
+            assert KEY not in path.read_text()
+            assert LINE.sha256 not in path.read_text()
+    (record,) = (tmp_path / "serve-batches").glob("batches/*/record.json")
+    assert json.loads(record.read_text())["owner"] == "a"
