@@ -25,10 +25,10 @@ REFUSALS = {
     400: "The request is none: no JSON, a wrong type, too long for the context.",
     401: "No API key, or none that holds.",
     403: "Asked by a web page, or for another host.",
-    404: "No such model, task or product.",
+    404: "No such model, task, product, file or batch.",
     405: "The address does not take the method; `Allow` says which ones it takes.",
     413: "The body is too long.",
-    415: "The body is not declared as JSON.",
+    415: "The body is not declared as JSON, or a file as a form.",
     422: "The record makes no prompt, or its answer cannot be read.",
     429: "A limit of the key is reached; `Retry-After` says when to come back.",
     503: "The model cannot answer now; `Retry-After` says when to come back.",
@@ -67,6 +67,7 @@ def describe_api(model_id: str, adapters: tuple[str, ...] = ()) -> Schema:
         "/v1/completions": {"post": _streaming("A text to go on with", _object(text, ["model", "prompt"]))},
     }
     paths |= _describe_shop(message)
+    paths |= _describe_batches()
     for name in list_tasks():
         paths |= _describe_task(name)
     return {
@@ -101,6 +102,31 @@ def _describe_shop(message: Schema) -> Schema:
             "get": {**_operation("Products side by side"), "parameters": [{**_query("ids", ids), "required": True}]}
         },
         "/v1/assistant": {"post": _streaming("An answer that cites its sources", asked)},
+    }
+
+
+def _describe_batches() -> Schema:
+    text: Schema = {"type": "string"}
+    file = {"type": "string", "format": "binary"}
+    form = _object({"file": file, "purpose": {"const": "batch"}}, ["file", "purpose"])
+    upload = {**_operation("Upload a file"), "requestBody": _describe_body(form, "multipart/form-data")}
+    wanted = ["input_file_id", "endpoint", "completion_window"]
+    batch = _object({**dict.fromkeys(wanted, text), "metadata": {"type": "object"}}, wanted)
+    page = [_query("limit", COUNT), _query("after", text), _query("order", {"enum": ["asc", "desc"]})]
+    one = {"parameters": [_path_parameter("id")]}
+    return {
+        "/v1/files": {
+            "post": upload,
+            "get": {**_operation("The files"), "parameters": [*page, _query("purpose", text)]},
+        },
+        "/v1/files/{id}": {"get": {**_operation("One file"), **one}, "delete": {**_operation("Delete a file"), **one}},
+        "/v1/files/{id}/content": {"get": {**_operation("What is in a file"), **one}},
+        "/v1/batches": {
+            "post": _operation("Create a batch", batch),
+            "get": {**_operation("The batches"), "parameters": page[:2]},
+        },
+        "/v1/batches/{id}": {"get": {**_operation("One batch"), **one}},
+        "/v1/batches/{id}/cancel": {"post": {**_operation("Have nothing more of a batch asked"), **one}},
     }
 
 
@@ -143,7 +169,7 @@ def _operation(summary: str, body: Schema | None = None, is_open: bool = False) 
         },
     }
     if body is not None:
-        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
+        operation["requestBody"] = _describe_body(body)
     return {**operation, "security": []} if is_open else operation
 
 
@@ -151,6 +177,10 @@ def _streaming(summary: str, body: Schema) -> Schema:
     operation = _operation(summary, body)
     operation["responses"]["200"]["content"]["text/event-stream"] = {}
     return operation
+
+
+def _describe_body(schema: Schema, kind: str = "application/json") -> Schema:
+    return {"required": True, "content": {kind: {"schema": schema}}}
 
 
 def _object(properties: Schema, required: Sequence[str]) -> Schema:

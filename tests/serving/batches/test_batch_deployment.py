@@ -1,4 +1,4 @@
-"""Batches as Ray runs them: an actor for each beside the endpoint, whose death, or that of its keeper, loses nothing."""
+"""Batches as Ray runs them: an actor for each; its death, or that of whoever keeps the files, loses nothing."""
 
 import asyncio
 import json
