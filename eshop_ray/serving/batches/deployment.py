@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import ray
-from ray.exceptions import RayError
 from ray.serve.handle import DeploymentHandle
 
 from eshop_ray.config import ServeSection
@@ -30,42 +29,38 @@ class AnsweringActor:
     """Answers one batch, in a process of its own: its death costs what the model had in hand for it."""
 
     def __init__(
-        self, config: ServeSection, tasks: TaskSettings, model: DeploymentHandle, budgets: DeploymentHandle
+        self, work: Work, config: ServeSection, tasks: TaskSettings, model: DeploymentHandle, budgets: DeploymentHandle
     ) -> None:
-        self._config, self._tasks = config, tasks
-        self._metered = MeteredModel(DeployedModel(model), HandledBudgets(budgets))
-        self._answering: Answering | None = None
+        metered = MeteredModel(DeployedModel(model), HandledBudgets(budgets))
+        self._answering = Answering(work, tasks, metered, KeyRing.of(config))
 
-    async def run(self, work: Work) -> AsyncIterator[Event]:
+    async def run(self) -> AsyncIterator[Event]:
         """Yield what happens."""
-        self._answering = Answering(work, self._tasks, self._metered, KeyRing.of(self._config))
         async for event in self._answering.events():
             yield event
 
     async def stop(self) -> None:
         """Have it ask nothing more and end once it has the answers that it waits for."""
-        if self._answering:
-            await self._answering.stop()
+        await self._answering.stop()
 
 
 class ActorRun:
     """A batch that an actor answers; it dies with whoever started it."""
 
-    def __init__(self, actor: Any, work: Work) -> None:
-        self._actor, self._work = actor, work
+    def __init__(self, actor: Any) -> None:
+        self._actor = actor
 
     async def events(self) -> AsyncIterator[Event]:
         """Yield what happens."""
         try:
-            async for event in self._actor.run.options(num_returns="streaming").remote(self._work):
+            async for event in self._actor.run.options(num_returns="streaming").remote():
                 yield await event
         finally:
             ray.kill(self._actor)
 
     async def stop(self) -> None:
-        """Have it ask nothing more and end once it has the answers that it waits for."""
-        with suppress(RayError):  # it has died, which its events tell
-            await self._actor.stop.remote()
+        """Have it ask nothing more and end once it has the answers that it waits for; this does not wait for it."""
+        self._actor.stop.remote()
 
 
 class BatchDeployment:
@@ -86,8 +81,8 @@ class BatchDeployment:
         self._services = {"files": files, "batches": BatchService(files, config.model_id)}
 
         def start_run(work: Work) -> ActorRun:
-            actor = ray.remote(AnsweringActor).options(**actor_options).remote(config, tasks, model, budgets)
-            return ActorRun(actor, work)
+            answering = ray.remote(AnsweringActor).options(**actor_options)
+            return ActorRun(answering.remote(work, config, tasks, model, budgets))
 
         self._scheduler = Scheduler(self._store, files, config, start_run)
         self._seeing = asyncio.create_task(self._scheduler.run())
@@ -116,4 +111,5 @@ class BatchDeployment:
     def __del__(self) -> None:
         """Let the next keeper have the store; Ray Serve calls this before it ends a replica."""
         with suppress(Exception):
+            self._seeing.cancel()
             self._store.close()

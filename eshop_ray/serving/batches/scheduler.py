@@ -172,7 +172,8 @@ class Scheduler:
         if isinstance(event, Ended):
             self._note_end(batch, event, now)
         elif not isinstance(event, Checked):
-            self._pauses.pop(batch_id, None)
+            if event.completed + event.failed > batch.counts.completed + batch.counts.failed:
+                self._pauses.pop(batch_id, None)
             self.store.put_batch(batch.model_copy(update={"counts": event}))
         elif batch.status == "validating":
             counts = batch.counts.model_copy(update={"total": event.total})

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from eshop_ray.config.base import Section
+from pydantic import BaseModel, ConfigDict
 
 Status = Literal["validating", "failed", "in_progress", "finalizing", "completed", "expired", "cancelling", "cancelled"]
 
@@ -29,7 +29,13 @@ SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _WINDOW = re.compile(r"([1-9]\d{0,6})([smhd])")
 
 
-class StoredFile(Section):
+class Record(BaseModel):
+    """What stands in a file of its own, as JSON."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class StoredFile(Record):
     """A file that a key has uploaded, or that a batch of its has made."""
 
     id: str
@@ -57,7 +63,7 @@ class StoredFile(Section):
         }
 
 
-class LineError(Section):
+class LineError(Record):
     """Why a batch cannot begin. It quotes nothing."""
 
     code: str
@@ -67,7 +73,7 @@ class LineError(Section):
     param: str | None = None
 
 
-class Counts(Section):
+class Counts(Record):
     """How far a batch is."""
 
     total: int = 0
@@ -77,7 +83,7 @@ class Counts(Section):
     output_tokens: int = 0
 
 
-class Batch(Section):
+class Batch(Record):
     """A batch at one moment."""
 
     id: str

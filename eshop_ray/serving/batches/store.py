@@ -14,10 +14,9 @@ from uuid import uuid4
 
 from pydantic import ValidationError
 
-from eshop_ray.config.base import Section
 from eshop_ray.errors import UserError
 from eshop_ray.places import PRIVATE_DIR
-from eshop_ray.serving.batches.states import Batch, StoredFile
+from eshop_ray.serving.batches.states import Batch, Record, StoredFile
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +24,7 @@ LOCK, RECORD, CONTENT = ".lock", "record.json", "content"
 OUTPUT, ERRORS = "output.jsonl", "errors.jsonl"
 PRIVATE_FILE = 0o600
 
-Record = TypeVar("Record", bound=Section)
+Kind = TypeVar("Kind", bound=Record)
 
 
 class Store:
@@ -59,6 +58,9 @@ class Store:
         self._lock = lock
         self.files = {file.id: file for file in self._read("files", StoredFile)}
         self.batches = {batch.id: batch for batch in self._read("batches", Batch)}
+        for batch in self.batches.values():
+            if not batch.is_open:
+                self.remove_results(batch.id)
 
     def close(self) -> None:
         """Let another process have it."""
@@ -124,7 +126,7 @@ class Store:
         for name in (OUTPUT, ERRORS):
             (self.find_workspace(batch_id) / name).unlink(missing_ok=True)
 
-    def _read(self, kind: str, record: type[Record]) -> Iterator[Record]:
+    def _read(self, kind: str, record: type[Kind]) -> Iterator[Kind]:
         for folder in sorted((self._folder / kind).iterdir()):
             path = folder / RECORD
             if not path.is_file():  # nobody goes on with an upload, or with a batch whose client was never told

@@ -6,7 +6,8 @@ import json
 import pytest
 
 from eshop_ray.inference.openai_api import write_error
-from eshop_ray.serving.batches.answering import Answering
+from eshop_ray.serving.batches.answering import Answering, Checked, Ended
+from eshop_ray.serving.batches.states import Counts
 from eshop_ray.serving.errors import RefusalError, busy_model
 from eshop_ray.serving.keys import make_key, write_line
 from tests.serving.batches.made_batches import NOON, Clock, build_keeper, request
@@ -386,6 +387,31 @@ def test_trouble_with_who_answers_is_tried_again_with_pauses_and_told_in_no_word
     assert asyncio.run(run())["status"] == "completed"
     assert "ValueError" in caplog.text
     assert "question" not in caplog.text
+
+
+def test_pauses_grow_as_long_as_nothing_is_answered(tmp_path, monkeypatch):
+    async def break_off(_self):
+        yield Checked(1, ())
+        yield Counts(total=1)
+        yield Ended("trouble")
+
+    async def run():
+        monkeypatch.setattr(Answering, "events", break_off)
+        clock = Clock()
+        keeper = build_keeper(MadeModel(), tmp_path, clock)
+        batch = await keeper.create(lines(1))
+        begun = []
+        for _ in range(40):
+            for _ in range(3):
+                await keeper.scheduler.tick()
+                await asyncio.sleep(0)
+            if len(keeper.runs) > len(begun):
+                begun.append(clock.now - NOON)
+            clock.now += 2.5
+        assert (await keeper.batches.find(None, batch["id"]))["status"] == "in_progress"
+        return begun
+
+    assert asyncio.run(run()) == [0.0, 5.0, 15.0, 35.0, 75.0]
 
 
 def test_batches_of_a_key_come_one_after_the_other_and_those_of_others_beside_them(tmp_path):
