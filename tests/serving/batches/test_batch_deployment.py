@@ -1,6 +1,5 @@
 """Batches as Ray runs them: an actor for each; its death, or that of whoever keeps the files, loses nothing."""
 
-import asyncio
 import json
 import os
 import signal
@@ -16,32 +15,12 @@ from eshop_ray.serving.deployments import BudgetDeployment, GatewayDeployment
 from eshop_ray.serving.keys import make_key, write_line
 from tests.processes import find_processes, free_port
 from tests.serving.batches.made_batches import TASKS, request, write
-from tests.serving.made_model import MadeModel
+from tests.serving.batches.made_deployment import MadeDeployment
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
 KEY, LINE = make_key("a", tokens_per_day=1_000_000)
-
-
-class MadeDeployment:
-    """Answers as the model's deployment does, and counts on disk what it was asked."""
-
-    def __init__(self, folder):
-        self._model, self._folder = MadeModel(), folder
-
-    async def describe_model(self):
-        return await self._model.describe()
-
-    async def measure_call(self, call):
-        return await self._model.measure(call)
-
-    async def answer_call(self, call, request_id):
-        if hasattr(call, "body"):
-            await asyncio.sleep(0.1)
-            (self._folder / request_id).touch()
-        async for piece in self._model.ask(call, request_id):
-            yield piece
 
 
 @pytest.fixture
