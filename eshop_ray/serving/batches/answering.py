@@ -133,7 +133,7 @@ class Answering:
                 async with aclosing(self._answer_all(results, total)) as progress:  # type: ignore[type-var]
                     async for counts in progress:
                         yield counts
-        except (UserError, OSError) as error:
+        except Exception as error:  # its text may quote a line
             logger.error("a batch cannot go on now: %s", type(error).__name__)
             self._end = Ended("trouble")
         finally:
@@ -192,6 +192,11 @@ class Answering:
                 await self._wait(denied.denial.retry_after)
             except RevokedError:
                 self._end = Ended("revoked")
+            except UserError:  # of the engine, not of this line
+                raise
+            except Exception as error:  # its text may quote the line
+                logger.error("a line of a batch fails: %s", type(error).__name__)
+                return write_error(SERVER_ERROR, "trouble of the endpoint's own")
         return None
 
     async def _wait(self, seconds: float) -> None:

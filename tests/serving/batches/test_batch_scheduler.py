@@ -364,6 +364,26 @@ def test_a_line_that_kills_the_engine_costs_itself(tmp_path):
     assert error_of(errors["killer"])["code"] == "engine_killed"
 
 
+def test_a_line_that_meets_a_fault_of_ours_costs_itself_and_is_quoted_nowhere(tmp_path, caplog):
+    class Faulty(MadeModel):
+        async def ask(self, call, request_id):
+            if call.body["max_tokens"] == 9:
+                raise ValueError(call.body["messages"])
+            async for piece in super().ask(call, request_id):
+                yield piece
+
+    async def run():
+        keeper = build_keeper(Faulty(), tmp_path)
+        done = await keeper.see_to(await keeper.create([*lines(3), request("bad", max_tokens=9)]), "completed")
+        return done, await keeper.read(done["error_file_id"])
+
+    done, errors = asyncio.run(run())
+    assert done["request_counts"] == {"total": 4, "completed": 3, "failed": 1}
+    assert errors["bad"]["response"]["status_code"] == 500
+    assert "ValueError" in caplog.text
+    assert "question" not in caplog.text + json.dumps(errors)
+
+
 def test_trouble_with_who_answers_is_tried_again_with_pauses_and_told_in_no_words_of_lines(
     tmp_path, caplog, monkeypatch
 ):
