@@ -4,14 +4,19 @@ import asyncio
 import json
 
 import pytest
+from starlette.datastructures import Headers
 
 from eshop_ray.inference.openai_api import write_error
 from eshop_ray.serving.batches.answering import Answering, Checked, Ended
 from eshop_ray.serving.batches.states import Counts
+from eshop_ray.serving.calls import ApiCall, ModelFacts
 from eshop_ray.serving.errors import RefusalError, busy_model
 from eshop_ray.serving.keys import make_key, write_line
+from eshop_ray.serving.spending import DeniedError
+from eshop_ray.serving.usage import Cost
+from eshop_ray.serving.visits import Visit
 from tests.serving.batches.made_batches import NOON, Clock, build_keeper, request
-from tests.serving.made_model import PROMPT_TOKENS, MadeModel
+from tests.serving.made_model import CHAT, CONTEXT, PROMPT_TOKENS, MadeModel
 
 DAY = 86_400.0
 
@@ -263,6 +268,35 @@ def test_a_batch_never_spends_a_token_more_and_goes_on_the_next_day(tmp_path):
     assert spent == 8 * (PROMPT_TOKENS + 2) <= 100
     assert done["request_counts"] == {"total": 20, "completed": 20, "failed": 0}
     assert len(model.calls) == 20
+
+
+def test_a_batch_and_requests_beside_it_together_never_spend_a_token_more(tmp_path):
+    async def ask(metered, key):
+        visit = Visit({}, Headers(), "1", is_named=False, key=key)
+        call = ApiCall("/v1/chat/completions", {**CHAT, "max_tokens": 2})
+        try:
+            return [piece async for piece in metered.ask(visit, call, ModelFacts(CONTEXT), Cost())]
+        except DeniedError:
+            return []
+
+    async def run():
+        model = MadeModel()
+        model.pause = 0.02
+        line = make_key("a", tokens_per_day=400)[1]
+        keeper = build_keeper(model, tmp_path, key_lines=[write_line(line)])
+        batch = await keeper.create(lines(30), "a")
+        seeing = asyncio.create_task(keeper.see_to(batch, lambda _: keeper.scheduler._pauses, "a"))
+        while not model.calls:
+            await asyncio.sleep(0)
+        answered = await asyncio.gather(*(ask(keeper._metered, line) for _ in range(50)))
+        found = await seeing
+        return model, found, sum(map(bool, answered)), keeper._metered.budgets.read_spent()["a"]
+
+    model, found, num_answered, spent = asyncio.run(run())
+    num_lines = found["request_counts"]["completed"]
+    assert num_lines > 0 < num_answered
+    assert len(model.calls) == num_lines + num_answered
+    assert 400 - (PROMPT_TOKENS + 2) < spent == len(model.calls) * (PROMPT_TOKENS + 2) <= 400
 
 
 def test_a_line_that_no_days_budget_holds_fails_and_the_others_do_not(tmp_path):
