@@ -108,13 +108,13 @@ class Answering:
         """
         self._work, self._tasks, self._metered, self._keys = work, tasks, metered, keys
         self._limits = Limits(1, work.num_lines, work.line_seconds, PATIENT_RETRIES)
-        engine = DeployedEngine(metered, work.rules.model_id, self._find_key)
-        self._deduplicator = Deduplicator(Dispatcher([engine], self._limits).answer, MAX_KEPT)
+        self._engine = DeployedEngine(metered, work.rules.model_id, self._find_key)
+        self._deduplicator = Deduplicator(Dispatcher([self._engine], self._limits).answer, MAX_KEPT)
         self._end: Ended | None = None
         self._ready: list[dict[str, Any]] = []
 
     async def stop(self) -> None:
-        """Have it ask nothing more and end once it has the answers that it waits for."""
+        """Have it ask nothing more and end once it has the answers that the model is working on."""
         self._end = self._end or Ended("stopped")
 
     async def events(self) -> AsyncIterator[Event]:
@@ -144,12 +144,13 @@ class Answering:
         lines = self._read_open(results.done)
         workers = [asyncio.create_task(self._answer_some(lines)) for _ in range(self._work.num_lines)]
         try:
-            left = set(workers)
-            while left:
+            left, num_idle = set(workers), 0
+            while left and num_idle < 2:  # an answer may be on its way at one look, and not at two
                 _, left = await asyncio.wait(left, timeout=FLUSH_SECONDS)
                 if self._ready:
                     await asyncio.to_thread(results.append, self._take())
                     yield results.count(total)
+                num_idle = num_idle + 1 if self._end is not None and not self._engine.num_asked else 0
         finally:
             for worker in workers:
                 worker.cancel()

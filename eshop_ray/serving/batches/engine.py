@@ -37,6 +37,8 @@ class DeployedEngine:
         """
         self._metered, self._model_id, self._find_key = metered, model_id, find_key
         self._facts: ModelFacts | None = None
+        self.num_asked = 0
+        """Lines that the model has in hand."""
 
     async def start(self) -> None:
         """Wait until the model is up.
@@ -69,6 +71,7 @@ class DeployedEngine:
     async def _ask(self, request: LineRequest) -> Reply:
         assert self._facts is not None
         visit = Visit({}, Headers(), uuid4().hex, is_named=False, key=self._find_key())
+        self.num_asked += 1
         try:
             async with aclosing(self._metered.ask(visit, request.call, self._facts, Cost())) as pieces:  # type: ignore[type-var]
                 piece = await anext(pieces)
@@ -76,6 +79,8 @@ class DeployedEngine:
             return self._read(request, piece)
         except RefusalError as error:
             return judge(error)
+        finally:
+            self.num_asked -= 1
 
     def _read(self, request: LineRequest, piece: Piece) -> Reply:
         """Return what a client would get for a line."""

@@ -158,6 +158,24 @@ def test_a_batch_is_cancelled_though_the_model_never_answers(tmp_path):
     assert asyncio.run(run())["request_counts"] == {"total": 3, "completed": 0, "failed": 0}
 
 
+def test_a_batch_that_waits_for_the_model_to_start_is_cancelled_at_once(tmp_path):
+    class Down(MadeModel):
+        async def describe(self):
+            await asyncio.sleep(3600)
+
+    async def run():
+        model = Down()
+        keeper = build_keeper(model, tmp_path, Clock())
+        batch = await keeper.create(lines(3))
+        await keeper.see_to(batch, "in_progress")
+        await keeper.batches.cancel(None, batch["id"])
+        return model, await keeper.see_to(batch, "cancelled")
+
+    model, done = asyncio.run(run())
+    assert model.calls == []
+    assert done["request_counts"] == {"total": 3, "completed": 0, "failed": 0}
+
+
 def test_what_is_left_when_a_batch_expires_is_listed(tmp_path):
     async def run():
         clock = Clock()
