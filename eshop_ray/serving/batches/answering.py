@@ -108,7 +108,7 @@ class Answering:
         """
         self._work, self._tasks, self._metered, self._keys = work, tasks, metered, keys
         self._limits = Limits(1, work.num_lines, work.line_seconds, PATIENT_RETRIES)
-        self._engine = DeployedEngine(metered, work.rules.model_id, self._find_key)
+        self._engine = DeployedEngine(metered, work.rules.models[0], self._find_key)
         self._deduplicator = Deduplicator(Dispatcher([self._engine], self._limits).answer, MAX_KEPT)
         self._end: Ended | None = None
         self._ready: list[dict[str, Any]] = []

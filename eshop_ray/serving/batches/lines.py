@@ -1,7 +1,7 @@
 """Lines of an input file -> requests, and what is wrong with lines that are none."""
 
 import json
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -30,8 +30,8 @@ class Rules:
 
     endpoint: str
     """The `url` of all of them."""
-    model_id: str
-    """Their `body.model`."""
+    models: tuple[str, ...]
+    """What their `body.model` may be."""
     max_requests: int
     max_line_bytes: int
 
@@ -116,7 +116,7 @@ def read_line(line: bytes | None, rules: Rules) -> tuple[str, dict[str, Any]]:
     if not isinstance(body, dict):
         raise RefusalError(400, "has to be a JSON object", "invalid_value", "body")
     if not rules.endpoint.startswith(TASK_PREFIX):
-        _check_body(body, rules.model_id)
+        _check_body(body, rules.models)
     return custom_id, body
 
 
@@ -128,9 +128,11 @@ def _parse(line: bytes) -> dict[str, Any]:
         raise RefusalError(400, error.message.replace("the body", "the line"), code, error.param) from None
 
 
-def _check_body(body: dict[str, Any], model_id: str) -> None:
-    if body.get("model") != model_id:
-        raise RefusalError(400, f"there is no such model; there is `{model_id}`", "model_not_found", "body.model")
+def _check_body(body: dict[str, Any], models: Sequence[str]) -> None:
+    if body.get("model") not in models:
+        raise RefusalError(
+            400, f"there is no such model; there is {', '.join(models)}", "model_not_found", "body.model"
+        )
     try:
         is_stream = wants_stream(body)
     except RefusalError as error:

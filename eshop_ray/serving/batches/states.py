@@ -92,6 +92,7 @@ class Batch(Record):
     endpoint: str
     """Address of all of its requests."""
     model: str
+    """What the model was called that was served when it was created."""
     input_file_id: str
     completion_window: str
     created: float

@@ -11,7 +11,7 @@ from eshop_ray.serving.calls import ApiCall, PromptCall
 from eshop_ray.serving.errors import RefusalError
 from tests.serving.batches.made_batches import CHAT_URL, TASKS, request, write
 
-RULES = Rules(CHAT_URL, "eshop", max_requests=1000, max_line_bytes=10_000)
+RULES = Rules(CHAT_URL, ("eshop",), max_requests=1000, max_line_bytes=10_000)
 
 
 def check(folder, content, rules=RULES):
@@ -57,7 +57,7 @@ def test_a_line_that_is_no_request(tmp_path, line, code, param):
 def test_files_without_a_request_or_with_too_many(tmp_path):
     assert [error.code for error in check(tmp_path, b"\n \n")[1]] == ["empty_file"]
     many = write(request(str(number)) for number in range(3))
-    rules = Rules(CHAT_URL, "eshop", max_requests=2, max_line_bytes=10_000)
+    rules = Rules(CHAT_URL, ("eshop",), max_requests=2, max_line_bytes=10_000)
     assert [error.code for error in check(tmp_path, many, rules)[1]] == ["too_many_requests"]
 
 
@@ -88,7 +88,7 @@ def test_a_line_asks_what_the_same_request_would():
 
 
 def test_a_record_asks_its_task():
-    rules = Rules("/v1/tasks/classification", "eshop", 10, 10_000)
+    rules = Rules("/v1/tasks/classification", ("eshop",), 10, 10_000)
     line = build_line({"text": "A spade.", "labels": ["Garden", "Kitchen"]}, rules, TASKS, "id")
     assert isinstance(line.call, PromptCall)
     assert line.task.name == "classification"
