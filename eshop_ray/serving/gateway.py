@@ -149,7 +149,8 @@ class Gateway:
             raise RefusalError(404, "there is nothing at this address; see /openapi.json", "not_found")
         if match is Match.PARTIAL:
             message = "this address does not take that method; see /openapi.json"
-            raise RefusalError(405, message, "invalid_method", allow=found.route.methods or ())
+            there = {method for one in self._by_path[found.route.path] for method in one.route.methods or ()}
+            raise RefusalError(405, message, "invalid_method", allow=sorted(there))
         return found
 
     def _match(self, visit: Visit) -> tuple[Match, Address | None]:

@@ -114,13 +114,15 @@ def _describe_batches() -> Schema:
     batch = _object({**dict.fromkeys(wanted, text), "metadata": {"type": "object"}}, wanted)
     page = [_query("limit", COUNT), _query("after", text), _query("order", {"enum": ["asc", "desc"]})]
     one = {"parameters": [_path_parameter("id")]}
+    download = {**_operation("What is in a file"), **one}
+    download["responses"]["200"]["content"] = {"application/octet-stream": {}}
     return {
         "/v1/files": {
             "post": upload,
             "get": {**_operation("The files"), "parameters": [*page, _query("purpose", text)]},
         },
         "/v1/files/{id}": {"get": {**_operation("One file"), **one}, "delete": {**_operation("Delete a file"), **one}},
-        "/v1/files/{id}/content": {"get": {**_operation("What is in a file"), **one}},
+        "/v1/files/{id}/content": {"get": download},
         "/v1/batches": {
             "post": _operation("Create a batch", batch),
             "get": {**_operation("The batches"), "parameters": page[:2]},

@@ -108,5 +108,5 @@ def judge(error: RefusalError) -> Reply:
     if error.code == MODEL_DOWN:
         raise EngineDiedError(error.message)
     if error.status >= SERVER_ERROR:
-        return Busy(error.code or f"HTTP {error.status}")
+        return Busy(error.code)
     return ApiAnswer(error.status, render_refusal(error).body.decode())

@@ -21,7 +21,7 @@ class Refused:
 
     status: int
     message: str
-    code: str | None
+    code: str
     param: str | None
     retry_after: float | None
 

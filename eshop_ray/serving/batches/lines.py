@@ -87,8 +87,7 @@ def check_file(path: Path, rules: Rules) -> tuple[int, tuple[LineError, ...]]:
                 raise RefusalError(400, "an earlier line has this custom_id", "duplicate_custom_id", "custom_id")
             ids.add(digest)
         except RefusalError as error:
-            code = error.code or "invalid_value"
-            errors.append(LineError(code=code, message=error.message, line=number, param=error.param))
+            errors.append(LineError(code=error.code, message=error.message, line=number, param=error.param))
             if len(errors) == MAX_ERRORS:
                 break
     if not total:

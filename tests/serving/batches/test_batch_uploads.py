@@ -235,6 +235,7 @@ def test_addresses_of_files_and_batches_want_a_key_and_count_as_requests(tmp_pat
 def test_what_is_not_there(tmp_path, method, path, status):
     response, _ = check(tmp_path, lambda http: http.request(method, path))
     assert response.status_code == status
+    assert response.headers.get("allow", "GET, HEAD, POST") == "GET, HEAD, POST"
     assert response.json()["error"]["message"]
 
 
