@@ -103,6 +103,7 @@ def _state_section(config: Config, section: ServeSection, adapters: Adapters) ->
     own = section.model_copy(update=places)
     stated = {name: value for name, value in own.model_dump(mode="json").items() if name != "port"}
     given = own.model_dump(mode="json", exclude_defaults=True)
+    stated["batches"] = given["batches"]
     return {name: value for name, value in stated.items() if name in given or name in ALWAYS}
 
 

@@ -53,8 +53,9 @@ def test_the_file_leads_back_to_the_settings(tmp_path, monkeypatch):
     again, model_dir, digest, adapters = build(monkeypatch, args)
     assert (model_dir, digest, adapters) == (STORED, STORED.digest, {})
     ledger = {"ledger_dir": str(config.run_dir / "serve-ledger")}
+    batches = {"batches": config.serve.batches.model_copy(update={"dir": str(config.run_dir / "serve-batches")})}
     port = {"port": again.serve.port}
-    assert again.serve == config.serve.model_copy(update=ledger | port | {"allowed_hosts": ("llm.example",)})
+    assert again.serve == config.serve.model_copy(update=ledger | batches | port | {"allowed_hosts": ("llm.example",)})
     assert again.index_uri == config.index_uri
     assert again.infer.temperature == config.infer.temperature
 

@@ -138,7 +138,9 @@ class Scheduler:
 
     def _rules_of(self, batch: Batch) -> Rules:
         limits = self.config.batches
-        return Rules(batch.endpoint, (batch.model,), limits.max_requests, self.config.max_body_bytes)
+        return Rules(
+            batch.endpoint, (batch.model, *self.config.adapters), limits.max_requests, self.config.max_body_bytes
+        )
 
     async def _answer(self, batch: Batch, run: Run) -> None:
         """Follow a batch to the end of its run."""
