@@ -11,7 +11,15 @@ from eshop_ray.errors import find_nearest
 from eshop_ray.inference.openai_api import CHAT_URL, COMPLETIONS_URL
 from eshop_ray.inference.requests import ApiAnswer, Failure
 from eshop_ray.serving.calls import ApiCall, Piece, PromptCall, ScoredAnswer
-from eshop_ray.serving.errors import MODEL_DOWN, RefusalError, Reply, render_answer, render_refusal, reply_json
+from eshop_ray.serving.errors import (
+    MODEL_DOWN,
+    RefusalError,
+    Reply,
+    busy_model,
+    render_answer,
+    render_refusal,
+    reply_json,
+)
 from eshop_ray.serving.openapi import describe_api
 from eshop_ray.serving.readiness import Readiness
 from eshop_ray.serving.spending import MeteredModel
@@ -139,6 +147,8 @@ class Endpoints:
         async with aclosing(self._ask(visit, call, Cost())) as pieces:  # type: ignore[type-var]
             piece = await anext(pieces)
             await anext(pieces, None)
+        if isinstance(piece, ApiAnswer):  # of a replica that has no room, or is in trouble
+            raise busy_model()
         assert isinstance(piece, ScoredAnswer | Failure)
         return {"model": self.model_id, **read_answer(task, piece)}
 

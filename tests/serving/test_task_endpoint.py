@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from eshop_ray.data.prompts import build_prompt
+from eshop_ray.inference.openai_api import write_error
 from eshop_ray.inference.requests import Failure
 from eshop_ray.schema import decode, encode
 from eshop_ray.serving.openapi import describe_api
@@ -100,3 +101,25 @@ def test_documentation_names_every_task_with_the_fields_of_its_records():
         assert f"/v1/tasks/{name}:batch" in paths
     chat = paths["/v1/chat/completions"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert chat["properties"]["model"] == {"type": "string", "const": "shop"}
+
+
+class BusyModel(MadeModel):
+    """Has no room for anything but the first call, by which a gateway finds out whether it is up."""
+
+    is_known = False
+
+    async def ask(self, call, request_id):
+        if self.is_known:
+            yield write_error(503, "the engine is busy")
+            return
+        self.is_known = True
+        async for piece in super().ask(call, request_id):
+            yield piece
+
+
+def test_a_busy_engine_is_worth_another_try(tmp_path):
+    response = post(tmp_path, "classification", RECORD, BusyModel())
+    assert response.status_code == 503
+    assert int(response.headers["Retry-After"]) >= 1
+    (answer,) = post(tmp_path, "classification:batch", {"records": [RECORD]}, BusyModel()).json()["results"]
+    assert answer["error"]["code"] == "model_unavailable"
