@@ -29,6 +29,9 @@ MIN_ROWS = 30
 SIGNIFICANT = 0.05
 SMALLEST_SHOWN = 0.001
 _ROUNDING = 1e-12
+_EQUAL = 1e-6
+"""Difference of a row's scores that is none: a model that scores equal texts, beside other ones, gives them other last
+digits."""
 _POWER_Z = 1.959964 + 0.841621
 """Quantiles of the normal distribution: of a two-sided test at 5 %, and of a chance of 80 % to pass it."""
 
@@ -94,7 +97,7 @@ def compare_pairs(
     check_pairs(counts_a, counts_b)
     combine, num_rows = get_metric(metric).combine, len(counts_a)
     ahead = combine(counts_a) - combine(counts_b)
-    num_better, num_worse = int((ahead > 0).sum()), int((ahead < 0).sum())
+    num_better, num_worse = int((ahead > _EQUAL).sum()), int((ahead < -_EQUAL).sum())
     added_a, added_b = counts_a, counts_b
     if clusters is not None:
         added_a, added_b = add_up_clusters(counts_a, clusters), add_up_clusters(counts_b, clusters)

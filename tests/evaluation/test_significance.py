@@ -39,6 +39,15 @@ def test_equal_answers_differ_in_nothing(metric):
     assert test.detectable is None
 
 
+def test_last_digits_are_no_difference():
+    one = np.stack([np.linspace(0.1, 0.9, 40), np.ones(40)], axis=1)
+    other = one + np.stack([np.tile([1e-8, -1e-8], 20), np.zeros(40)], axis=1)
+    found = compare_pairs("rougel", one, other, seed=0)
+    assert (found.num_better, found.num_worse) == (0, 0)
+    other[0, 0] += 0.01
+    assert (compare_pairs("rougel", one, other, seed=0).num_worse) == 1
+
+
 def test_rows_of_one_query_are_one_observation():
     """Ten rows each of four queries, all with one outcome per query: four observations, of which none can be sure."""
     one, other = [1] * 40, [0] * 40
