@@ -123,7 +123,7 @@ def check_failures(folder: Path, max_share: float) -> None:
         return
     read_complete(folder, job="batch_infer")
     reasons: Counter[str] = Counter()
-    for batch in pyarrow.dataset.dataset(folder).to_batches(columns=["error"]):
+    for batch in pyarrow.dataset.dataset(sorted(map(str, folder.glob("*.parquet")))).to_batches(columns=["error"]):
         reasons.update(str(error).partition(":")[0] for error in batch["error"].drop_null().to_pylist())
     raise UserError(
         f"{num_failed} of {count(num_rows, 'row')} have no answer, more than infer.max_failed_share={max_share:g} "

@@ -54,7 +54,7 @@ def build(config, folder):
     model = serve.deployment(ModelDeployment, name="LLMServer:made", **options).bind()
     budgets = serve.deployment(BudgetDeployment, name="Budgets", **options).bind(str(folder / "ledger"), 60.0)
     gateway = serve.deployment(serve.ingress()(GatewayDeployment), name="Gateway", **options)
-    return gateway.bind(config, TaskSettings(0.0, True), model, budgets, None)
+    return gateway.bind(config, TaskSettings(0.0, True), model, budgets, None, model)  # no batch is asked for
 
 
 def ask(url, key, name="plain", **body):

@@ -3,6 +3,7 @@
 import asyncio
 from contextlib import aclosing
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import httpx
 import pytest
@@ -136,7 +137,7 @@ def test_a_gateway_takes_over_only_once_it_knows_a_model_that_is_up(monkeypatch,
     async def ask():
         gateway = object.__new__(GatewayDeployment)
         budgets = SimpleNamespace(reserve=None, settle=None)
-        await gateway.__init__(ServeSection(), TaskSettings(0.0, True), model, budgets, None)
+        await gateway.__init__(ServeSection(), TaskSettings(0.0, True), model, budgets, None, Mock())
         app = await gateway.__serve_build_asgi_app__()
         transport = httpx.ASGITransport(app, client=("127.0.0.1", 4711))
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000") as http:
