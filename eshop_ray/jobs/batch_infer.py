@@ -41,9 +41,12 @@ def run(config: Config) -> None:
         folder, own = config.predictions_dir(name), configs[name]
         parents = {"model": model.digest, "records": records.digest}
         inputs = fingerprint_inference(own, records.digest, model.digest)
-        if artifacts.is_current(folder, inputs) and not (config.infer.retry_failed and _count_failed(folder)):
-            logger.info("predictions are up to date: %s%s", place_of(folder), _describe_failed(folder))
-            continue
+        made = artifacts.find_complete(folder)
+        if made and made.inputs == inputs:
+            num_failed = int(made.details.get("num_errors", 0))
+            if not (num_failed and config.infer.retry_failed):
+                logger.info("predictions are up to date: %s%s", place_of(folder), _describe_failed(num_failed))
+                continue
         start_engine(own, model)
         if own.infer.engine == "encoder" and model.folder:
             _warn_of_unseen(own, model.folder)
@@ -54,13 +57,8 @@ def run(config: Config) -> None:
         check_failures(config.predictions_dir(name), config.infer.max_failed_share)
 
 
-def _count_failed(folder: Path) -> int:
-    return int(artifacts.read_manifest(folder, job="batch_infer").details.get("num_errors", 0))
-
-
-def _describe_failed(folder: Path) -> str:
-    failed = _count_failed(folder)
-    return f"; {failed} of its rows have no answer, infer.retry_failed=true asks them again" if failed else ""
+def _describe_failed(num_failed: int) -> str:
+    return f"; {num_failed} of its rows have no answer, infer.retry_failed=true asks them again" if num_failed else ""
 
 
 def _check_model(config: Config, name: str, model_dir: Path) -> None:

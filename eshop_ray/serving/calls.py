@@ -36,15 +36,6 @@ Call = ApiCall | PromptCall
 
 
 @dataclass(frozen=True, slots=True)
-class ScoredAnswer:
-    """An answer to a `PromptCall`, and how sure the model is of it."""
-
-    answer: Answer
-    confidence: float | None
-    """Geometric mean of the probabilities of its tokens, before any constraint."""
-
-
-@dataclass(frozen=True, slots=True)
 class ModelFacts:
     """What the gateway has to know of the model."""
 
@@ -52,7 +43,7 @@ class ModelFacts:
     """Tokens of a prompt and its answer together, at most."""
 
 
-Piece = ApiAnswer | ScoredAnswer | Failure | list[str]
+Piece = ApiAnswer | Answer | Failure | list[str]
 """A whole answer, or events of a stream as they come: text `data: JSON` with two line ends each."""
 
 

@@ -9,8 +9,8 @@ from typing import Any, Protocol, cast
 
 from eshop_ray.errors import find_nearest
 from eshop_ray.inference.openai_api import CHAT_URL, COMPLETIONS_URL
-from eshop_ray.inference.requests import ApiAnswer, Failure
-from eshop_ray.serving.calls import ApiCall, Piece, PromptCall, ScoredAnswer
+from eshop_ray.inference.requests import Answer, ApiAnswer, Failure
+from eshop_ray.serving.calls import ApiCall, Piece, PromptCall
 from eshop_ray.serving.errors import (
     MODEL_DOWN,
     RefusalError,
@@ -149,7 +149,7 @@ class Endpoints:
             await anext(pieces, None)
         if isinstance(piece, ApiAnswer):  # of a replica that has no room, or is in trouble
             raise busy_model()
-        assert isinstance(piece, ScoredAnswer | Failure)
+        assert isinstance(piece, Answer | Failure)
         return {"model": self.model_id, **read_answer(task, piece)}
 
     async def _call_api(self, visit: Visit, call: ApiCall) -> Outcome:

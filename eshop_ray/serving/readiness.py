@@ -5,7 +5,8 @@ import logging
 import time
 from contextlib import aclosing
 
-from eshop_ray.serving.calls import Model, ModelFacts, PromptCall, ScoredAnswer
+from eshop_ray.inference.requests import Answer
+from eshop_ray.serving.calls import Model, ModelFacts, PromptCall
 from eshop_ray.serving.errors import RefusalError
 
 logger = logging.getLogger(__name__)
@@ -80,6 +81,6 @@ class Readiness:
         facts = await self._model.describe()
         async with aclosing(self._model.ask(PROBE, PROBE_ID)) as pieces:  # type: ignore[type-var]
             piece = await anext(pieces)
-        if not isinstance(piece, ScoredAnswer):
+        if not isinstance(piece, Answer):
             raise RefusalError(503, "no token was generated")
         self._facts, self._answered = facts, time.monotonic()

@@ -20,7 +20,7 @@ from eshop_ray.inference.openai_api import CHAT_URL, rename_constraints, write_e
 from eshop_ray.inference.requests import Answer, ApiAnswer, Failure, find_too_long
 from eshop_ray.models import load_tokenizer
 from eshop_ray.serving.adapters import Adapters
-from eshop_ray.serving.calls import ApiCall, Call, ModelFacts, Piece, PromptCall, ScoredAnswer
+from eshop_ray.serving.calls import ApiCall, Call, ModelFacts, Piece, PromptCall
 from eshop_ray.serving.prompt_length import count_prompt_tokens
 from eshop_ray.serving.pulse import Pulse
 from eshop_ray.serving.readiness import PROBE
@@ -86,7 +86,7 @@ class ModelReplica(LLMServer):  # type: ignore[misc]
     async def _generate(self) -> None:
         async with aclosing(self._answer_prompt(PROBE)) as pieces:  # type: ignore[type-var]
             piece = await anext(pieces)
-        if not isinstance(piece, ScoredAnswer):
+        if not isinstance(piece, Answer):
             raise RuntimeError("the engine generates no token")
 
     async def _answer_api(self, call: ApiCall) -> AsyncIterator[Piece]:
@@ -114,10 +114,7 @@ class ModelReplica(LLMServer):  # type: ignore[misc]
         request = build_completion(self._llm_config.model_id, ids, {**call.params, "logprobs": 0})
         async for response in await self.completions(request):
             answer = read_completion(response)
-            if isinstance(answer, Answer):
-                yield ScoredAnswer(answer, answer.confidence)
-            else:
-                yield answer if isinstance(answer, Failure) else write_error(503, "the engine is busy")
+            yield answer if isinstance(answer, Answer | Failure) else write_error(503, "the engine is busy")
 
     async def _judge(self, error: Exception, call: Call) -> ApiAnswer | Failure:
         """Return whose fault an error is: a request's if the engine is well all the same."""

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
-from eshop_ray.inference.requests import ApiAnswer, Failure
+from eshop_ray.inference.requests import Answer, ApiAnswer, Failure
 from eshop_ray.serving.budgets import BudgetKeeper, Denial, Grant
-from eshop_ray.serving.calls import Call, Model, ModelFacts, Piece, ScoredAnswer, measure_size
+from eshop_ray.serving.calls import Call, Model, ModelFacts, Piece, measure_size
 from eshop_ray.serving.errors import RefusalError
 from eshop_ray.serving.keys import ApiKey
 from eshop_ray.serving.usage import Cost
@@ -127,10 +127,7 @@ def _get_granted(verdict: Grant | Denial) -> str:
 
 def count_whole(piece: Piece, cost: Cost) -> None:
     """Take over what an answer cost that came whole."""
-    if isinstance(piece, ApiAnswer):
+    if isinstance(piece, ApiAnswer | Answer):
         cost.add_usage({"prompt_tokens": piece.num_input_tokens, "completion_tokens": piece.num_generated_tokens})
-    elif isinstance(piece, ScoredAnswer):
-        answer = piece.answer
-        cost.add_usage({"prompt_tokens": answer.num_input_tokens, "completion_tokens": answer.num_generated_tokens})
     elif isinstance(piece, Failure):
         cost.is_final = True

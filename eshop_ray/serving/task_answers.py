@@ -6,9 +6,9 @@ from typing import Any
 from eshop_ray.data.prompts import build_prompt
 from eshop_ray.errors import UserError
 from eshop_ray.inference.reading import read_prediction
-from eshop_ray.inference.requests import Failure
+from eshop_ray.inference.requests import Answer, Failure
 from eshop_ray.schema import decode, encode
-from eshop_ray.serving.calls import PromptCall, ScoredAnswer
+from eshop_ray.serving.calls import PromptCall
 from eshop_ray.serving.errors import CONTEXT_CODE, CONTEXT_HINT, RefusalError
 from eshop_ray.tasks import Task, get_task, list_tasks
 
@@ -61,7 +61,7 @@ def build_call(task: Task, record: Mapping[str, Any], request_id: str, temperatu
     return PromptCall(prompt["messages"], decode(prompt["sampling_params"]))
 
 
-def read_answer(task: Task, piece: ScoredAnswer | Failure) -> dict[str, Any]:
+def read_answer(task: Task, piece: Answer | Failure) -> dict[str, Any]:
     """Return what a client gets for a record.
 
     Raises:
@@ -71,8 +71,7 @@ def read_answer(task: Task, piece: ScoredAnswer | Failure) -> dict[str, Any]:
         if piece.reason == "too_long":
             raise RefusalError(400, f"{piece.message}; {CONTEXT_HINT}", CONTEXT_CODE)
         raise RefusalError(422, "the model has no answer to this record", "no_answer")
-    answer = piece.answer
-    reading = read_prediction({"task": task.name, "generated_text": answer.text}, {task.name: task})
+    reading = read_prediction({"task": task.name, "generated_text": piece.text}, {task.name: task})
     if reading.error:
         raise RefusalError(422, "the model's answer cannot be read", "no_answer")
     return {
@@ -80,10 +79,10 @@ def read_answer(task: Task, piece: ScoredAnswer | Failure) -> dict[str, Any]:
         "version": task.version,
         "prediction": decode(reading.prediction),
         "confidence": piece.confidence,
-        "finish_reason": answer.finish_reason,
+        "finish_reason": piece.finish_reason,
         "usage": {
-            "prompt_tokens": answer.num_input_tokens,
-            "completion_tokens": answer.num_generated_tokens,
-            "total_tokens": answer.num_input_tokens + answer.num_generated_tokens,
+            "prompt_tokens": piece.num_input_tokens,
+            "completion_tokens": piece.num_generated_tokens,
+            "total_tokens": piece.num_input_tokens + piece.num_generated_tokens,
         },
     }

@@ -16,7 +16,7 @@ from eshop_ray.config import ServeSection
 from eshop_ray.inference.engines.serve_app import DEPLOYMENT_PREFIX
 from eshop_ray.inference.requests import Answer, ApiAnswer
 from eshop_ray.serving.application import QUIET_LOG, Folders, compose
-from eshop_ray.serving.calls import ModelFacts, PromptCall, ScoredAnswer
+from eshop_ray.serving.calls import ModelFacts, PromptCall
 from eshop_ray.serving.endpoints import TaskSettings
 from eshop_ray.serving.pulse import Pulse
 
@@ -59,7 +59,7 @@ def make_model_class():
             await self._generate()
             self._pulse.beat()
             if isinstance(call, PromptCall):
-                yield ScoredAnswer(Answer("word", "stop", 10, 1), 0.5)
+                yield Answer("word", "stop", 10, 1, 0.5)
                 return
             text = f"{self._label} {call.body['messages'][-1]['content']}"
             choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}

@@ -9,7 +9,7 @@ import httpx
 from eshop_ray.config import ServeSection
 from eshop_ray.inference.requests import Answer, ApiAnswer
 from eshop_ray.serving.budgets import Budgets
-from eshop_ray.serving.calls import ApiCall, ModelFacts, PromptCall, ScoredAnswer
+from eshop_ray.serving.calls import ApiCall, ModelFacts, PromptCall
 from eshop_ray.serving.catalogue import CatalogueEndpoints
 from eshop_ray.serving.endpoints import Endpoints, TaskSettings
 from eshop_ray.serving.gateway import Gateway
@@ -51,7 +51,7 @@ class MadeModel:
             raise self.trouble
         if isinstance(call, PromptCall):
             self.num_generated += 1
-            yield ScoredAnswer(Answer(self.text, "stop", PROMPT_TOKENS, 1), 0.75)
+            yield Answer(self.text, "stop", PROMPT_TOKENS, 1, 0.75)
             return
         limit = call.body.get("max_tokens") or CONTEXT - PROMPT_TOKENS
         length = len(self.pieces) or min(limit, self.usual_tokens or limit)

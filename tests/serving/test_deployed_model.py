@@ -13,7 +13,7 @@ from ray.serve.exceptions import BackPressureError
 from eshop_ray.config import ServeSection
 from eshop_ray.inference.requests import Answer
 from eshop_ray.serving import deployments
-from eshop_ray.serving.calls import ModelFacts, PromptCall, ScoredAnswer
+from eshop_ray.serving.calls import ModelFacts, PromptCall
 from eshop_ray.serving.deployments import DeployedModel, GatewayDeployment
 from eshop_ray.serving.endpoints import TaskSettings
 from eshop_ray.serving.errors import RefusalError
@@ -111,7 +111,7 @@ class Running:
 
     def __init__(self):
         self.describe_model = SimpleNamespace(remote=self._describe)
-        answer = ScoredAnswer(Answer("a", "stop", 1, 1), 0.5)
+        answer = Answer("a", "stop", 1, 1, 0.5)
         self.answer_call = SimpleNamespace(remote=lambda *_: Pieces(answer))
 
     def options(self, **_):

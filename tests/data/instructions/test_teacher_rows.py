@@ -143,13 +143,13 @@ def test_what_is_right_stays_right_wherever_options_go():
     for number in range(50):
         draw = make_draw(number)
         found = settle(make_commission(), CHOICE, "1", draw)
-        assert read_options(found.question).texts[found.target] == "A steel bottle"
+        assert read_options(found.prompt).texts[found.target] == "A steel bottle"
         assert found.position == found.target
         found = settle(make_commission(task="retrieval"), CHOICE, "1,0", draw)
-        assert {read_options(found.question).texts[place] for place in found.target} == {"A steel bottle", "A fan"}
+        assert {read_options(found.prompt).texts[place] for place in found.target} == {"A steel bottle", "A fan"}
         found = settle(make_commission(task="ranking"), "Rank:\n1. a\n2. b\n3. c", "2,3,1", draw)
         order = get_task("ranking").parse(get_task("ranking").format_target(found.target))
-        assert [read_options(found.question).texts[place - 1] for place in order] == ["b", "c", "a"]
+        assert [read_options(found.prompt).texts[place - 1] for place in order] == ["b", "c", "a"]
 
 
 def test_no_place_is_better_than_another_even_if_the_teacher_likes_one():

@@ -143,15 +143,21 @@ def test_a_long_file_goes_by_in_blocks_both_ways(tmp_path):
     assert response.headers["x-content-type-options"] == "nosniff"
 
 
+def build_kept(folder):
+    """Return a gateway, and the keeper of its batches."""
+    made = []
+
+    def make_batches(config, ring, metered):
+        made.append(Keeper(folder, config, ring, metered))
+        return made[0].endpoints
+
+    gateway, _, _ = build_gateway(MadeModel(), folder, make_batches=make_batches)
+    return gateway, made[0]
+
+
 def test_a_client_that_leaves_in_the_middle_leaves_nothing(tmp_path):
     async def run():
-        made = []
-
-        def make_batches(config, ring, metered):
-            made.append(Keeper(tmp_path, config, ring, metered))
-            return made[0].endpoints
-
-        gateway, _, _ = build_gateway(MadeModel(), tmp_path, make_batches=make_batches)
+        gateway, _ = build_kept(tmp_path)
         messages = [{"type": "http.request", "body": FILE[:-5], "more_body": True}, {"type": "http.disconnect"}]
 
         async def receive():
@@ -172,22 +178,16 @@ def test_a_download_that_breaks_off_has_no_word_of_ours_in_it(tmp_path):
     """The interface of the server is used by hand here: what is not ended, the server cuts off."""
 
     async def run():
-        made = []
-
-        def make_batches(config, ring, metered):
-            made.append(Keeper(tmp_path, config, ring, metered))
-            return made[0].endpoints
-
-        gateway, _, _ = build_gateway(MadeModel(), tmp_path, make_batches=make_batches)
-        file_id = await made[0].upload(b"x" * (BLOCK_BYTES + 5))
-        read = made[0].files.read
+        gateway, keeper = build_kept(tmp_path)
+        file_id = await keeper.upload(b"x" * (BLOCK_BYTES + 5))
+        read = keeper.files.read
 
         async def break_off(owner, name, offset, num_bytes):
             if offset:
                 raise RefusalError(503, "batches cannot be looked at now")
             return await read(owner, name, offset, num_bytes)
 
-        made[0].endpoints._files = type("Files", (), {"find": made[0].files.find, "read": staticmethod(break_off)})
+        keeper.endpoints._files = type("Files", (), {"find": keeper.files.find, "read": staticmethod(break_off)})
         sent = []
 
         async def receive():

@@ -1,12 +1,11 @@
 """A question and an answer that a model wrote -> a question and a target as the task reads and scores them."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from random import Random
 from typing import Any
 
 from eshop_ray.data.instructions.material import fold
-from eshop_ray.data.instructions.render import UnaskableError
+from eshop_ray.data.instructions.render import Rendered, UnaskableError
 from eshop_ray.data.instructions.teacher.commission import Commission
 from eshop_ray.data.instructions.teacher.options import Options, read_options, shuffle
 from eshop_ray.tasks import get_task
@@ -21,18 +20,7 @@ _DIGITS = 10
 _EXACT = 1.0 - 1e-9
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """A question, its options in an order that was drawn, and its target."""
-
-    question: str
-    target: Any
-    position: int | None = None
-    """Of the one right option."""
-    num_options: int = 0
-
-
-def settle(commission: Commission, question: str, answer: str, draw: Random) -> Settled:
+def settle(commission: Commission, question: str, answer: str, draw: Random) -> Rendered:
     """Return a question and its answer as a row has them.
 
     Models like some places of right options better than others, so the order of options is drawn.
@@ -58,50 +46,50 @@ def comes_to(commission: Commission, answer: str) -> bool:
     return get_metric(commission.metric).score_rows([target], [prediction])[0] >= _EXACT
 
 
-def _settle_choice(commission: Commission, question: str, prediction: int, draw: Random) -> Settled:
+def _settle_choice(commission: Commission, question: str, prediction: int, draw: Random) -> Rendered:
     if not commission.num_options:
         _check(prediction in commission.grades, UNREAD)
-        return Settled(question, prediction)
+        return Rendered(question, prediction)
     options = _read_options(question, first=0, most=_DIGITS)
     _check(0 <= prediction < len(options.texts), UNREAD)
     order = shuffle(len(options.texts), draw)
     place = order.index(prediction)
-    return Settled(options.arrange(order), place, place, len(order))
+    return Rendered(options.arrange(order), place, place, len(order))
 
 
-def _settle_selection(commission: Commission, question: str, prediction: Sequence[int], draw: Random) -> Settled:  # noqa: ARG001
+def _settle_selection(commission: Commission, question: str, prediction: Sequence[int], draw: Random) -> Rendered:  # noqa: ARG001
     options = _read_options(question, first=0)
     chosen = set(prediction)
     is_read = len(chosen) == len(prediction) and chosen <= set(range(len(options.texts)))
     _check(is_read and 0 < len(chosen) < len(options.texts), UNREAD)
     order = shuffle(len(options.texts), draw)
     right = [place for place, option in enumerate(order) if option in chosen]
-    return Settled(options.arrange(order), right, None, len(order))
+    return Rendered(options.arrange(order), right, None, len(order))
 
 
-def _settle_order(commission: Commission, question: str, prediction: Sequence[int], draw: Random) -> Settled:  # noqa: ARG001
+def _settle_order(commission: Commission, question: str, prediction: Sequence[int], draw: Random) -> Rendered:  # noqa: ARG001
     options = _read_options(question, first=1, most=MAX_OPTIONS)
     _check(sorted(prediction) == list(range(1, len(options.texts) + 1)), UNREAD)
     order = shuffle(len(options.texts), draw)
     last = len(order) - 1
     gains = [(last - prediction.index(option + 1)) / last for option in order]
-    return Settled(options.arrange(order), gains, None, len(order))
+    return Rendered(options.arrange(order), gains, None, len(order))
 
 
-def _settle_spans(commission: Commission, question: str, prediction: Sequence[str], draw: Random) -> Settled:  # noqa: ARG001
+def _settle_spans(commission: Commission, question: str, prediction: Sequence[str], draw: Random) -> Rendered:  # noqa: ARG001
     _check(bool(prediction), UNREAD)
     asked = fold(question)
     _check(all(fold(span) and fold(span) in asked for span in prediction), ELSEWHERE)
-    return Settled(question, [" ".join(span.split()) for span in prediction])
+    return Rendered(question, [" ".join(span.split()) for span in prediction])
 
 
-def _settle_text(commission: Commission, question: str, prediction: str, draw: Random) -> Settled:  # noqa: ARG001
+def _settle_text(commission: Commission, question: str, prediction: str, draw: Random) -> Rendered:  # noqa: ARG001
     _check(bool(prediction), "the answer is empty")
     _check(commission.is_quotable or fold(prediction) not in fold(question), "the answer stands in the question")
-    return Settled(question, prediction)
+    return Rendered(question, prediction)
 
 
-_SETTLE: Mapping[str, Callable[[Commission, str, Any, Random], Settled]] = {
+_SETTLE: Mapping[str, Callable[[Commission, str, Any, Random], Rendered]] = {
     "multiple_choice": _settle_choice,
     "retrieval": _settle_selection,
     "ranking": _settle_order,

@@ -14,8 +14,8 @@ from eshop_ray.data.instructions.draw import make_draw, rank_of
 from eshop_ray.data.instructions.foreign import FOREIGN
 from eshop_ray.data.instructions.material import fold, text_key
 from eshop_ray.data.instructions.plan import SOURCE_LANGUAGE, Plan
-from eshop_ray.data.instructions.render import UnaskableError, build_messages
-from eshop_ray.data.instructions.teacher.answers import Settled, comes_to, settle
+from eshop_ray.data.instructions.render import Rendered, UnaskableError, build_messages
+from eshop_ray.data.instructions.teacher.answers import comes_to, settle
 from eshop_ray.data.instructions.teacher.commission import REASONED, TRANSLATED, WRITTEN, Commission, read_commission
 from eshop_ray.data.instructions.teacher.prompts import ANSWER, OPEN_TASKS, QUESTION, REASONING
 from eshop_ray.data.instructions.teacher.seeds import measure
@@ -65,10 +65,10 @@ def _read_row(answer: Row, plan: Plan, section: TeacherSection, teacher: str) ->
         "target": encode(settled.target),
         "messages": messages,
         "content": content_id(fold(prompt)),
-        "compared": settled.question,
+        "compared": settled.prompt,
         "position": settled.position,
         "num_options": settled.num_options,
-        "keys": list(commission.keys) or list(list_keys(settled.question, messages[2]["content"])),
+        "keys": list(commission.keys) or list(list_keys(settled.prompt, messages[2]["content"])),
     }
 
 
@@ -98,7 +98,7 @@ def _choose_metric(commission: Commission) -> str:
     return "multilingual-sent-transformer" if is_foreign and is_similarity else commission.metric
 
 
-def make_row(commission: Commission, text: str, draw: Random) -> tuple[Settled, list[Message]]:
+def make_row(commission: Commission, text: str, draw: Random) -> tuple[Rendered, list[Message]]:
     """Return what a teacher's answer comes to, and its conversation.
 
     Raises:
@@ -109,26 +109,26 @@ def make_row(commission: Commission, text: str, draw: Random) -> tuple[Settled, 
         if not comes_to(commission, answer):
             raise UnaskableError(OTHER_ANSWER)
         known = get_task(commission.task).format_target(commission.target)
-        settled = Settled(f"{commission.question}\n{REASON_FIRST}", f"{reasoning}\nAnswer: {known}")
-        return settled, build_messages("generation", settled.question, settled.target)
+        settled = Rendered(f"{commission.question}\n{REASON_FIRST}", f"{reasoning}\nAnswer: {known}")
+        return settled, build_messages("generation", settled.prompt, settled.target)
     settled = (
         _settle_translation(commission, text) if commission.made == TRANSLATED else _settle_new(commission, text, draw)
     )
-    return settled, build_messages(commission.task, settled.question, settled.target)
+    return settled, build_messages(commission.task, settled.prompt, settled.target)
 
 
-def _settle_new(commission: Commission, text: str, draw: Random) -> Settled:
+def _settle_new(commission: Commission, text: str, draw: Random) -> Rendered:
     question, answer = read_fields(text, (QUESTION, ANSWER))
     return settle(commission, question, answer, draw)
 
 
-def _settle_translation(commission: Commission, text: str) -> Settled:
+def _settle_translation(commission: Commission, text: str) -> Rendered:
     """Return a row in another language: options keep their places, and answers that are numbers stay."""
     if commission.task not in OPEN_TASKS:
         (question,) = read_fields(text, (QUESTION,))
         check_kept(commission.question, question)
         position = commission.target if commission.task == "multiple_choice" and commission.num_options else None
-        return Settled(question, commission.target, position, commission.num_options)
+        return Rendered(question, commission.target, position, commission.num_options)
     question, answer = read_fields(text, (QUESTION, ANSWER))
     check_kept(commission.question, question)
     check_kept(get_task(commission.task).format_target(commission.target), answer)
