@@ -1,7 +1,8 @@
 """One engine that exchanges tasks' weights against one that holds a merged model: `python -m tests.bench.switched`.
 
-Both engines stand in processes of their own and are asked in turn: the same prompts, the same number
-of tokens, as one would ask for several tasks in a night. Writes `runs/bench/switched.json`: `switched_vs_dense`, the
+Both engines stand in processes of their own and are asked in turn: the same prompts, the same number of tokens, as one
+would ask for several tasks in a night. No prompt is asked twice: the merged model would have it in its prefix cache,
+which an exchange of weights empties. Writes `runs/bench/switched.json`: `switched_vs_dense`, the
 rows a second of the one as a share of the other's, median of the repeats; `switch_seconds`, of an exchange, median.
 The base is the default model, the updates are drawn at random: what they are does not change how long it takes.
 """
@@ -42,13 +43,13 @@ def measure(workdir, arguments):
     switched = workdir / "switched"
     shutil.copytree(fetch_model(ModelSection()), switched)
     add_updates(switched, TASKS)
-    rows = draw_rows(VOCABULARY, arguments.rows, arguments.tokens)
-    asked = [(task, ids) for task in TASKS for ids in rows]
     folders = {"dense": merge_alone(switched, TASKS[0], workdir / "merged"), "switched": switched}
     engines = {name: Engine(folder, arguments.new_tokens) for name, folder in folders.items()}
     speed = {name: [] for name in engines}
     exchanges = []
     for number in range(arguments.repeats + 1):
+        rows = draw_rows(VOCABULARY, arguments.rows * len(TASKS), arguments.tokens, seed=number)
+        asked = [(TASKS[place // arguments.rows], ids) for place, ids in enumerate(rows)]
         for name in sorted(engines, reverse=number % 2):
             seconds, exchange = engines[name].ask(asked)
             if number:  # the first time warms both up

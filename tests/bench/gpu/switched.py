@@ -89,9 +89,9 @@ def merge_alone(folder, task, merged_dir):
     return merged_dir
 
 
-def draw_rows(vocabulary, num_rows, length):
+def draw_rows(vocabulary, num_rows, length, seed=2):
     """Return prompts of tokens drawn at random."""
-    ids = torch.randint(3, vocabulary, (num_rows, length), generator=torch.Generator().manual_seed(2))
+    ids = torch.randint(3, vocabulary, (num_rows, length), generator=torch.Generator().manual_seed(seed))
     return ids.tolist()
 
 
