@@ -99,10 +99,10 @@ def _build(material: Dataset, plan: Plan) -> Dataset:
     counts = count_shelves(material)
     if not counts:
         return material.map_batches(lambda _: CANDIDATE_SCHEMA.empty_table(), batch_format="pyarrow")
-    shelves, buckets = plan_buckets(counts)
+    departments, buckets = plan_buckets(counts)
     context = Context(plan, _count_material(counts, plan))
     placed = material.map_batches(_select_sound, batch_format="pyarrow").map_batches(
-        add_bucket, batch_format="pyarrow", fn_kwargs={"shelves": shelves, "buckets": buckets}
+        add_bucket, batch_format="pyarrow", fn_kwargs={"departments": departments, "buckets": buckets}
     )
     return _group(placed, "bucket", sum(buckets.values()), partial(_build_bucket, context=context))
 

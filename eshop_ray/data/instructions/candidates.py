@@ -98,15 +98,15 @@ def assemble(material: Iterable[Material]) -> list[Material]:
     judged: defaultdict[tuple[str, str], list[Judgement]] = defaultdict(list)
     for one in sorted(distinct.values(), key=lambda one: one.id):
         if isinstance(one, Judgement):
-            judged[one.shelf, one.language].append(one)
+            judged[one.department, one.language].append(one)
     searches = [
         Search(
-            id=content_id(shelf, language),
+            id=content_id(department, language),
             language=language,
             query=own[0].query,
             results=tuple((one.title, one.label) for one in own),
         )
-        for (shelf, language), own in judged.items()
+        for (department, language), own in judged.items()
     ]
     return [*distinct.values(), *searches]
 
@@ -141,7 +141,7 @@ def _build_rows(
         return
     questions = subtask.build(one, pool, make_draw(plan.seed, plan.drawn_by, entry.name, source, one.id))
     for number, question in enumerate(questions):
-        row_id = content_id(entry.name, source, type(one).__name__, one.shelf, one.id, str(number))
+        row_id = content_id(entry.name, source, type(one).__name__, one.department, one.id, str(number))
         draw = make_draw(plan.seed, plan.drawn_by, row_id, "language")
         language = choose_language(question, subtask, entry.languages, draw)
         if language is None:
@@ -184,7 +184,7 @@ def unseen_id(row_id: str) -> str:
 
 
 def _pass_on(one: Instruction, start: Row, plan: Plan) -> Row:
-    row_id = content_id(start["group"], start["source"], "Instruction", one.shelf, one.id)
+    row_id = content_id(start["group"], start["source"], "Instruction", one.department, one.id)
     row = {**start, "id": row_id, "task": one.task, "metric": one.metric or get_task(one.task).metric}
     row |= {"language": one.language, "route": PASSED_ON, "keys": list(one.keys)}
     row |= compare_instruction(row["group"], one)

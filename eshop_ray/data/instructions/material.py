@@ -38,8 +38,8 @@ class Material:
     """What its source had to mend in it, if anything."""
 
     @property
-    def shelf(self) -> str:
-        """What it stands beside: material of one shelf gives each other's hard negatives."""
+    def department(self) -> str:
+        """What it stands beside: material of one department gives each other's hard negatives."""
         return ""
 
     @property
@@ -61,7 +61,7 @@ class Product(Material):
     attributes: Mapping[str, str] | None = None
 
     @property
-    def shelf(self) -> str:
+    def department(self) -> str:
         """Its root category."""
         return self.category.partition(" > ")[0]
 
@@ -83,7 +83,7 @@ class Judgement(Material):
     """Of the `ProductTitle` that it needs, where it has no title of its own."""
 
     @property
-    def shelf(self) -> str:
+    def department(self) -> str:
         """Its query."""
         return fold(self.query)
 
@@ -113,7 +113,7 @@ class Search(Material):
     """(title, label)."""
 
     @property
-    def shelf(self) -> str:
+    def department(self) -> str:
         """Its query."""
         return fold(self.query)
 
@@ -142,7 +142,7 @@ class Category(Material):
     """Paths of Google's categories that it stands for."""
 
     @property
-    def shelf(self) -> str:
+    def department(self) -> str:
         """Its root."""
         return self.path["en"][0]
 
@@ -167,7 +167,7 @@ class Attribute(Material):
     description: str = ""
 
     @property
-    def shelf(self) -> str:
+    def department(self) -> str:
         """All of them."""
         return "attributes"
 
@@ -186,7 +186,7 @@ class Review(Material):
     """Title of the product, where its metadata is in another file of the source."""
 
     @property
-    def shelf(self) -> str:
+    def department(self) -> str:
         """Its stars."""
         return f"{self.rating} stars"
 
@@ -221,7 +221,7 @@ class TaggedText(Material):
     is_query: bool = False
 
     @property
-    def shelf(self) -> str:
+    def department(self) -> str:
         """Its category."""
         return self.category
 
@@ -274,7 +274,7 @@ class ProductQuestion(Material):
     answer: str = ""
 
     @property
-    def shelf(self) -> str:
+    def department(self) -> str:
         """Its question: of one question there may be several pieces of evidence."""
         return fold(self.question)
 

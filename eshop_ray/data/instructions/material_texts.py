@@ -150,7 +150,7 @@ def _write(row: Row, piece: _Piece, cleaned: Iterator[str], done: list[str]) -> 
         **{name: _walk(piece.values[name], lambda _: next(cleaned)) for name in TEXTS[piece.kind]},
     }
     data = encode(values)
-    row |= {"data": data, "cleaned": ", ".join(done), "shelf": read_material(row["kind"], data).shelf}
+    row |= {"data": data, "cleaned": ", ".join(done), "department": read_material(row["kind"], data).department}
 
 
 def _walk(value: Any, change: Callable[[str], str]) -> Any:

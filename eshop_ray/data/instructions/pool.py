@@ -21,19 +21,19 @@ class Pool:
 
     def __init__(self, material: Iterable[Material]) -> None:
         self._by_kind: defaultdict[type[Material], list[Material]] = defaultdict(list)
-        self._by_shelf: defaultdict[tuple[type[Material], str], list[Material]] = defaultdict(list)
+        self._by_department: defaultdict[tuple[type[Material], str], list[Material]] = defaultdict(list)
         self._by_text: dict[tuple[type[Material], str], Mapping[str, Sequence[Material]]] = {}
         for one in sorted(material, key=lambda one: one.id):
             self._by_kind[type(one)].append(one)
-            self._by_shelf[type(one), one.shelf].append(one)
+            self._by_department[type(one), one.department].append(one)
 
     def all(self, kind: type[Kind]) -> Sequence[Kind]:
         """Return all material of a kind."""
         return self._by_kind[kind]  # type: ignore[return-value]
 
     def beside(self, one: Kind) -> Sequence[Kind]:
-        """Return what stands on its shelf, itself included."""
-        return self._by_shelf[type(one), one.shelf]  # type: ignore[return-value]
+        """Return what stands in its department, itself included."""
+        return self._by_department[type(one), one.department]  # type: ignore[return-value]
 
     def of_text(self, kind: type[Kind], name: str, text: str, text_of: Callable[[Kind], str]) -> Sequence[Kind]:
         """Return the material of a kind with a text, e.g. the categories of one name.

@@ -25,7 +25,7 @@ MATERIAL_SCHEMA = pa.schema(
     [
         ("source", pa.string()),
         ("kind", pa.string()),
-        ("shelf", pa.string()),
+        ("department", pa.string()),
         ("id", pa.string()),
         ("data", pa.string()),
         ("path", pa.string()),
@@ -86,47 +86,49 @@ def to_row(found: Material | Malformed, file: Mapping[str, Any], position: int) 
         known |= {"needs": found.product_id, "path": file["path"], "line": position}
     if isinstance(found, Review) and found.product and not found.product_title:
         known |= {"needs": found.product}
-    return {**known, "shelf": found.shelf, "id": found.id, "data": data, "repaired": found.repaired or None}
+    return {**known, "department": found.department, "id": found.id, "data": data, "repaired": found.repaired or None}
 
 
 def count_shelves(material: Dataset) -> Counter[tuple[str, str, str]]:
-    """Return (source, kind, shelf) -> how much of it there is."""
+    """Return (source, kind, department) -> how much of it there is."""
     counts: Counter[tuple[str, str, str]] = Counter()
     for row in material.map_batches(_count_batch, batch_format="pyarrow").iter_rows():
-        counts[row["source"], row["kind"], row["shelf"]] += row["number"]
+        counts[row["source"], row["kind"], row["department"]] += row["number"]
     return counts
 
 
-def add_bucket(table: pa.Table, shelves: Mapping[tuple[str, str], int], buckets: Mapping[str, int]) -> pa.Table:
-    """Add the column `bucket`: material of one shelf meets in one, but for shelves that are too large for it.
+def add_bucket(table: pa.Table, departments: Mapping[tuple[str, str], int], buckets: Mapping[str, int]) -> pa.Table:
+    """Add the column `bucket`: material of one department meets in one, but for departments that are too large for it.
 
     Args:
         table: Columns of `MATERIAL_SCHEMA`, no malformed rows.
-        shelves: (source, shelf) -> parts that it is cut into; one where it is not named.
+        departments: (source, department) -> parts that it is cut into; one where it is not named.
         buckets: Source -> how many buckets it has.
     """
     names = []
-    for source, shelf, one_id in zip(*(table[name].to_pylist() for name in ("source", "shelf", "id")), strict=True):
-        num_parts = shelves.get((source, shelf), 1)
+    for source, department, one_id in zip(
+        *(table[name].to_pylist() for name in ("source", "department", "id")), strict=True
+    ):
+        num_parts = departments.get((source, department), 1)
         part = rank_of(one_id) % num_parts if num_parts > 1 else 0
-        names.append(f"{source}/{rank_of(shelf, part) % buckets[source]}")
+        names.append(f"{source}/{rank_of(department, part) % buckets[source]}")
     return table.append_column("bucket", pa.array(names, pa.string()))
 
 
 def plan_buckets(counts: Mapping[tuple[str, str, str], int]) -> tuple[dict[tuple[str, str], int], dict[str, int]]:
     """Return what `add_bucket` needs, for `BUCKET_ROWS` a bucket."""
     totals: Counter[str] = Counter()
-    shelves: Counter[tuple[str, str]] = Counter()
-    for (source, _, shelf), number in counts.items():
+    departments: Counter[tuple[str, str]] = Counter()
+    for (source, _, department), number in counts.items():
         totals[source] += number
-        shelves[source, shelf] += number
-    large = {key: -(-number // BUCKET_ROWS) for key, number in shelves.items() if number > BUCKET_ROWS}
+        departments[source, department] += number
+    large = {key: -(-number // BUCKET_ROWS) for key, number in departments.items() if number > BUCKET_ROWS}
     return large, {source: -(-number // BUCKET_ROWS) for source, number in totals.items()}
 
 
 def _count_batch(table: pa.Table) -> pa.Table:
-    columns = (table[name].to_pylist() for name in ("source", "kind", "shelf"))
+    columns = (table[name].to_pylist() for name in ("source", "kind", "department"))
     counts = Counter(key for key in zip(*columns, strict=True) if key[1] is not None)
-    rows = [{"source": a, "kind": b, "shelf": c, "number": number} for (a, b, c), number in counts.items()]
+    rows = [{"source": a, "kind": b, "department": c, "number": number} for (a, b, c), number in counts.items()]
     schema = pa.schema([*[*MATERIAL_SCHEMA][:3], ("number", pa.int64())])
     return pa.Table.from_pylist(rows, schema=schema)

@@ -78,7 +78,7 @@ def test_rows_to_learn_from_name_no_product_of_an_evaluation():
     assert found == [CROSSING, None, None, None]
 
 
-def test_what_has_one_id_meets_in_one_bucket_however_large_its_shelf_and_one_of_it_stays():
+def test_what_has_one_id_meets_in_one_bucket_however_large_its_department_and_one_of_it_stays():
     pairs = [
         OfferPair(id=str(number // 2), first="a", second=str(number), is_same=bool(number % 2)) for number in range(40)
     ]

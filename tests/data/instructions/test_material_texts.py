@@ -64,9 +64,9 @@ def test_what_is_not_worth_learning_from_goes_and_shows_no_personal_data():
     assert fine["left_out"] is None
 
 
-def test_a_shelf_follows_its_text():
+def test_a_department_follows_its_text():
     [row] = clean(Judgement(id="1", query="<b>Cup</b>", title="Mug", label="Exact"))
-    assert row["shelf"] == read(row).shelf == "cup"
+    assert row["department"] == read(row).department == "cup"
 
 
 def test_parts_that_hold_each_others_words_lose_marks_of_chat_templates_only():

@@ -78,19 +78,19 @@ def build_members(product: Product, pool: Pool, draw: Random) -> Iterator[Questi
 def build_ranking(product: Product, pool: Pool, draw: Random) -> Iterator[Question]:
     """Ask for an order by nearness to a shopper's wish: of the category, of the department, of neither."""
     leaf = name_leaf(product)
-    if " > " not in product.category or fold(leaf) == fold(product.shelf):
+    if " > " not in product.category or fold(leaf) == fold(product.department):
         return
     same_root = pool.draw_near(
-        product, _title, 2, draw, lambda one: one.shelf == product.shelf and _is_apart(one, product)
+        product, _title, 2, draw, lambda one: one.department == product.department and _is_apart(one, product)
     )
-    strange = pool.draw_near(product, _title, 2, draw, lambda one: one.shelf != product.shelf)
+    strange = pool.draw_near(product, _title, 2, draw, lambda one: one.department != product.department)
     if len(same_root) == 2 and len(strange) == 2:
         graded = [
             (product.title, 1.0),
             *((one.title, 0.1) for one in same_root),
             *((one.title, 0.0) for one in strange),
         ]
-        yield _about([*same_root, *strange], {"query": leaf, "department": product.shelf}, Order(graded))
+        yield _about([*same_root, *strange], {"query": leaf, "department": product.department}, Order(graded))
 
 
 def _is_apart(one: Product, product: Product) -> bool:

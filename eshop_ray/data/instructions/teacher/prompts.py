@@ -11,7 +11,7 @@ from eshop_ray.config.teacher import TeacherSection
 from eshop_ray.data.instructions.draw import make_draw
 from eshop_ray.data.instructions.plan import Plan
 from eshop_ray.data.instructions.teacher.commission import REASONED, TRANSLATED, WRITTEN, Commission, build_prompt
-from eshop_ray.data.instructions.teacher.seeds import Seed, Seeds, Shelf, count_asked
+from eshop_ray.data.instructions.teacher.seeds import Seed, SeedKind, Seeds, count_asked
 from eshop_ray.schema import Message, Row, decode
 from eshop_ray.tasks.multiple_choice import TASK as CHOICE
 
@@ -49,20 +49,20 @@ _SEEDS = 1 << 31
 def write_prompts(seeds: Seeds, section: TeacherSection, plan: Plan, number: int) -> Iterator[Row]:
     """Yield the prompts for new questions of a round, columns of `PROMPT_SCHEMA`."""
     for group, quota in section.written.items():
-        by_shelf: defaultdict[Shelf, list[Seed]] = defaultdict(list)
+        by_kind: defaultdict[SeedKind, list[Seed]] = defaultdict(list)
         first = seeds.take(WRITTEN, group)
         for seed in first:
-            by_shelf[seed.shelf].append(seed)
+            by_kind[seed.kind].append(seed)
         for place in list_places(quota, section, number) if first else ():
             draw = make_draw(plan.seed, plan.drawn_by, WRITTEN, group, place)
-            shelf = draw.choice(first).shelf
-            shown = draw_shown(by_shelf[shelf], seeds.own[shelf], section.num_shown, draw)
+            kind = draw.choice(first).kind
+            shown = draw_shown(by_kind[kind], seeds.own[kind], section.num_shown, draw)
             params = {"temperature": section.temperature, "seed": draw.randrange(_SEEDS)}
             commission = Commission(
                 made=WRITTEN,
                 **_describe(shown[0]),
                 num_options=min(seed.num_options for seed in shown),
-                grades=list_grades(by_shelf[shelf]),
+                grades=list_grades(by_kind[kind]),
                 is_quotable=any(seed.is_quotable for seed in shown),
             )
             yield _ask(commission, WRITE, word_writing(shown), (QUESTION, ANSWER), params, section)

@@ -22,7 +22,7 @@ from eshop_ray.tasks.multiple_choice import read_choice
 
 FREE_TASKS = frozenset({"generation"})
 """Tasks whose answer can be right in many words, so that nobody can tell whether reasoning came to it."""
-Shelf = tuple[str, str, str, str, str]
+SeedKind = tuple[str, str, str, str, str]
 """Sub-task, task, source, licence and language: what rows must share to be shown together."""
 
 
@@ -36,7 +36,7 @@ class Seed:
     answer: str
 
     @property
-    def shelf(self) -> Shelf:
+    def kind(self) -> SeedKind:
         """What it may be shown beside."""
         row = self.row
         return row["group"], row["task"], row["source"], row["licence"], row["language"]
@@ -61,7 +61,7 @@ class Seeds:
 
     given: Mapping[tuple[str, str], Sequence[Seed]]
     """(`WRITTEN`, `REASONED` or `TRANSLATED`; sub-task) -> rows."""
-    own: defaultdict[Shelf, list[Seed]] = field(default_factory=lambda: defaultdict(list))
+    own: defaultdict[SeedKind, list[Seed]] = field(default_factory=lambda: defaultdict(list))
     """Rows that the teacher has written in earlier rounds."""
 
     def take(self, made: str, group: str) -> Sequence[Seed]:
@@ -72,7 +72,7 @@ class Seeds:
         """Add rows that the teacher has written."""
         for row in pick_first(rows):
             seed = to_seed(row)
-            self.own[seed.shelf].append(seed)
+            self.own[seed.kind].append(seed)
 
 
 def count_wanted(section: TeacherSection) -> dict[tuple[str, str], int]:
