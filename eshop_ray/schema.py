@@ -91,6 +91,7 @@ PREDICTION_SCHEMA = pa.schema(
         ("prediction", pa.string()),
         ("engine_seconds", pa.float64()),
         ("confidence", pa.float32()),
+        ("switch_seconds", pa.float64()),
     ]
 )
 """What inference leaves on disk: one row per prompt, failed rows with their `error`.

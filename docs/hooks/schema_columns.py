@@ -22,6 +22,7 @@ MEANINGS: Mapping[str, Columns] = {
         "prediction": "The answer as the task's parser read it, as JSON text. Null for a failed row.",
         "engine_seconds": "The row's share of the time in which the engines were busy. Null where none was measured.",
         "confidence": "How sure the model was: the mean probability of its tokens. Null without `infer.confidence`.",
+        "switch_seconds": "What an exchange of weights took right before this row. Null where there was none.",
     },
     "table": {
         "product_id": "The product.",

@@ -31,7 +31,7 @@ from eshop_ray.inference.answer_identity import identify_answers, identify_examp
 from eshop_ray.inference.answer_parts import AnswerParts
 from eshop_ray.inference.build import build_engine, count_block_rows, use_endpoint
 from eshop_ray.inference.context import build_fits
-from eshop_ray.inference.dispatch.blocks import CONFIDENCE, ENGINE_SECONDS
+from eshop_ray.inference.dispatch.blocks import CONFIDENCE, ENGINE_SECONDS, SWITCH_SECONDS
 from eshop_ray.inference.engines.openai.ledger import Ledger
 from eshop_ray.inference.engines.openai.meter import describe
 from eshop_ray.inference.reading import read_prediction
@@ -191,7 +191,7 @@ def keep_answers(answers: Dataset, parts: AnswerParts, board: Any) -> Dataset:
         if batch.num_rows:  # Ray may leave out an empty block's columns
             batch = batch.filter(pc.invert(pc.starts_with(pc.fill_null(batch["error"], ""), STOPPED)))
         if batch.num_rows:
-            for field in (ENGINE_SECONDS, CONFIDENCE):  # not every engine has a clock, or says how sure it is
+            for field in (ENGINE_SECONDS, CONFIDENCE, SWITCH_SECONDS):  # which not every engine knows
                 if field.name not in batch.column_names:
                     batch = batch.append_column(field, pa.nulls(batch.num_rows, field.type))
             parts.write(batch.select(PREDICTION_SCHEMA.names).cast(PREDICTION_SCHEMA))

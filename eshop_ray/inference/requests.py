@@ -53,6 +53,8 @@ class Answer:
     num_generated_tokens: int
     confidence: float | None = None
     """Geometric mean of the probabilities of its tokens, before any constraint; None: not asked for, or not known."""
+    switch_seconds: float | None = None
+    """That the engine spent on folding in the weights of this row's task right before it; None: they were there."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from eshop_ray.tasks.metrics import get_metric
 from eshop_ray.tasks.metrics.bootstrap import add_up_clusters, interval
 from eshop_ray.tasks.metrics.metric import Numbers
 
-_COSTS = ("task", "group", "engine_seconds", "num_input_tokens", "num_generated_tokens")
+_COSTS = ("task", "group", "engine_seconds", "switch_seconds", "num_input_tokens", "num_generated_tokens")
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +47,8 @@ class Answers:
     """While the engine was up; None where its time was not measured."""
     tokens_per_row: float
     """Of prompt and answer."""
+    switch_seconds: float | None = None
+    """Mean of the exchanges of weights before its rows; None where there were none."""
 
     @property
     def score(self) -> float:
@@ -81,7 +83,7 @@ def read_answers(config: Config, run: Run, clusters: Clusters = NO_CLUSTERS) -> 
 
 
 def _add_up(run: Run, unit: Unit, rows: Sequence[Row], folder: Path, clusters: Clusters) -> Answers:
-    seconds, tokens = _measure(folder, unit)
+    seconds, tokens, switch_seconds = _measure(folder, unit)
     return Answers(
         run=run,
         unit=unit,
@@ -93,11 +95,14 @@ def _add_up(run: Run, unit: Unit, rows: Sequence[Row], folder: Path, clusters: C
         num_errors=sum(row["error"] is not None for row in rows),
         rows_per_second=len(rows) / seconds if seconds else None,
         tokens_per_row=tokens / len(rows),
+        switch_seconds=switch_seconds,
     )
 
 
-def _measure(folder: Path, unit: Unit) -> tuple[float | None, int]:
-    """Return seconds of engines and tokens that a group's answers took; no seconds where some were not measured.
+def _measure(folder: Path, unit: Unit) -> tuple[float | None, int, float | None]:
+    """Return what a group's answers took: seconds of engines, tokens, seconds of an exchange of weights.
+
+    No seconds of engines where some were not measured.
 
     Engines answer groups beside each other: a group's part of the whole time is its part of the tokens.
     """
@@ -105,7 +110,11 @@ def _measure(folder: Path, unit: Unit) -> tuple[float | None, int]:
     table = pyarrow.dataset.dataset(paths, format="parquet", schema=PREDICTION_SCHEMA).to_table(columns=list(_COSTS))
     tokens = sum(table[name].fill_null(0).to_numpy() for name in ("num_input_tokens", "num_generated_tokens"))
     tasks, groups = (np.array(table[name].to_pylist()) for name in ("task", "group"))
-    own = int(tokens[(tasks == unit.task) & (groups == unit.group)].sum())
+    is_own = (tasks == unit.task) & (groups == unit.group)
+    own = int(tokens[is_own].sum())
+    exchanges = table["switch_seconds"].to_numpy()[is_own]
+    exchanges = exchanges[~np.isnan(exchanges)]
+    mean = float(exchanges.mean()) if exchanges.size else None
     if table["engine_seconds"].null_count or not tokens.sum():
-        return None, own
-    return float(table["engine_seconds"].to_numpy().sum()) * own / int(tokens.sum()), own
+        return None, own, mean
+    return float(table["engine_seconds"].to_numpy().sum()) * own / int(tokens.sum()), own, mean

@@ -47,6 +47,7 @@ def describe(
         "missing": missing,
         "one_model_share": share_of_single(config, units, points),
         "switched_vs_dense": compare_speed(units, points),
+        "switch_seconds": average_exchange(points),
         "verdicts": {unit.name: judge(config, unit, points, missing) for unit in units},
         "tests": [_describe_test(config, point) for point in points if point.behind],
         "price_per_hour": config.matrix.price_per_hour,
@@ -84,6 +85,12 @@ def compare_speed(units: Sequence[Unit], points: Sequence[Point]) -> float | Non
         times = [one.num_rows / one.rows_per_second for one in found if one and one.rows_per_second]
         seconds.append(sum(times) if len(times) == len(units) else 0.0)
     return seconds[0] / seconds[1] if all(seconds) else None
+
+
+def average_exchange(points: Sequence[Point]) -> float | None:
+    """Return the mean seconds of an exchange of weights; None where there was none."""
+    found = [one.switch_seconds for point in points for one in point.answers if one.switch_seconds is not None]
+    return fmean(found) if found else None
 
 
 def judge(config: Config, unit: Unit, points: Sequence[Point], missing: Sequence[Mapping[str, Any]]) -> str:

@@ -165,6 +165,8 @@ def _show_one_model(outcome: Outcome) -> list[Section]:
     rows = [(name, f"{share:.1%}") for name, share in shares.items()]
     speed = outcome["switched_vs_dense"]
     told = [] if speed is None else [f"`switched` answered {speed:.2f} times as fast as the tasks' own models."]
+    if (exchange := outcome["switch_seconds"]) is not None:
+        told.append(f"It took {exchange:.2f} s to exchange the weights of one task for another's.")
     return [Section("One model for all tasks", [sentence, *told], [Table(("strategy", "share"), rows)])]
 
 

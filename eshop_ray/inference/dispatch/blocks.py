@@ -22,6 +22,9 @@ ENGINE_SECONDS = pa.field("engine_seconds", pa.float64())
 CONFIDENCE = pa.field("confidence", pa.float32())
 """See `eshop_ray.inference.requests.Answer`."""
 
+SWITCH_SECONDS = pa.field("switch_seconds", pa.float64())
+"""See `eshop_ray.inference.requests.Answer`."""
+
 ANSWER_FIELDS = (
     pa.field("generated_text", pa.string()),
     pa.field("finish_reason", pa.string()),
@@ -29,6 +32,7 @@ ANSWER_FIELDS = (
     pa.field("num_generated_tokens", pa.int64()),
     pa.field("num_attempts", pa.int64()),
     CONFIDENCE,
+    SWITCH_SECONDS,
     pa.field("prediction", pa.string()),
     pa.field("error", pa.string()),
 )
@@ -153,6 +157,7 @@ def _to_columns(row: BlockRow, error: str | None) -> tuple[str | float | None, .
         row.num_generated_tokens,
         row.num_attempts,
         answer.confidence if answer else None,
+        answer.switch_seconds if answer else None,
         row.reading.prediction if row.reading else None,
         row.reading.error if row.reading else failure,
     )

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
@@ -19,7 +19,7 @@ from eshop_ray.inference.engines.vllm_output import read_output
 from eshop_ray.inference.engines.vllm_server import ApiServer, split_arguments
 from eshop_ray.inference.engines.vllm_switch import TaskWeights, add_lora_arguments
 from eshop_ray.inference.openai_api import quotes
-from eshop_ray.inference.requests import ApiRequest, Failure, Reply, Request, find_too_long
+from eshop_ray.inference.requests import Answer, ApiRequest, Failure, Reply, Request, find_too_long
 
 logger = logging.getLogger(__name__)
 
@@ -142,9 +142,12 @@ class VllmActor:
             self._inbox.get()(engine)
         if not self._open:
             name = max(self._parked, key=lambda name: len(self._parked[name]))
+            started = time.perf_counter()
             self._weights.switch(name)
+            seconds: float | None = time.perf_counter() - started
             for call, index in self._parked.pop(name):
-                self._admit(call, index, engine)
+                self._admit(call, index, engine, seconds)
+                seconds = None
 
     def _expect(self, done: "Future[Any]", requests: Sequence[Request] = ()) -> None:
         self._waiting[done] = requests
@@ -175,7 +178,7 @@ class VllmActor:
             else:
                 self._parked.setdefault(request.weights, []).append((call, index))
 
-    def _admit(self, call: _PendingCall, index: int, engine: Any) -> None:
+    def _admit(self, call: _PendingCall, index: int, engine: Any, switch_seconds: float | None = None) -> None:
         request, name = call.requests[index], self._name_request()
         prompt = {"type": "token", "prompt_token_ids": request.prompt}
         lora = self._weights.choose_lora(request.weights)
@@ -184,7 +187,7 @@ class VllmActor:
         except Exception as error:  # its text may quote the row
             call.put(index, Failure("engine", f"refused by vLLM: {type(error).__name__}"))
         else:
-            self._open[name] = functools.partial(_put_output, call, index)
+            self._open[name] = functools.partial(_put_output, call, index, switch_seconds)
 
     def _name_request(self) -> str:
         self._num_requests += 1
@@ -229,8 +232,9 @@ def name_error(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:MAX_REASON_CHARACTERS]}"
 
 
-def _put_output(call: _PendingCall, index: int, output: Any) -> None:
-    call.put(index, read_output(output, call.requests[index].params))
+def _put_output(call: _PendingCall, index: int, switch_seconds: float | None, output: Any) -> None:
+    reply = read_output(output, call.requests[index].params)
+    call.put(index, replace(reply, switch_seconds=switch_seconds) if isinstance(reply, Answer) else reply)
 
 
 def load_engine(arguments: Mapping[str, Any], with_server: bool = False) -> Any:

@@ -137,6 +137,11 @@ def test_speed_of_exchanging_weights_is_that_of_all_rows_together(make_config, p
     found = [answer(run, unit, 20, speeds[run.strategy].get(unit.name, 6.0)) for run in runs for unit in run.units]
     outcome = describe(config, units, runs, build_points(config, found), {})
     assert outcome["switched_vs_dense"] == pytest.approx((1 / 10 + 1 / 5) / (2 / 6))
+    assert outcome["switch_seconds"] is None
+    exchanged = [
+        dataclasses.replace(one, switch_seconds=0.25) if one.run.strategy == "switched" else one for one in found
+    ]
+    assert describe(config, units, runs, build_points(config, exchanged), {})["switch_seconds"] == 0.25
     alone = [one for one in found if one.run.strategy == "single"]
     assert describe(config, units, runs, build_points(config, alone), {})["switched_vs_dense"] is None
 

@@ -77,7 +77,7 @@ def run(engine, weights, calls, monkeypatch):
     monkeypatch.setattr("eshop_ray.inference.engines.vllm_actor.build_params", lambda params: params)
     monkeypatch.setattr(
         "eshop_ray.inference.engines.vllm_actor._put_output",
-        lambda call, index, _: call.put(index, call.requests[index]),
+        lambda call, index, seconds, _: call.put(index, (call.requests[index].prompt[0], seconds is not None)),
     )
     monkeypatch.setattr("threading.Thread.start", lambda _: None)
     actor = VllmActor({"model": "unread"})
@@ -105,7 +105,7 @@ def test_rows_wait_for_their_task_and_each_is_answered_by_its_own_weights(model_
     assert sorted(answered) == ["1 by ner", "2 by ranking", "3 by ner", "4 by ranking", "5 by ranking", "6 by ner"]
     assert [event for event in engine.events if "switch" in event] == ["switch to ner"]  # ranking stood there already
     assert engine.events[engine.events.index("switch to ner") + 1] == "forget prefixes"
-    assert [request.prompt[0] for request in calls[0].done.result()] == [1, 2, 3]
+    assert calls[0].done.result() == [(1, True), (2, False), (3, False)]  # the first to be asked bears the exchange
 
 
 def test_the_next_task_is_the_one_that_most_rows_wait_for(model_dir, monkeypatch):
@@ -132,7 +132,7 @@ def test_a_task_without_weights_fails_its_rows_and_no_others(model_dir, monkeypa
     run(engine, TaskWeights(engine, model_dir), [call], monkeypatch)
     failed, answered = call.done.result()
     assert failed == Failure("engine", "the model has no weights for summarization")
-    assert answered.prompt[0] == 2
+    assert answered == (2, True)
 
 
 def test_a_model_with_the_same_weights_for_all_tasks_never_waits(tmp_path, monkeypatch):
