@@ -9,6 +9,9 @@ NONE = "-"
 """Value of a label that a request has no known value for. What a client makes up never becomes a series: addresses are
 those of the documentation, tasks and keys those that were found."""
 
+OF_BATCH = " (batch)"
+"""Behind the address that a line of a batch asks."""
+
 OF_REQUEST = ("route", "task", "key")
 """Labels: the address as the documentation writes it, the task, the id of the API key."""
 
@@ -85,17 +88,27 @@ class Recorder(Protocol):
 
 def record_visit(recorder: Recorder, visit: Visit) -> None:
     """Count a request that is over."""
-    labels = {
-        "route": visit.route or NONE,
-        "task": visit.task or NONE,
-        "key": visit.key.id if visit.key else NONE,
-    }
-    recorder.record(REQUESTS, 1, {**labels, "status": str(visit.status)})
+    labels = _label(visit)
+    _count(recorder, visit, labels)
     recorder.record(DURATION, visit.seconds, labels)
-    if visit.refusal is not None:
-        recorder.record(REJECTIONS, 1, {**labels, "reason": visit.refusal})
     if visit.first_token_seconds is not None:
         recorder.record(FIRST_TOKEN, visit.first_token_seconds, labels)
+
+
+def record_line(recorder: Recorder, visit: Visit) -> None:
+    """Count a line of a batch that the model was asked. How long it took says nothing: nobody waits for it."""
+    labels = _label(visit)
+    _count(recorder, visit, {**labels, "route": labels["route"] + OF_BATCH})
+
+
+def _label(visit: Visit) -> dict[str, str]:
+    return {"route": visit.route or NONE, "task": visit.task or NONE, "key": visit.key.id if visit.key else NONE}
+
+
+def _count(recorder: Recorder, visit: Visit, labels: dict[str, str]) -> None:
+    recorder.record(REQUESTS, 1, {**labels, "status": str(visit.status)})
+    if visit.refusal is not None:
+        recorder.record(REJECTIONS, 1, {**labels, "reason": visit.refusal})
     for kind, number in (("prompt", visit.num_read), ("completion", visit.num_written)):
         if number:
             recorder.record(TOKENS, number, {**labels, "type": kind})

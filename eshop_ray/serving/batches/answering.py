@@ -26,6 +26,7 @@ from eshop_ray.serving.batches.states import Counts, LineError
 from eshop_ray.serving.endpoints import TaskSettings
 from eshop_ray.serving.errors import RefusalError, render_refusal
 from eshop_ray.serving.keys import ApiKey, KeyRing
+from eshop_ray.serving.metrics import Recorder
 from eshop_ray.serving.spending import DeniedError, MeteredModel
 
 logger = logging.getLogger(__name__)
@@ -97,7 +98,9 @@ class RevokedError(Exception):
 class Answering:
     """A batch that is answered in this process."""
 
-    def __init__(self, work: Work, tasks: TaskSettings, metered: MeteredModel, keys: KeyRing) -> None:
+    def __init__(
+        self, work: Work, tasks: TaskSettings, metered: MeteredModel, keys: KeyRing, recorder: Recorder
+    ) -> None:
         """Put the parts together.
 
         Args:
@@ -105,10 +108,11 @@ class Answering:
             tasks: How tasks are asked.
             metered: The model, within budgets.
             keys: By which the batch goes on as long as its own is among them.
+            recorder: Where lines are counted.
         """
         self._work, self._tasks, self._metered, self._keys = work, tasks, metered, keys
         self._limits = Limits(1, work.num_lines, work.line_seconds, PATIENT_RETRIES)
-        self._engine = DeployedEngine(metered, work.rules.models[0], self._find_key)
+        self._engine = DeployedEngine(metered, work.rules.models[0], self._find_key, recorder)
         self._deduplicator = Deduplicator(Dispatcher([self._engine], self._limits).answer, MAX_KEPT)
         self._end: Ended | None = None
         self._ready: list[dict[str, Any]] = []

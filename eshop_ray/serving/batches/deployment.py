@@ -22,6 +22,7 @@ from eshop_ray.serving.deployments import TAKE_OVER_SECONDS, DeployedModel, Hand
 from eshop_ray.serving.endpoints import TaskSettings
 from eshop_ray.serving.errors import RefusalError
 from eshop_ray.serving.keys import KeyRing
+from eshop_ray.serving.ray_metrics import RayRecorder
 from eshop_ray.serving.spending import MeteredModel
 
 
@@ -32,7 +33,7 @@ class AnsweringActor:
         self, work: Work, config: ServeSection, tasks: TaskSettings, model: DeploymentHandle, budgets: DeploymentHandle
     ) -> None:
         metered = MeteredModel(DeployedModel(model), HandledBudgets(budgets))
-        self._answering = Answering(work, tasks, metered, KeyRing.of(config))
+        self._answering = Answering(work, tasks, metered, KeyRing.of(config), RayRecorder())
 
     async def run(self) -> AsyncIterator[Event]:
         """Yield what happens."""

@@ -15,6 +15,7 @@ from eshop_ray.serving.batches.lines import LineRequest
 from eshop_ray.serving.calls import ModelFacts, Piece
 from eshop_ray.serving.errors import MODEL_DOWN, RefusalError, render_answer, render_refusal
 from eshop_ray.serving.keys import ApiKey
+from eshop_ray.serving.metrics import Recorder, record_line
 from eshop_ray.serving.spending import DeniedError, MeteredModel
 from eshop_ray.serving.task_answers import read_answer
 from eshop_ray.serving.usage import Cost
@@ -27,15 +28,19 @@ START_SECONDS = 600.0
 class DeployedEngine:
     """Asks the deployment behind the endpoint, which Ray Serve keeps up."""
 
-    def __init__(self, metered: MeteredModel, model_id: str, find_key: Callable[[], ApiKey | None]) -> None:
+    def __init__(
+        self, metered: MeteredModel, model_id: str, find_key: Callable[[], ApiKey | None], recorder: Recorder
+    ) -> None:
         """Put the parts together.
 
         Args:
             metered: The model, within budgets.
             model_id: What clients call it.
             find_key: Returns whose lines they are, as the key holds now; None on an endpoint without keys.
+            recorder: Where lines that were asked are counted.
         """
         self._metered, self._model_id, self._find_key = metered, model_id, find_key
+        self._recorder = recorder
         self._facts: ModelFacts | None = None
         self.num_asked = 0
         """Lines that the model has in hand."""
@@ -70,17 +75,23 @@ class DeployedEngine:
 
     async def _ask(self, request: LineRequest) -> Reply:
         assert self._facts is not None
-        visit = Visit({}, Headers(), uuid4().hex, is_named=False, key=self._find_key())
+        visit = Visit({}, Headers(), uuid4().hex, is_named=False, route=request.url, key=self._find_key())
+        visit.task = request.task.name if request.task else None
         self.num_asked += 1
         try:
             async with aclosing(self._metered.ask(visit, request.call, self._facts, Cost())) as pieces:  # type: ignore[type-var]
                 piece = await anext(pieces)
                 await anext(pieces, None)
-            return self._read(request, piece)
+            reply = self._read(request, piece)
         except RefusalError as error:
-            return judge(error)
+            visit.refusal = error.code
+            reply = judge(error)
         finally:
             self.num_asked -= 1
+        if isinstance(reply, ApiAnswer):  # else it is asked again
+            visit.status = reply.status
+            record_line(self._recorder, visit)
+        return reply
 
     def _read(self, request: LineRequest, piece: Piece) -> Reply:
         """Return what a client would get for a line."""

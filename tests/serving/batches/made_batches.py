@@ -17,6 +17,7 @@ from eshop_ray.serving.endpoints import TaskSettings
 from eshop_ray.serving.keys import KeyRing
 from eshop_ray.serving.ledger import Ledger
 from eshop_ray.serving.spending import MeteredModel
+from tests.serving.made_model import MadeRecorder
 
 TASKS = TaskSettings(0.0, True)
 CHAT_URL = "/v1/chat/completions"
@@ -48,7 +49,7 @@ class Keeper:
         self.store.open()
         self.files = FileService(self.store, config.batches, clock)
         self.batches = BatchService(self.files, config.model_id, clock)
-        self.runs = []
+        self.runs, self.recorder = [], MadeRecorder()
         self.scheduler = Scheduler(self.store, self.files, config, self.start, clock)
         self._ring, self._metered = ring, metered
         self.endpoints = BatchEndpoints(
@@ -56,7 +57,7 @@ class Keeper:
         )
 
     def start(self, work):
-        self.runs.append(Answering(work, TASKS, self._metered, self._ring))
+        self.runs.append(Answering(work, TASKS, self._metered, self._ring, self.recorder))
         return self.runs[-1]
 
     async def upload(self, lines, owner=None, **options):

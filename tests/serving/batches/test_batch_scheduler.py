@@ -12,6 +12,7 @@ from eshop_ray.serving.batches.states import Counts
 from eshop_ray.serving.calls import ApiCall, ModelFacts
 from eshop_ray.serving.errors import RefusalError, busy_model
 from eshop_ray.serving.keys import make_key, write_line
+from eshop_ray.serving.metrics import DURATION, REQUESTS, TOKENS
 from eshop_ray.serving.spending import DeniedError
 from eshop_ray.serving.usage import Cost
 from eshop_ray.serving.visits import Visit
@@ -65,9 +66,9 @@ def test_a_batch_is_answered_and_its_files_have_openais_form(tmp_path):
         done = await keeper.see_to(batch, "completed")
         answers, errors = await keeper.read(done["output_file_id"]), await keeper.read(done["error_file_id"])
         described = [await keeper.files.find(None, done[name]) for name in ("output_file_id", "error_file_id")]
-        return batch, done, answers, errors, described
+        return batch, done, answers, errors, described, keeper.recorder
 
-    batch, done, answers, errors, described = asyncio.run(run())
+    batch, done, answers, errors, described, recorder = asyncio.run(run())
     assert done["request_counts"] == {"total": 7, "completed": 5, "failed": 2}
     assert done["usage"]["total_tokens"] == 5 * (PROMPT_TOKENS + 2)
     assert done["completed_at"] == batch["created_at"] + 60
@@ -85,6 +86,11 @@ def test_a_batch_is_answered_and_its_files_have_openais_form(tmp_path):
     assert error_of(errors["worse"])["param"] == "n"
     assert {file["purpose"] for file in described} == {"batch_output"}
     assert not list((tmp_path / "serve-batches" / "batches").glob("*/*.jsonl"))
+    route = "/v1/chat/completions (batch)"
+    statuses = {labels[-1]: number for labels, number in recorder.read(REQUESTS).items() if labels[0] == route}
+    assert statuses == {"200": 5, "400": 2}
+    assert recorder.read(TOKENS)[route, "-", "-", "completion"] == 5 * 2
+    assert not recorder.read(DURATION)
 
 
 def test_records_of_a_task_are_answered_as_at_its_address(tmp_path):
@@ -98,9 +104,11 @@ def test_records_of_a_task_are_answered_as_at_its_address(tmp_path):
     async def run():
         keeper = build_keeper(model, tmp_path)
         done = await keeper.see_to(await keeper.create(wanted, endpoint=url), "completed")
-        return await keeper.read(done["output_file_id"]), await keeper.read(done["error_file_id"])
+        outcome = await keeper.read(done["output_file_id"]), await keeper.read(done["error_file_id"])
+        return *outcome, keeper.recorder
 
-    answers, errors = asyncio.run(run())
+    answers, errors, recorder = asyncio.run(run())
+    assert recorder.read(REQUESTS) == {(f"{url} (batch)", "classification", "-", "200"): 1}
     body = answers["1"]["response"]["body"]
     assert (body["model"], body["prediction"], body["confidence"]) == ("eshop", "Garden", 0.75)
     assert errors["2"]["response"]["status_code"] == 422
