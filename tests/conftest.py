@@ -29,6 +29,7 @@ os.environ |= {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_AUTO_CONNECT": "0",  # Ray starts where a test says so, not by the first call of a function of its
     "RAY_prestart_worker_first_driver": "0",  # as many processes as logical CPUs, most of which nothing uses
+    "RAY_num_workers_soft_limit": "16",  # beyond as many as logical CPUs, each would end and be started again
     "RAY_worker_niceness": "0",  # else workers starve beside anything else that runs here
     "RAY_health_check_period_ms": "500",
     "RAY_health_check_failure_threshold": "3",  # a node that is gone is missed after so many of these
@@ -59,6 +60,15 @@ def logging_on():
     """A job that ends in trouble silences all logging of its process, which here goes on."""
     yield
     logging.disable(logging.NOTSET)
+
+
+@pytest.fixture(autouse=True)
+def plain_charts(request, monkeypatch):
+    """Jobs on Ray draw nothing: that is a third of the time of a small night's driver, and reports have own tests."""
+    if request.node.get_closest_marker("ray"):
+        from eshop_ray.reporting.page import Chart
+
+        monkeypatch.setattr(Chart, "svg", b"<svg/>")
 
 
 @pytest.fixture

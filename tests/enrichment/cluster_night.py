@@ -51,7 +51,7 @@ def run_losing(nodes, config, digest, chance):
     """Run a night during which the engine's node goes down and later any; return the night's statistics."""
     log = Path(config.table_uri) / "_delta_log"
     started, killed = len(list(log.glob("*.json"))) + 1, []
-    moments = (chance.randrange(1, 4), True), (chance.randrange(5, 8), chance.random() < 0.5)
+    moments = (chance.randrange(1, 3), True), (chance.randrange(3, 6), chance.random() < 0.5)
     with ThreadPoolExecutor() as threads:
         night = threads.submit(run_night, config, Model(None, digest))
         for commits, is_engines in moments:  # a node starts from the main thread only

@@ -26,6 +26,7 @@ def move_ahead(folder):
         os.utime(path, (time.time() + DAYS, time.time() + DAYS))
 
 
+@pytest.mark.slow  # three nights; the order of runs by version has fast tests
 def test_a_clock_that_goes_back_loses_nothing(enriched_shop):
     shop = enriched_shop
     before = shop.rows()

@@ -35,6 +35,7 @@ def over_any_input(num_examples):
     return decorate
 
 
+@pytest.mark.slow  # plans are fuzzed without Ray
 @over_any_input(2)
 def test_night_over_any_input_ends_and_adds_up(shop, products, others, reviews):
     check_nights(shop, products, others, reviews)

@@ -110,6 +110,7 @@ def test_bad_rows_go_to_quarantine_with_their_reason(shop):
     assert (again["num_quarantined"], again["num_inferred"]) == (stats["num_quarantined"], 2)
 
 
+@pytest.mark.slow  # three nights
 def test_replay_empties_the_quarantine_once_the_trouble_is_over(shop):
     shop.faults = {"truncate_on": "scarf 11"}
     num_bad = shop.night()["num_quarantined"]
@@ -322,8 +323,8 @@ def test_night_stops_at_its_budget_and_the_next_one_goes_on(shop):
     assert (second["num_unchanged"], second["num_new"]) == (first["num_new"], 120 - first["num_new"])
 
 
-def test_a_night_keeps_how_sure_the_model_was(shop):
-    shop.night()
+def test_a_night_keeps_how_sure_the_model_was(enriched_shop):
+    shop = enriched_shop
     assert {row["confidence"] for row in shop.rows().values()} == {None}
     shop.products[0] = product(0, name="blue hat")
     sure = shop.night(infer={"engine": "simulated", "confidence": True})

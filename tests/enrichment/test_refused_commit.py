@@ -18,6 +18,7 @@ pytestmark = pytest.mark.usefixtures("ray_session")
 GOES_ON = "what was committed stays; mend the storage and run it again: it goes on from there"
 
 
+@pytest.mark.slow  # a store that refuses is met by the fast tests of commits
 def test_local_folder_that_goes_away_loses_nothing(changed_shop, undisturbed):
     """As a disk does that is unmounted: writers find something else in its place."""
     shop = changed_shop

@@ -47,7 +47,7 @@ def test_later_run_keeps_what_the_earlier_committed(changed_shop, undisturbed, r
     started = shop.version() + 1
     first = Driver(shop, ray_address)
     with Reader(shop.config().table_uri) as reader:
-        is_reached = wait_until(lambda: shop.version() >= started + 4, "four commits", is_running=first.is_running)
+        is_reached = wait_until(lambda: shop.version() >= started + 2, "two commits", is_running=first.is_running)
         assert is_reached, first.wait()
         shop.faults = {}
         stats = shop.night(model=digest)

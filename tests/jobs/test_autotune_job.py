@@ -41,6 +41,7 @@ def run(job, capsys, *arguments):
     return stopped.value.code, capsys.readouterr()
 
 
+@pytest.mark.slow  # the search and the file have fast tests
 @pytest.mark.usefixtures("ray_session")
 def test_faster_settings_come_into_the_file(config_path, capsys, monkeypatch, caplog):
     rates = {8: 58.0, 16: 66.0, 32: 100.0, 64: 99.0}

@@ -53,6 +53,7 @@ def read(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+@pytest.mark.slow  # what is missing is asked by the fast test of a rerun, and drivers are killed in those of nights
 @pytest.mark.usefixtures("starts_ray", "ray_session")
 def test_killed_batch_goes_on(place, capsys, caplog):
     """Killed in a process with a Ray of its own; the same command goes on here."""

@@ -57,6 +57,7 @@ def test_requests_tokens_and_times_are_counted_once(samples):
     assert total(samples, "ray_eshop_requests_in_hand") == 0
 
 
+@pytest.mark.slow  # an endpoint of its own
 def test_nobody_is_shown_metrics_unless_a_port_is_named():
     command = [sys.executable, "-m", "tests.serving.seen_endpoint"]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)

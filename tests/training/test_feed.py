@@ -83,6 +83,7 @@ def check_rows(workers, store, sampler, first_step):
         assert max(share["num_packs"] for share in shares) - min(share["num_packs"] for share in shares) <= 1
 
 
+@pytest.mark.slow  # four trainings; what each worker is dealt is proved without Ray
 def test_workers_have_the_rows_of_each_step_and_a_resumed_run_leaves_nothing_to_the_next(
     ray_session, store, sampler, tmp_path
 ):

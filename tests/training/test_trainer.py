@@ -102,6 +102,7 @@ def test_loss_that_is_no_number_stops_the_run_at_once_and_names_the_rows(make_co
     assert find_damage(kept) is None
 
 
+@pytest.mark.slow  # a training of its own; which checkpoint is kept is decided in one function
 def test_checkpoint_with_the_lowest_held_out_loss_becomes_the_adapter(make_config, monkeypatch, tmp_path):
     """And MLflow, told by the controller of Ray Train, knows of every loss, the last one too."""
     monkeypatch.setattr(trainer, "train_worker", spoil_later_steps())

@@ -194,6 +194,7 @@ def test_prepared_records_ask_just_these_questions(built, tmp_path):
     assert {record["group"] for record in records} == {"title_generation"}
 
 
+@pytest.mark.slow  # three builds; the one with a killed worker must have the same digest too
 @pytest.mark.usefixtures("ray_session")
 def test_blocks_and_order_of_the_files_decide_nothing(tmp_path):
     write_shop(tmp_path)
@@ -308,6 +309,7 @@ def test_judgements_get_their_titles_from_another_file(tmp_path):
     assert "no file of the source has a product" in read_card(config)["malformed_examples"]["esci"][0]
 
 
+@pytest.mark.slow  # titles from another file are proved by judgements
 @pytest.mark.usefixtures("ray_session")
 def test_reviews_get_the_titles_of_their_products_and_keep_apart_from_them(tmp_path):
     write_shop(tmp_path)

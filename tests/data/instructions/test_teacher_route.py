@@ -209,6 +209,7 @@ def test_a_second_build_asks_nothing_and_gives_the_same_bytes(taught):
     assert artifacts.find_manifest(config.run_dir / job.FOLDER).digest == digest
 
 
+@pytest.mark.slow  # a second build asks nothing in the fast test, and costs are capped in those of the endpoint
 def test_a_build_that_ran_out_of_money_goes_on_where_it_was(shop):
     prices = {"input_price": 0.0, "output_price": 1e6, "extra_body": {"max_tokens": 60}}
     with start_endpoint(act_as_teacher) as endpoint:
@@ -223,6 +224,7 @@ def test_a_build_that_ran_out_of_money_goes_on_where_it_was(shop):
         assert read_card(config)["teacher"]["num_asked"] == 84
 
 
+@pytest.mark.slow  # several rounds of what one round proves
 def test_rounds_write_after_the_teachers_own_rows_too(shop):
     with start_endpoint(act_as_teacher) as endpoint:
         own = {"written": {"title_generation": 10}, "reasoned": {}, "translated": {}, "languages": [], "rounds": 2}

@@ -127,6 +127,7 @@ def test_loss_that_is_no_number_is_told_as_none(scorer, eval_set, adapters):
     assert losses == {"classification": None, "ner_tagging": None}
 
 
+@pytest.mark.slow  # memory
 def test_memory_stays_flat_over_candidates(scorer, eval_set, adapters):
     sizes = []
     for candidate in (*CANDIDATES, *CANDIDATES):

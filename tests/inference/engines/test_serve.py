@@ -49,6 +49,7 @@ def test_endpoint_lists_its_model_answers_and_streams(served):
     check_endpoint(f"http://127.0.0.1:{load_config(str(served)).serve.port}/v1")
 
 
+@pytest.mark.slow  # two whole jobs; the answers of a task address are compared without Ray too
 @pytest.mark.usefixtures("warm_vllm")
 def test_batch_job_finds_the_model_warm_and_gets_the_engines_own_answers(served, caplog):
     caplog.set_level("INFO")

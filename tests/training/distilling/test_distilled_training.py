@@ -57,6 +57,7 @@ def say(model, row):
     return model(input_ids=ids, use_cache=False).logits[0, len(row.prompt_ids) - 1 : -1].log_softmax(-1)
 
 
+@pytest.mark.slow  # a teacher and a student; losses and answers have tests of their own
 def test_a_student_comes_nearer_to_the_teacher_of_each_task(taught, experts, tiny_model_dir, token_rows):
     config, losses = taught
     base = AutoModelForCausalLM.from_pretrained(tiny_model_dir, dtype=torch.float32)

@@ -110,6 +110,7 @@ def test_the_key_is_in_no_log_of_ray(shop, ray_session):
     assert not find_in_files(logs, KEY)
 
 
+@pytest.mark.slow  # as one that stops at its cost
 def test_a_quota_that_is_used_up_keeps_what_was_answered(shop):
     num_answered = []
 
@@ -152,6 +153,7 @@ def test_a_key_where_none_belongs_is_refused_and_not_told(shop, given):
     assert KEY not in str(caught.value)
 
 
+@pytest.mark.slow  # a night with another engine
 def test_a_night_asks_an_endpoint_and_commits_nothing_that_was_not_answered(tmp_path):
     night = Shop(tmp_path, num_products=12)
     with start_endpoint(lambda *_: "answer Kitchen") as endpoint:
