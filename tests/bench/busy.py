@@ -42,13 +42,21 @@ def load_cores():
             loop.wait()
 
 
-def measure_sides(module, job, repeats):
-    """Return the runs of each side; a run has rows per second by state, and the load average before it."""
+def measure_sides(module, job, repeats, own=None):
+    """Return the runs of each side; a run has rows per second by state, and the load average before it.
+
+    Args:
+        module: What measures.
+        job: What it is told.
+        repeats: Of each side.
+        own: What our side is told beyond that.
+    """
     runs = {side: [] for side in SIDES}
     for _ in range(repeats):
         for side, environment in SIDES.items():
             load = os.getloadavg()[0]
-            run = measure(module, {**job, "environment": {**job.get("environment", {}), **environment}})
+            told = {**job, **(own or {})} if side == "ours" else job
+            run = measure(module, {**told, "environment": {**job.get("environment", {}), **environment}})
             runs[side].append({**run, "load_average": load})
             logger.info("%-10s %8.2f rows/s quiet, %8.2f busy", side, *(run[state] for state in STATES))
     return runs

@@ -1,4 +1,4 @@
-"""Our side as a job runs it, first alone, then beside busy processes: one worker of Ray Train on all cores."""
+"""The real job, first alone, then beside busy processes: workers of Ray Train that share all cores."""
 
 import threading
 import time
@@ -20,11 +20,12 @@ POLL_SECONDS = 0.2
 
 
 def run(job):
-    """Return rows per second, `quiet` and `busy`, each over `num_steps` steps of a worker that is warm."""
-    settings = {"num_epochs": NUM_EPOCHS, "torch_threads": job["threads"]}
+    """Return rows per second, `quiet` and `busy`, each over `num_steps` steps of workers that are warm."""
+    workers = {"num_workers": job["num_workers"], "torch_threads": max(1, job["threads"] // job["num_workers"])}
+    settings = {"num_epochs": NUM_EPOCHS, **workers}
     config = Config.model_validate({**job["config"], "train": {**job["train"], **settings}})
     with TemporaryDirectory() as folder:
-        start_ray(config.ray, num_cpus=3)
+        start_ray(config.ray, num_cpus=job["num_workers"] + 2)
         times = StepTimes.remote()
         work = prepare_work(read_rows(job["rows_path"]), config, Path(folder))
         trainer = build_trainer(config, Path(job["model_dir"]), work, times)

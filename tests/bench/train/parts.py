@@ -148,12 +148,15 @@ def run_two_workers(bench: Bench) -> dict:
 
 
 def run_busy(bench: Bench) -> dict:
-    """Measure the real job where others use the cores; both states take every row as often."""
+    """Measure the real job where others use the cores; both states take every row as often.
+
+    Ours has a worker for each core: threads of one worker wait for each other after every product, workers once a step.
+    """
     workload = replace(bench.workloads["shared_prefix"], batch_size=BUSY_BATCH_SIZE)
     num_rows = NUM_BUSY_STEPS * BUSY_BATCH_SIZE // 2
     settings = {"num_steps": NUM_BUSY_STEPS, "config": bench.config.model_dump(mode="json")}
-    job = bench.job(workload, "busy", num_rows, **settings) | {"keep_memory": False}
-    runs = measure_sides("train.busy", job, bench.repeats)
+    job = bench.job(workload, "busy", num_rows, **settings) | {"keep_memory": False, "num_workers": 1}
+    runs = measure_sides("train.busy", job, bench.repeats, {"num_workers": bench.threads})
     return {"busy": compute_shares(runs), "runs": runs, **_describe(job)}
 
 
