@@ -5,7 +5,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,10 +19,11 @@ logger = logging.getLogger(__name__)
 LOG_SECONDS = 10.0
 POLL_SECONDS = 1.0
 
+Read = Callable[[], dict[str, int]]
 
-@ray.remote(num_cpus=0)
+
 class Board:
-    """Where workers on any node add what they have done."""
+    """Where what has been done is added."""
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
@@ -37,24 +38,40 @@ class Board:
 
 
 @contextmanager
-def watch(label: str, num_rows: int) -> Iterator[Any]:
-    """Yield a `Board` and show what is added to it until the block ends.
+def watch(label: str, num_rows: int) -> Iterator[Board]:
+    """Yield a board and show what is added to it until the block ends.
 
     Args:
         label: What is being done.
         num_rows: Rows at which the work is complete.
     """
-    board = Board.remote()  # type: ignore[attr-defined]
+    board = Board()
+    with _show(board.read, label, num_rows):
+        yield board
+
+
+@contextmanager
+def watch_workers(label: str, num_rows: int) -> Iterator[Any]:
+    """Yield a board that is an actor, for workers on any node; it costs a process. See `watch`."""
+    board = ray.remote(num_cpus=0)(Board).remote()
+    try:
+        with _show(lambda: ray.get(board.read.remote()), label, num_rows):
+            yield board
+    finally:
+        ray.kill(board)
+
+
+@contextmanager
+def _show(read: Read, label: str, num_rows: int) -> Iterator[None]:
     stopped = threading.Event()
     show = _show_bar if sys.stderr.isatty() else _show_lines
-    thread = threading.Thread(target=show, args=(board, label, num_rows, stopped), daemon=True)
+    thread = threading.Thread(target=show, args=(read, label, num_rows, stopped), daemon=True)
     thread.start()
     try:
-        yield board
+        yield
     finally:
         stopped.set()
         thread.join(timeout=10)
-        ray.kill(board)
 
 
 def describe(counts: dict[str, int], num_rows: int, seconds: float) -> str:
@@ -68,25 +85,25 @@ def describe(counts: dict[str, int], num_rows: int, seconds: float) -> str:
     return "  ".join([*filter(None, parts), *([f"{errors} failed"] if errors else [])])
 
 
-def _poll(board: Any, stopped: threading.Event, seconds: float) -> Iterator[tuple[dict[str, int], float]]:
+def _poll(read: Read, stopped: threading.Event, seconds: float) -> Iterator[tuple[dict[str, int], float]]:
     """Yield counts and seconds since the first row, so that an engine's start does not count as slowness."""
     started: float | None = None
     while not stopped.wait(seconds):
-        counts = ray.get(board.read.remote())
+        counts = read()
         if counts.get("rows") and started is None:
             started = time.monotonic() - seconds
         yield counts, time.monotonic() - started if started else 0.0
 
 
-def _show_lines(board: Any, label: str, num_rows: int, stopped: threading.Event) -> None:
-    for counts, seconds in _poll(board, stopped, LOG_SECONDS):
+def _show_lines(read: Read, label: str, num_rows: int, stopped: threading.Event) -> None:
+    for counts, seconds in _poll(read, stopped, LOG_SECONDS):
         logger.info("%s: %s", label, describe(counts, num_rows, seconds))
 
 
-def _show_bar(board: Any, label: str, num_rows: int, stopped: threading.Event) -> None:
+def _show_bar(read: Read, label: str, num_rows: int, stopped: threading.Event) -> None:
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, TextColumn("{task.fields[line]}"), transient=True) as bar:
         task: TaskID = bar.add_task(label, total=num_rows, line="starting")
-        for counts, seconds in _poll(board, stopped, POLL_SECONDS):
+        for counts, seconds in _poll(read, stopped, POLL_SECONDS):
             line = describe(counts, num_rows, seconds)
             bar.update(task, completed=counts.get("rows", 0), line=line.partition("  ")[2])

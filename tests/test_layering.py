@@ -163,6 +163,29 @@ def test_no_file_is_named_for_nothing() -> None:
     assert not vague, f"which concept lives in {', '.join(map(str, vague))}? Name the file after it"
 
 
+def test_benchmarks_import_what_there_is() -> None:
+    """They run for hours, once in a while: a name that has gone would be missed by nobody else."""
+    for path in sorted((ROOT / "tests" / "bench").rglob("*.py")):
+        for node in ast.walk(parse(path)):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("eshop_ray"):
+                known = list_names(str(node.module))
+                gone = [alias.name for alias in node.names if alias.name not in known]
+                assert not gone, f"{path.relative_to(ROOT)}: {node.module} has no {', '.join(gone)}"
+
+
+def list_names(module: str) -> set[str]:
+    """What may be imported from a module: what it binds, and modules inside it."""
+    names = {name.rpartition(".")[2] for name in MODULES if name.rpartition(".")[0] == module}
+    for node in ast.walk(parse(MODULES[module])):
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        elif isinstance(node, ast.ImportFrom | ast.Import):
+            names |= {alias.asname or alias.name for alias in node.names}
+    return names
+
+
 def test_a_circle_is_found_by_whatever_kind_of_import() -> None:
     plain, lazy, string = (
         ast.parse(text)

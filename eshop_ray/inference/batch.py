@@ -38,7 +38,7 @@ from eshop_ray.inference.reading import read_prediction
 from eshop_ray.inference.requests import STOPPED
 from eshop_ray.models import Model
 from eshop_ray.places import place_of
-from eshop_ray.progress import watch
+from eshop_ray.progress import Board, watch
 from eshop_ray.reporting.words import count
 from eshop_ray.schema import PREDICTION_SCHEMA
 from eshop_ray.tasks import get_task, list_tasks
@@ -87,8 +87,7 @@ def infer_split(
                 )
                 if shots:
                     prompts = add_examples(prompts, shots, build_fits(config, model.folder))
-                for _ in keep_answers(engine(prompts), parts, board).iter_batches(batch_size=None):
-                    pass
+                keep_answers(engine(prompts), parts, board)
         if endpoint:
             endpoint.check_ended()
             details["spending"] = describe(endpoint.read_account())
@@ -175,16 +174,13 @@ def _join_keys(rows: pa.Table) -> list[str]:
     return [f"{task}/{row_id}" for task, row_id in zip(rows["task"].to_pylist(), rows["id"].to_pylist(), strict=True)]
 
 
-def keep_answers(answers: Dataset, parts: AnswerParts, board: Any) -> Dataset:
-    """Write answers down as they come, and add them to the board; rows that were not asked any more are left out.
+def keep_answers(answers: Dataset, parts: AnswerParts, board: Board) -> None:
+    """Write answers down as they come, until all are; rows that were not asked any more are left out.
 
     Args:
         answers: What an engine returns.
         parts: Where they are kept.
         board: Where progress is added.
-
-    Returns:
-        How many rows each block had.
     """
 
     def keep(batch: pa.Table) -> pa.Table:
@@ -195,12 +191,18 @@ def keep_answers(answers: Dataset, parts: AnswerParts, board: Any) -> Dataset:
                 if field.name not in batch.column_names:
                     batch = batch.append_column(field, pa.nulls(batch.num_rows, field.type))
             parts.write(batch.select(PREDICTION_SCHEMA.names).cast(PREDICTION_SCHEMA))
-            tokens = (pc.sum(batch[name]).as_py() or 0 for name in ("num_input_tokens", "num_generated_tokens"))
-            num_errors = batch.num_rows - batch["error"].null_count
-            board.add.remote(rows=batch.num_rows, tokens=sum(tokens), errors=num_errors)
-        return pa.table({"num_rows": [batch.num_rows]})
+        return pa.Table.from_pylist([count_block(batch)])
 
-    return answers.map_batches(keep, batch_format="pyarrow", batch_size=None)
+    for counts in answers.map_batches(keep, batch_format="pyarrow", batch_size=None).iter_rows():
+        board.add(**counts)
+
+
+def count_block(answers: pa.Table) -> dict[str, int]:
+    """Return the rows of a block, the tokens read and written for them, and how many have an `error`."""
+    if not answers.num_rows:
+        return {"rows": 0, "tokens": 0, "errors": 0}
+    tokens = (pc.sum(answers[name]).as_py() or 0 for name in ("num_input_tokens", "num_generated_tokens"))
+    return {"rows": answers.num_rows, "tokens": sum(tokens), "errors": answers.num_rows - answers["error"].null_count}
 
 
 def count_outcomes(folder: Path) -> dict[str, int]:

@@ -104,8 +104,7 @@ def _ask(hired: Hired, parts: AnswerParts, endpoint: Any, prompts: pa.Table, pur
         with user_errors(), watch(f"asking {hired.name} {purpose}", num_left) as board:
             rows = leave_out(ray.data.from_arrow(prompts), answered).materialize()
             blocks = rows.repartition(target_num_rows_per_block=count_block_rows(config))
-            for _ in keep_answers(engine(blocks), parts, board).iter_batches(batch_size=None):
-                pass
+            keep_answers(engine(blocks), parts, board)
     if endpoint:
         endpoint.check_ended()
     answers = _read(parts, wanted).materialize()

@@ -31,7 +31,7 @@ from eshop_ray.data.template_gap import check_template
 from eshop_ray.errors import UserError
 from eshop_ray.models.switched import name_weights
 from eshop_ray.places import place_of, uri_of
-from eshop_ray.progress import watch
+from eshop_ray.progress import watch_workers
 from eshop_ray.storage import arrow_filesystem
 from eshop_ray.tasks import get_task, list_tasks
 from eshop_ray.training.adapter import digest_initial, find_initial
@@ -91,7 +91,7 @@ def train_adapter(config: Config, model_dir: Path, inputs: str, parents: Mapping
     kept = Kept(
         "adapter", config.train, inputs, parents, {"method": config.train.method}, {"trained_on": list_trained(config)}
     )
-    with track(config, kept, params) as callbacks, watch("training", prepared.num_rows) as board:
+    with track(config, kept, params) as callbacks, watch_workers("training", prepared.num_rows) as board:
         trainer = build_trainer(config, model_dir, prepared, board, callbacks)
         return fit(trainer, prepared, config.run_dir / "adapter", kept)
 

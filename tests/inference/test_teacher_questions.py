@@ -1,7 +1,6 @@
 """A teacher's answers are kept as they come: what was asked once is never asked again, whoever ended the build."""
 
-from contextlib import contextmanager, nullcontext
-from types import SimpleNamespace
+from contextlib import nullcontext
 
 import pyarrow as pa
 import pytest
@@ -28,8 +27,8 @@ class Stream:
     def map_batches(self, function, **_):
         return Stream(map(function, self.tables))
 
-    def iter_batches(self, **_):
-        return self.tables
+    def iter_rows(self):
+        return (row for table in self.tables for row in table.to_pylist())
 
 
 class Engine:
@@ -62,8 +61,6 @@ def ask(monkeypatch, tmp_path):
     """Return a function that asks some questions of an engine in one build of a recipe."""
     monkeypatch.setattr(module, "map_items", lambda read, items: Tables(t for item in items for t in read(item)))
     monkeypatch.setattr(module.ray.data, "from_arrow", lambda table: Tables([table]))
-    board = SimpleNamespace(add=SimpleNamespace(remote=lambda **_: None))
-    monkeypatch.setattr(module, "watch", contextmanager(lambda *_: (yield board)))
     monkeypatch.setattr(module, "use_endpoint", lambda *_: nullcontext())
 
     def ask(engine, texts, model="small", **infer):

@@ -43,11 +43,6 @@ class EvalSet:
         """Rows of all tasks."""
         return sum(self.rows.values())
 
-    @property
-    def num_tokens(self) -> int:
-        """Tokens of one measurement."""
-        return sum(map(len, self.packs))
-
 
 def build_eval_set(store: TokenStore, train: TrainSection, places: range) -> EvalSet:
     """Fill packs with rows of a store, whatever task they are of; what rows begin with alike is computed once.

@@ -207,8 +207,9 @@ class _Course:
         tokens = share_stored(self.folder / TOKENS)
         setup = Setup(plan.config, shared, list(plan.tasks_of), folders, tokens, num_threads)
         with watch("searching", len(missing) * num_rows) as board:
-            for measurement in run_trials(lambda: start_worker(setup, board), missing, self.num_workers):
+            for measurement in run_trials(lambda: start_worker(setup), missing, self.num_workers):
                 self.log.add(measurement)
+                board.add(rows=num_rows)
 
     def _read(self, update: str, past: Sequence[range]) -> Losses:
         """Return the losses over the rows of several stages."""

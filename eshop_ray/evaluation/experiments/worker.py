@@ -42,8 +42,8 @@ class Setup:
 class LossWorker:
     """Measures trials, one after another; an actor's class."""
 
-    def __init__(self, setup: Setup, board: Any) -> None:
-        self._setup, self._board = setup, board
+    def __init__(self, setup: Setup) -> None:
+        self._setup = setup
         self._eval_sets: dict[range, EvalSet] = {}
         torch.set_num_threads(setup.num_threads)
 
@@ -53,7 +53,6 @@ class LossWorker:
         started = time.monotonic()
         eval_set = self._eval_set(trial.places)
         losses = scorer.measure(self._read(trial), eval_set)
-        self._board.add.remote(rows=eval_set.num_rows, tokens=eval_set.num_tokens)
         return Measurement(trial.key, losses, round(time.monotonic() - started, 3))
 
     def _read(self, trial: Trial) -> Iterable[tuple[str, Update]]:
@@ -107,14 +106,9 @@ def count_cores() -> int:
     return max(1, sum(min(own, cpus) if name == here else cpus for name, cpus in nodes.items()))
 
 
-def start_worker(setup: Setup, board: Any) -> Any:
-    """Return a new actor.
-
-    Args:
-        setup: What it needs to know.
-        board: Where progress is added.
-    """
+def start_worker(setup: Setup) -> Any:
+    """Return a new actor that knows what it needs to."""
     use_gpu = setup.config.search.use_gpu
     options: dict[str, Any] = {"num_gpus": 1} if use_gpu else {"runtime_env": {"env_vars": cpu_environment()}}
     actor_class = ray.remote(LossWorker).options(num_cpus=1, scheduling_strategy="SPREAD", **options)
-    return actor_class.remote(setup, board)
+    return actor_class.remote(setup)

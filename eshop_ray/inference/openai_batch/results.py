@@ -9,8 +9,11 @@ import pyarrow as pa
 
 from eshop_ray.inference.openai_api import SERVER_ERROR, write_error
 
-RESULT_SCHEMA = pa.schema([("is_error", pa.bool_()), ("text", pa.string()), ("ignored", pa.list_(pa.string()))])
-"""One line, without its end, which of the two files it belongs to, and fields of its request that meant nothing."""
+RESULT_SCHEMA = pa.schema(
+    [("is_error", pa.bool_()), ("text", pa.string()), ("ignored", pa.list_(pa.string())), ("num_tokens", pa.int64())]
+)
+"""One line, without its end, which of the two files it belongs to, fields of its request that meant nothing, and the
+tokens read and written for it."""
 
 STATUSES = {"model_not_found": 404, "engine": SERVER_ERROR, "engine_killed": SERVER_ERROR}
 """Code -> HTTP status of a request that no server has seen; 400 for the others."""
@@ -29,6 +32,7 @@ def write_results(answers: pa.Table) -> pa.Table:
         "is_error": [row["status"] >= FIRST_ERROR for row in rows],
         "text": [write_line(row) for row in rows],
         "ignored": [row["ignored"] for row in rows],
+        "num_tokens": [(row["num_input_tokens"] or 0) + (row["num_generated_tokens"] or 0) for row in rows],
     }
     return pa.table(columns, schema=RESULT_SCHEMA)
 

@@ -167,9 +167,11 @@ def answer_batch(
     if batch.num_open:
         engine = build_api_engine(infer, model_dir, rules.served_names, num_rows=batch.num_open)
         with user_errors(), watch(f"answering {Path(show(batch.path)).name}", batch.num_open) as board:
-            results = add_results(engine(read_requests(batch, rules)), board)
+            results = add_results(engine(read_requests(batch, rules)))
             for block in results.iter_batches(batch_size=None, batch_format="pyarrow"):
                 counts.update(files.append(block))
+                num_errors = pc.sum(block["is_error"]).as_py() or 0
+                board.add(rows=block.num_rows, tokens=pc.sum(block["num_tokens"]).as_py() or 0, errors=num_errors)
                 ignored.update(pc.list_flatten(block["ignored"]).to_pylist())
     for name, count in ignored.most_common():
         logger.warning("`%s` means nothing to the server and had no effect: %d requests", name, count)
@@ -194,28 +196,16 @@ def read_rows(path: str, work: Row, rules: Rules) -> Iterator[Row]:
             yield read_request(line, number, rules) if state == OPEN else make_duplicate(line, number)
 
 
-def add_results(answers: Dataset, board: Any) -> Dataset:
-    """Turn answers into lines.
+def add_results(answers: Dataset) -> Dataset:
+    """Return the lines of answers, columns of `RESULT_SCHEMA`.
 
     Args:
         answers: What an engine makes of `REQUEST_SCHEMA`.
-        board: Where progress is added.
-
-    Returns:
-        Columns of `RESULT_SCHEMA`.
     """
 
     def write(block: pa.Table) -> pa.Table:
         if not block.num_rows:  # Ray may leave out an empty block's columns
             return RESULT_SCHEMA.empty_table()
-        results = write_results(block)
-        num_errors = pc.sum(results["is_error"]).as_py()
-        board.add.remote(rows=block.num_rows, tokens=count_tokens(block), errors=num_errors)
-        return results
+        return write_results(block)
 
     return bound_stream(answers.map_batches(write, batch_format="pyarrow", batch_size=None))
-
-
-def count_tokens(answers: pa.Table) -> int:
-    """Return the tokens read and written for a block."""
-    return sum(pc.sum(answers[name]).as_py() or 0 for name in ("num_input_tokens", "num_generated_tokens"))

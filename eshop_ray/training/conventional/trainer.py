@@ -12,7 +12,7 @@ from eshop_ray.config import Config, ConventionalSection
 from eshop_ray.models.conventional import Spec
 from eshop_ray.models.conventional_weights import describe_source
 from eshop_ray.places import place_of
-from eshop_ray.progress import watch
+from eshop_ray.progress import watch_workers
 from eshop_ray.tasks import get_task, list_tasks
 from eshop_ray.training.conventional.learner import ConventionalLearner
 from eshop_ray.training.conventional.prepare import check_tasks, prepare
@@ -56,7 +56,7 @@ def train_conventional(
     section = {CONVENTIONAL: config.conventional.model_dump()}
     details = {"architecture": spec.architecture, "pretrained": spec.pretrained}
     kept = Kept(CONVENTIONAL, train, inputs, parents, {"method": spec.architecture}, details)
-    with track(config, kept, section) as callbacks, watch("training", prepared.num_rows) as board:
+    with track(config, kept, section) as callbacks, watch_workers("training", prepared.num_rows) as board:
         settings = {
             "section": CONVENTIONAL,
             "model_dir": share_folder(model_dir, config.run_dir),

@@ -116,7 +116,7 @@ def _fill(lesson: Lesson, blocks: Sequence[Block], parts: Storage) -> None:
         for row in answers.iter_rows():
             block = files[row["number"]]
             parts.write(block.file, row["content"])
-            board.add.remote(rows=len(block.rows))
+            board.add(rows=len(block.rows))
 
 
 def _to_table(block: Block) -> pa.Table:

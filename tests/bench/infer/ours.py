@@ -54,8 +54,7 @@ def run(job):
         with watch("answering", table.num_rows) as board:
             parts = AnswerParts(Path(folder, "predictions"), "bench")
             parts.open()
-            for _ in keep_answers(engine(prompts), parts, board).iter_batches(batch_size=None):
-                pass
+            keep_answers(engine(prompts), parts, board)
         ended = time.time()
         ready = float(Path(folder, "ready").read_text())
         found = pa.concat_tables(parts.read()).to_pylist()

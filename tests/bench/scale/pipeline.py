@@ -9,13 +9,14 @@ from collections import Counter
 from pathlib import Path
 
 import psutil
-import pyarrow.dataset
+import pyarrow as pa
 import ray.data
 
 from eshop_ray.cluster import start_ray
 from eshop_ray.config import InferSection, RaySection
 from eshop_ray.data.prompts import add_prompts
-from eshop_ray.inference.batch import add_predictions
+from eshop_ray.inference.answer_parts import AnswerParts
+from eshop_ray.inference.batch import keep_answers
 from eshop_ray.inference.build import build_engine
 from eshop_ray.inference.dispatch import stage
 from eshop_ray.progress import watch
@@ -85,11 +86,12 @@ def run(job):
         watched = Watch(trace, config.concurrency)
         watched.start()
         with watch("answering", job["num_rows"]) as board:
-            answers = engine(add_prompts(blocks))
-            add_predictions(answers, board).write_parquet(f"{folder}/predictions", min_rows_per_file=100_000)
+            parts = AnswerParts(Path(folder, "predictions"), "bench")
+            parts.open()
+            keep_answers(engine(add_prompts(blocks)), parts, board)
         seconds = time.time() - watched.started
         cpu = watched.stop()
-        found = pyarrow.dataset.dataset(f"{folder}/predictions").to_table(["id", "error"])
+        found = pa.concat_tables(table.select(["id", "error"]) for table in parts.read())
         calls = [[json.loads(line) for line in path.read_text().splitlines()] for path in trace.glob("*.jsonl")]
     ray.shutdown()
     return {

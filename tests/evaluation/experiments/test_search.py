@@ -32,15 +32,6 @@ GRID = {
 LARGE = {**GRID, "methods": ("cat", "ties", "dare_ties"), "densities": (0.3, 0.7), "num_workers": 1}
 
 
-class Board:
-    """Nobody looks at the progress."""
-
-    class add:  # noqa: N801
-        @staticmethod
-        def remote(**counts):
-            pass
-
-
 @pytest.fixture
 def measured_here(monkeypatch):
     """Trials are run in this process. The pool of actors is tested in test_pool.py, and by searches that are killed."""
@@ -50,7 +41,7 @@ def measured_here(monkeypatch):
         return map(worker.run, trials)
 
     monkeypatch.setattr(search_module, "run_trials", run_here)
-    monkeypatch.setattr(search_module, "start_worker", lambda setup, board: LossWorker(setup, Board))  # noqa: ARG005
+    monkeypatch.setattr(search_module, "start_worker", LossWorker)
 
 
 @pytest.fixture(scope="module")
