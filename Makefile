@@ -35,7 +35,7 @@ test: $(DEV_INSTALLED) ## Run the tests, ten minutes on two cores (no GPU, no mo
 	@$(PYTEST) -m "not slow"
 
 test-all: $(DEV_INSTALLED) ## Run all tests: those above, and what repeats them on a larger scale.
-	@$(PYTEST)
+	@$(PYTEST) --hypothesis-profile thorough
 
 lint: $(DEV_INSTALLED) ## Check style, format and types.
 	@$(PY) -m ruff check .

@@ -1,5 +1,6 @@
 """What all tests share: one Ray and one tiny model, each made once."""
 
+import gc
 import json
 import logging
 import os
@@ -14,10 +15,10 @@ from eshop_ray.tasks import get_task, list_tasks
 from tests import waiting
 
 # How fast a busy machine is, is no test's subject.
-hypothesis.settings.register_profile(
-    "unhurried", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
-)
-hypothesis.settings.load_profile("unhurried")
+UNHURRIED = hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.register_profile("brief", UNHURRIED, max_examples=30)
+hypothesis.settings.register_profile("thorough", UNHURRIED)
+hypothesis.settings.load_profile("brief")
 
 pytest_plugins = ["tests.starting", "tests.fresh_ray", "tests.object_store"]
 
@@ -30,6 +31,7 @@ os.environ |= {
     "RAY_ENABLE_AUTO_CONNECT": "0",  # Ray starts where a test says so, not by the first call of a function of its
     "RAY_prestart_worker_first_driver": "0",  # as many processes as logical CPUs, most of which nothing uses
     "RAY_num_workers_soft_limit": "16",  # beyond as many as logical CPUs, each would end and be started again
+    "RAY_DEDUP_LOGS_SKIP_REGEX": "worker processes have been started",  # jobs leave it out of what they print, too
     "RAY_worker_niceness": "0",  # else workers starve beside anything else that runs here
     "RAY_health_check_period_ms": "500",
     "RAY_health_check_failure_threshold": "3",  # a node that is gone is missed after so many of these
@@ -42,6 +44,12 @@ CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+
+
+def pytest_collection_finish():
+    """What is loaded by now stays: looking through it for garbage is a tenth of the time of the tests without Ray."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_configure(config):
@@ -62,10 +70,15 @@ def logging_on():
     logging.disable(logging.NOTSET)
 
 
+@pytest.fixture
+def charts():
+    """For tests on Ray that look at charts."""
+
+
 @pytest.fixture(autouse=True)
 def plain_charts(request, monkeypatch):
     """Jobs on Ray draw nothing: that is a third of the time of a small night's driver, and reports have own tests."""
-    if request.node.get_closest_marker("ray"):
+    if request.node.get_closest_marker("ray") and "charts" not in request.fixturenames:
         from eshop_ray.reporting.page import Chart
 
         monkeypatch.setattr(Chart, "svg", b"<svg/>")

@@ -1,16 +1,20 @@
-"""A pytest plugin: after a test that failed, the next one gets another Ray, without what the failed one left behind.
+"""A pytest plugin: the session's Ray is there as long as tests want it, and is another one after a test that failed.
 
-What a failed test leaves (an engine that hangs, a pipeline that nobody reads on) holds cores and logical CPUs, and
-whatever comes next would fail of it. Killing actors one by one is not enough: some are started anew by what owns them.
+It ends before the tests without it: even idle, it takes a tenth of two cores. What a failed test leaves (an engine that
+hangs, a pipeline that nobody reads on) holds cores and logical CPUs, and whatever comes next would fail of it. Killing
+actors one by one is not enough: some are started anew by what owns them.
 """
 
 import contextlib
+import sys
 
 import psutil
 import pytest
 
 IS_STALE = pytest.StashKey[bool]()
-"""Whether a test failed since the session's Ray began."""
+"""Whether a test failed since the session's Ray began, or that has ended."""
+HAS_BEGUN = pytest.StashKey[bool]()
+"""Whether there was one; a start that failed leaves none to be replaced."""
 NODE = ("raylet", "gcs_server")
 """Children of this process that make up the session's Ray; workers are below the first."""
 
@@ -25,17 +29,22 @@ def pytest_runtest_makereport(item, call):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item):
-    if "ray_session" in item.fixturenames and item.config.stash.get(IS_STALE, False):
-        item.config.stash[IS_STALE] = False
-        restart()
+    if "ray_session" in item.fixturenames:
+        if item.config.stash.get(IS_STALE, False) and item.config.stash.get(HAS_BEGUN, False):
+            item.config.stash[IS_STALE] = False
+            restart()
+    elif not item.get_closest_marker("ray") and is_up():
+        item.config.stash[IS_STALE] = True
+        end()
 
 
 @pytest.fixture(scope="session")
-def ray_session():
+def ray_session(pytestconfig):
     """One Ray for all tests."""
     import ray
 
     start()
+    pytestconfig.stash[HAS_BEGUN] = True
     yield ray
     ray.shutdown()
 
@@ -62,18 +71,27 @@ def leave_out_cleaner():
     data_parallel_trainer.PlacementGroupCleanerCallback = RayTrainCallback
 
 
+def is_up():
+    """Whether this process is in a Ray; asking loads none."""
+    return "ray" in sys.modules and sys.modules["ray"].is_initialized()
+
+
 def restart():
-    """End the session's Ray with all its processes and start another, unless a failed start left none."""
+    """End the session's Ray and start another."""
+    if is_up():
+        end()
+    start()
+
+
+def end():
+    """End the session's Ray with all its processes."""
     import ray
 
-    if not ray.is_initialized():
-        return
     left = [process for child in psutil.Process().children() if child.name() in NODE for process in list_all(child)]
     ray.shutdown()
     for process in left:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
-    start()
 
 
 def list_all(process):

@@ -3,6 +3,8 @@
 import psutil
 import pytest
 
+from tests.fresh_ray import is_up
+
 LEFT = []
 
 
@@ -33,4 +35,12 @@ def test_that_leaves_an_actor_behind(ray_session):
 
 def test_that_comes_next(ray_session):
     assert not LEFT[0].is_running()
+    assert ray_session.available_resources()["CPU"] == 4
+
+
+def test_that_wants_no_ray():
+    assert not is_up()
+
+
+def test_that_wants_it_again(ray_session):
     assert ray_session.available_resources()["CPU"] == 4

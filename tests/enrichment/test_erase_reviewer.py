@@ -86,6 +86,7 @@ def test_old_versions_are_searched_after_the_night_that_no_longer_saw_the_review
     assert shop.night()["num_inferred"] == 0
 
 
+@pytest.mark.slow  # two nights
 def test_trouble_with_a_users_reviews_leaves_the_quarantine(shop):
     shop.faults = {"reject_on": "of 4"}
     shop.night()
@@ -104,6 +105,7 @@ def test_reviews_that_still_stand_are_counted_and_nothing_is_changed(shop):
     assert shop.version() == version
 
 
+@pytest.mark.slow  # three nights
 def test_reviewers_come_to_rows_from_before_without_a_question(shop):
     named = shop.reviews
     shop.reviews = [{name: value for name, value in row.items() if name != "user_id"} for row in named]

@@ -152,6 +152,7 @@ def test_missing_catalogue_is_said_before_the_table_is_touched(shop):
     assert not (shop.folder / "runs" / "shop" / "enriched").exists()
 
 
+@pytest.mark.slow  # two nights; a table of other buckets has faster tests
 def test_a_shop_that_has_outgrown_its_table_divides_it_anew(enriched_shop, monkeypatch):
     shop = enriched_shop
     before = shop.rows()

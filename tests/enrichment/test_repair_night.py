@@ -34,11 +34,8 @@ def cut_last_commit(folder):
     path.write_bytes(path.read_bytes()[:-20])
 
 
-SLOW = [pytest.param(damage, marks=pytest.mark.slow) for damage in (remove_data, cut_last_commit)]
-"""test_repair.py has all kinds of damage without nights."""
-
-
-@pytest.mark.parametrize("damage", [flip_data, *SLOW])
+@pytest.mark.slow  # test_repair.py has all kinds of damage without nights
+@pytest.mark.parametrize("damage", [flip_data, remove_data, cut_last_commit])
 def test_night_after_repair_asks_what_was_lost_and_nothing_else(enriched_shop, damage):
     shop = enriched_shop
     before = shop.rows()

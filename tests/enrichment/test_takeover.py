@@ -42,6 +42,7 @@ def test_later_of_two_drivers_takes_the_table(changed_shop, undisturbed, ray_add
     check_right(shop, undisturbed, reader)
 
 
+@pytest.mark.slow  # two nights at once; whose commits count is decided in the tests of the writer
 def test_later_run_keeps_what_the_earlier_committed(changed_shop, undisturbed, ray_address):
     shop, digest = changed_shop, changed_shop.digest
     started = shop.version() + 1

@@ -1,5 +1,7 @@
 """One vLLM for all tests that do not kill it."""
 
+from contextlib import contextmanager
+
 import pytest
 
 from eshop_ray.config import InferSection
@@ -34,9 +36,21 @@ def start_vllm(ray_session, starts_vllm, tiny_model_dir):  # noqa: ARG001
     return lambda: ray_session.remote(vllm.VllmActor).options(**options).remote(arguments, serves_api=True)
 
 
+@pytest.fixture(scope="session")
+def lend_vllm(start_vllm):
+    """Return a context in which `infer.engine=vllm` asks the session's vLLM, whatever `infer.engine_kwargs` say."""
+
+    @contextmanager
+    def lend():
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(vllm, "build_actor", build_lender(start_vllm()))
+            yield
+
+    return lend
+
+
 @pytest.fixture(scope="module")
-def warm_vllm(start_vllm):
-    """Have `infer.engine=vllm` ask the session's vLLM, whatever `infer.engine_kwargs` say."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(vllm, "build_actor", build_lender(start_vllm()))
+def warm_vllm(lend_vllm):
+    """That context, for a module."""
+    with lend_vllm():
         yield

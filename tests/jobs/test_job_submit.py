@@ -82,6 +82,7 @@ def answer_rows(head, run_root, **sections):
     return by_id
 
 
+@pytest.mark.slow  # a head with a dashboard, and vLLM
 def test_submitted_job_answers_every_row_and_keeps_the_failed_ones(head, run_root, tiny_model_dir):
     assert submit(head, "true", RAY_AUTH_MODE="disabled").returncode != 0
     answer_rows(

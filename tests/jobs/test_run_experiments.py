@@ -75,6 +75,7 @@ def read_matrix(path):
     return json.loads((load_config(str(path)).run_dir / "matrix.json").read_text())
 
 
+@pytest.mark.slow  # a matrix of real jobs
 @pytest.mark.usefixtures("ray_session")
 def test_the_base_answers_once_and_what_cannot_be_had_is_missing(config_path, started, capsys):
     assert run("prepare_data", config_path) == 0

@@ -139,6 +139,7 @@ def test_quotas_hold_and_what_is_short_or_absent_is_a_line_in_the_card(built):
     assert card["position_bias_p"] > 1e-4
 
 
+@pytest.mark.usefixtures("charts")
 def test_the_card_is_a_page_too(built):
     page = (built.run_dir / "card.html").read_text()
     assert "title_generation" in page

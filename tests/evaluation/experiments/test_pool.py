@@ -55,6 +55,7 @@ def test_trial_whose_actor_dies_is_tried_again(tmp_path):
     assert count_tries(tmp_path, "unlucky") == MAX_WORKER_DEATHS
 
 
+@pytest.mark.slow  # three actors; one death has a faster test
 def test_trial_that_kills_again_and_again_is_named(tmp_path):
     with pytest.raises(UserError, match=r"^deadly: the worker died 3 times .*lower `search\.num_workers`"):
         run(tmp_path, ["one", "deadly", "two"])

@@ -90,6 +90,7 @@ def test_search_compares_every_candidate_with_each_tasks_own_adapter(make_config
     assert front == find_front(found["candidates"]) != set()
 
 
+@pytest.mark.slow  # a search in several stages
 @pytest.mark.usefixtures("ray_session", "measured_here")
 def test_best_of_few_rows_are_measured_by_more(make_config, search):
     grid = {**GRID, "scales": (0.5, 1.0, 1.5), "num_confirmed": 1, "kept_share": 0.25}

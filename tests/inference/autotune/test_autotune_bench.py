@@ -47,6 +47,7 @@ def simulated(batch_size=8, **options):
     return InferSection(engine="simulated", batch_size=batch_size, engine_kwargs=options, timeout_seconds=2)
 
 
+@pytest.mark.slow  # two engines; the search has faster tests
 @pytest.mark.usefixtures("ray_session")
 def test_rate_is_the_engines_own(monkeypatch, find_engines):
     monkeypatch.setattr("eshop_ray.inference.autotune.bench.PASS_SECONDS", 1.0)

@@ -45,6 +45,7 @@ def served(ray_session, starts_vllm, tiny_model_dir, tmp_path_factory):  # noqa:
     serve.shutdown()
 
 
+@pytest.mark.slow  # vLLM in Ray Serve; each has a faster test without the other
 def test_endpoint_lists_its_model_answers_and_streams(served):
     check_endpoint(f"http://127.0.0.1:{load_config(str(served)).serve.port}/v1")
 

@@ -56,31 +56,32 @@ def find_engines():
     return {process for engine in engines for process in (engine, *find_processes(engine.pid))}
 
 
-@pytest.fixture(scope="module")
-def answered(ray_session, starts_vllm, tiny_model_dir):  # noqa: ARG001
-    """Rows by id, the engine's processes that were killed after the first block, and those of other engines."""
+def answer(model_dir, see):
+    """Return the rows by id, as an engine answers them; `see` is called after the first block."""
     import ray.data
-
-    others = find_engines()
 
     rows = list(ROWS.values())
     parts = (rows[start : start + BLOCK_ROWS] for start in range(0, NUM_ROWS, BLOCK_ROWS))
     tables = [pa.Table.from_pylist(part, schema=PROMPT_SCHEMA) for part in parts]
     config = InferSection(batch_size=16, cpu_kvcache_gib=1, engine_kwargs={"dtype": "float32", "max_num_seqs": 16})
-    engine = build_engine(config, tiny_model_dir)
-    blocks, killed = [], set()
+    engine = build_engine(config, model_dir)
+    blocks = []
     for block in engine(ray.data.from_arrow(tables)).iter_batches(batch_size=None, batch_format="pyarrow"):
-        blocks.append(block)
+        blocks.append(block.drop_columns(["engine_seconds"]))
         if len(blocks) == 1:
-            killed |= find_engines() - others
-            for process in killed:
-                if process.name().startswith("ray::VllmActor"):
-                    process.kill()
-    return {one["id"]: one for block in blocks for one in block.to_pylist()}, killed, others
+            see()
+    return {one["id"]: one for block in blocks for one in block.to_pylist()}
 
 
-def test_answers_obey_their_limits_and_constraints(answered, tiny_model_dir):
-    rows, *_ = answered
+@pytest.fixture(scope="module")
+def rows(lend_vllm, tiny_model_dir):
+    """The rows by id, answered."""
+    with lend_vllm():
+        return answer(tiny_model_dir, lambda: None)
+
+
+def test_answers_obey_their_limits_and_constraints(rows, tiny_model_dir):
+    assert rows.keys() == {str(index) for index in ROWS}
     ids = tokenize_prompt(load_tokenizer(tiny_model_dir), ROWS[0]["messages"])
     assert rows["0"]["num_input_tokens"] == len(ids)
     assert rows["0"]["num_generated_tokens"] <= 8
@@ -92,8 +93,7 @@ def test_answers_obey_their_limits_and_constraints(answered, tiny_model_dir):
     } == {("length", LONG_TOKENS)}
 
 
-def test_row_that_cannot_be_asked_says_why_and_quotes_nothing(answered):
-    rows, *_ = answered
+def test_row_that_cannot_be_asked_says_why_and_quotes_nothing(rows):
     assert rows["3"]["error"] == "engine: refused by vLLM: VLLMValidationError"
     assert re.fullmatch(
         r"too_long: \d{4,} prompt tokens and 8 to generate exceed the context of 2048", rows["4"]["error"]
@@ -105,9 +105,17 @@ def test_row_that_cannot_be_asked_says_why_and_quotes_nothing(answered):
     assert {rows[name]["generated_text"] for name in failed} == {None}
 
 
-def test_killed_engine_is_replaced_and_leaves_no_process(answered):
-    rows, killed, others = answered
-    assert rows.keys() == {str(index) for index in ROWS}
+@pytest.mark.slow  # two starts of vLLM; engines that are simulated are killed by faster tests
+def test_killed_engine_is_replaced_and_leaves_no_process(rows, tiny_model_dir):
+    others, killed = find_engines(), set()
+
+    def kill():
+        killed.update(find_engines() - others)
+        for process in killed:
+            if process.name().startswith("ray::VllmActor"):
+                process.kill()
+
+    assert answer(tiny_model_dir, kill) == rows
     assert killed
     wait_until(
         lambda: not any(one.is_running() for one in killed) and find_engines() <= others,

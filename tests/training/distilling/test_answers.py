@@ -53,6 +53,7 @@ def read_all(store):
     return {row.id: row for row in store.read(range(len(store)))}
 
 
+@pytest.mark.slow  # a batch of answers and a training; each has tests of its own
 def test_what_was_generated_is_learned(prepare, write_answers, records, tiny_model_dir):
     rows = [answer(record, SAID[record["task"]]) for record in reversed(records)]
     store = prepare(write_answers(rows)).store

@@ -71,6 +71,7 @@ def find_in_files(folder, text):
 PRICES = {"input_price": 0.0, "output_price": 1e6}
 
 
+@pytest.mark.slow  # two runs; costs are capped in the tests of the endpoint's engine
 def test_a_run_stops_at_its_cost_and_goes_on_with_a_higher_one(shop, tmp_path, caplog, capfd):
     caplog.set_level("INFO")
     with start_endpoint(lambda *_: "answer Toys", key=KEY) as endpoint:
