@@ -34,13 +34,15 @@ def settled_shop(tmp_path, settled):
             {"empty_on": "fine thing"},
             r"^summarization: .* 100\.0% failed or could not be read, .*; nothing was changed.*failed_share=1$",
         ),
-        (
+        pytest.param(
             {"truncate_on": "Labels:", "truncate_tokens": 30},
             r"^classification: .*answers that the table does not have went from 0\.0% to 100\.0%.*label_shift=1$",
+            marks=pytest.mark.slow,  # what is compared, and how, has tests without Ray
         ),
-        (
+        pytest.param(
             {"truncate_on": "fine thing", "truncate_tokens": 40},
             r"^summarization: .*median length went from \d to 40 generated tokens.*canary_max_length_ratio=\d+$",
+            marks=pytest.mark.slow,  # what is compared, and how, has tests without Ray
         ),
     ],
 )

@@ -131,6 +131,7 @@ def test_too_large_a_share_fails_after_the_good_rows_are_committed(shop):
     assert (shop.folder / "runs" / "shop" / "enrichment.html").exists()
 
 
+@pytest.mark.slow  # such rows are asked without a table, too
 def test_row_that_kills_the_engine_is_the_only_one_lost(shop):
     shop.faults = {"kill_on": "scarf 21"}
     stats = shop.night(enrich={"max_quarantined_share": 1.0, "tasks": ["ner_tagging"]})

@@ -171,6 +171,7 @@ def test_every_answer_is_a_row_or_is_counted_by_its_reason(taught):
     assert "I would rather not." in (config.run_dir / "card.html").read_text()
 
 
+@pytest.mark.slow  # a build of its own; licences and evaluations are left out before there are seeds
 def test_nothing_of_a_forbidden_licence_or_of_an_evaluation_is_shown(taught, shop):
     config, endpoint = taught
     asked = "\n".join(body["messages"][-1]["content"] for body in endpoint.bodies if "seed" in body)
