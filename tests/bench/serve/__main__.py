@@ -44,6 +44,7 @@ def main(words=None):
     parser.add_argument("--results", type=Path, default=ROOT / "runs" / "bench" / "serve.json")
     settings = parser.parse_args(words)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for each request
     for part in settings.parts:
         write_figures(settings.results, PARTS[part](settings))
 
