@@ -6,6 +6,7 @@ actors one by one is not enough: some are started anew by what owns them.
 """
 
 import contextlib
+import gc
 import sys
 
 import psutil
@@ -87,6 +88,7 @@ def end():
     """End the session's Ray with all its processes."""
     import ray
 
+    gc.collect()  # iterators over datasets that nobody reads on tell Ray when they are thrown away
     left = [process for child in psutil.Process().children() if child.name() in NODE for process in list_all(child)]
     ray.shutdown()
     for process in left:
