@@ -33,7 +33,7 @@ def run_nights(shops, folder):
     return [json.loads(line) for line in lines if line.startswith("{")]  # Ray prints there too
 
 
-@pytest.mark.slow  # three nodes and their successors; drivers, workers and engines are killed by faster tests
+@pytest.mark.slow  # three nodes and their successors; drivers and engines are killed by faster tests
 @pytest.mark.parametrize("num_nights", [1, 2])
 def test_nights_survive_the_loss_of_nodes(tmp_path, old_shop, undisturbed, num_nights):
     shops = [old_shop.copy(tmp_path / str(seed)) for seed in range(num_nights)]

@@ -34,7 +34,7 @@ from eshop_ray.data.instructions.material import read_material as parse_material
 from eshop_ray.data.instructions.material_texts import clean_material
 from eshop_ray.data.instructions.near_repeats import find_near_repeats, mark_near_repeats
 from eshop_ray.data.instructions.plan import Plan, takes
-from eshop_ray.data.instructions.reading import add_bucket, count_shelves, plan_buckets, read_material
+from eshop_ray.data.instructions.reading import add_bucket, count_departments, plan_buckets, read_material
 from eshop_ray.data.instructions.teacher.commission import Teacher
 from eshop_ray.data.instructions.teacher.route import add_taught
 from eshop_ray.data.language import check_languages
@@ -85,7 +85,7 @@ def build_instructions(config: Config, plan: Plan, folder: Path, teacher: Teache
 def _read(config: Config, plan: Plan) -> Dataset:
     """Return the material of all sources, columns of `MATERIAL_SCHEMA`, complete and clean."""
     material = read_material(config, plan).materialize()
-    counts = count_shelves(material)
+    counts = count_departments(material)
     if any(kind == ProductTitle.__name__ for _, kind, _ in counts) or lacks_titles(material):
         material = join_titles(material, counts.total())
     if section := config.instructions.text_cleaning:
@@ -96,7 +96,7 @@ def _read(config: Config, plan: Plan) -> Dataset:
 
 def _build(material: Dataset, plan: Plan) -> Dataset:
     """Return the candidates of all sub-tasks, columns of `CANDIDATE_SCHEMA`."""
-    counts = count_shelves(material)
+    counts = count_departments(material)
     if not counts:
         return material.map_batches(lambda _: CANDIDATE_SCHEMA.empty_table(), batch_format="pyarrow")
     departments, buckets = plan_buckets(counts)

@@ -89,7 +89,7 @@ def to_row(found: Material | Malformed, file: Mapping[str, Any], position: int) 
     return {**known, "department": found.department, "id": found.id, "data": data, "repaired": found.repaired or None}
 
 
-def count_shelves(material: Dataset) -> Counter[tuple[str, str, str]]:
+def count_departments(material: Dataset) -> Counter[tuple[str, str, str]]:
     """Return (source, kind, department) -> how much of it there is."""
     counts: Counter[tuple[str, str, str]] = Counter()
     for row in material.map_batches(_count_batch, batch_format="pyarrow").iter_rows():

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset
 
 from eshop_ray import artifacts
@@ -112,9 +114,7 @@ def _measure(folder: Path, unit: Unit) -> tuple[float | None, int, float | None]
     tasks, groups = (np.array(table[name].to_pylist()) for name in ("task", "group"))
     is_own = (tasks == unit.task) & (groups == unit.group)
     own = int(tokens[is_own].sum())
-    exchanges = table["switch_seconds"].to_numpy()[is_own]
-    exchanges = exchanges[~np.isnan(exchanges)]
-    mean = float(exchanges.mean()) if exchanges.size else None
+    mean = pc.mean(table["switch_seconds"].filter(pa.array(is_own))).as_py()
     if table["engine_seconds"].null_count or not tokens.sum():
         return None, own, mean
     return float(table["engine_seconds"].to_numpy().sum()) * own / int(tokens.sum()), own, mean

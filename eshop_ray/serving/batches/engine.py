@@ -75,8 +75,8 @@ class DeployedEngine:
 
     async def _ask(self, request: LineRequest) -> Reply:
         assert self._facts is not None
-        visit = Visit({}, Headers(), uuid4().hex, is_named=False, route=request.url, key=self._find_key())
-        visit.task = request.task.name if request.task else None
+        task = request.task.name if request.task else None
+        visit = Visit({}, Headers(), uuid4().hex, is_named=False, route=request.url, task=task, key=self._find_key())
         self.num_asked += 1
         try:
             async with aclosing(self._metered.ask(visit, request.call, self._facts, Cost())) as pieces:  # type: ignore[type-var]
