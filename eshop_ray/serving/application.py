@@ -17,7 +17,8 @@ from eshop_ray.inference.engines.serve_app import build_model, keep_log_format
 from eshop_ray.places import is_uri
 from eshop_ray.serving.adapters import Adapters, build_lora_arguments
 from eshop_ray.serving.batches.deployment import BatchDeployment
-from eshop_ray.serving.deployments import BudgetDeployment, CatalogueDeployment, GatewayDeployment
+from eshop_ray.serving.budget_actor import BudgetDeployment
+from eshop_ray.serving.deployments import CatalogueDeployment, GatewayDeployment
 from eshop_ray.serving.endpoints import TaskSettings
 from eshop_ray.serving.keys import KeyRing
 from eshop_ray.serving.pulse import TOKEN_SECONDS
@@ -103,15 +104,15 @@ def compose(
         model: The deployment that answers as `DeployedModel` asks it.
         catalogue: That of the search index, if there is one.
     """
+    light = {"num_cpus": 0, "resources": HEAD_NODE}
     budgets = serve.deployment(
         BudgetDeployment,
         name=BUDGETS,
         num_replicas=1,
         max_ongoing_requests=MAX_CALLS,
-        ray_actor_options={"num_cpus": 0, "resources": HEAD_NODE},
+        ray_actor_options=light,
         logging_config=QUIET_LOG,
-    ).bind(folders.ledger, section.request_seconds)
-    light = {"num_cpus": 0, "resources": HEAD_NODE}
+    ).bind(folders.ledger, section.request_seconds, light)
     batches = serve.deployment(
         BatchDeployment,
         name=BATCHES,

@@ -1,11 +1,9 @@
-"""What Ray Serve runs of the endpoint beside the model: gateways, and one keeper of budgets for all of them."""
+"""What Ray Serve runs of the endpoint in front of the model: gateways, and the catalogue that they search."""
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from ray.exceptions import RayActorError, RayError
@@ -16,17 +14,15 @@ from ray.serve.handle import DeploymentHandle
 from eshop_ray.config import ServeSection
 from eshop_ray.data.few_shot.embeddings import encode_texts
 from eshop_ray.data.search_index import Document, Hit, SearchIndex
-from eshop_ray.errors import UserError
 from eshop_ray.serving.batches.endpoints import BatchEndpoints
 from eshop_ray.serving.batches.handles import HandledBatches, HandledFiles
-from eshop_ray.serving.budgets import Budgets, Denial, Grant
+from eshop_ray.serving.budget_actor import RemoteBudgets
 from eshop_ray.serving.calls import Call, ModelFacts, Piece
 from eshop_ray.serving.catalogue import CatalogueEndpoints, Filters, IndexedCatalogue, no_search
 from eshop_ray.serving.endpoints import Endpoints, TaskSettings
 from eshop_ray.serving.errors import SOON_SECONDS, RefusalError, busy_model
 from eshop_ray.serving.gateway import Gateway
-from eshop_ray.serving.keys import ApiKey, KeyRing
-from eshop_ray.serving.ledger import Ledger
+from eshop_ray.serving.keys import KeyRing
 from eshop_ray.serving.ray_metrics import RayRecorder
 from eshop_ray.serving.readiness import Readiness
 from eshop_ray.serving.spending import MeteredModel
@@ -36,9 +32,6 @@ logger = logging.getLogger(__name__)
 
 FIRST_SECONDS = 2.0
 """That a new gateway waits for the model: where one takes over and the model is up, nobody is told that it starts."""
-
-TAKE_OVER_SECONDS = 120.0
-"""That a new keeper of budgets waits for the end of the one before it."""
 
 
 class DeployedModel:
@@ -94,22 +87,6 @@ def judge(error: Exception) -> RefusalError:
     return busy_model()
 
 
-class HandledBudgets:
-    """The keeper of budgets, asked through its handle."""
-
-    def __init__(self, handle: DeploymentHandle) -> None:
-        self._reserve, self._settle = handle.reserve, handle.settle
-
-    async def reserve(self, key: ApiKey, tokens: int) -> Grant | Denial:
-        """Set aside the most that a request can cost, or say why not."""
-        verdict: Grant | Denial = await self._reserve.remote(key, tokens)
-        return verdict
-
-    async def settle(self, reservation: str, tokens: int) -> None:
-        """Note what a request has cost, in place of what was set aside."""
-        await self._settle.remote(reservation, tokens)
-
-
 class HandledCatalogue:
     """The catalogue, asked through its handle."""
 
@@ -157,34 +134,6 @@ class CatalogueDeployment:
         return None
 
 
-class BudgetDeployment:
-    """Keeps the books of all gateways. There is one at a time: a new one waits until the ledger is free."""
-
-    async def __init__(self, ledger_dir: str, request_seconds: float) -> None:  # type: ignore[misc]  # Ray Serve's
-        self._budgets = Budgets(Ledger(Path(ledger_dir)), request_seconds)
-        deadline = time.monotonic() + TAKE_OVER_SECONDS
-        while True:
-            try:
-                return self._budgets.open()
-            except UserError:
-                if time.monotonic() > deadline:
-                    raise
-            await asyncio.sleep(1)
-
-    async def reserve(self, key: ApiKey, tokens: int) -> Grant | Denial:
-        """Set aside the most that a request can cost, or say why not."""
-        return await self._budgets.reserve(key, tokens)
-
-    async def settle(self, reservation: str, tokens: int) -> None:
-        """Note what a request has cost, in place of what was set aside."""
-        await self._budgets.settle(reservation, tokens)
-
-    def __del__(self) -> None:
-        """Note what was spent to the token; Ray Serve calls this before it ends a replica."""
-        with suppress(Exception):
-            self._budgets.close()
-
-
 def sleeps(options: dict[str, Any]) -> bool:
     """Return whether a deployment with such options has no replica while nobody asks it."""
     return (options.get("autoscaling_config") or {}).get("min_replicas") == 0
@@ -205,7 +154,7 @@ class GatewayDeployment:
         open_access_log()
         deployed = DeployedModel(model)
         readiness = Readiness(deployed, may_sleep=sleeps(config.deployment_config))
-        metered = MeteredModel(deployed, HandledBudgets(budgets))
+        metered = MeteredModel(deployed, RemoteBudgets(budgets))
         endpoints = Endpoints(config.model_id, tasks, metered, readiness, tuple(config.adapters))
         products = CatalogueEndpoints(HandledCatalogue(catalogue) if catalogue else None, metered)
         limits = (config.batches.max_file_bytes, config.max_body_bytes)

@@ -19,7 +19,8 @@ from ray import serve
 from eshop_ray.cluster import start_ray
 from eshop_ray.config import RaySection, ServeSection
 from eshop_ray.serving.application import QUIET_LOG
-from eshop_ray.serving.deployments import BudgetDeployment, GatewayDeployment
+from eshop_ray.serving.budget_actor import BudgetDeployment
+from eshop_ray.serving.deployments import GatewayDeployment
 from eshop_ray.serving.endpoints import TaskSettings
 from eshop_ray.serving.keys import make_key, write_line
 from eshop_ray.serving.metrics import METRICS
@@ -54,7 +55,7 @@ class ModelDeployment:
 def build(config, folder):
     options = {"ray_actor_options": {"num_cpus": 0}, "logging_config": QUIET_LOG}
     model = serve.deployment(ModelDeployment, name="LLMServer:made", **options).bind()
-    budgets = serve.deployment(BudgetDeployment, name="Budgets", **options).bind(str(folder / "ledger"), 60.0)
+    budgets = serve.deployment(BudgetDeployment, name="Budgets", **options).bind(str(folder / "ledger"), 60.0, {})
     gateway = serve.deployment(serve.ingress()(GatewayDeployment), name="Gateway", **options)
     return gateway.bind(config, TaskSettings(0.0, True), model, budgets, None, model)  # no batch is asked for
 

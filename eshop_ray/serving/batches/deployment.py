@@ -18,7 +18,8 @@ from eshop_ray.serving.batches.handles import Refused
 from eshop_ray.serving.batches.scheduler import Scheduler
 from eshop_ray.serving.batches.service import BatchService
 from eshop_ray.serving.batches.store import Store
-from eshop_ray.serving.deployments import TAKE_OVER_SECONDS, DeployedModel, HandledBudgets
+from eshop_ray.serving.budget_actor import TAKE_OVER_SECONDS, RemoteBudgets
+from eshop_ray.serving.deployments import DeployedModel
 from eshop_ray.serving.endpoints import TaskSettings
 from eshop_ray.serving.errors import RefusalError
 from eshop_ray.serving.keys import KeyRing
@@ -32,7 +33,7 @@ class AnsweringActor:
     def __init__(
         self, work: Work, config: ServeSection, tasks: TaskSettings, model: DeploymentHandle, budgets: DeploymentHandle
     ) -> None:
-        metered = MeteredModel(DeployedModel(model), HandledBudgets(budgets))
+        metered = MeteredModel(DeployedModel(model), RemoteBudgets(budgets))
         self._answering = Answering(work, tasks, metered, KeyRing.of(config), RayRecorder())
 
     async def run(self) -> AsyncIterator[Event]:

@@ -11,7 +11,8 @@ import pytest
 from eshop_ray.config import ServeSection
 from eshop_ray.serving.application import HEAD_NODE
 from eshop_ray.serving.batches.deployment import BatchDeployment
-from eshop_ray.serving.deployments import BudgetDeployment, GatewayDeployment
+from eshop_ray.serving.budget_actor import BudgetDeployment
+from eshop_ray.serving.deployments import GatewayDeployment
 from eshop_ray.serving.keys import make_key, write_line
 from tests.processes import find_processes, free_port
 from tests.serving.batches.made_batches import TASKS, request, write
@@ -42,7 +43,7 @@ def served(ray_session, tmp_path):  # noqa: ARG001
 
     serve.start(http_options={"host": "127.0.0.1", "port": section.port})
     model = deploy(MadeDeployment).bind(asked)
-    budgets = deploy(BudgetDeployment).bind(str(tmp_path / "ledger"), section.request_seconds)
+    budgets = deploy(BudgetDeployment).bind(str(tmp_path / "ledger"), section.request_seconds, light)
     batches = deploy(BatchDeployment).bind(section, TASKS, str(tmp_path / "serve-batches"), light, model, budgets)
     gateway = serve.deployment(serve.ingress()(GatewayDeployment), ray_actor_options=light)
     serve.run(gateway.bind(section, TASKS, model, budgets, None, batches), name="batches", route_prefix="/")
