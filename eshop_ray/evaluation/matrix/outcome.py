@@ -6,7 +6,7 @@ from typing import Any
 
 from eshop_ray.config import Config
 from eshop_ray.evaluation.matrix.plan import Run, can_answer, find_rung
-from eshop_ray.evaluation.matrix.points import Point, list_cells, name_way, pick_best, pick_largest
+from eshop_ray.evaluation.matrix.points import Point, leave_out_twins, list_cells, name_way, pick_best, pick_largest
 from eshop_ray.evaluation.matrix.units import Unit
 from eshop_ray.evaluation.matrix.verdicts import LABELS, Contender, word_verdict
 from eshop_ray.reporting.words import count
@@ -96,7 +96,7 @@ def average_exchange(points: Sequence[Point]) -> float | None:
 def judge(config: Config, unit: Unit, points: Sequence[Point], missing: Sequence[Mapping[str, Any]]) -> str:
     """Return the verdict of one group: of each model and strategy the size counts that scored best."""
     own = [point for point in points if point.unit == unit]
-    contenders = [_contend(point, own) for point in pick_best(own) if point.pretrained]
+    contenders = [_contend(point, own) for point in pick_best(leave_out_twins(own)) if point.pretrained]
     lost = dict.fromkeys(_name(one) for one in missing if one["task"] == unit.name)
     untrained = dict.fromkeys(LABELS[point.model, point.strategy] for point in own if not point.pretrained)
     return word_verdict(

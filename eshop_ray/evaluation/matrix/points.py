@@ -123,7 +123,7 @@ def _build(config: Config, answers: list[Answers]) -> Point:
 def _test(points: Sequence[Point], seed: int) -> None:
     """Test the best point of a group against each other one, and each size against the one before it."""
     _check_same_rows(points)
-    known = [point for point in points if point.pretrained]
+    known = [point for point in leave_out_twins(points) if point.pretrained]
     if not known:
         return
     best = max(known, key=lambda point: point.score)
@@ -133,6 +133,12 @@ def _test(points: Sequence[Point], seed: int) -> None:
         smaller = [one for one in points if _is_same_way(one, point) and 0 < one.size < point.size]
         if smaller:
             point.growth = compare_points(point, max(smaller, key=lambda one: one.size), seed)
+
+
+def leave_out_twins(points: Sequence[Point]) -> list[Point]:
+    """Return what there is to choose among, for one group: `switched` has the weights of `single`, kept otherwise."""
+    own = {point.size for point in points if point.strategy == "single" and point.model == "llm"}
+    return [point for point in points if point.strategy != "switched" or point.size not in own]
 
 
 def compare_points(one: Point, other: Point, seed: int) -> Test:

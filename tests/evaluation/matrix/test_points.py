@@ -50,6 +50,21 @@ def test_every_point_is_tested_against_the_best_of_its_task(make_config, plan, a
     assert {point.size for point in pick_best(p for p in points if p.unit == best.unit)} == {0, 200}
 
 
+def test_a_model_that_keeps_adapters_apart_is_no_rival_of_those_adapters(make_config, plan, answer):
+    config = make_config(strategies=["zero-shot", "single", "switched"], models=["llm"], sizes=[100])
+    runs = plan(config)
+    num_right = {"zero-shot": 2, "single": 30, "switched": 31}
+    found = [answer(run, unit, num_right[run.strategy]) for run in runs for unit in run.units]
+    points = build_points(config, found)
+    assert find(points, "llm", "single", 100).behind is None
+    assert find(points, "llm", "switched", 100).behind["difference"] == pytest.approx(-1 / 40)
+    verdict = describe(config, runs[0].units, runs, points, {})["verdicts"]["multiple_choice"]
+    assert "take the LLM tuned on it: 0.750 against 0.050 of the base LLM" in verdict
+    assert "adapter for each task" not in verdict
+    alone = build_points(config, [one for one in found if one.run.strategy != "single"])
+    assert find(alone, "llm", "switched", 100).behind is None
+
+
 def test_seeds_are_one_point_and_rows_stay_what_is_drawn(make_config, plan, answer):
     config = make_config(seeds=[1, 2], strategies=["zero-shot", "single"], models=["llm"], sizes=[100])
     runs = plan(config)
