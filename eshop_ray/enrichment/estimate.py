@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from eshop_ray.artifacts import AnyFolder, write_json
 from eshop_ray.config import Config
+from eshop_ray.data.prompts import PromptSettings
 from eshop_ray.data.tokenization import tokenize_prompt
 from eshop_ray.enrichment.former import needs_copy
 from eshop_ray.enrichment.guards import check_limits
@@ -79,14 +80,12 @@ def _find_refusal(night: Night, planned: Any) -> str | None:
 
 def _count_questions(night: Night, shards: Sequence[Row]) -> Counter[tuple[str, str]]:
     """Return (task, `questions` or `input_tokens`) -> number."""
-    infer = night.config.infer
     count = partial(
         count_tokens,
         storage=night.staging.storage,
         tasks=night.tasks,
         tokenizer_dir=night.shared_model,
-        temperature=infer.temperature,
-        constrained=infer.constrained,
+        settings=PromptSettings.of(night.config.infer),
     )
     counts: Counter[tuple[str, str]] = Counter()
     for report in map_tasks(count, shards):
@@ -100,11 +99,10 @@ def count_tokens(
     storage: Storage,
     tasks: Mapping[str, Task],
     tokenizer_dir: AnyFolder | None,
-    temperature: float,
-    constrained: bool,
+    settings: PromptSettings,
 ) -> Row:
     """Return a shard's `task`, `questions` and `input_tokens`; without a tokenizer, words stand for tokens."""
-    rows = load_shard(shard, storage, tasks, temperature, constrained).to_pylist()
+    rows = load_shard(shard, storage, tasks, settings).to_pylist()
     prompts = [row["messages"] for row in rows if row["error"] is None]
     if tokenizer_dir is None:
         lengths = [len(join_messages(messages).split()) for messages in prompts]

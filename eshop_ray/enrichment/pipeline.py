@@ -14,6 +14,7 @@ import pyarrow as pa
 from ray.data import Dataset
 
 from eshop_ray.artifacts import fingerprint
+from eshop_ray.data.prompts import PromptSettings
 from eshop_ray.datasets import bound_stream, map_items
 from eshop_ray.enrichment.budget import Budget, count_postponed
 from eshop_ray.enrichment.canary import Canary, Candidates, Limits, draw, read_reference
@@ -209,9 +210,7 @@ def infer(run: Run, shards: Sequence[Row]) -> None:
         load_shard,
         storage=run.staging.storage,
         tasks=run.tasks,
-        temperature=config.temperature,
-        constrained=config.constrained,
-        confidence=config.confidence,
+        settings=PromptSettings.of(config),
     )
     questions = _load_shards(shards, load)
     finish = partial(_finish_batch, result_writer=run.result_writer)

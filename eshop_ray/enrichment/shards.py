@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from eshop_ray.data.prompts import build_prompt
+from eshop_ray.data.prompts import ASK_PLAINLY, PromptSettings, build_prompt
 from eshop_ray.enrichment.plan import ACTIONS
 from eshop_ray.schema import MESSAGES, Row, decode, encode
 from eshop_ray.storage import Storage
@@ -133,9 +133,7 @@ def load_shard(
     shard: Mapping[str, Any],
     storage: Storage,
     tasks: Mapping[str, Task],
-    temperature: float,
-    constrained: bool,
-    confidence: bool = False,
+    settings: PromptSettings = ASK_PLAINLY,
 ) -> pa.Table:
     """Return a shard as prompts, rows of `QUESTION_ROWS`.
 
@@ -143,9 +141,7 @@ def load_shard(
         shard: One of those that `write_shards` returned.
         storage: Where it stands.
         tasks: What the names in `task` stand for.
-        temperature: Sampling temperature.
-        constrained: Hold decoding to the task's declared output.
-        confidence: Have answers come with the probabilities of their tokens.
+        settings: How tasks are asked.
 
     Raises:
         StorageError: if it cannot be read.
@@ -156,7 +152,7 @@ def load_shard(
     rows = []
     for row in loaded.to_pylist():
         record = {**dict.fromkeys(("group", "metric", "target")), "id": row["key"], **row}
-        prompt = build_prompt(record, temperature, constrained, task, confidence)
+        prompt = build_prompt(record, settings, task)
         extra = {"shard": shard["shard"], "targets": row["targets"], "prompt_id": row["prompt_id"]}
         rows.append({**prompt, **extra, "retry_params": _stricter(prompt, row["fields"], task)})
     names = QUESTION_ROWS.names

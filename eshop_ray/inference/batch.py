@@ -23,7 +23,7 @@ from eshop_ray.artifacts import (
 )
 from eshop_ray.config import Config
 from eshop_ray.data.few_shot.shots import Shots, add_examples, choose_shots, count_examples
-from eshop_ray.data.prompts import add_prompts
+from eshop_ray.data.prompts import PromptSettings, add_prompts
 from eshop_ray.data.splits import read_split
 from eshop_ray.datasets import user_errors
 from eshop_ray.errors import UserError
@@ -82,9 +82,7 @@ def infer_split(
             engine = build_engine(config.infer, shared, read_prediction, num_rows, endpoint=endpoint)
             with user_errors(), watch(f"answering {split} with {details['model_dir']}", num_rows) as board:
                 blocks = records.repartition(target_num_rows_per_block=count_block_rows(config))
-                prompts = add_prompts(
-                    blocks, config.infer.temperature, config.infer.constrained, config.infer.confidence
-                )
+                prompts = add_prompts(blocks, PromptSettings.of(config.infer))
                 if shots:
                     prompts = add_examples(prompts, shots, build_fits(config, model.folder))
                 keep_answers(engine(prompts), parts, board)

@@ -12,6 +12,7 @@ from ray.serve.deployment import Application
 from eshop_ray.artifacts import AnyFolder
 from eshop_ray.config import Config, ServeSection
 from eshop_ray.data.few_shot.embeddings import encode_texts
+from eshop_ray.data.prompts import PromptSettings
 from eshop_ray.data.search_index import SearchIndex
 from eshop_ray.inference.engines.serve_app import build_model, keep_log_format
 from eshop_ray.places import is_uri
@@ -19,7 +20,6 @@ from eshop_ray.serving.adapters import Adapters, build_lora_arguments
 from eshop_ray.serving.batches.deployment import BatchDeployment
 from eshop_ray.serving.budget_actor import BudgetDeployment
 from eshop_ray.serving.deployments import CatalogueDeployment, GatewayDeployment
-from eshop_ray.serving.endpoints import TaskSettings
 from eshop_ray.serving.keys import KeyRing
 from eshop_ray.serving.pulse import TOKEN_SECONDS
 
@@ -62,7 +62,7 @@ def build_application(
     """
     KeyRing.of(config.serve)  # what is wrong with them is to be said here, not in a log of Ray's
     section = config.serve.model_copy(update={"api_keys_file": absolute(config.serve.api_keys_file)})
-    tasks = TaskSettings(config.infer.temperature, config.infer.constrained)
+    tasks = PromptSettings.of(config.infer)
     model = _bind_model(section, model_dir, digest, adapters)
     return compose(section, tasks, find_folders(config), model, _bind_catalogue(config.index_uri))
 
@@ -93,7 +93,7 @@ def _patience(section: ServeSection) -> dict[str, float]:
 
 
 def compose(
-    section: ServeSection, tasks: TaskSettings, folders: Folders, model: Application, catalogue: Application | None
+    section: ServeSection, tasks: PromptSettings, folders: Folders, model: Application, catalogue: Application | None
 ) -> Application:
     """Return the application around a model.
 

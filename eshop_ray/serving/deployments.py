@@ -13,13 +13,14 @@ from ray.serve.handle import DeploymentHandle
 
 from eshop_ray.config import ServeSection
 from eshop_ray.data.few_shot.embeddings import encode_texts
+from eshop_ray.data.prompts import PromptSettings
 from eshop_ray.data.search_index import Document, Hit, SearchIndex
 from eshop_ray.serving.batches.endpoints import BatchEndpoints
 from eshop_ray.serving.batches.handles import HandledBatches, HandledFiles
 from eshop_ray.serving.budget_actor import RemoteBudgets
 from eshop_ray.serving.calls import Call, ModelFacts, Piece
 from eshop_ray.serving.catalogue import CatalogueEndpoints, Filters, IndexedCatalogue, no_search
-from eshop_ray.serving.endpoints import Endpoints, TaskSettings
+from eshop_ray.serving.endpoints import Endpoints
 from eshop_ray.serving.errors import SOON_SECONDS, RefusalError, busy_model
 from eshop_ray.serving.gateway import Gateway
 from eshop_ray.serving.keys import KeyRing
@@ -145,7 +146,7 @@ class GatewayDeployment:
     async def __init__(  # type: ignore[misc]  # Ray Serve's
         self,
         config: ServeSection,
-        tasks: TaskSettings,
+        tasks: PromptSettings,
         model: DeploymentHandle,
         budgets: DeploymentHandle,
         catalogue: DeploymentHandle | None,

@@ -4,9 +4,9 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
-from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
+from eshop_ray.data.prompts import PromptSettings
 from eshop_ray.errors import find_nearest
 from eshop_ray.inference.openai_api import CHAT_URL, COMPLETIONS_URL
 from eshop_ray.inference.requests import Answer, ApiAnswer, Failure
@@ -67,21 +67,13 @@ class Stream(Protocol):
 Outcome = Reply | Stream | Download
 
 
-@dataclass(frozen=True, slots=True)
-class TaskSettings:
-    """How tasks are asked; as in bulk inference."""
-
-    temperature: float
-    constrained: bool
-
-
 class Endpoints:
     """Each takes a request that may pass, with the object in its body, and returns its response."""
 
     def __init__(
         self,
         model_id: str,
-        tasks: TaskSettings,
+        tasks: PromptSettings,
         metered: MeteredModel,
         readiness: Readiness,
         adapters: Sequence[str] = (),
@@ -143,7 +135,7 @@ class Endpoints:
     async def _predict(self, visit: Visit, task: Task, record: Any) -> dict[str, Any]:
         if not isinstance(record, dict):
             raise RefusalError(422, "a record has to be a JSON object", "invalid_record")
-        call = build_call(task, record, visit.request_id, self._tasks.temperature, self._tasks.constrained)
+        call = build_call(task, record, visit.request_id, self._tasks)
         async with aclosing(self._ask(visit, call, Cost())) as pieces:  # type: ignore[type-var]
             piece = await anext(pieces)
             await anext(pieces, None)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from eshop_ray.data.prompts import build_prompt
+from eshop_ray.data.prompts import PromptSettings, build_prompt
 from eshop_ray.errors import UserError
 from eshop_ray.inference.reading import read_prediction
 from eshop_ray.inference.requests import Answer, Failure
@@ -37,22 +37,21 @@ def list_fields(task: Task) -> list[list[str]]:
     return [list(kind) for kind in sorted(kinds)]
 
 
-def build_call(task: Task, record: Mapping[str, Any], request_id: str, temperature: float, is_held: bool) -> PromptCall:
+def build_call(task: Task, record: Mapping[str, Any], request_id: str, settings: PromptSettings) -> PromptCall:
     """Return the question that a record makes.
 
     Args:
         task: What is asked.
         record: The task's fields.
         request_id: Names the record in logs.
-        temperature: `infer.temperature`.
-        is_held: `infer.constrained`.
+        settings: How it is asked.
 
     Raises:
         RefusalError: if it makes none.
     """
     fields = {name: value for name, value in record.items() if name not in COLUMNS}
     row = {"id": request_id, "task": task.name, "group": None, "metric": None, "target": None}
-    prompt = build_prompt({**row, "fields": encode(fields)}, temperature, is_held, task)
+    prompt = build_prompt({**row, "fields": encode(fields)}, settings, task)
     if prompt.get("error"):
         wanted = " or ".join(", ".join(f"`{name}`" for name in kind) for kind in list_fields(task))
         raise RefusalError(

@@ -118,12 +118,14 @@ class _Blocks:
 def test_labels_are_counted_by_rows():
     import pyarrow as pa
 
-    from eshop_ray.data.prompts import build_prompt
+    from eshop_ray.data.prompts import PromptSettings, build_prompt
     from eshop_ray.schema import PROMPT_SCHEMA, encode
 
     def prompt(number, task, fields, target):
         row = {"id": str(number), "task": task, "group": None, "metric": None}
-        return build_prompt({**row, "target": encode(target), "fields": encode(fields)}, 0.0, False)
+        return build_prompt(
+            {**row, "target": encode(target), "fields": encode(fields)}, PromptSettings(constrained=False)
+        )
 
     tags = {"tokens": ["a", "b"], "tags": ["B-x", "B-x"]}
     rows = [

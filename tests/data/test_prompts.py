@@ -1,7 +1,7 @@
 import pyarrow as pa
 import pytest
 
-from eshop_ray.data.prompts import add_prompts, build_prompt
+from eshop_ray.data.prompts import PromptSettings, add_prompts, build_prompt
 from eshop_ray.schema import PROMPT_SCHEMA, RECORD_SCHEMA, decode, encode
 from eshop_ray.tasks import get_task
 
@@ -14,7 +14,7 @@ def row(task="multiple_choice", fields=CHOICE, target=0, **more):
 
 
 def build(*args, temperature=0.0, constrained=True, **more):
-    return build_prompt(row(*args, **more), temperature, constrained)
+    return build_prompt(row(*args, **more), PromptSettings(temperature, constrained))
 
 
 def test_record_becomes_messages_and_sampling_params():
@@ -49,7 +49,7 @@ def test_decoding_is_free_when_asked_or_undeclared(task, fields):
     ],
 )
 def test_record_without_a_prompt_keeps_its_row(broken, error):
-    prompt = build_prompt(broken, 0.0, constrained=True)
+    prompt = build_prompt(broken)
     assert error in prompt["error"]
     assert (prompt["id"], prompt["target"]) == ("1", "0")
     pa.Table.from_pylist([prompt], schema=PROMPT_SCHEMA)

@@ -25,7 +25,7 @@ def tokenizer(tiny_model_dir):
 
 def prompt_row(row_id, target="Red.", fields="Colour?"):
     record = {"id": row_id, "task": "generation", "group": None, "metric": None, "target": encode(target)}
-    return {"error": None, **build_prompt({**record, "fields": encode({"prompt": fields})}, 0.0, constrained=True)}
+    return {"error": None, **build_prompt({**record, "fields": encode({"prompt": fields})})}
 
 
 def test_prompt_ends_with_the_header_of_the_answer(tokenizer):

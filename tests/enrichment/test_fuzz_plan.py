@@ -156,7 +156,7 @@ class Shop:
         questions = questions.with_parts(question_parts)
         for buckets in divide_buckets(num_questions, 4):
             for shard in cut_shards(buckets, questions, 4, draw(candidates))["shards"]:
-                for row in load_shard(shard, work.storage, TEMPLATE_TASKS, 0.0, True).to_pylist():
+                for row in load_shard(shard, work.storage, TEMPLATE_TASKS).to_pylist():
                     assert row["error"] is None
                     yield from ({**one, "task": row["task"], "key": row["id"], "status": ASK} for one in row["targets"])
 

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from eshop_ray.data.prompts import PromptSettings
 from eshop_ray.enrichment import planning
 from eshop_ray.enrichment.columns import ENRICHED_SCHEMA
 from eshop_ray.enrichment.placing import bucket_of
@@ -171,7 +172,7 @@ def test_shards_are_cut_task_by_task(work):
         row
         for shard in shards
         if shard["task"] == "classification"
-        for row in load_shard(shard, work.storage, CLASSIFICATION, 0.0, False).to_pylist()
+        for row in load_shard(shard, work.storage, CLASSIFICATION, PromptSettings(constrained=False)).to_pylist()
     ]
     assert {row["id"]: row["targets"][0]["product_id"] for row in loaded} == {
         row["key"]: row["product_id"] for row in rows

@@ -2,6 +2,7 @@
 
 import pyarrow as pa
 
+from eshop_ray.data.prompts import PromptSettings
 from eshop_ray.enrichment.outcome import read_strictly, split_error, type_prediction
 from eshop_ray.enrichment.plan import ACTIONS
 from eshop_ray.enrichment.shards import TARGETS, divide_shards, load_shard, merge_questions, write_shards
@@ -68,7 +69,7 @@ def test_loaded_shard_is_what_engines_take(tmp_path):
     storage = Storage(str(tmp_path))
     (shard,) = write_shards(storage, "part", shards_of(rows, 8))
     assert (shard["task"], shard["num_rows"]) == ("classification", 2)
-    good, bad = load_shard(shard, storage, TASKS, 0.0, False).to_pylist()
+    good, bad = load_shard(shard, storage, TASKS, PromptSettings(constrained=False)).to_pylist()
     assert (good["id"], good["shard"], good["error"]) == ("k1", shard["shard"], None)
     assert good["targets"] == [{**TARGET, "product_id": "p", "change": "new"}]
     assert "structured_outputs" not in decode(good["sampling_params"])

@@ -13,11 +13,11 @@ import ray
 from ray import serve
 
 from eshop_ray.config import ServeSection
+from eshop_ray.data.prompts import PromptSettings
 from eshop_ray.inference.engines.serve_app import DEPLOYMENT_PREFIX
 from eshop_ray.inference.requests import Answer, ApiAnswer
 from eshop_ray.serving.application import QUIET_LOG, Folders, compose
 from eshop_ray.serving.calls import ModelFacts, PromptCall
-from eshop_ray.serving.endpoints import TaskSettings
 from eshop_ray.serving.pulse import Pulse
 
 APP = "eshop"
@@ -99,7 +99,7 @@ def deploy(folder: Path, port: int, label="one", seconds=0.05, gateway=None, key
         **{**usual, "health_check_timeout_s": 5.0, **options},
     )
     folders = Folders(str(folder / "ledger"), str(folder / "batches"))
-    app = compose(section, TaskSettings(0.0, True), folders, deployment.bind(label, seconds), None)
+    app = compose(section, PromptSettings(), folders, deployment.bind(label, seconds), None)
     serve.start(http_options={"host": section.host, "port": port}, logging_config=QUIET_LOG)
     serve.run(app, name=APP, route_prefix="/")
     return section

@@ -7,11 +7,12 @@ from contextlib import asynccontextmanager
 import httpx
 
 from eshop_ray.config import ServeSection
+from eshop_ray.data.prompts import PromptSettings
 from eshop_ray.inference.requests import Answer, ApiAnswer
 from eshop_ray.serving.budgets import Budgets
 from eshop_ray.serving.calls import ApiCall, ModelFacts, PromptCall
 from eshop_ray.serving.catalogue import CatalogueEndpoints
-from eshop_ray.serving.endpoints import Endpoints, TaskSettings
+from eshop_ray.serving.endpoints import Endpoints
 from eshop_ray.serving.gateway import Gateway
 from eshop_ray.serving.keys import KeyRing
 from eshop_ray.serving.ledger import Ledger
@@ -130,7 +131,7 @@ def build_gateway(model, folder, keys=None, catalogue=None, recorder=None, make_
     config = ServeSection(**settings)
     metered = MeteredModel(model, Budgets(Ledger(folder / "ledger"), config.request_seconds))
     readiness = Readiness(model)
-    endpoints = Endpoints(config.model_id, TaskSettings(0.0, True), metered, readiness, tuple(config.adapters))
+    endpoints = Endpoints(config.model_id, PromptSettings(), metered, readiness, tuple(config.adapters))
     products = CatalogueEndpoints(catalogue, metered)
     files = make_batches(config, ring, metered) if make_batches else None
     return Gateway(config, ring, endpoints, readiness, products, recorder or MadeRecorder(), files), readiness, metered

@@ -18,10 +18,10 @@ from ray import serve
 
 from eshop_ray.cluster import start_ray
 from eshop_ray.config import RaySection, ServeSection
+from eshop_ray.data.prompts import PromptSettings
 from eshop_ray.serving.application import QUIET_LOG
 from eshop_ray.serving.budget_actor import BudgetDeployment
 from eshop_ray.serving.deployments import GatewayDeployment
-from eshop_ray.serving.endpoints import TaskSettings
 from eshop_ray.serving.keys import make_key, write_line
 from eshop_ray.serving.metrics import METRICS
 from eshop_ray.serving.proxy import filter_in_proxies
@@ -57,7 +57,7 @@ def build(config, folder):
     model = serve.deployment(ModelDeployment, name="LLMServer:made", **options).bind()
     budgets = serve.deployment(BudgetDeployment, name="Budgets", **options).bind(str(folder / "ledger"), 60.0, {})
     gateway = serve.deployment(serve.ingress()(GatewayDeployment), name="Gateway", **options)
-    return gateway.bind(config, TaskSettings(0.0, True), model, budgets, None, model)  # no batch is asked for
+    return gateway.bind(config, PromptSettings(), model, budgets, None, model)  # no batch is asked for
 
 
 def ask(url, key, name="plain", **body):

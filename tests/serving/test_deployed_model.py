@@ -11,11 +11,11 @@ from ray.exceptions import ActorDiedError
 from ray.serve.exceptions import BackPressureError
 
 from eshop_ray.config import ServeSection
+from eshop_ray.data.prompts import PromptSettings
 from eshop_ray.inference.requests import Answer
 from eshop_ray.serving import deployments
 from eshop_ray.serving.calls import ModelFacts, PromptCall
 from eshop_ray.serving.deployments import DeployedModel, GatewayDeployment
-from eshop_ray.serving.endpoints import TaskSettings
 from eshop_ray.serving.errors import RefusalError
 from tests.serving.made_model import MadeRecorder
 
@@ -137,7 +137,7 @@ def test_a_gateway_takes_over_only_once_it_knows_a_model_that_is_up(monkeypatch,
     async def ask():
         gateway = object.__new__(GatewayDeployment)
         budgets = SimpleNamespace(reserve=None, settle=None)
-        await gateway.__init__(ServeSection(), TaskSettings(0.0, True), model, budgets, None, Mock())
+        await gateway.__init__(ServeSection(), PromptSettings(), model, budgets, None, Mock())
         app = await gateway.__serve_build_asgi_app__()
         transport = httpx.ASGITransport(app, client=("127.0.0.1", 4711))
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000") as http:

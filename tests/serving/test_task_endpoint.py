@@ -52,7 +52,7 @@ def test_the_model_is_asked_as_in_bulk_inference(tmp_path, name):
     model = MadeModel()
     assert post(tmp_path, name, example, model).status_code == 200
     row = {"id": "1", "task": name, "group": None, "metric": None, "target": "null", "fields": encode(fields)}
-    prompt = build_prompt(row, 0.0, True)
+    prompt = build_prompt(row)
     (call,) = model.calls
     assert call.messages == prompt["messages"]
     assert call.params == decode(prompt["sampling_params"])

@@ -36,7 +36,7 @@ def token_rows(records, tiny_model_dir):
     tokenizer = load_tokenizer(tiny_model_dir)
     rows = []
     for record in records:
-        messages = build_prompt(record, 0.0, constrained=True)["messages"]
+        messages = build_prompt(record)["messages"]
         answer = get_task(record["task"]).format_target(decode(record["target"]))
         rows.append(
             TokenRow(

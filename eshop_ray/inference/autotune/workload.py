@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 
 from eshop_ray.config import Config
-from eshop_ray.data.prompts import build_prompt
+from eshop_ray.data.prompts import PromptSettings, build_prompt
 from eshop_ray.data.splits import read_split
 from eshop_ray.errors import UserError
 from eshop_ray.inference.dispatch.blocks import WritePrompt
@@ -44,7 +44,7 @@ def read_workload(config: Config) -> Workload:
     sample = sorted(records, key=lambda row: content_id("autotune", row["id"]))[:wanted]
     asked = {}
     for row in sorted(sample, key=lambda row: str(row["task"])):
-        prompt = build_prompt(row, infer.temperature, infer.constrained)
+        prompt = build_prompt(row, PromptSettings.of(infer))
         if prompt.get("error") is None:
             asked[json.dumps(prompt["messages"]) + prompt["sampling_params"]] = prompt
     if not asked:

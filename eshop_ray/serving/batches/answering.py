@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 from uuid import uuid4
 
+from eshop_ray.data.prompts import PromptSettings
 from eshop_ray.errors import UserError
 from eshop_ray.inference.dispatch.dedup import Deduplicator
 from eshop_ray.inference.dispatch.dispatcher import Dispatcher
@@ -23,7 +24,6 @@ from eshop_ray.serving.batches.engine import DeployedEngine
 from eshop_ray.serving.batches.lines import Rules, build_line, check_file, read_line, read_lines
 from eshop_ray.serving.batches.results import Results, write_answer
 from eshop_ray.serving.batches.states import Counts, LineError
-from eshop_ray.serving.endpoints import TaskSettings
 from eshop_ray.serving.errors import RefusalError, render_refusal
 from eshop_ray.serving.keys import ApiKey, KeyRing
 from eshop_ray.serving.metrics import Recorder
@@ -99,7 +99,7 @@ class Answering:
     """A batch that is answered in this process."""
 
     def __init__(
-        self, work: Work, tasks: TaskSettings, metered: MeteredModel, keys: KeyRing, recorder: Recorder
+        self, work: Work, tasks: PromptSettings, metered: MeteredModel, keys: KeyRing, recorder: Recorder
     ) -> None:
         """Put the parts together.
 

@@ -11,6 +11,7 @@ import ray
 from ray.serve.handle import DeploymentHandle
 
 from eshop_ray.config import ServeSection
+from eshop_ray.data.prompts import PromptSettings
 from eshop_ray.errors import UserError
 from eshop_ray.serving.batches.answering import Answering, Event, Work
 from eshop_ray.serving.batches.files import FileService
@@ -20,7 +21,6 @@ from eshop_ray.serving.batches.service import BatchService
 from eshop_ray.serving.batches.store import Store
 from eshop_ray.serving.budget_actor import TAKE_OVER_SECONDS, RemoteBudgets
 from eshop_ray.serving.deployments import DeployedModel
-from eshop_ray.serving.endpoints import TaskSettings
 from eshop_ray.serving.errors import RefusalError
 from eshop_ray.serving.keys import KeyRing
 from eshop_ray.serving.ray_metrics import RayRecorder
@@ -31,7 +31,12 @@ class AnsweringActor:
     """Answers one batch, in a process of its own: its death costs what the model had in hand for it."""
 
     def __init__(
-        self, work: Work, config: ServeSection, tasks: TaskSettings, model: DeploymentHandle, budgets: DeploymentHandle
+        self,
+        work: Work,
+        config: ServeSection,
+        tasks: PromptSettings,
+        model: DeploymentHandle,
+        budgets: DeploymentHandle,
     ) -> None:
         metered = MeteredModel(DeployedModel(model), RemoteBudgets(budgets))
         self._answering = Answering(work, tasks, metered, KeyRing.of(config), RayRecorder())
@@ -71,7 +76,7 @@ class BatchDeployment:
     async def __init__(  # type: ignore[misc]  # Ray Serve's
         self,
         config: ServeSection,
-        tasks: TaskSettings,
+        tasks: PromptSettings,
         folder: str,
         actor_options: dict[str, Any],
         model: DeploymentHandle,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from eshop_ray.data.prompts import PromptSettings
 from eshop_ray.inference.dispatch.api_form import build_request
 from eshop_ray.inference.openai_api import CHAT_URL, COMPLETIONS_URL
 from eshop_ray.inference.openai_batch.requests import digest_custom_id
@@ -13,7 +14,7 @@ from eshop_ray.inference.requests import ApiRequest
 from eshop_ray.serving.batches.states import LineError
 from eshop_ray.serving.bodies import parse_object
 from eshop_ray.serving.calls import ApiCall, Call
-from eshop_ray.serving.endpoints import TaskSettings, wants_stream
+from eshop_ray.serving.endpoints import wants_stream
 from eshop_ray.serving.errors import RefusalError
 from eshop_ray.serving.task_answers import build_call
 from eshop_ray.tasks import Task, get_task, list_tasks
@@ -140,7 +141,7 @@ def _check_body(body: dict[str, Any], models: Sequence[str]) -> None:
         raise RefusalError(400, "answers of a batch come whole; leave it out", "invalid_value", "body.stream")
 
 
-def build_line(body: dict[str, Any], rules: Rules, tasks: TaskSettings, request_id: str) -> LineRequest:
+def build_line(body: dict[str, Any], rules: Rules, tasks: PromptSettings, request_id: str) -> LineRequest:
     """Return what a line asks.
 
     Raises:
@@ -150,7 +151,7 @@ def build_line(body: dict[str, Any], rules: Rules, tasks: TaskSettings, request_
     if not rules.endpoint.startswith(TASK_PREFIX):
         return LineRequest(plain.prompt, plain.params, plain.url, ApiCall(rules.endpoint, body))
     task = get_task(rules.endpoint.removeprefix(TASK_PREFIX))
-    call = build_call(task, body, request_id, tasks.temperature, tasks.constrained)
+    call = build_call(task, body, request_id, tasks)
     return LineRequest(json.dumps(body), call.params, rules.endpoint, call)
 
 

@@ -56,7 +56,7 @@ def write_prompt(record: dict) -> dict:
     """Return `{"task", "messages", "sampling_params"}` as the pipeline writes them, the latter two as JSON text."""
     fields = {name: value for name, value in record.items() if name not in ("task", "target", "group", "metric")}
     row = {"id": "", "task": record["task"], "group": None, "metric": None, "target": None, "fields": encode(fields)}
-    prompt = build_prompt(row, temperature=0.0, constrained=True)
+    prompt = build_prompt(row)
     if prompt.get("error"):
         raise UserError(f"the benchmark's row has no prompt: {prompt['error']}")
     return {

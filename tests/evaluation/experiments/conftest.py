@@ -69,7 +69,7 @@ def make_config(tmp_path, tiny_model_dir):
 def token_store(tmp_path_factory, tiny_model_dir):
     """The rows of split `validation` as the tiny model's tokens."""
     folder = tmp_path_factory.mktemp("tokens")
-    prompts = [build_prompt(row, 0.0, constrained=True) for split, row in build_rows() if split == "validation"]
+    prompts = [build_prompt(row) for split, row in build_rows() if split == "validation"]
     tokens = [tokenize_row({"error": None, **prompt}, tiny_model_dir, 1024) for prompt in prompts]
     write_index(write_block(pa.Table.from_pylist(tokens, schema=TOKEN_SCHEMA), folder), folder)
     return TokenStore.open(folder)

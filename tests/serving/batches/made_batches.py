@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 
 from eshop_ray.config import ServeSection
+from eshop_ray.data.prompts import PromptSettings
 from eshop_ray.serving.batches.answering import Answering
 from eshop_ray.serving.batches.endpoints import BatchEndpoints
 from eshop_ray.serving.batches.files import FileService
@@ -13,13 +14,12 @@ from eshop_ray.serving.batches.scheduler import Scheduler
 from eshop_ray.serving.batches.service import BatchService
 from eshop_ray.serving.batches.store import Store
 from eshop_ray.serving.budgets import Budgets
-from eshop_ray.serving.endpoints import TaskSettings
 from eshop_ray.serving.keys import KeyRing
 from eshop_ray.serving.ledger import Ledger
 from eshop_ray.serving.spending import MeteredModel
 from tests.serving.made_model import MadeRecorder
 
-TASKS = TaskSettings(0.0, True)
+TASKS = PromptSettings()
 CHAT_URL = "/v1/chat/completions"
 NOON = 1_800_000_000 // 86_400 * 86_400 + 43_200.0
 

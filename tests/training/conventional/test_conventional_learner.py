@@ -7,7 +7,7 @@ import torch
 
 from eshop_ray.config import ConventionalSection
 from eshop_ray.data.conventional import IGNORED
-from eshop_ray.data.prompts import build_prompt
+from eshop_ray.data.prompts import PromptSettings, build_prompt
 from eshop_ray.models.conventional import HeadSpec, Spec, load_plain_tokenizer, read_spec
 from eshop_ray.models.conventional_weights import build_model, load_model
 from eshop_ray.schema import encode
@@ -48,7 +48,9 @@ def encoder_dir(tmp_path_factory):
 
 def build_row_prompt(number, task, fields, target):
     row = {"id": str(number), "task": task, "group": None, "metric": None}
-    prompt = build_prompt({**row, "target": encode(target), "fields": encode(fields)}, 0.0, constrained=False)
+    prompt = build_prompt(
+        {**row, "target": encode(target), "fields": encode(fields)}, PromptSettings(constrained=False)
+    )
     return {"error": None, **prompt}
 
 
