@@ -87,12 +87,18 @@ def _encode_words(tokenizer: Any, question: Question, max_length: int) -> Encode
     if len(ids) > max_length:
         raise TooLongError(f"{len(ids)} tokens, and the model reads {max_length}")
     spans = zip(coded["offset_mapping"], coded["special_tokens_mask"], strict=True)
-    starts = [start if end > start and not special else -1 for (start, end), special in spans]
+    starts = [-1 if special else _find_start(question.text, *span) for span, special in spans]
     places, token = [], 0
     for start, end in question.words:
         token = next((place for place in range(token, len(starts)) if starts[place] >= start), len(starts))
         places.append(token if token < len(starts) and starts[token] < end else -1)
     return Encoded([ids], tuple(places))
+
+
+def _find_start(text: str, start: int, end: int) -> int:
+    """Return where a token's own text begins: some tokenizers count the blank before a word to it; -1 if it has none."""
+    token = text[start:end]
+    return start + len(token) - len(token.lstrip()) if token.strip() else -1
 
 
 def write_question(messages: Sequence[Message]) -> str:

@@ -198,7 +198,7 @@ def _to_question(path: str, number: int, row: Row, name: str) -> Question:
 
 
 def _check_metric(name: Any) -> None:
-    if name and name != "bool" and name not in METRICS:
+    if name and not (isinstance(name, str) and name in (*METRICS, "bool")):
         nearest = find_nearest(str(name), METRICS)
         raise AnswerError(f"unknown `metric` {name!r}; did you mean {nearest!r}?")
 
