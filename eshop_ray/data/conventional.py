@@ -96,7 +96,7 @@ def _encode_words(tokenizer: Any, question: Question, max_length: int) -> Encode
 
 
 def _find_start(text: str, start: int, end: int) -> int:
-    """Return where a token's own text begins: some tokenizers count the blank before a word to it; -1 if it has none."""
+    """Return where a token's text begins, some tokenizers counting the blank before a word to it; -1 if it has none."""
     token = text[start:end]
     return start + len(token) - len(token.lstrip()) if token.strip() else -1
 

@@ -117,9 +117,7 @@ def read_key(config: OpenaiSection) -> SecretStr | None:
 
 
 @contextmanager
-def open_endpoint(
-    config: Config, predictions_dir: Path | None, inputs: str, has_answered: bool
-) -> Iterator[Endpoint]:
+def open_endpoint(config: Config, predictions_dir: Path | None, inputs: str, has_answered: bool) -> Iterator[Endpoint]:
     """Yield the endpoint of a config, and write down at the end what was spent.
 
     Args:
