@@ -113,9 +113,10 @@ def encode_written(tokenizer: Any, spec: Spec, text: str, room: int = 0) -> tupl
         tokenizer: The model's.
         spec: Of the model.
         text: The question.
-        room: Tokens that a causal model needs for its answer.
+        room: Tokens that a causal model needs for its answer; half of its length at most are kept free.
     """
     is_causal = spec.architecture == "causal"
+    room = min(room, spec.max_length // 2)
     ids = tokenizer(text, add_special_tokens=not is_causal)["input_ids"]
     ending = tokenizer("\n", add_special_tokens=False)["input_ids"] if is_causal else ids[-1:]
     limit = max(1, spec.max_length - (room if is_causal else 0)) - (len(ending) if is_causal else 0)

@@ -45,8 +45,8 @@ class PairedTest:
     difference: float
     """A's score minus B's."""
     low: float
-    """Where the interval of the difference begins, 95 % unless said otherwise, by the paired bootstrap of clusters; wide
-    enough for what so few rows that differ leave open."""
+    """Where the interval of the difference begins, 95 % unless said otherwise, by the paired bootstrap of clusters; no
+    narrower than what McNemar's test goes by, where it is that test."""
     high: float
     p_value: float
     """Chance of such a difference, or a larger one either way, between models that are equally good."""
