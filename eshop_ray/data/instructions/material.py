@@ -58,6 +58,15 @@ class Product(Material):
     description: str = ""
     brand: str = ""
     bullets: tuple[str, ...] = ()
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeftOut:
+    """A row that can be read, but is not wanted: it is counted, and is no fault of its file."""
+
+    reason: str
+    text: str
+    """What the card shows of it."""
+
+
     attributes: Mapping[str, str] | None = None
 
     @property

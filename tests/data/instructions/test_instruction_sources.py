@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import asdict
 from typing import get_args
 
 import pytest
@@ -14,6 +15,8 @@ from eshop_ray.data.instructions.material import (
     Instruction,
     Judgement,
     OfferPair,
+    LeftOut,
+    Material,
     Product,
     ProductQuestion,
     ProductTitle,
@@ -24,7 +27,10 @@ from eshop_ray.data.instructions.material import (
     TaggedText,
     Translation,
 )
+    read_material,
+    write_material,
 from eshop_ray.data.instructions.sources import READERS
+from eshop_ray.data.instructions.material_texts import list_texts
 from eshop_ray.errors import UserError
 from eshop_ray.schema import Malformed
 
@@ -80,11 +86,29 @@ def test_judgements_may_be_of_some_rows_only():
         {"query": "mug", "product_title": "Tea", "esci_label": "C", "form": "select"},
         {"query": "mug", "product_title": "Tea", "esci_label": "X", "form": "direct"},
     ]
-    found, bad = read("esci", as_lines(*rows), where={"form": ["direct"]})
-    assert [(one.query, one.label) for one in found] == [("mug", "Exact")]
-    assert isinstance(found[0], Judgement)
-    assert [one.line for one in bad] == [2, 3]
-    assert "left out by `where`" in bad[0].reason
+    (found, unwanted), (bad,) = read("esci", as_lines(*rows), where={"form": ["direct"]})
+    assert isinstance(found, Judgement)
+    assert (found.query, found.label, bad.line) == ("mug", "Exact", 3)
+    assert unwanted == LeftOut(reason="not what `where` asks for", text="mug (form: select)")
+
+
+@pytest.mark.parametrize("wanted", [1, "1", [1, 7], [True, "1"]])
+def test_rows_are_wanted_by_any_kind_of_value(wanted):
+    rows = [
+        {"query": "mug", "product_title": "Mug", "esci_label": "E", "small": value} for value in (1, 1.0, "1", 11, 0)
+    ]
+    found, _ = read("esci", as_lines(*rows), where={"small": wanted})
+    assert [type(one) for one in found] == [Judgement, Judgement, Judgement, LeftOut, LeftOut]
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [({"where": 3}, "esci source"), ({"were": {}}, "`were`"), ({"where": {"form": "direct"}}, "no row has form")],
+)
+def test_options_of_judgements_are_checked(options, named):
+    row = {"query": "mug", "product_title": "Mug", "esci_label": "E"}
+    with pytest.raises(UserError, match=named):
+        read("esci", as_lines(row), **options)
 
 
 def test_judgements_and_products_may_stand_in_files_of_their_own():
@@ -116,6 +140,13 @@ def test_attribute_values_stand_in_the_title():
 
 
 def test_offers_are_told_in_words():
+@pytest.mark.parametrize("values", ["Red", None, 3, [3]])
+def test_values_that_are_no_list_are_no_spans(values):
+    found, bad = read("attribute_values", as_lines({"input": "Red Scarf", "target_scores": {"Color": values}}))
+    assert found == []
+    assert "`Color`" in bad[0].reason
+
+
     text = (
         "COL title VAL visio 2007 COL manufacturer VAL microsoft COL price VAL 129.95 \t"
         "COL title VAL visio COL manufacturer VAL  COL price VAL \t1\nbroken line\n"
@@ -167,6 +198,15 @@ def test_amasum_takes_the_most_helpful_reviews():
 
 def test_questions_and_their_evidence():
     (one,), _ = read(
+@pytest.mark.parametrize(
+    ("pros", "told"), [("Light", " Pros: Light"), (3, ""), (None, ""), ([3, "Light"], " Pros: Light")]
+)
+def test_what_speaks_for_a_product_may_be_one_text(pros, told):
+    row = {"customer_reviews": [{"text": "Fine."}], "website_summaries": [{"verdict": "Good.", "pros": pros}]}
+    (one,), _ = read("amasum", as_lines(row))
+    assert one.summaries == (f"Good.{told}",)
+
+
         "hetpqa", "ASIN\tquestion\tcandidate\tanswer\tsource\nB1\tHow big?\tit is 5 cm\t5 cm\tDesc\n", "a.tsv"
     )
     assert one == ProductQuestion(
@@ -299,3 +339,78 @@ def test_sessions_get_their_titles(tmp_path):
     (one,), bad = read("amazon_m2", text, f"{tmp_path}/sessions_train.csv")
     assert one == Session(id=one.id, titles=("Mug", "Tea", "Pot"))
     assert len(bad) == 1
+def test_a_category_has_the_languages_that_its_whole_path_has(tmp_path):
+    def row(number, parent, **names):
+        return {"id": number, "parent_id": parent, "names": names, "attributes": ["a", "b"], "leaf": True}
+
+    names = {"a": {"en": "Color", "de": "Farbe"}, "b": {"en": "Size"}}
+    attributes = [{"id": one, "names": own} for one, own in names.items()]
+    (tmp_path / "attributes.jsonl").write_text(as_lines(*attributes, {"id": "c"}, {"id": "d", "names": {"de": "Form"}}))
+    (tmp_path / "values.jsonl").write_text("{broken")
+    rows = [
+        row("1", None, en="Home", fr="Maison"),
+        row("2", "1", en="Pans", de="Pfannen", fr="Poêles"),
+        row("3", "2", en="Woks", de="Woks"),
+        row("5", "4", en="Lids"),
+    ]
+    found, bad = read("shopify_taxonomy", as_lines(*rows), f"{tmp_path}/categories.jsonl")
+    assert [one.path for one in found[:3]] == [
+        {"en": ("Home",), "fr": ("Maison",)},
+        {"en": ("Home", "Pans"), "fr": ("Maison", "Poêles")},
+        {"en": ("Home", "Pans", "Woks")},
+    ]
+    assert found[0].attributes == {"en": ("Color", "Size")}
+    assert [one.id for one in found[3:]] == ["a", "b"]
+    places = [(one.path.rpartition("/")[2], one.line) for one in bad]
+    assert places == [("values.jsonl", 1), ("attributes.jsonl", 3), ("attributes.jsonl", 4), ("categories.jsonl", 4)]
+
+
+
+
+def test_products_of_sessions_that_cannot_be_read_are_told(tmp_path):
+    path = f"{tmp_path}/sessions_train.csv"
+    text = "prev_items,next_item,locale\n\"['B00000001']\",B00000002,UK\n"
+    with pytest.raises(UserError, match=r"there is no `products_train\.csv` beside it"):
+        read("amazon_m2", text, path)
+    (tmp_path / "products_train.csv").write_text("id,locale,title\nB00000001,UK,Mug\nB00000002,UK,\n")
+    found, bad = read("amazon_m2", text, path)
+    assert found == []
+    assert [(one.path.rpartition("/")[2], one.line) for one in bad] == [
+        ("products_train.csv", 3),
+        ("sessions_train.csv", 2),
+    ]
+
+
+RIGHT = {
+    "amasum": {
+        "customer_reviews": [{"text": "Fine.", "helpful_votes": 1}],
+        "website_summaries": [{"verdict": "Good."}],
+    },
+    "attribute_values": {"input": "Red Mug", "category": "Mug", "target_scores": {"Color": {"Red": 1}}},
+    "ecinstruct": {"instruction": "Which?", "input": "x", "options": '["A: a", "B: b"]', "output": "A", "task": "MPC"},
+    "epqa": {"question": "Big?", "candidate": "It is.", "label": "2", "title": "Mug", "ASIN": "B1", "answer": "Yes."},
+    "esci": {"query": "mug", "product_title": "Mug", "esci_label": "E", "product_locale": "us", "product_id": "B1"},
+    "hetpqa": {"ASIN": "B1", "question": "Big?", "candidate": "It is.", "answer": "Yes."},
+    "products": {"id": "1", "name": "Mug", "category": "Home", "description": "A mug.", "brand": "Alva"},
+    "reviews": {"rating": 5, "title": "Good", "text": "Good mug.", "parent_asin": "B1"},
+    "semipqa": {"qid": "1", "question": "Big?", "candidate": 'size: { value:"big" }', "label": "1"},
+    "shopbench": {"input_field": "Which?\n0. a\n1. b", "output_field": 1, "task_type": "multiple-choice"},
+    "shopify_taxonomy": {"id": "1", "parent_id": None, "names": {"en": "Mugs"}, "attributes": [], "leaf": True},
+}
+"""A right row of each format of named columns."""
+ODD = (None, 3, -1.5, True, "", "x: {[", [], [3], ["x"], [None], {}, {"x": 3}, {"x": None}, [{"x": ["y"]}], {"en": 3})
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_an_odd_row_ends_no_file(name):
+    right = RIGHT[name]
+    odd = [{**right, column: value} for column in right for value in ODD]
+    odd += [{key: value for key, value in right.items() if key != column} for column in right]
+    found, bad = read(name, as_lines(right, *odd, right))
+    assert found[0] == found[-1]
+    for one in found:
+        assert read_material(type(one).__name__, write_material(one)) == one
+        assert all(isinstance(text, str) for text in (one.id, one.department, *one.keys))
+        assert not [text for text in list_texts(asdict(one)) if text.startswith(("{'", "['"))]
+    assert all(isinstance(one, Material) and one.language for one in found)
+    assert len(found) + len(bad) == len(odd) + 2

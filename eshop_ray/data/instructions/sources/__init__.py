@@ -1,14 +1,14 @@
 """Readers of material, one file per format; parsers that `data.sources` has already are called, not written again.
 
-Each has `read(stream, path, options)`, where `options` are the source's own with its `language`. It yields material
-and, for rows that it cannot read, `Malformed`.
+Each has `read(stream, path, options)`, where `options` are the source's own with its `language`. It yields material,
+for rows that it cannot read `Malformed`, and for those that are not wanted `LeftOut`.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import IO, Any
 
 from eshop_ray.config.instructions import InstructionFormat
-from eshop_ray.data.instructions.material import Material
+from eshop_ray.data.instructions.material import LeftOut, Material
 from eshop_ray.data.instructions.sources import (
     amasum,
     amazon_m2,
@@ -29,7 +29,7 @@ from eshop_ray.data.instructions.sources import (
 )
 from eshop_ray.schema import Malformed
 
-MaterialReader = Callable[[IO[bytes], str, Mapping[str, Any]], Iterator[Material | Malformed]]
+MaterialReader = Callable[[IO[bytes], str, Mapping[str, Any]], Iterator[Material | LeftOut | Malformed]]
 
 READERS: Mapping[InstructionFormat, MaterialReader] = {
     "amasum": amasum.read,
