@@ -8,6 +8,7 @@ from typing import get_args
 import pytest
 
 from eshop_ray.config.instructions import InstructionFormat
+from eshop_ray.data.instructions.attribute_text import write_attribute
 from eshop_ray.data.instructions.material import (
     Attribute,
     Category,
@@ -249,6 +250,50 @@ def test_instructions_are_mended_and_say_so():
             "input_field": "Which?\n0. a\n1. b\n3. c\nAnswer:",
             "output_field": "2",
             "task_type": "multiple-choice",
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (
+            "item_weight: { unit:pounds, normalized_value:{ unit:pounds, value:51 }, value:51 }",
+            "item weight: 51 pounds",
+        ),
+        ("audio_sensitivity: {unit:decibels, value:121.0}", "audio sensitivity: 121 decibels"),
+        (
+            "size: { width:{ unit:inches, normalized_value:{ unit:feet, value:0.75 }, value:9 }, "
+            "length:{ unit:inches, value:12. } }",
+            "size: width 9 inches, length 12 inches",
+        ),
+        (
+            "nutritional_info: { vitamins_and_minerals:[ { unit:milligrams, nutrient:sodium, value:20.0 } ], "
+            'serving_quantity:1.0, serving_unit:ounces, fat:[ { total:5.0, unit:grams, total_string:"5 grams", '
+            "saturated:1.5 } ], energy:[ { unit:calories, content:110.0 } ] }",
+            "nutritional info: vitamins and minerals sodium 20 milligrams, serving quantity 1 ounces, "
+            "fat 5 grams, saturated 1.5 grams, energy 110 calories",
+        ),
+        ("batteries: { quantity:2, type:aaa }; { quantity:1, type:lithium_ion }", "batteries: 2 aaa, 1 lithium ion"),
+        ('color: { standardized_values:[ "green" ], value:"green/blue" }', "color: green/blue"),
+        ('outer: { material:[ { value:"Wool" }, { value:"wool" }, { value:"Silk" } ] }', "outer: material Wool, Silk"),
+        ('rim: { size:[ { value:"9\\" wide" } ], type:[ { value:"na" } ] }', 'rim: size 9" wide'),
+        ('chain: { unit:inches, string_value:"24 inches", decimal_value:24.0 }', "chain: 24 inches"),
+        ('brand: { brand_seq_id:null.int, value:"Alva: Home, Garden" }', "brand: Alva: Home, Garden"),
+        ("port: { value:'802_11_b' }; { value:usb }", "port: 802.11 b, usb"),
+        ("leg: { }", ""),
+        ("size: { unit:inches, value:null }", ""),
+    ],
+)
+def test_an_attribute_is_told_in_words(data, told):
+    assert write_attribute(data) == told
+
+
+@pytest.mark.parametrize(
+    "data", ["size: { value:3", "size: { value:[ 3 }", "x: { a b }", 'x: { value:"a {b}" }', "x:" + "[" * 9999]
+)
+def test_an_attribute_that_is_not_whole_is_malformed(data):
+    found, bad = read("semipqa", f"data\ttext\n{data}\tIt is.\nsize: {{ value:3 }}\tIt is 3.\n", "a.tsv")
+    assert [one.attribute for one in found] == ["size: 3"]
+    assert [one.line for one in bad] == [2]
+
+
             "metric": "accuracy",
         },
         {"input_field": "Is it?", "output_field": "yes", "task_type": "multiple-choice", "metric": "bool"},
