@@ -178,7 +178,8 @@ def test_metadata_among_reviews_gives_titles_of_products():
     review = '{broken\n{"rating": 5, "text": "Good bottle.", "title": "Good", "parent_asin": "B1"}\n'
     (one,), (bad,) = read("reviews", review)
     assert (one.product, bad.line) == ("B1", 1)
-    assert one.keys != one.with_title("Steel Bottle").keys == Product(id="x", title="Steel bottle").keys
+    titled = one.with_title("Steel Bottle")
+    assert titled.keys == (*Product(id="x", title="Steel bottle").keys, *one.keys)
 
 
 def test_summaries_of_reviews():
@@ -211,7 +212,7 @@ def test_what_speaks_for_a_product_may_be_one_text(pros, told):
         "hetpqa", "ASIN\tquestion\tcandidate\tanswer\tsource\nB1\tHow big?\tit is 5 cm\t5 cm\tDesc\n", "a.tsv"
     )
     assert one == ProductQuestion(
-        id=one.id, question="How big?", product="B1", evidence="it is 5 cm", answer="5 cm", is_answerable=True
+        id=one.id, question="How big?", product_id="B1", evidence="it is 5 cm", answer="5 cm", is_answerable=True
     )
     head = "qid,question,ASIN,candidate,source,qa_pair_id,title,label,answer\n"
     rows = [f"1,How big?,B1,it is {size},cqa,1,Mug,{label},5 cm\n" for label, size in enumerate("abc")]
@@ -219,6 +220,8 @@ def test_what_speaks_for_a_product_may_be_one_text(pros, told):
     assert [one.is_answerable for one in found] == [False, None, True]
     assert [one.answer for one in found] == ["", "", "5 cm"]
     assert len(bad) == 1
+    assert {one.keys for one in found} == {(*review.keys, *Product(id="1", title="mug").keys, one.keys[-1])}
+    assert one.keys[0] == review.keys[0]
 
 
 def test_the_question_of_another_customer_stands_before_its_answer():
@@ -239,9 +242,11 @@ def test_attributes_become_text_and_sentences():
     assert fact == Fact(id=fact.id, attribute="brand: CHANEL", sentence="The brand is Chanel.")
     head = "qid\tqa_pair_id\tquestion\tcandidate\tlabel\n"
     text = head + '1\t2\thow old?\tage_range:  { value:"kid" }\t1\n1\t2\tx\tnone\t0\n'
-    (one,), bad = read("semipqa", text, "a.tsv")
+    text += '9\t3\tHow  old?\tcolor: { value:"red" }\t0\n'
+    (one, other), bad = read("semipqa", text, "a.tsv")
     assert (one.evidence, one.is_answerable) == ("age range: kid", True)
     assert len(bad) == 1
+    assert one.keys == other.keys
 
 
 def test_instructions_are_mended_and_say_so():
@@ -351,6 +356,55 @@ def test_ec_guide_is_taken_apart(stem, row, kind):
 
 
 def test_ec_guide_files_of_other_kinds_are_passed_on():
+def read_answer(stem, prompt, answer):
+    row = {"input_field": prompt, "output_field": answer, "task_type": "generation"}
+    return read("ec_guide", json.dumps([row]), f"{stem}.json")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("Patio, Lawn & Garden", "Grills & Outdoor Cooking", "Grills"),
+        ("Clothing, Shoes & Jewelry", "Novelty, Costumes & More", "Novelty", "Jewelry"),
+        ("Arts, Crafts & Sewing", "Craft Supplies", "Paper & Paper Crafts"),
+        ("Automotive", "Paint, Body & Trim", "Paint"),
+        ("Automotive", "Lights & Lighting Accessories", "Bulbs"),
+        ("Liberal Arts", "Crafts & Sewing"),
+    ],
+)
+def test_names_of_categories_may_hold_commas(names):
+    (one,), _ = read_answer("CR", "Which categories: 'Red Mug'?\nAnswer:", ", ".join(names))
+    assert one.category == " > ".join(names)
+    assert one.department == names[0]
+
+
+@pytest.mark.parametrize(
+    ("answer", "translated"),
+    [
+        ("Rote Tasse", "Rote Tasse"),
+        ("Output: Rote Tasse", "Rote Tasse"),
+        ("OUTPUT: 'Rote Tasse'", "Rote Tasse"),
+        ("Title: Rote Tasse", "Rote Tasse"),
+        ('"Rote ""Tasse"""', 'Rote "Tasse"'),
+        ("「赤いマグ」", "赤いマグ"),
+        ("Tasse 'Rot', \"Blau\"", "Tasse 'Rot', \"Blau\""),
+        ("'Rote' oder 'Blaue'", "'Rote' oder 'Blaue'"),
+    ],
+)
+def test_what_stands_around_a_translation_is_taken_off(answer, translated):
+    (one,), _ = read_answer("MT", "Translate the title 'Mug 14\"' into German.\nOutput:", answer)
+    assert (one.text, one.translated, bool(one.repaired)) == ('Mug 14"', translated, answer != translated)
+
+
+def test_what_is_no_translation_of_a_title_is_no_material():
+    prompt = "Translate the title 'Red Mug' into German.\nOutput:"
+    for answer in ("Question: A product entitled 'Mug'?", "It is in German already:\n\nRote Tasse", "Output:"):
+        found, bad = read_answer("MT", prompt, answer)
+        assert (found, len(bad)) == ([], 1)
+    (one,), _ = read_answer("MT", "Translate this into German. Sentece:'He said so.'\nOutput:", "Er sagte es.")
+    assert isinstance(one, LeftOut)
+
+
     with pytest.raises(UserError, match="others pass on as `shopbench`"):
         read("ec_guide", "[]", "ACR.json")
 

@@ -72,7 +72,7 @@ def _read_question(record: Record, shared: Mapping[str, Any]) -> Material | None
     title, question = _cut(_QUOTED_TITLE, record["prompt"]), _cut(_QUESTION, record["prompt"])
     if not title or not question:
         return None
-    return ProductQuestion(**shared, question=question, product=title, has_title=True, answer=str(record["target"]))
+    return ProductQuestion(**shared, question=question, product=title, answer=str(record["target"]))
 
 
 def _read_translation(record: Record, shared: Mapping[str, Any]) -> Material | None:

@@ -36,7 +36,6 @@ def _read(path: str, number: int, row: Row, language: str) -> Material | Malform
         id=content_id(str(row.get("qid")), question, attribute),
         language=language,
         question=question,
-        product=f"semipqa {row.get('qa_pair_id')}",
         evidence=attribute,
         is_answerable=label == "1",
     )
