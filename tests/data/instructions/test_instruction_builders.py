@@ -10,7 +10,7 @@ from scipy import stats
 
 from eshop_ray.data.instructions.builders import get_subtask, load_subtasks
 from eshop_ray.data.instructions.draw import make_draw
-from eshop_ray.data.instructions.material import Category, Relation, fold, read_material, write_material
+from eshop_ray.data.instructions.material import Category, Relation, Translation, fold, read_material, write_material
 from eshop_ray.data.instructions.pool import Pool
 from eshop_ray.data.instructions.question import Choice, Text
 from eshop_ray.data.instructions.render import UnaskableError, build_messages, render, task_of
@@ -65,7 +65,7 @@ def test_its_stock_gives_questions_whose_answers_are_read_back_and_right(name):
         task = get_task(task_of(question))
         messages = build_messages(task.name, rendered.prompt, rendered.target)
         prediction = task.parse(messages[-1]["content"])
-        metric = subtask.metric or task.metric
+        metric = question.metric or subtask.metric or task.metric
         if metric in EXACT:
             assert get_metric(metric).score_rows([rendered.target], [prediction]) == [1.0]
         else:

@@ -15,9 +15,9 @@ from eshop_ray.data.instructions.material import (
     Fact,
     Instruction,
     Judgement,
-    OfferPair,
     LeftOut,
     Material,
+    OfferPair,
     Product,
     ProductQuestion,
     ProductTitle,
@@ -27,11 +27,11 @@ from eshop_ray.data.instructions.material import (
     Session,
     TaggedText,
     Translation,
-)
     read_material,
     write_material,
-from eshop_ray.data.instructions.sources import READERS
+)
 from eshop_ray.data.instructions.material_texts import list_texts
+from eshop_ray.data.instructions.sources import READERS
 from eshop_ray.errors import UserError
 from eshop_ray.schema import Malformed
 
@@ -140,7 +140,6 @@ def test_attribute_values_stand_in_the_title():
     assert len(bad) == 1
 
 
-def test_offers_are_told_in_words():
 @pytest.mark.parametrize("values", ["Red", None, 3, [3]])
 def test_values_that_are_no_list_are_no_spans(values):
     found, bad = read("attribute_values", as_lines({"input": "Red Scarf", "target_scores": {"Color": values}}))
@@ -148,6 +147,7 @@ def test_values_that_are_no_list_are_no_spans(values):
     assert "`Color`" in bad[0].reason
 
 
+def test_offers_are_told_in_words():
     text = (
         "COL title VAL visio 2007 COL manufacturer VAL microsoft COL price VAL 129.95 \t"
         "COL title VAL visio COL manufacturer VAL  COL price VAL \t1\nbroken line\n"
@@ -198,8 +198,6 @@ def test_amasum_takes_the_most_helpful_reviews():
     assert len(bad) == 1
 
 
-def test_questions_and_their_evidence():
-    (one,), _ = read(
 @pytest.mark.parametrize(
     ("pros", "told"), [("Light", " Pros: Light"), (3, ""), (None, ""), ([3, "Light"], " Pros: Light")]
 )
@@ -209,19 +207,22 @@ def test_what_speaks_for_a_product_may_be_one_text(pros, told):
     assert one.summaries == (f"Good.{told}",)
 
 
+def test_questions_and_their_evidence():
+    (one,), _ = read(
         "hetpqa", "ASIN\tquestion\tcandidate\tanswer\tsource\nB1\tHow big?\tit is 5 cm\t5 cm\tDesc\n", "a.tsv"
     )
     assert one == ProductQuestion(
         id=one.id, question="How big?", product_id="B1", evidence="it is 5 cm", answer="5 cm", is_answerable=True
     )
+    review = Review(id="1", text="Good.", product="b1")
     head = "qid,question,ASIN,candidate,source,qa_pair_id,title,label,answer\n"
     rows = [f"1,How big?,B1,it is {size},cqa,1,Mug,{label},5 cm\n" for label, size in enumerate("abc")]
     found, bad = read("epqa", head + "".join(rows) + "1,,B1,x,cqa,1,Mug,1,\n", "a.csv")
     assert [one.is_answerable for one in found] == [False, None, True]
     assert [one.answer for one in found] == ["", "", "5 cm"]
-    assert len(bad) == 1
     assert {one.keys for one in found} == {(*review.keys, *Product(id="1", title="mug").keys, one.keys[-1])}
     assert one.keys[0] == review.keys[0]
+    assert len(bad) == 1
 
 
 def test_the_question_of_another_customer_stands_before_its_answer():
@@ -245,16 +246,10 @@ def test_attributes_become_text_and_sentences():
     text += '9\t3\tHow  old?\tcolor: { value:"red" }\t0\n'
     (one, other), bad = read("semipqa", text, "a.tsv")
     assert (one.evidence, one.is_answerable) == ("age range: kid", True)
-    assert len(bad) == 1
     assert one.keys == other.keys
+    assert len(bad) == 1
 
 
-def test_instructions_are_mended_and_say_so():
-    rows = [
-        {
-            "input_field": "Which?\n0. a\n1. b\n3. c\nAnswer:",
-            "output_field": "2",
-            "task_type": "multiple-choice",
 @pytest.mark.parametrize(
     ("data", "told"),
     [
@@ -299,6 +294,12 @@ def test_an_attribute_that_is_not_whole_is_malformed(data):
     assert [one.line for one in bad] == [2]
 
 
+def test_instructions_are_mended_and_say_so():
+    rows = [
+        {
+            "input_field": "Which?\n0. a\n1. b\n3. c\nAnswer:",
+            "output_field": "2",
+            "task_type": "multiple-choice",
             "metric": "accuracy",
         },
         {"input_field": "Is it?", "output_field": "yes", "task_type": "multiple-choice", "metric": "bool"},
@@ -355,7 +356,6 @@ def test_ec_guide_is_taken_apart(stem, row, kind):
     assert len(bad) == 1
 
 
-def test_ec_guide_files_of_other_kinds_are_passed_on():
 def read_answer(stem, prompt, answer):
     row = {"input_field": prompt, "output_field": answer, "task_type": "generation"}
     return read("ec_guide", json.dumps([row]), f"{stem}.json")
@@ -405,6 +405,7 @@ def test_what_is_no_translation_of_a_title_is_no_material():
     assert isinstance(one, LeftOut)
 
 
+def test_ec_guide_files_of_other_kinds_are_passed_on():
     with pytest.raises(UserError, match="others pass on as `shopbench`"):
         read("ec_guide", "[]", "ACR.json")
 
@@ -430,14 +431,6 @@ def test_a_taxonomy_knows_names_attributes_and_googles_categories(tmp_path):
     assert len(bad) == 1
 
 
-def test_sessions_get_their_titles(tmp_path):
-    (tmp_path / "products_train.csv").write_text(
-        "id,locale,title\nB00000001,UK,Mug\nB00000002,UK,Tea\nB00000003,UK,Pot\n"
-    )
-    text = "prev_items,next_item,locale\n\"['B00000001' 'B00000002']\",B00000003,UK\n\"['B00000009']\",B00000001,UK\n"
-    (one,), bad = read("amazon_m2", text, f"{tmp_path}/sessions_train.csv")
-    assert one == Session(id=one.id, titles=("Mug", "Tea", "Pot"))
-    assert len(bad) == 1
 def test_a_category_has_the_languages_that_its_whole_path_has(tmp_path):
     def row(number, parent, **names):
         return {"id": number, "parent_id": parent, "names": names, "attributes": ["a", "b"], "leaf": True}
@@ -464,6 +457,14 @@ def test_a_category_has_the_languages_that_its_whole_path_has(tmp_path):
     assert places == [("values.jsonl", 1), ("attributes.jsonl", 3), ("attributes.jsonl", 4), ("categories.jsonl", 4)]
 
 
+def test_sessions_get_their_titles(tmp_path):
+    (tmp_path / "products_train.csv").write_text(
+        "id,locale,title\nB00000001,UK,Mug\nB00000002,UK,Tea\nB00000003,UK,Pot\n"
+    )
+    text = "prev_items,next_item,locale\n\"['B00000001' 'B00000002']\",B00000003,UK\n\"['B00000009']\",B00000001,UK\n"
+    (one,), bad = read("amazon_m2", text, f"{tmp_path}/sessions_train.csv")
+    assert one == Session(id=one.id, titles=("Mug", "Tea", "Pot"))
+    assert len(bad) == 1
 
 
 def test_products_of_sessions_that_cannot_be_read_are_told(tmp_path):
