@@ -34,5 +34,5 @@ class TextCleaningSection(Section):
     languages: tuple[str, ...] = ()
     """ISO 639-1 codes of languages that stay; others are left out as `language`. Empty keeps all."""
     personal: Literal["mask", "keep"] = "mask"
-    """`mask` replaces e-mail addresses, phone numbers, card numbers, IBANs, IP addresses and URLs by `[EMAIL]` and so
-    on."""
+    """`mask` replaces e-mail addresses, phone numbers, card numbers, IBANs, numbers of orders, IP addresses and URLs by
+    `[EMAIL]` and so on."""

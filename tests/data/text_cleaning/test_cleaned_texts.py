@@ -32,6 +32,7 @@ def clean(*texts, section=SECTION):
         ("sch\u00c3\u00b6n und gut", "schön und gut", ["unicode"]),
         ("warm\x00 and soft", "warm and soft", ["unicode"]),
         ("mail a@b.de now", "mail [EMAIL] now", ["personal"]),
+        ("連絡は０９０－１２３４－５６７８まで", "連絡は[PHONE]まで", ["personal"]),
         ("<b>sch\u00c3\u00b6n</b> a@b.de", "schön [EMAIL]", ["markup", "unicode", "personal"]),
         ("“Quoted” – ½ ﬁne, ＡＢ", "“Quoted” – ½ ﬁne, ＡＢ", []),
         ("size < 5 & R&D", "size < 5 & R&D", []),
