@@ -31,9 +31,10 @@ from eshop_ray.data.instructions.material import (
     write_material,
 )
 from eshop_ray.data.instructions.material_texts import list_texts
+from eshop_ray.data.instructions.reading import read_file
 from eshop_ray.data.instructions.sources import READERS
 from eshop_ray.errors import UserError
-from eshop_ray.schema import Malformed
+from eshop_ray.schema import Malformed, encode
 
 
 def read(name, text, path="file.jsonl", **options):
@@ -91,6 +92,19 @@ def test_judgements_may_be_of_some_rows_only():
     assert isinstance(found, Judgement)
     assert (found.query, found.label, bad.line) == ("mug", "Exact", 3)
     assert unwanted == LeftOut(reason="not what `where` asks for", text="mug (form: select)")
+
+
+def test_rows_that_are_not_wanted_have_a_count_of_their_own(tmp_path):
+    rows = [{"query": one, "product_title": "Mug", "esci_label": "E", "form": one} for one in ("a", "b\ud800")]
+    (tmp_path / "pairs.jsonl").write_text(as_lines(*rows, {**rows[0], "esci_label": "?"}))
+    options = encode({"language": "en", "where": {"form": "a"}})
+    file = {"source": "esci", "path": f"{tmp_path}/pairs.jsonl", "format": "esci", "options": options}
+    (table,) = read_file(file)
+    sound, unwanted, bad = table.to_pylist()
+    assert sound["kind"] == "Judgement"
+    assert (unwanted["left_out"], unwanted["data"]) == ("not what `where` asks for", "b? (form: b?)")
+    assert unwanted["kind"] is unwanted["reason"] is bad["kind"] is bad["left_out"] is None
+    assert "`esci_label`" in bad["reason"]
 
 
 @pytest.mark.parametrize("wanted", [1, "1", [1, 7], [True, "1"]])
