@@ -159,7 +159,7 @@ def _ask(row_id: str, question: Question, subtask: Subtask, start: Row, plan: Pl
     num_seen = len(subtask.wordings[language]) - 1
     draw = make_draw(plan.seed, plan.drawn_by, row_id, "wording")
     wording = -1 if is_unseen else draw.randrange(num_seen)
-    task, metric = task_of(question), subtask.metric or get_task(task_of(question)).metric
+    task, metric = task_of(question), question.metric or subtask.metric or get_task(task_of(question)).metric
     if isinstance(question.answer, Text) and metric == "sent-transformer" and language != "en":
         metric = "multilingual-sent-transformer"
     row = {

@@ -84,6 +84,8 @@ class Question:
     """Of its texts, where it has to be asked in that; None: in any that the recipe names."""
     keys: tuple[str, ...] = ()
     """Products and queries that it names beside those of its material."""
+    metric: str | None = None
+    """Where it is another than its sub-task's."""
 
 
 Build = Callable[[Any, Pool, Random], Iterator[Question]]
