@@ -29,7 +29,9 @@ def count_prompt_tokens(tokenizer: Any, call: Call) -> int | None:
     """
     if isinstance(call, PromptCall):
         return len(tokenize_prompt(tokenizer, call.messages))
-    return _count_chat(tokenizer, call) if "messages" in call.body else _count_texts(tokenizer, call.body.get("prompt"))
+    if "messages" in call.body:
+        return _count_chat(tokenizer, call)
+    return None if call.body.get("prompt_embeds") is not None else _count_texts(tokenizer, call.body.get("prompt"))
 
 
 def _count_chat(tokenizer: Any, call: ApiCall) -> int | None:

@@ -254,18 +254,23 @@ def test_nothing_is_spent_where_the_books_cannot_be_written(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("body", "most"),
+    ("url", "body", "most"),
     [
-        ({}, CONTEXT),
-        ({"max_tokens": 10}, CONTEXT),
-        ({"max_tokens": 10, "n": 3}, CONTEXT + 20),
-        ({"n": 2}, 2 * CONTEXT),
-        ({"max_completion_tokens": 10, "max_tokens": 99, "n": 2}, CONTEXT + 10),
-        ({"max_tokens": 10**9}, CONTEXT),
+        ("/v1/chat/completions", {}, CONTEXT),
+        ("/v1/chat/completions", {"max_tokens": 10}, CONTEXT),
+        ("/v1/chat/completions", {"max_tokens": 10, "n": 3}, CONTEXT + 20),
+        ("/v1/chat/completions", {"n": 2}, 2 * CONTEXT),
+        ("/v1/chat/completions", {"max_completion_tokens": 10, "max_tokens": 99, "n": 2}, CONTEXT + 10),
+        ("/v1/chat/completions", {"max_tokens": 10**9}, CONTEXT),
+        ("/v1/completions", {"n": 2}, CONTEXT + 16),
+        ("/v1/completions", {"max_completion_tokens": 1, "n": 2}, CONTEXT + 16),
+        ("/v1/completions", {"max_completion_tokens": 1, "max_tokens": 2000, "n": 128}, CONTEXT + 127 * 2000),
+        ("/v1/completions", {"max_completion_tokens": "no number", "max_tokens": 10}, CONTEXT),
     ],
 )
-def test_the_most_that_a_request_can_cost(body, most):
-    assert measure_size(ApiCall("/v1/chat/completions", body)).count_most(CONTEXT) == most
+def test_the_most_that_a_request_can_cost(url, body, most):
+    """By the fields that vLLM reads at the address."""
+    assert measure_size(ApiCall(url, body)).count_most(CONTEXT) == most
 
 
 @given(prompt=st.integers(1, 100), wanted=st.integers(1, 200), n=st.integers(1, 4))
@@ -281,4 +286,6 @@ def test_prompts_of_a_completion_count_each():
     size = measure_size(ApiCall("/v1/completions", {"prompt": ["a", "b"], "n": 2}))
     assert size == Size(2, 2, 16)
     assert measure_size(ApiCall("/v1/completions", {"prompt": [1, 2]})) == Size(1, 1, 16)
+    assert measure_size(ApiCall("/v1/completions", {"prompt_embeds": ["a", "b"]})) == Size(2, 1, 16)
+    assert measure_size(ApiCall("/v1/completions", {"prompt": "a", "prompt_embeds": "b"})) == Size(2, 1, 16)
     assert size.count_most(100) == 2 * (100 + 16)

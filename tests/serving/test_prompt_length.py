@@ -45,6 +45,7 @@ def test_chats_texts_and_questions_of_tasks(tokenizer):
         text("wool " * 100_000),
         text([["a"]]),
         text(["a", 1]),
+        ApiCall("/v1/completions", {"prompt": "a", "prompt_embeds": "b"}),
     ],
 )
 def test_what_a_server_may_write_in_another_way_is_not_guessed(tokenizer, call):

@@ -56,16 +56,17 @@ def test_what_says_nothing_is_left_out(body, expected):
 
 
 @pytest.mark.parametrize(
-    ("body", "expected"),
+    ("url", "body", "expected"),
     [
-        ({}, 9),
-        ({"max_tokens": None}, 9),
-        ({"max_tokens": 5}, 5),
-        ({"max_completion_tokens": 5}, None),
+        ("/v1/chat/completions", {}, 9),
+        ("/v1/chat/completions", {"max_tokens": None}, 9),
+        ("/v1/chat/completions", {"max_tokens": 5}, 5),
+        ("/v1/chat/completions", {"max_completion_tokens": 5}, None),
+        ("/v1/completions", {"max_completion_tokens": 5}, 9),
     ],
 )
-def test_limit_of_the_run_is_for_requests_without(body, expected):
-    row = read_request(line(body), 1, Rules(("shop",), 9))
+def test_limit_of_the_run_is_for_requests_without(url, body, expected):
+    row = read_request(line(body, url=url), 1, Rules(("shop",), 9))
     assert json.loads(row["body"]).get("max_tokens") == expected
 
 
