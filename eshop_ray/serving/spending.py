@@ -54,6 +54,7 @@ class MeteredModel:
             RefusalError: if the key may not ask it, or the model not answer.
         """
         size = measure_size(call)
+        cost.num_answers = size.num_answers
         most = size.count_most(facts.context)
         reservation = None
         if visit.key is not None and visit.key.is_limited:
@@ -72,7 +73,7 @@ class MeteredModel:
             visit.num_read += cost.num_read
             visit.num_written += cost.num_written
             if reservation is not None:
-                self._settle_later(reservation, cost.estimate(size.num_prompts * size.num_answers, most))
+                self._settle_later(reservation, cost.estimate(size.num_prompts, most))
 
     async def admit(self, visit: Visit) -> None:
         """Count a request that costs no tokens.

@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eshop_ray.serving.budgets import Budgets, Denial, Grant
-from eshop_ray.serving.calls import ApiCall, Size, measure_size
+from eshop_ray.serving.calls import ApiCall, PromptCall, Size, measure_size
 from eshop_ray.serving.keys import make_key, write_line
 from eshop_ray.serving.ledger import Ledger
 from eshop_ray.serving.usage import UNSEEN_TOKENS
 from tests.serving.made_model import CHAT, CONTEXT, PROMPT_TOKENS, MadeModel, client_of
+from tests.serving.made_model import write as write_event
 
 NOON = 1_800_000_000 // 86_400 * 86_400 + 43_200.0
 
@@ -229,6 +230,49 @@ def test_a_stream_that_is_broken_off_is_charged_what_was_seen_and_little_more(tm
 
     spent = asyncio.run(run())
     assert PROMPT_TOKENS + model.num_generated <= spent <= PROMPT_TOKENS + model.num_generated + UNSEEN_TOKENS
+
+
+class BreakingModel(MadeModel):
+    """Has so much to say of some answers of a stream, and hangs then."""
+
+    def __init__(self, seen):
+        super().__init__()
+        self._seen = seen
+
+    async def ask(self, call, request_id):
+        if isinstance(call, PromptCall):
+            async for piece in super().ask(call, request_id):
+                yield piece
+            return
+        for index in self._seen:
+            usage = {"prompt_tokens": PROMPT_TOKENS, "completion_tokens": 3}
+            yield [write_event({"choices": [{"index": index, "text": "word"}], "usage": usage})]
+        await asyncio.sleep(3600)
+
+
+@pytest.mark.parametrize(
+    ("body", "seen", "charged"),
+    [
+        ({"prompt": "a", "n": 2}, [0], PROMPT_TOKENS + 3 + 2 * UNSEEN_TOKENS),
+        ({"prompt": "a", "n": 2}, [0, 1, 1], PROMPT_TOKENS + 2 * 3 + 2 * UNSEEN_TOKENS),
+        ({"prompt": ["a", "b"]}, [], 2 * CONTEXT),
+        ({"prompt": ["a", "b"]}, [1], 2 * CONTEXT),
+        ({"prompt": ["a", "b"], "n": 2}, [0, 1], 2 * (CONTEXT + 1000)),
+        ({"prompt": ["a", "b"], "n": 2}, [0, 3], 2 * PROMPT_TOKENS + 2 * 3 + 4 * UNSEEN_TOKENS),
+    ],
+)
+def test_a_stream_that_is_broken_off_is_charged_each_of_its_prompts(tmp_path, body, seen, charged):
+    """vLLM counts in an event the one prompt that it is about."""
+    key, line = make_key("a", tokens_per_day=10_000)
+
+    async def run():
+        model = BreakingModel(seen)
+        async with client_of(model, tmp_path, keys=[write_line(line)], key=key, request_seconds=0.05) as http:
+            await http.post("/v1/completions", json={"model": "eshop", "stream": True, "max_tokens": 1000, **body})
+            await http.metered.finish()
+            return http.metered.budgets.read_spent()["a"]
+
+    assert asyncio.run(run()) == charged
 
 
 def test_an_answer_that_nobody_waited_for_is_charged_as_the_most_it_could_cost(tmp_path):
