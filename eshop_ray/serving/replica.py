@@ -72,7 +72,7 @@ class ModelReplica(LLMServer):  # type: ignore[misc]
         answers = self._answer_api(call) if isinstance(call, ApiCall) else self._answer_prompt(call)
         try:
             async for piece in answers:
-                self._pulse.beat()
+                self._pulse.follow(piece)
                 yield piece
         except Exception as error:
             logger.error("request %s: %s", request_id, type(error).__name__)
