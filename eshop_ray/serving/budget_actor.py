@@ -58,8 +58,10 @@ class BudgetActor:
 
     async def close(self) -> None:
         """Note what was spent to the token, and end: whoever asks after that is told so, and finds the next keeper."""
-        self._budgets.close()
-        exit_actor()
+        try:
+            self._budgets.close()
+        finally:
+            exit_actor()
 
 
 class BudgetDeployment:

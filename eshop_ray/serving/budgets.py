@@ -132,8 +132,9 @@ class Budgets:
         account = held.account
         committed = account.spent + account.reserved
         if not committed <= account.noted <= committed + 2 * held.advance:
-            account.noted = committed + held.advance
-            self.ledger.note(held.day, held.key_id, account.noted)
+            noted = committed + held.advance
+            self.ledger.note(held.day, held.key_id, noted)
+            account.noted = noted
 
     def read_spent(self) -> Spent:
         """Return what keys have spent today, without what is set aside."""
@@ -141,11 +142,13 @@ class Budgets:
 
     def close(self) -> None:
         """Write down what was spent and what may yet be, and leave the ledger to another process."""
-        for name, account in self._accounts.items():
-            committed = account.spent + account.reserved
-            if committed != account.noted:
-                self.ledger.note(self._day, name, committed)
-        self.ledger.close()
+        try:
+            for name, account in self._accounts.items():
+                committed = account.spent + account.reserved
+                if committed != account.noted:
+                    self.ledger.note(self._day, name, committed)
+        finally:
+            self.ledger.close()
 
     def _begin_day(self, now: float) -> None:
         if (day := day_of(now)) != self._day:
@@ -184,8 +187,8 @@ class Budgets:
         committed = account.spent + account.reserved + tokens
         advance = _advance_of(key)
         if advance is not None and committed > account.noted:
+            self.ledger.note(self._day, key.id, committed + advance)
             account.noted = committed + advance
-            self.ledger.note(self._day, key.id, account.noted)
 
 
 def _advance_of(key: ApiKey) -> int | None:

@@ -2,9 +2,11 @@
 
 import asyncio
 import os
+import resource
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pytest
@@ -295,6 +297,47 @@ def test_nothing_is_spent_where_the_books_cannot_be_written(tmp_path):
     responses, _ = ask(tmp_path, model, [{}], tokens_per_day=10_000)
     assert responses[0].status_code == 503
     assert model.calls == []
+
+
+@contextmanager
+def full_disk(path, room):
+    """Let a file grow by so many bytes and no more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + room, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("room", [0, 9], ids=["nothing fits", "half a line fits"])
+def test_what_a_full_disk_cannot_note_is_not_spent_and_the_books_are_kept_afterwards(tmp_path, budgets, clock, room):
+    key = key_of(tokens_per_day=1000)
+    held = reserve(budgets, key, 10)
+    (path,) = tmp_path.iterdir()
+    with full_disk(path, room):
+        for _ in range(2):
+            with pytest.raises(OSError, match="too large"):
+                reserve(budgets, key, 500)
+    settle(budgets, held, 10)
+    assert isinstance(reserve(budgets, key, 500), Grant)
+    budgets.ledger.close()  # as a death does, without a note
+    again = Budgets(Ledger(tmp_path), 60.0, clock)
+    again.open()
+    assert 510 <= again.read_spent()["a"] <= 510 + 2 * 10
+
+
+def test_a_cost_that_a_full_disk_cannot_note_is_noted_with_the_next(tmp_path, budgets, clock):
+    key = key_of(tokens_per_day=1000)
+    held = reserve(budgets, key, 500)
+    (path,) = tmp_path.iterdir()
+    with full_disk(path, 0), pytest.raises(OSError, match="too large"):
+        settle(budgets, held, 1)
+    settle(budgets, reserve(budgets, key, 1), 1)
+    budgets.ledger.close()
+    again = Budgets(Ledger(tmp_path), 60.0, clock)
+    again.open()
+    assert 2 <= again.read_spent()["a"] <= 2 + 2 * 10
 
 
 @pytest.mark.parametrize(
