@@ -25,7 +25,7 @@ from eshop_ray.serving.batches.lines import Rules, build_line, check_file, read_
 from eshop_ray.serving.batches.results import Results, write_answer
 from eshop_ray.serving.batches.states import Counts, LineError
 from eshop_ray.serving.errors import RefusalError, render_refusal
-from eshop_ray.serving.keys import ApiKey, KeyRing
+from eshop_ray.serving.keys import ApiKey, KeyRing, KeysLostError
 from eshop_ray.serving.metrics import Recorder
 from eshop_ray.serving.spending import DeniedError, MeteredModel
 
@@ -37,6 +37,9 @@ PATIENCE_SECONDS = 5.0
 """That lines wait for tokens which other requests of the key have set aside; for longer the batch steps aside."""
 PATIENT_RETRIES = 1000
 """Of a line that finds no room: until its batch expires, so to say."""
+CONFIRM_SECONDS = 5.0
+"""After which a key whose line is gone is looked for once more: a file that is being written lacks lines for a moment,
+and a batch that is cancelled stays so."""
 MAX_KEPT = 10_000
 """Answers kept for lines that are alike."""
 
@@ -195,8 +198,8 @@ class Answering:
                 return _settle(outcome)
             except DeniedError as denied:
                 await self._wait(denied.denial.retry_after)
-            except RevokedError:
-                self._end = Ended("revoked")
+            except (RevokedError, KeysLostError):
+                await self._look_again()
             except UserError:  # of the engine, not of this line
                 raise
             except Exception as error:  # its text may quote the line
@@ -210,11 +213,22 @@ class Answering:
         else:
             self._end = self._end or Ended("spent", seconds)
 
+    async def _look_again(self) -> None:
+        """End the batch if its key is still not there."""
+        await asyncio.sleep(CONFIRM_SECONDS)
+        try:
+            self._find_key()
+        except RevokedError:
+            self._end = self._end or Ended("revoked")
+        except KeysLostError:
+            self._end = self._end or Ended("trouble")
+
     def _find_key(self) -> ApiKey | None:
         """Return whose batch it is, as the key holds now: a line is none of the requests that it may send in a minute.
 
         Raises:
             RevokedError: if it holds no more.
+            KeysLostError: if that cannot be told.
         """
         if self._work.owner is None:
             return None

@@ -7,6 +7,7 @@ import pytest
 from starlette.datastructures import Headers
 
 from eshop_ray.inference.openai_api import write_error
+from eshop_ray.serving.batches import answering
 from eshop_ray.serving.batches.answering import Answering, Checked, Ended
 from eshop_ray.serving.batches.states import Counts
 from eshop_ray.serving.calls import ApiCall, ModelFacts
@@ -348,18 +349,74 @@ def test_lines_are_none_of_the_requests_of_a_minute(tmp_path):
     assert hasattr(asyncio.run(run()), "reservation")
 
 
-def test_a_key_that_is_taken_away_ends_its_batches(tmp_path):
+OTHER_LINE = write_line(make_key("b")[1])
+
+
+def test_a_key_that_is_taken_away_ends_its_batches(tmp_path, monkeypatch):
+    monkeypatch.setattr(answering, "CONFIRM_SECONDS", 0.01)
+
     async def run():
         model = GatedModel(2)
         keeper = build_keeper(model, tmp_path, key_lines=[write_line(LINE)], batches={"max_concurrent_requests": 1})
         batch = await keeper.create(lines(10), "a")
         await keeper.see_to(batch, lambda found: model.num_waiting and found["request_counts"]["completed"] == 2, "a")
-        (tmp_path / "keys").write_text("")
+        (tmp_path / "keys").write_text(OTHER_LINE)
         model.gate.set()
         return model, await keeper.see_to(batch, "cancelled", "a")
 
     model, done = asyncio.run(run())
     assert done["request_counts"]["completed"] == len(model.calls) == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "mode"),
+    [
+        ("", 0o600),
+        (f"{OTHER_LINE}\n{write_line(LINE)[:-9]}", 0o600),
+        (write_line(LINE), 0o644),
+        (write_line(LINE)[:-9], 0o600),
+    ],
+    ids=["empty", "half a line of it", "of others too", "half a line"],
+)
+def test_a_moment_in_which_the_key_file_is_no_good_ends_no_batch(tmp_path, monkeypatch, caplog, text, mode):
+    """So it is while `cp` writes it anew, or before its `chmod`."""
+    monkeypatch.setattr(answering, "CONFIRM_SECONDS", 0.5)
+
+    async def run():
+        clock, path = Clock(), tmp_path / "keys"
+        model = GatedModel(2)
+        limits = {"max_concurrent_requests": 1}
+        keeper = build_keeper(model, tmp_path, clock, key_lines=[write_line(LINE)], batches=limits)
+        batch = await keeper.create(lines(10), "a")
+        await keeper.see_to(batch, lambda found: model.num_waiting and found["request_counts"]["completed"] == 2, "a")
+        path.write_text(text)
+        path.chmod(mode)
+        model.gate.set()
+        while not caplog.text:  # it was looked for
+            await asyncio.sleep(0.002)
+        path.chmod(0o600)
+        path.write_text(write_line(LINE))
+        return await keeper.see_to(batch, "completed", "a")
+
+    assert asyncio.run(run())["request_counts"]["completed"] == 10
+
+
+def test_a_batch_waits_as_long_as_nobody_can_say_which_keys_hold(tmp_path, monkeypatch):
+    monkeypatch.setattr(answering, "CONFIRM_SECONDS", 0.01)
+
+    async def run():
+        clock, model = Clock(), MadeModel()
+        keeper = build_keeper(model, tmp_path, clock, key_lines=[write_line(LINE)])
+        batch = await keeper.create(lines(3), "a")
+        (tmp_path / "keys").unlink()
+        waiting = await keeper.see_to(batch, lambda _: keeper.scheduler._pauses, "a")
+        assert (waiting["status"], model.calls) == ("in_progress", [])
+        (tmp_path / "keys").touch(0o600)
+        (tmp_path / "keys").write_text(write_line(LINE))
+        clock.now += 5
+        return await keeper.see_to(batch, "completed", "a")
+
+    assert asyncio.run(run())["request_counts"]["completed"] == 3
 
 
 def test_what_is_another_keys_is_not_there(tmp_path):
