@@ -26,7 +26,7 @@ from eshop_ray.serving.batches.results import Results, write_answer
 from eshop_ray.serving.batches.states import Counts, LineError
 from eshop_ray.serving.errors import RefusalError, render_refusal
 from eshop_ray.serving.keys import ApiKey, KeyRing, KeysLostError
-from eshop_ray.serving.metrics import Recorder
+from eshop_ray.serving.metrics import Measurement, Tally
 from eshop_ray.serving.spending import DeniedError, MeteredModel
 
 logger = logging.getLogger(__name__)
@@ -81,7 +81,14 @@ class Ended:
     """After which it is worth going on."""
 
 
-Event = Checked | Counts | Ended
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Lines were asked, which whoever follows the batch counts: it outlives who answers."""
+
+    counted: tuple[Measurement, ...]
+
+
+Event = Checked | Counts | Measured | Ended
 
 
 class Run(Protocol):
@@ -101,9 +108,7 @@ class RevokedError(Exception):
 class Answering:
     """A batch that is answered in this process."""
 
-    def __init__(
-        self, work: Work, tasks: PromptSettings, metered: MeteredModel, keys: KeyRing, recorder: Recorder
-    ) -> None:
+    def __init__(self, work: Work, tasks: PromptSettings, metered: MeteredModel, keys: KeyRing) -> None:
         """Put the parts together.
 
         Args:
@@ -111,11 +116,11 @@ class Answering:
             tasks: How tasks are asked.
             metered: The model, within budgets.
             keys: By which the batch goes on as long as its own is among them.
-            recorder: Where lines are counted.
         """
         self._work, self._tasks, self._metered, self._keys = work, tasks, metered, keys
         self._limits = Limits(1, work.num_lines, work.line_seconds, PATIENT_RETRIES)
-        self._engine = DeployedEngine(metered, work.rules.models[0], self._find_key, recorder)
+        self._tally = Tally()
+        self._engine = DeployedEngine(metered, work.rules.models[0], self._find_key, self._tally)
         self._deduplicator = Deduplicator(Dispatcher([self._engine], self._limits).answer, MAX_KEPT)
         self._end: Ended | None = None
         self._ready: list[dict[str, Any]] = []
@@ -138,16 +143,18 @@ class Answering:
                 await asyncio.to_thread(results.read)
                 yield results.count(total)
                 async with aclosing(self._answer_all(results, total)) as progress:  # type: ignore[type-var]
-                    async for counts in progress:
-                        yield counts
+                    async for event in progress:
+                        yield event
         except Exception as error:  # its text may quote a line
             logger.error("a batch cannot go on now: %s", type(error).__name__)
             self._end = Ended("trouble")
         finally:
             await self._metered.finish()
+        if counted := self._tally.take():
+            yield Measured(counted)
         yield self._end or Ended("done")
 
-    async def _answer_all(self, results: Results, total: int) -> AsyncIterator[Counts]:
+    async def _answer_all(self, results: Results, total: int) -> AsyncIterator[Counts | Measured]:
         lines = self._read_open(results.done)
         workers = [asyncio.create_task(self._answer_some(lines)) for _ in range(self._work.num_lines)]
         try:
@@ -157,6 +164,8 @@ class Answering:
                 if self._ready:
                     await asyncio.to_thread(results.append, self._take())
                     yield results.count(total)
+                if counted := self._tally.take():
+                    yield Measured(counted)
                 num_idle = num_idle + 1 if self._end is not None and not self._engine.num_asked else 0
         finally:
             for worker in workers:

@@ -39,7 +39,7 @@ class AnsweringActor:
         budgets: DeploymentHandle,
     ) -> None:
         metered = MeteredModel(DeployedModel(model), RemoteBudgets(budgets))
-        self._answering = Answering(work, tasks, metered, KeyRing.of(config), RayRecorder())
+        self._answering = Answering(work, tasks, metered, KeyRing.of(config))
 
     async def run(self) -> AsyncIterator[Event]:
         """Yield what happens."""
@@ -91,7 +91,7 @@ class BatchDeployment:
             answering = ray.remote(AnsweringActor).options(**actor_options)
             return ActorRun(answering.remote(work, config, tasks, model, budgets))
 
-        self._scheduler = Scheduler(self._store, files, config, start_run)
+        self._scheduler = Scheduler(self._store, files, config, start_run, RayRecorder())
         self._seeing = asyncio.create_task(self._scheduler.run())
 
     async def call(self, service: Literal["files", "batches"], method: str, *arguments: Any) -> Any:

@@ -50,14 +50,14 @@ class Keeper:
         self.files = FileService(self.store, config.batches, clock)
         self.batches = BatchService(self.files, config.model_id, clock)
         self.runs, self.recorder = [], MadeRecorder()
-        self.scheduler = Scheduler(self.store, self.files, config, self.start, clock)
+        self.scheduler = Scheduler(self.store, self.files, config, self.start, self.recorder, clock)
         self._ring, self._metered = ring, metered
         self.endpoints = BatchEndpoints(
             self.files, self.batches, metered, config.batches.max_file_bytes, config.max_body_bytes
         )
 
     def start(self, work):
-        self.runs.append(Answering(work, TASKS, self._metered, self._ring, self.recorder))
+        self.runs.append(Answering(work, TASKS, self._metered, self._ring))
         return self.runs[-1]
 
     async def upload(self, lines, owner=None, **options):

@@ -140,10 +140,11 @@ def test_what_a_cancelled_batch_has_is_kept(tmp_path):
         await keeper.scheduler.tick()
         model.gate.set()
         done = await keeper.see_to(batch, "cancelled")
-        return model, done, await keeper.read(done["output_file_id"])
+        return model, done, await keeper.read(done["output_file_id"]), keeper.recorder
 
-    model, done, answers = asyncio.run(run())
+    model, done, answers, recorder = asyncio.run(run())
     assert len(answers) == len(model.calls) == done["request_counts"]["completed"] == 6
+    assert recorder.read(REQUESTS) == {("/v1/chat/completions (batch)", "-", "-", "200"): 6}
     assert done["request_counts"] == {"total": 20, "completed": 6, "failed": 0}
     assert done["error_file_id"] is None
     assert done["cancelling_at"] <= done["cancelled_at"]
