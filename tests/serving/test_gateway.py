@@ -162,6 +162,10 @@ def test_models(tmp_path):
     [
         ({"Origin": "http://evil.example"}, 403),
         ({"Origin": "null"}, 403),
+        ({"Origin": "http://["}, 403),
+        ({"Origin": "http://[", "Host": ""}, 403),
+        ({"Origin": "http://[::1"}, 403),
+        ({"Origin": "http://a\u2100b".encode()}, 403),
         ({"Origin": "http://127.0.0.1:8000"}, 200),
         ({"Sec-Fetch-Site": "cross-site"}, 403),
         ({"Sec-Fetch-Site": "same-origin"}, 200),
