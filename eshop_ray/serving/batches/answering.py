@@ -21,7 +21,7 @@ from eshop_ray.inference.openai_api import SERVER_ERROR, write_error
 from eshop_ray.inference.openai_batch.requests import digest_custom_id
 from eshop_ray.inference.requests import ApiAnswer, Failure, Outcome
 from eshop_ray.serving.batches.engine import DeployedEngine
-from eshop_ray.serving.batches.lines import Rules, build_line, check_file, read_line, read_lines
+from eshop_ray.serving.batches.lines import Rules, build_line, check_file, find_custom_id, read_line, read_lines
 from eshop_ray.serving.batches.results import Results, write_answer
 from eshop_ray.serving.batches.states import Counts, LineError
 from eshop_ray.serving.errors import RefusalError, render_refusal
@@ -180,18 +180,26 @@ class Answering:
         taken, self._ready = self._ready, []
         return taken
 
-    def _read_open(self, done: set[bytes]) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yield `custom_id` and body of lines without a result, as long as lines may be asked."""
+    def _read_open(self, done: set[bytes]) -> Iterator[tuple[str, dict[str, Any] | RefusalError]]:
+        """Yield `custom_id` and body of lines without a result, as long as lines may be asked.
+
+        In place of a body why there is none: the file was in order by the config of the time when it was checked.
+        """
         for _, line in read_lines(self._work.source, self._work.rules.max_line_bytes):
             if self._end is not None:
                 return
-            custom_id, body = read_line(line, self._work.rules)
-            if digest_custom_id(custom_id) not in done:
-                yield custom_id, body
+            custom_id: str | None
+            content: dict[str, Any] | RefusalError
+            try:
+                custom_id, content = read_line(line, self._work.rules)
+            except RefusalError as error:
+                custom_id, content = find_custom_id(line), error
+            if custom_id is not None and digest_custom_id(custom_id) not in done:
+                yield custom_id, content
 
-    async def _answer_some(self, lines: Iterator[tuple[str, dict[str, Any]]]) -> None:
-        for custom_id, body in lines:
-            answer = await self._answer(body)
+    async def _answer_some(self, lines: Iterator[tuple[str, dict[str, Any] | RefusalError]]) -> None:
+        for custom_id, content in lines:
+            answer = refuse_line(content) if isinstance(content, RefusalError) else await self._answer(content)
             if answer is not None:
                 self._ready.append(write_answer(custom_id, answer.status, answer.body))
 
@@ -200,7 +208,7 @@ class Answering:
         try:
             request = build_line(body, self._work.rules, self._tasks, uuid4().hex)
         except RefusalError as error:
-            return ApiAnswer(error.status, render_refusal(error).body.decode())
+            return refuse_line(error)
         while self._end is None:
             try:
                 (outcome,) = await self._deduplicator.answer([request])
@@ -245,6 +253,11 @@ class Answering:
         if key is None:
             raise RevokedError
         return key.model_copy(update={"requests_per_minute": None})
+
+
+def refuse_line(error: RefusalError) -> ApiAnswer:
+    """Return what a line gets that is not asked."""
+    return ApiAnswer(error.status, render_refusal(error).body.decode())
 
 
 def _settle(outcome: Outcome) -> ApiAnswer:

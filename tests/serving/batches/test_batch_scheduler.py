@@ -594,6 +594,40 @@ def test_a_batch_for_a_model_that_is_served_no_more_is_cancelled(tmp_path):
     assert asyncio.run(run())["request_counts"]["completed"] == 0
 
 
+@pytest.mark.parametrize("in_time", [True, False])
+def test_lines_that_the_config_of_a_new_start_refuses_have_their_error_and_those_behind_them_an_answer(
+    tmp_path, in_time
+):
+    async def run():
+        clock, first = Clock(), GatedModel(1)
+        keeper = build_keeper(
+            first, tmp_path, clock, adapters={"shop-ner": "adapter"}, batches={"max_concurrent_requests": 1}
+        )
+        other, long = request("other", model="shop-ner"), request("long", stop=["x" * 5000])
+        batch = await keeper.create([request("before"), request("in hand"), other, long, request("after")])
+        await keeper.see_to(batch, lambda found: first.num_waiting and found["request_counts"]["completed"] == 1)
+        for job in keeper.scheduler._jobs.values():
+            job.task.cancel()
+        await asyncio.sleep(0.01)
+        keeper.store.close()
+        again = build_keeper(MadeModel(), tmp_path, clock, max_body_bytes=1000)
+        clock.now += 0 if in_time else DAY
+        done = await again.see_to(batch, "completed" if in_time else "expired")
+        return done, await again.read(done["output_file_id"]), await again.read(done["error_file_id"])
+
+    done, answers, errors = asyncio.run(run())
+    if in_time:
+        assert answers.keys() == {"before", "in hand", "after"}
+        assert {name: error_of(line)["code"] for name, line in errors.items()} == {
+            "other": "model_not_found",
+            "long": "request_too_large",
+        }
+    else:
+        assert answers.keys() == {"before"}
+        assert errors.keys() == {"in hand", "other", "long", "after"}
+    assert done["request_counts"] == {"total": 5, "completed": len(answers), "failed": len(errors)}
+
+
 def test_files_go_by_age_and_batches_that_are_over_too(tmp_path):
     async def run():
         clock = Clock()
