@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 
 from eshop_ray.serving.budgets import Budgets, Denial, Grant
 from eshop_ray.serving.calls import ApiCall, PromptCall, Size, measure_size
+from eshop_ray.serving.errors import RefusalError, busy_model
+from eshop_ray.serving.facts import LatestFacts
 from eshop_ray.serving.keys import make_key, write_line
 from eshop_ray.serving.ledger import Ledger
 from eshop_ray.serving.usage import UNSEEN_TOKENS
@@ -367,6 +369,72 @@ def test_no_request_costs_more_than_the_most(prompt, wanted, n):
     cost = prompt + n * min(wanted, 100 - prompt)
     assert cost <= size.count_most(100)
     assert cost <= size.count_most_after(prompt, 100)
+
+
+def test_a_request_is_reserved_by_the_longest_context_that_it_may_meet():
+    """A gateway outlives versions of the model; while one takes over, either may answer."""
+    clock, model = Clock(), MadeModel()
+    facts = LatestFacts(model, clock)
+
+    async def find():
+        found = (await facts.find_largest()).context
+        await asyncio.sleep(0)  # for a replica that is asked beside the request
+        await asyncio.sleep(0)
+        return found
+
+    async def run():
+        assert await find() == CONTEXT
+        model.context = 2 * CONTEXT
+        assert await find() == CONTEXT
+        clock.now += 11
+        await find()
+        assert await find() == facts.newest.context == 2 * CONTEXT
+        model.context = CONTEXT // 2
+        clock.now += 61
+        assert await find() == 2 * CONTEXT
+        assert facts.newest.context == CONTEXT // 2
+        clock.now += 540
+        assert await find() == CONTEXT // 2
+        model.context = 3 * CONTEXT
+        clock.now += 3600
+        assert await find() == 3 * CONTEXT  # after a long time a request waits for that
+
+    asyncio.run(run())
+
+
+def test_a_model_that_cannot_be_asked_is_what_it_last_said():
+    clock, model = Clock(), MadeModel()
+    facts = LatestFacts(model, clock)
+
+    async def refuse():
+        raise busy_model()
+
+    async def run():
+        describe, model.describe = model.describe, refuse
+        with pytest.raises(RefusalError):
+            await facts.find_largest()
+        model.describe = describe
+        await facts.find_largest()
+        model.describe = refuse
+        clock.now += 3600
+        return await facts.find_largest()
+
+    assert asyncio.run(run()).context == CONTEXT
+
+
+def test_the_budget_holds_while_a_model_with_a_longer_context_takes_over(tmp_path):
+    model = MadeModel()
+    key, line = make_key("a", tokens_per_day=3 * CONTEXT)
+
+    async def run():
+        async with client_of(model, tmp_path, keys=[write_line(line)], key=key) as http:
+            model.context = 4 * CONTEXT
+            await http.metered.facts.ask()
+            return await http.post("/v1/chat/completions", json={**CHAT, "max_tokens": 3 * CONTEXT})
+
+    response = asyncio.run(run())
+    assert (response.status_code, response.json()["error"]["code"]) == (429, "quota")
+    assert not model.calls
 
 
 def test_prompts_of_a_completion_count_each():

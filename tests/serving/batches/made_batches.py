@@ -14,6 +14,7 @@ from eshop_ray.serving.batches.scheduler import Scheduler
 from eshop_ray.serving.batches.service import BatchService
 from eshop_ray.serving.batches.store import Store
 from eshop_ray.serving.budgets import Budgets
+from eshop_ray.serving.facts import LatestFacts
 from eshop_ray.serving.keys import KeyRing
 from eshop_ray.serving.ledger import Ledger
 from eshop_ray.serving.spending import MeteredModel
@@ -101,5 +102,6 @@ def build_keeper(model, folder, clock=time.time, key_lines=None, budget_clock=ti
         path.touch(0o600)
         path.write_text("\n".join(key_lines))
         ring = KeyRing(path)
-    metered = MeteredModel(model, Budgets(Ledger(folder / "ledger"), config.request_seconds, budget_clock))
+    budgets = Budgets(Ledger(folder / "ledger"), config.request_seconds, budget_clock)
+    metered = MeteredModel(model, budgets, LatestFacts(model))
     return Keeper(folder, config, ring, metered, clock)

@@ -10,7 +10,7 @@ from eshop_ray.inference.openai_api import write_error
 from eshop_ray.serving.batches import answering
 from eshop_ray.serving.batches.answering import Answering, Checked, Ended
 from eshop_ray.serving.batches.states import Counts
-from eshop_ray.serving.calls import ApiCall, ModelFacts
+from eshop_ray.serving.calls import ApiCall
 from eshop_ray.serving.errors import RefusalError, busy_model
 from eshop_ray.serving.keys import make_key, write_line
 from eshop_ray.serving.metrics import DURATION, REQUESTS, TOKENS
@@ -18,7 +18,7 @@ from eshop_ray.serving.spending import DeniedError
 from eshop_ray.serving.usage import Cost
 from eshop_ray.serving.visits import Visit
 from tests.serving.batches.made_batches import NOON, Clock, build_keeper, request
-from tests.serving.made_model import CHAT, CONTEXT, PROMPT_TOKENS, MadeModel
+from tests.serving.made_model import CHAT, PROMPT_TOKENS, MadeModel
 
 DAY = 86_400.0
 
@@ -303,7 +303,7 @@ def test_a_batch_and_requests_beside_it_together_never_spend_a_token_more(tmp_pa
         visit = Visit({}, Headers(), "1", is_named=False, key=key)
         call = ApiCall("/v1/chat/completions", {**CHAT, "max_tokens": 2})
         try:
-            return [piece async for piece in metered.ask(visit, call, ModelFacts(CONTEXT), Cost())]
+            return [piece async for piece in metered.ask(visit, call, Cost())]
         except DeniedError:
             return []
 
