@@ -105,7 +105,7 @@ class StreamFilter:
             return ""
         if not is_sum and not self.wants_usage_always:
             content.pop("usage", None)
-        return write_event(to_json(content).decode())
+        return write_event(to_json(content, ensure_ascii=True).decode())  # some readers end lines at U+2028 too
 
 
 def write_event(data: str) -> str:

@@ -108,7 +108,7 @@ def write(**values):
     row = {"id": "a", "line": 3, **dict.fromkeys(field.name for field in RESPONSE_FIELDS), "ignored": [], **values}
     schema = pa.schema([("id", pa.string()), ("line", pa.int64()), *RESPONSE_FIELDS])
     (result,) = write_results(pa.Table.from_pylist([row], schema=schema)).to_pylist()
-    assert "\n" not in result["text"]
+    assert len(result["text"].splitlines()) == 1
     return json.loads(result["text"]), result["is_error"]
 
 

@@ -94,6 +94,24 @@ def test_a_batch_is_answered_and_its_files_have_openais_form(tmp_path):
     assert not recorder.read(DURATION)
 
 
+def test_a_result_is_one_line_to_every_reader(tmp_path):
+    """Python's `splitlines`, and with it the line readers of clients, end lines at more than line feeds."""
+    model = MadeModel()
+    model.text = "one\u2028two\u2029three\u0085four\x0bfive"
+
+    async def run():
+        keeper = build_keeper(model, tmp_path)
+        done = await keeper.see_to(await keeper.create([request("a\u2028b"), request("c\u0085", n=500)]), "completed")
+        contents = [
+            await keeper.files.read(None, done[name], 0, 1 << 20) for name in ("output_file_id", "error_file_id")
+        ]
+        return [content.decode().splitlines() for content in contents]
+
+    (answer,), (error,) = asyncio.run(run())
+    assert json.loads(answer)["response"]["body"]["choices"][0]["message"]["content"].startswith(model.text)
+    assert (json.loads(answer)["custom_id"], json.loads(error)["custom_id"]) == ("a\u2028b", "c\u0085")
+
+
 def test_records_of_a_task_are_answered_as_at_its_address(tmp_path):
     model = MadeModel()
     model.text = "Garden"
