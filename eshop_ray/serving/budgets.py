@@ -9,7 +9,6 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
-from uuid import uuid4
 
 from eshop_ray.serving.errors import SOON_SECONDS
 from eshop_ray.serving.keys import ApiKey
@@ -43,8 +42,8 @@ class Denial:
 class BudgetKeeper(Protocol):
     """Decides on requests of keys that have limits."""
 
-    async def reserve(self, key: ApiKey, tokens: int) -> Grant | Denial:
-        """Set aside the most that a request can cost, or say why not."""
+    async def reserve(self, key: ApiKey, tokens: int, reservation: str) -> Grant | Denial:
+        """Set aside the most that a request can cost, or say why not; asked once more, say the same."""
 
     async def settle(self, reservation: str, tokens: int) -> None:
         """Note what a request has cost, in place of what was set aside."""
@@ -91,12 +90,13 @@ class Budgets:
         """
         self._begin_day(self.clock())
 
-    async def reserve(self, key: ApiKey, tokens: int) -> Grant | Denial:
+    async def reserve(self, key: ApiKey, tokens: int, reservation: str) -> Grant | Denial:
         """Set aside the most that a request can cost, or say why not; a request that is denied counts nowhere.
 
         Args:
             key: Whose request it is, with the limits that hold now.
             tokens: The most that it can cost.
+            reservation: Names what is set aside. Whoever got no verdict asks with the same name again: it counts once.
 
         Raises:
             OSError: if the ledger cannot be written: then nothing may be spent.
@@ -104,6 +104,8 @@ class Budgets:
         now = self.clock()
         self._begin_day(now)
         self._expire(now)
+        if reservation in self._reservations:
+            return Grant(reservation)
         account = self._accounts.setdefault(key.id, _Account())
         denial = self._judge_tokens(key, account, tokens, now) or self._judge_requests(key, now)
         if denial:
@@ -112,10 +114,9 @@ class Budgets:
         account.reserved += tokens
         if key.requests_per_minute is not None:
             self._requests[key.id].append(now)
-        name = uuid4().hex
         deadline = now + self.request_seconds + GRACE_SECONDS
-        self._reservations[name] = _Reservation(account, self._day, key.id, tokens, _advance_of(key), deadline)
-        return Grant(name)
+        self._reservations[reservation] = _Reservation(account, self._day, key.id, tokens, _advance_of(key), deadline)
+        return Grant(reservation)
 
     async def settle(self, reservation: str, tokens: int) -> None:
         """Note what a request has cost; a second time, or after its time, changes nothing."""

@@ -5,6 +5,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from uuid import uuid4
 
 from eshop_ray.inference.requests import Answer, ApiAnswer, Failure
 from eshop_ray.serving.budgets import BudgetKeeper, Denial, Grant
@@ -102,9 +103,14 @@ class MeteredModel:
         return _get_granted(verdict), most
 
     async def _keep(self, key: ApiKey, most: int) -> Grant | Denial:
+        reservation = uuid4().hex
         try:
-            return await self.budgets.reserve(key, most)
+            return await self.budgets.reserve(key, most, reservation)
+        except asyncio.CancelledError:  # nobody waits any more, and what was granted all the same is given back
+            self._settle_later(reservation, 0)
+            raise
         except Exception as error:  # whoever keeps the books is being started anew: until then nothing is spent
+            self._settle_later(reservation, 0)
             logger.error("budgets cannot be asked: %s", type(error).__name__)
             raise RefusalError(
                 503, "budgets cannot be looked at now; try again", "unavailable", retry_after=5

@@ -8,10 +8,12 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
+from uuid import uuid4
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from starlette.datastructures import Headers
 
 from eshop_ray.serving.budgets import Budgets, Denial, Grant
 from eshop_ray.serving.calls import ApiCall, PromptCall, Size, measure_size
@@ -19,7 +21,9 @@ from eshop_ray.serving.errors import RefusalError, busy_model
 from eshop_ray.serving.facts import LatestFacts
 from eshop_ray.serving.keys import make_key, write_line
 from eshop_ray.serving.ledger import Ledger
-from eshop_ray.serving.usage import UNSEEN_TOKENS
+from eshop_ray.serving.spending import MeteredModel
+from eshop_ray.serving.usage import UNSEEN_TOKENS, Cost
+from eshop_ray.serving.visits import Visit
 from tests.serving.made_model import CHAT, CONTEXT, PROMPT_TOKENS, MadeModel, client_of
 from tests.serving.made_model import write as write_event
 
@@ -49,7 +53,7 @@ def budgets(tmp_path, clock):
 
 
 def reserve(budgets, key, tokens):
-    return asyncio.run(budgets.reserve(key, tokens))
+    return asyncio.run(budgets.reserve(key, tokens, uuid4().hex))
 
 
 def settle(budgets, grant, tokens):
@@ -66,6 +70,17 @@ def test_what_is_set_aside_is_not_there_for_others_until_it_is_settled(budgets):
     settle(budgets, second, 80)
     assert reserve(budgets, key, 1) == Denial("tokens", 43_200.0)
     assert reserve(budgets, key, 101).reason == "too_large"
+
+
+def test_who_asks_again_with_the_same_name_is_granted_it_once(budgets):
+    key = key_of(tokens_per_day=100, requests_per_minute=2)
+    for _ in range(3):
+        assert asyncio.run(budgets.reserve(key, 60, "a")) == Grant("a")
+    assert reserve(budgets, key, 41).reason == "tokens"
+    assert isinstance(reserve(budgets, key, 40), Grant)
+    assert reserve(budgets, key, 0).reason == "requests"
+    settle(budgets, Grant("a"), 10)
+    assert budgets.read_spent() == {"a": 10}
 
 
 def test_the_next_day_brings_a_new_budget_and_an_answer_across_midnight_counts_for_the_old_one(budgets, clock):
@@ -137,7 +152,7 @@ async def main():
     key = ApiKey.model_validate_json(sys.argv[2])
     spent = 0
     while True:
-        grant = await budgets.reserve(key, 10)
+        grant = await budgets.reserve(key, 10, str(spent))
         assert isinstance(grant, Grant)
         spent += 7
         await budgets.settle(grant.reservation, 7)
@@ -291,6 +306,32 @@ def test_an_answer_that_nobody_waited_for_is_charged_as_the_most_it_could_cost(t
             return http.metered.budgets.read_spent()["a"]
 
     assert asyncio.run(run()) == CONTEXT
+
+
+def test_a_client_that_leaves_while_tokens_are_set_aside_keeps_none(tmp_path):
+    """A keeper of budgets in another process does what it was asked all the same."""
+
+    class SlowBudgets(Budgets):
+        async def reserve(self, *arguments):
+            await super().reserve(*arguments)
+            await asyncio.sleep(3600)
+
+    key = key_of(tokens_per_day=CONTEXT)
+
+    async def run():
+        model = MadeModel()
+        budgets = SlowBudgets(Ledger(tmp_path), 60.0)
+        metered = MeteredModel(model, budgets, LatestFacts(model))
+        visit = Visit({}, Headers(), "1", is_named=False, key=key)
+        pieces = metered.ask(visit, ApiCall("/v1/chat/completions", CHAT), Cost())
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await anext(pieces)
+        await metered.finish()
+        assert not model.calls
+        return await Budgets.reserve(budgets, key, CONTEXT, "another")
+
+    assert asyncio.run(run()) == Grant("another")
 
 
 def test_nothing_is_spent_where_the_books_cannot_be_written(tmp_path):

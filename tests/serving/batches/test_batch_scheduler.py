@@ -363,7 +363,7 @@ def test_lines_are_none_of_the_requests_of_a_minute(tmp_path):
     async def run():
         keeper = build_keeper(MadeModel(), tmp_path, key_lines=[write_line(LINE)])
         await keeper.see_to(await keeper.create(lines(5), "a"), "completed", "a")
-        return await keeper._metered.budgets.reserve(LINE, 1)
+        return await keeper._metered.budgets.reserve(LINE, 1, "one more")
 
     assert hasattr(asyncio.run(run()), "reservation")
 
