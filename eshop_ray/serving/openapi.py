@@ -4,6 +4,7 @@ import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from eshop_ray.serving.batches.files import MIN_LIFETIME
 from eshop_ray.serving.calls import MAX_ANSWERS
 from eshop_ray.serving.catalogue import MAX_COMPARED, MAX_FILTERS, MAX_QUERY_CHARACTERS, MAX_SHOWN
 from eshop_ray.serving.grounding import MAX_MESSAGES
@@ -111,7 +112,10 @@ def _describe_batches() -> Schema:
     form = _object({"file": file, "purpose": {"const": "batch"}}, ["file", "purpose"])
     upload = {**_operation("Upload a file"), "requestBody": _describe_body(form, "multipart/form-data")}
     wanted = ["input_file_id", "endpoint", "completion_window"]
-    batch = _object({**dict.fromkeys(wanted, text), "metadata": {"type": "object"}}, wanted)
+    lifetime: Schema = {"anchor": {"const": "created_at"}, "seconds": {**COUNT, "minimum": MIN_LIFETIME}}
+    lifetime = {**_object(lifetime, list(lifetime)), "additionalProperties": False}
+    options = {"metadata": {"type": "object"}, "output_expires_after": lifetime}
+    batch = _object({**dict.fromkeys(wanted, text), **options}, wanted)
     page = [_query("limit", COUNT), _query("after", text), _query("order", {"enum": ["asc", "desc"]})]
     one = {"parameters": [_path_parameter("id")]}
     download = {**_operation("What is in a file"), **one}

@@ -669,6 +669,21 @@ def test_files_go_by_age_and_batches_that_are_over_too(tmp_path):
     assert asyncio.run(run()) == []
 
 
+@pytest.mark.parametrize(("seconds", "kept"), [(None, 2 * DAY), (3600, 3600), (30 * 86_400, 2 * DAY)])
+def test_results_are_kept_as_long_as_the_batch_says_and_no_longer_than_files_are(tmp_path, seconds, kept):
+    policy = {"anchor": "created_at", "seconds": seconds} if seconds else None
+
+    async def run():
+        clock = Clock()
+        keeper = build_keeper(MadeModel(), tmp_path, clock, batches={"keep_days": 2})
+        batch = await keeper.create([request("good"), request("bad", n=500)], output_expires_after=policy)
+        clock.now += 600  # it goes by the age of the files, not of the batch
+        done = await keeper.see_to(batch, "completed")
+        return [await keeper.files.find(None, done[name]) for name in ("output_file_id", "error_file_id")]
+
+    assert {file["expires_at"] for file in asyncio.run(run())} == {NOON + 600 + kept}
+
+
 def test_a_file_that_a_batch_reads_is_kept_beyond_its_time_and_not_deleted(tmp_path):
     async def run():
         clock = Clock()
@@ -695,6 +710,12 @@ BAD_BATCHES = [
     ({"metadata": {"a": 1}}, "metadata"),
     ({"metadata": {str(number): "x" for number in range(17)}}, "metadata"),
     ({"metadata": ["a"]}, "metadata"),
+    ({"output_expires_after": 3600}, "output_expires_after"),
+    ({"output_expires_after": {"seconds": 3600}}, "output_expires_after"),
+    ({"output_expires_after": {"anchor": "created_at", "seconds": 3599}}, "output_expires_after"),
+    ({"output_expires_after": {"anchor": "created_at", "seconds": 3600.5}}, "output_expires_after"),
+    ({"output_expires_after": {"anchor": "last_active_at", "seconds": 3600}}, "output_expires_after"),
+    ({"output_expires_after": {"anchor": "created_at", "seconds": 3600, "days": 1}}, "output_expires_after"),
 ]
 
 
