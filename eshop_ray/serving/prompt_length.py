@@ -14,7 +14,7 @@ TEMPLATE_FIELDS = frozenset(
 )
 """Fields of a chat that change what the template writes."""
 MAX_CHARACTERS = 100_000
-"""Of a text that is counted: it is done where the engine is fed, which waits meanwhile."""
+"""Of a text that is counted: records of tasks wait for it."""
 MESSAGE_FIELDS = {"role", "content"}
 
 
