@@ -96,14 +96,27 @@ def _describe_shop(message: Schema) -> Schema:
     searched = [_query("q", query), _query("filter", filters), _query("limit", limit)]
     ids = {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": MAX_COMPARED}
     product = {**_operation("One product"), "parameters": [_path_parameter("id")]}
+    search = {**_operation("Products for a question"), "parameters": searched}
+    search["responses"]["200"]["content"]["application/json"] = {"schema": _describe_found()}
     return {
-        "/v1/catalogue/search": {"get": {**_operation("Products for a question"), "parameters": searched}},
+        "/v1/catalogue/search": {"get": search},
         "/v1/catalogue/products/{id}": {"get": product},
         "/v1/catalogue/compare": {
             "get": {**_operation("Products side by side"), "parameters": [{**_query("ids", ids), "required": True}]}
         },
         "/v1/assistant": {"post": _streaming("An answer that cites its sources", asked)},
     }
+
+
+def _describe_found() -> Schema:
+    def pair(*parts: Schema) -> Schema:
+        return {"type": "array", "items": {"anyOf": list(parts)}, "minItems": 2, "maxItems": 2}
+
+    text: Schema = {"type": "string"}
+    facet = pair(text, {"type": "array", "items": pair(text, COUNT)})
+    facets = {"type": "array", "items": facet, "description": "Attributes and their values, the most frequent first."}
+    data = {"type": "array", "items": {"type": "object"}}
+    return _object({"object": {"const": "list"}, "data": data, "facets": facets}, ["object", "data", "facets"])
 
 
 def _describe_batches() -> Schema:

@@ -136,6 +136,16 @@ def test_while_the_model_starts_search_works_and_the_chat_says_so(page, model, c
         )
 
 
+def test_the_most_frequent_values_of_a_filter_are_offered(page, shop):
+    """Browsers order the names in an object by their own rule where they are numbers."""
+    page.open(shop)
+    values = [["41", 90], ["7", 50], *([str(number), 1] for number in range(100, 120))]
+    drawn = f"drawFilters([['size', {values}]], new URLSearchParams())"
+    texts = page.run(f"[...{drawn}.querySelectorAll('label')].map(one => one.textContent).join()")
+    assert texts.startswith("4190,750,1001,")
+    assert len(texts.split(",")) == 12
+
+
 def test_without_a_connection_or_a_catalogue_it_says_so(page, model, shop, tmp_path):
     page.open(shop)
     page.wait("document.querySelectorAll('.cards .card').length == 4")

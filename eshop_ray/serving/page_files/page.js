@@ -219,9 +219,9 @@ function drawFilters(facets, params) {
   const active = params.getAll("filter");
   const isWide = matchMedia("(min-width: 44rem)").matches;
   const chosen = new Set(active.map((one) => one.split(":")[0]));
-  const offered = Object.entries(facets).filter(([name], place) => place < 12 || chosen.has(name));
+  const offered = facets.filter(([name], place) => place < 12 || chosen.has(name));
   const groups = offered.map(([name, values], place) => {
-    const boxes = Object.entries(values).slice(0, 12).map(([value, count]) => {
+    const boxes = values.slice(0, 12).map(([value, count]) => {
       const filter = `${name}:${value}`;
       const toggle = () => change(params, (changed) =>
         active.includes(filter) ? changed.delete("filter", filter) : changed.append("filter", filter));
