@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -26,6 +27,8 @@ class AppendLog:
             OSError: if it cannot be written.
         """
         self.path = path
+        self._torn: int | None = None
+        """Where whole lines end, while what is behind them may be a failed write's."""
         path.parent.mkdir(parents=True, exist_ok=True)
         # Without a buffer: what waits in one would be written, and fail, once more when the file is closed.
         self._file = open(path, "ab", buffering=0, opener=_open_private)  # noqa: SIM115
@@ -73,12 +76,25 @@ class AppendLog:
         """Add lines of JSON; they are on disk when this returns.
 
         Raises:
-            OSError: if they cannot be written.
+            OSError: if they cannot be written. None of them counts then: the next line is not glued to half of one.
         """
+        self._mend()
+        self._torn = os.fstat(self._file.fileno()).st_size
         left = memoryview("".join(f"{line}\n" for line in lines).encode())
-        while left:
-            left = left[self._file.write(left) :]
-        os.fsync(self._file.fileno())
+        try:
+            while left:
+                left = left[self._file.write(left) :]
+            os.fsync(self._file.fileno())
+        except OSError:
+            with suppress(OSError):  # else the next one tries
+                self._mend()
+            raise
+        self._torn = None
+
+    def _mend(self) -> None:
+        if self._torn is not None:
+            self._file.truncate(self._torn)
+            self._torn = None
 
 
 def _open_private(path: str, flags: int) -> int:

@@ -20,6 +20,8 @@ OLD_CONSTRAINTS = {
 
 SERVER_ERROR = 500
 
+_CHAT_LIMITS, _USUAL_LIMITS = ("max_completion_tokens", "max_tokens"), ("max_tokens",)
+
 PROMPT_FIELDS = ("messages", "prompt", "input")
 """Fields of a request that a model reads first."""
 TEXT_FIELDS = (*PROMPT_FIELDS, "documents", "suffix", "query", "queries", "text_1", "text_2")
@@ -34,6 +36,15 @@ MIN_QUOTE = 12
 """Characters in a row in a reason and in a request alike that are a quotation, and no chance."""
 MIN_WORD = 4
 """Characters of a shorter text that, found whole in a reason, are one too."""
+
+
+def find_limit(url: str, body: Mapping[str, Any]) -> Any:
+    """Return what a request says of how long an answer may be, as vLLM reads it; None: nothing.
+
+    Only of a chat does it know the newer name, which counts first there; elsewhere it passes over it.
+    """
+    names = _CHAT_LIMITS if url == CHAT_URL else _USUAL_LIMITS
+    return next((body[name] for name in names if body.get(name) is not None), None)
 
 
 def rename_constraints(body: Mapping[str, Any]) -> dict[str, Any]:

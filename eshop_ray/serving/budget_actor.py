@@ -5,8 +5,8 @@ Each request asks it. A handle of Ray Serve would choose a replica for each call
 
 import asyncio
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +46,10 @@ class BudgetActor:
     async def check(self) -> None:
         """Return once the books are open."""
 
-    async def reserve(self, key: ApiKey, tokens: int, settled: Mapping[str, int]) -> Grant | Denial:
+    async def reserve(self, key: ApiKey, tokens: int, reservation: str, settled: Mapping[str, int]) -> Grant | Denial:
         """Set aside the most that a request can cost, or say why not; what others have cost is noted before."""
         await self.settle(settled)
-        return await self._budgets.reserve(key, tokens)
+        return await self._budgets.reserve(key, tokens, reservation)
 
     async def settle(self, settled: Mapping[str, int]) -> None:
         """Note what requests have cost: reservation -> tokens."""
@@ -58,8 +58,10 @@ class BudgetActor:
 
     async def close(self) -> None:
         """Note what was spent to the token, and end: whoever asks after that is told so, and finds the next keeper."""
-        self._budgets.close()
-        exit_actor()
+        try:
+            self._budgets.close()
+        finally:
+            exit_actor()
 
 
 class BudgetDeployment:
@@ -95,37 +97,43 @@ class RemoteBudgets:
         self._finding = asyncio.Lock()
         self._settled: dict[str, int] = {}
 
-    async def reserve(self, key: ApiKey, tokens: int) -> Grant | Denial:
+    async def reserve(self, key: ApiKey, tokens: int, reservation: str) -> Grant | Denial:
         """Set aside the most that a request can cost, or say why not.
 
         Raises:
             RayError: if nobody keeps the books now.
         """
-        settled = self._take_settled()
-        try:
-            verdict: Grant | Denial = await self._call("reserve", key, tokens, settled)
-        except BaseException:
-            self._settled = {**settled, **self._settled}
-            raise
+        with self._telling() as settled:
+            verdict: Grant | Denial = await self._call("reserve", key, tokens, reservation, settled)
         return verdict
 
     async def settle(self, reservation: str, tokens: int) -> None:
         """Note what a request has cost, in place of what was set aside; the next request tells the keeper, or a timer.
 
         Raises:
-            RayError: if nobody keeps the books now.
+            RayError: if nobody keeps the books now; the next request tells it then.
         """
         self._settled[reservation] = tokens
         await asyncio.sleep(SETTLE_SECONDS)
-        if settled := self._take_settled():
-            await self._call("settle", settled)
+        with self._telling() as settled:
+            if settled:
+                await self._call("settle", settled)
 
-    def _take_settled(self) -> dict[str, int]:
+    @contextmanager
+    def _telling(self) -> Iterator[dict[str, int]]:
+        """Yield what is to be told of requests that are over; it is told again unless that goes well."""
         settled, self._settled = self._settled, {}
-        return settled
+        try:
+            yield settled
+        except BaseException:
+            self._settled = {**settled, **self._settled}
+            raise
 
     async def _call(self, method: str, *arguments: Any) -> Any:
-        """Ask the keeper, and once more where another one has taken over."""
+        """Ask the keeper, and once more where another one has taken over, or where that cannot be told.
+
+        The one that was asked may have done all of it: what it is asked counts once, however often that is.
+        """
         keeper = await self._find()
         try:
             return await getattr(keeper, method).remote(*arguments)

@@ -9,7 +9,6 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
-from uuid import uuid4
 
 from eshop_ray.serving.errors import SOON_SECONDS
 from eshop_ray.serving.keys import ApiKey
@@ -43,8 +42,8 @@ class Denial:
 class BudgetKeeper(Protocol):
     """Decides on requests of keys that have limits."""
 
-    async def reserve(self, key: ApiKey, tokens: int) -> Grant | Denial:
-        """Set aside the most that a request can cost, or say why not."""
+    async def reserve(self, key: ApiKey, tokens: int, reservation: str) -> Grant | Denial:
+        """Set aside the most that a request can cost, or say why not; asked once more, say the same."""
 
     async def settle(self, reservation: str, tokens: int) -> None:
         """Note what a request has cost, in place of what was set aside."""
@@ -91,12 +90,13 @@ class Budgets:
         """
         self._begin_day(self.clock())
 
-    async def reserve(self, key: ApiKey, tokens: int) -> Grant | Denial:
+    async def reserve(self, key: ApiKey, tokens: int, reservation: str) -> Grant | Denial:
         """Set aside the most that a request can cost, or say why not; a request that is denied counts nowhere.
 
         Args:
             key: Whose request it is, with the limits that hold now.
             tokens: The most that it can cost.
+            reservation: Names what is set aside. Whoever got no verdict asks with the same name again: it counts once.
 
         Raises:
             OSError: if the ledger cannot be written: then nothing may be spent.
@@ -104,6 +104,8 @@ class Budgets:
         now = self.clock()
         self._begin_day(now)
         self._expire(now)
+        if reservation in self._reservations:
+            return Grant(reservation)
         account = self._accounts.setdefault(key.id, _Account())
         denial = self._judge_tokens(key, account, tokens, now) or self._judge_requests(key, now)
         if denial:
@@ -112,10 +114,9 @@ class Budgets:
         account.reserved += tokens
         if key.requests_per_minute is not None:
             self._requests[key.id].append(now)
-        name = uuid4().hex
         deadline = now + self.request_seconds + GRACE_SECONDS
-        self._reservations[name] = _Reservation(account, self._day, key.id, tokens, _advance_of(key), deadline)
-        return Grant(name)
+        self._reservations[reservation] = _Reservation(account, self._day, key.id, tokens, _advance_of(key), deadline)
+        return Grant(reservation)
 
     async def settle(self, reservation: str, tokens: int) -> None:
         """Note what a request has cost; a second time, or after its time, changes nothing."""
@@ -132,8 +133,9 @@ class Budgets:
         account = held.account
         committed = account.spent + account.reserved
         if not committed <= account.noted <= committed + 2 * held.advance:
-            account.noted = committed + held.advance
-            self.ledger.note(held.day, held.key_id, account.noted)
+            noted = committed + held.advance
+            self.ledger.note(held.day, held.key_id, noted)
+            account.noted = noted
 
     def read_spent(self) -> Spent:
         """Return what keys have spent today, without what is set aside."""
@@ -141,11 +143,13 @@ class Budgets:
 
     def close(self) -> None:
         """Write down what was spent and what may yet be, and leave the ledger to another process."""
-        for name, account in self._accounts.items():
-            committed = account.spent + account.reserved
-            if committed != account.noted:
-                self.ledger.note(self._day, name, committed)
-        self.ledger.close()
+        try:
+            for name, account in self._accounts.items():
+                committed = account.spent + account.reserved
+                if committed != account.noted:
+                    self.ledger.note(self._day, name, committed)
+        finally:
+            self.ledger.close()
 
     def _begin_day(self, now: float) -> None:
         if (day := day_of(now)) != self._day:
@@ -184,8 +188,8 @@ class Budgets:
         committed = account.spent + account.reserved + tokens
         advance = _advance_of(key)
         if advance is not None and committed > account.noted:
+            self.ledger.note(self._day, key.id, committed + advance)
             account.noted = committed + advance
-            self.ledger.note(self._day, key.id, account.noted)
 
 
 def _advance_of(key: ApiKey) -> int | None:

@@ -4,15 +4,13 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from eshop_ray.inference.openai_api import COMPLETIONS_URL
+from eshop_ray.inference.openai_api import COMPLETIONS_URL, find_limit
 from eshop_ray.inference.requests import Answer, ApiAnswer, Failure
 from eshop_ray.schema import Message
 from eshop_ray.serving.errors import RefusalError
 
 MAX_ANSWERS = 128
 """Answers to one request: prompts times `n`."""
-TOKEN_LIMITS = ("max_completion_tokens", "max_tokens")
-"""Fields that say how long an answer may be, the one that counts first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +93,9 @@ def measure_size(call: Call) -> Size:
     """
     if isinstance(call, PromptCall):
         return Size(1, 1, int(call.params["max_tokens"]))
-    limit = next((call.body[name] for name in TOKEN_LIMITS if call.body.get(name) is not None), None)
+    limit = find_limit(call.url, call.body)
     if limit is not None and not _is_count(limit):
-        raise RefusalError(400, "has to be a whole number from 1", "invalid_value", TOKEN_LIMITS[-1])
+        raise RefusalError(400, "has to be a whole number from 1", "invalid_value", "max_tokens")
     num_answers = call.body.get("n")
     if num_answers is not None and not _is_count(num_answers):
         raise RefusalError(400, "has to be a whole number from 1", "invalid_value", "n")
@@ -114,11 +112,15 @@ DEFAULT_COMPLETION_TOKENS = 16
 
 
 def count_prompts(call: ApiCall) -> int:
-    """Return how many prompts a request has."""
-    prompt = call.body.get("prompt")
-    if call.url != COMPLETIONS_URL or not isinstance(prompt, list) or not prompt:
+    """Return how many prompts a request has: texts or lists of tokens, and, for engines that take them, embeddings."""
+    if call.url != COMPLETIONS_URL:
         return 1
-    return 1 if isinstance(prompt[0], int) else len(prompt)
+    return max(1, sum(map(_count_parts, (call.body.get("prompt"), call.body.get("prompt_embeds")))))
+
+
+def _count_parts(value: Any) -> int:
+    is_one = not isinstance(value, list) or (bool(value) and isinstance(value[0], int))
+    return int(value is not None) if is_one else len(value)
 
 
 def _is_count(value: Any) -> bool:

@@ -179,14 +179,17 @@ def shorten(document: Document) -> dict[str, Any]:
     }
 
 
-def count_facets(documents: Sequence[Document]) -> dict[str, dict[str, int]]:
-    """Return attribute -> value -> products that have it, the most frequent first, of attributes too."""
+def count_facets(documents: Sequence[Document]) -> list[tuple[str, list[tuple[str, int]]]]:
+    """Return attributes, each with its values and how many products have them, the most frequent first of both.
+
+    They are pairs, for readers of JSON need not keep the order of an object: browsers put names like `41` first.
+    """
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for document in documents:
         for name, value in {(one.name, one.value.casefold()) for one in document.attributes}:
             counts[name][value] += 1
     in_order = sorted(counts.items(), key=lambda one: (-one[1].total(), one[0]))
-    return {name: dict(values.most_common()) for name, values in in_order}
+    return [(name, values.most_common()) for name, values in in_order]
 
 
 def align_attributes(documents: Sequence[Document]) -> list[dict[str, Any]]:

@@ -22,6 +22,7 @@ from eshop_ray.serving.calls import Call, ModelFacts, Piece
 from eshop_ray.serving.catalogue import CatalogueEndpoints, Filters, IndexedCatalogue, no_search
 from eshop_ray.serving.endpoints import Endpoints
 from eshop_ray.serving.errors import SOON_SECONDS, RefusalError, busy_model
+from eshop_ray.serving.facts import LatestFacts
 from eshop_ray.serving.gateway import Gateway
 from eshop_ray.serving.keys import KeyRing
 from eshop_ray.serving.ray_metrics import RayRecorder
@@ -154,8 +155,9 @@ class GatewayDeployment:
     ) -> None:
         open_access_log()
         deployed = DeployedModel(model)
-        readiness = Readiness(deployed, may_sleep=sleeps(config.deployment_config))
-        metered = MeteredModel(deployed, RemoteBudgets(budgets))
+        facts = LatestFacts(deployed)
+        readiness = Readiness(deployed, facts, may_sleep=sleeps(config.deployment_config))
+        metered = MeteredModel(deployed, RemoteBudgets(budgets), facts)
         endpoints = Endpoints(config.model_id, tasks, metered, readiness, tuple(config.adapters))
         products = CatalogueEndpoints(HandledCatalogue(catalogue) if catalogue else None, metered)
         limits = (config.batches.max_file_bytes, config.max_body_bytes)

@@ -161,7 +161,7 @@ class Endpoints:
         return render_answer(first, call.body)
 
     def _ask(self, visit: Visit, call: ApiCall | PromptCall, cost: Cost) -> AsyncIterator[Piece]:
-        return self._metered.ask(visit, call, self._readiness.facts, cost)
+        return self._metered.ask(visit, call, cost)
 
     def _check_model(self, name: Any) -> None:
         if name in self._names:

@@ -4,7 +4,8 @@ import asyncio
 import logging
 import traceback
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,8 +30,15 @@ from eshop_ray.serving.visits import Download, Visit
 
 logger = logging.getLogger(__name__)
 
+DOWNLOAD_SECONDS = 5.0
+"""After which there may be room for another download."""
+
 STARTING_SECONDS = 5.0
 """After which a client may ask again while the model starts, or another process takes over."""
+
+MAX_DOWNLOADED_BYTES = 256 * 1024 * 1024
+"""Of all files that clients are being sent at a time: Ray Serve takes a response from the gateway as fast as it comes,
+and what a slow client has not got yet stands in memory. One file may be longer, alone."""
 
 Handler = Callable[[Visit, dict[str, Any]], Awaitable[Outcome]]
 
@@ -82,6 +90,7 @@ class Gateway:
             self._by_path[address.route.path].append(address)
         self._is_local = keys.is_open or is_loopback(config.host)
         self._num_running = 0
+        self._num_downloaded_bytes = 0
         self._is_draining = False
         self._idle = asyncio.Event()
         self._idle.set()
@@ -175,8 +184,12 @@ class Gateway:
         self._count_running(1)
         try:
             body = await self._read_body(address, visit, receive)
-            await run_while_present(receive, self._send(address, visit, body, send))
+            async with watch_client(receive) as gone:
+                await run_before(gone, self._send(address, visit, body, send))
+                if visit.num_file_bytes is not None:  # servers say so too once a client has got all of a response
+                    await gone
         finally:
+            self._num_downloaded_bytes -= visit.num_file_bytes or 0
             self._count_running(-1)
 
     def _count_running(self, more: int) -> None:
@@ -198,14 +211,28 @@ class Gateway:
         if isinstance(outcome, Reply):
             await visit.reply(send, outcome)
         elif isinstance(outcome, Download):
+            self._count_download(visit, outcome)
             await visit.send_file(send, outcome)
         else:
             async with outcome:
                 await visit.stream(send, outcome.events)
 
+    def _count_download(self, visit: Visit, file: Download) -> None:
+        """Take up room for a file, until the request is over.
+
+        Raises:
+            RefusalError: if there is not as much.
+        """
+        others = self._num_downloaded_bytes
+        if others and others + file.num_bytes > MAX_DOWNLOADED_BYTES:
+            message = "too many files are being downloaded at a time"
+            raise RefusalError(503, message, "overloaded", retry_after=DOWNLOAD_SECONDS)
+        visit.num_file_bytes = file.num_bytes
+        self._num_downloaded_bytes += file.num_bytes
+
     async def _refuse(self, visit: Visit, send: Send, error: RefusalError) -> None:
         """Send a refusal, as the last event where a stream has begun."""
-        if visit.is_file and visit.has_begun:  # the server ends the connection
+        if visit.num_file_bytes is not None and visit.has_begun:  # the server ends the connection
             return
         if visit.has_begun:
             visit.refusal = error.code
@@ -260,22 +287,31 @@ async def _never_called(_request: Any) -> None:
     """Stand in for what Starlette would call: only its patterns are used."""
 
 
-async def run_while_present(receive: Receive, work: Awaitable[None]) -> None:
+@asynccontextmanager
+async def watch_client(receive: Receive) -> AsyncIterator["asyncio.Future[None]"]:
+    """Yield what is done once a client is gone."""
+    gone = asyncio.ensure_future(_wait_until_gone(receive))
+    try:
+        yield gone
+    finally:
+        gone.cancel()
+        await asyncio.gather(gone, return_exceptions=True)
+
+
+async def run_before(gone: "asyncio.Future[None]", work: Awaitable[None]) -> None:
     """Do something for a client as long as it is there.
 
     Raises:
         ClientGoneError: if it leaves; the work is cancelled then, and with it what the model is generating.
     """
     task = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(_wait_until_gone(receive))
     try:
         await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
             raise ClientGoneError
     finally:
         task.cancel()
-        gone.cancel()
-        await asyncio.gather(task, gone, return_exceptions=True)
+        await asyncio.gather(task, return_exceptions=True)
     task.result()
 
 

@@ -31,9 +31,17 @@ def check_page(headers: Headers) -> None:
         RefusalError: if so.
     """
     origin = headers.get("origin")
-    is_foreign = origin is not None and urlsplit(origin).netloc.lower() != headers.get("host", "").lower()
+    is_foreign = origin is not None and _find_place(origin) != headers.get("host", "").lower()
     if is_foreign or headers.get("sec-fetch-site") in CROSS_SITE:
         raise RefusalError(403, "web pages of other origins may not use this endpoint", "foreign_origin")
+
+
+def _find_place(origin: str) -> str | None:
+    """Return host and port of an origin; None of one that has none: `null`, or no address at all."""
+    try:
+        return urlsplit(origin).netloc.lower() or None
+    except ValueError:
+        return None
 
 
 def check_host(scope: Scope, headers: Headers, allowed: Collection[str]) -> None:

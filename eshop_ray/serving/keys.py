@@ -93,6 +93,10 @@ def read_lines(text: str, source: str) -> tuple[tuple[ApiKey, ...], list[str]]:
     return tuple(keys.values()), troubles
 
 
+class KeysLostError(Exception):
+    """The file of API keys cannot be used now, or has none: nobody can say which keys hold."""
+
+
 class KeyRing:
     """The keys that hold now. A file is looked at for every request and read again once it has changed: a key whose
     line is gone stops at once.
@@ -151,8 +155,14 @@ class KeyRing:
         return found
 
     def get(self, key_id: str) -> ApiKey | None:
-        """Return what is known of a key by its id, for work that outlives its request; None if it holds no more."""
+        """Return what is known of a key by its id, for work that outlives its request; None if it holds no more.
+
+        Raises:
+            KeysLostError: if that cannot be told: whoever writes a file anew empties it at first.
+        """
         self._refresh()
+        if not self.is_open and not self._keys:
+            raise KeysLostError
         return next((known for known in self._keys if known.id == key_id), None)
 
     def _refresh(self) -> None:
@@ -163,8 +173,10 @@ class KeyRing:
             stamp = _stamp_of(self._path)
             if stamp == self._stamp:
                 return
-            self._keys, troubles = read_lines(_read_private(self._path), str(self._path))
-            self._stamp = stamp
+            keys, troubles = read_lines(_read_private(self._path), str(self._path))
+            if self._keys and not keys:
+                logger.error("no API key holds any more: %s has none", self._path)
+            self._keys, self._stamp = keys, stamp
         except UserError as error:
             if self._keys:
                 logger.error("no API key holds any more: %s", error)

@@ -86,6 +86,32 @@ class Recorder(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """What is recorded at one time."""
+
+    metric: Metric
+    value: float
+    labels: dict[str, str]
+
+
+class Tally:
+    """Adds up what counters get until it is taken: a process that ends before it is asked hands that to another."""
+
+    def __init__(self) -> None:
+        self._sums: dict[tuple[Metric, tuple[tuple[str, str], ...]], float] = {}
+
+    def record(self, metric: Metric, value: float, labels: dict[str, str]) -> None:
+        """Add to a counter."""
+        key = metric, tuple(labels.items())
+        self._sums[key] = self._sums.get(key, 0) + value
+
+    def take(self) -> tuple[Measurement, ...]:
+        """Return what was counted since the last time."""
+        sums, self._sums = self._sums, {}
+        return tuple(Measurement(metric, value, dict(labels)) for (metric, labels), value in sums.items())
+
+
 def record_visit(recorder: Recorder, visit: Visit) -> None:
     """Count a request that is over."""
     labels = _label(visit)

@@ -4,6 +4,7 @@ import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from eshop_ray.serving.batches.files import MIN_LIFETIME
 from eshop_ray.serving.calls import MAX_ANSWERS
 from eshop_ray.serving.catalogue import MAX_COMPARED, MAX_FILTERS, MAX_QUERY_CHARACTERS, MAX_SHOWN
 from eshop_ray.serving.grounding import MAX_MESSAGES
@@ -95,8 +96,10 @@ def _describe_shop(message: Schema) -> Schema:
     searched = [_query("q", query), _query("filter", filters), _query("limit", limit)]
     ids = {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": MAX_COMPARED}
     product = {**_operation("One product"), "parameters": [_path_parameter("id")]}
+    search = {**_operation("Products for a question"), "parameters": searched}
+    search["responses"]["200"]["content"]["application/json"] = {"schema": _describe_found()}
     return {
-        "/v1/catalogue/search": {"get": {**_operation("Products for a question"), "parameters": searched}},
+        "/v1/catalogue/search": {"get": search},
         "/v1/catalogue/products/{id}": {"get": product},
         "/v1/catalogue/compare": {
             "get": {**_operation("Products side by side"), "parameters": [{**_query("ids", ids), "required": True}]}
@@ -105,13 +108,27 @@ def _describe_shop(message: Schema) -> Schema:
     }
 
 
+def _describe_found() -> Schema:
+    def pair(*parts: Schema) -> Schema:
+        return {"type": "array", "items": {"anyOf": list(parts)}, "minItems": 2, "maxItems": 2}
+
+    text: Schema = {"type": "string"}
+    facet = pair(text, {"type": "array", "items": pair(text, COUNT)})
+    facets = {"type": "array", "items": facet, "description": "Attributes and their values, the most frequent first."}
+    data = {"type": "array", "items": {"type": "object"}}
+    return _object({"object": {"const": "list"}, "data": data, "facets": facets}, ["object", "data", "facets"])
+
+
 def _describe_batches() -> Schema:
     text: Schema = {"type": "string"}
     file = {"type": "string", "format": "binary"}
     form = _object({"file": file, "purpose": {"const": "batch"}}, ["file", "purpose"])
     upload = {**_operation("Upload a file"), "requestBody": _describe_body(form, "multipart/form-data")}
     wanted = ["input_file_id", "endpoint", "completion_window"]
-    batch = _object({**dict.fromkeys(wanted, text), "metadata": {"type": "object"}}, wanted)
+    lifetime: Schema = {"anchor": {"const": "created_at"}, "seconds": {**COUNT, "minimum": MIN_LIFETIME}}
+    lifetime = {**_object(lifetime, list(lifetime)), "additionalProperties": False}
+    options = {"metadata": {"type": "object"}, "output_expires_after": lifetime}
+    batch = _object({**dict.fromkeys(wanted, text), **options}, wanted)
     page = [_query("limit", COUNT), _query("after", text), _query("order", {"enum": ["asc", "desc"]})]
     one = {"parameters": [_path_parameter("id")]}
     download = {**_operation("What is in a file"), **one}

@@ -14,7 +14,7 @@ TEMPLATE_FIELDS = frozenset(
 )
 """Fields of a chat that change what the template writes."""
 MAX_CHARACTERS = 100_000
-"""Of a text that is counted: it is done where the engine is fed, which waits meanwhile."""
+"""Of a text that is counted: records of tasks wait for it."""
 MESSAGE_FIELDS = {"role", "content"}
 
 
@@ -29,7 +29,9 @@ def count_prompt_tokens(tokenizer: Any, call: Call) -> int | None:
     """
     if isinstance(call, PromptCall):
         return len(tokenize_prompt(tokenizer, call.messages))
-    return _count_chat(tokenizer, call) if "messages" in call.body else _count_texts(tokenizer, call.body.get("prompt"))
+    if "messages" in call.body:
+        return _count_chat(tokenizer, call)
+    return None if call.body.get("prompt_embeds") is not None else _count_texts(tokenizer, call.body.get("prompt"))
 
 
 def _count_chat(tokenizer: Any, call: ApiCall) -> int | None:

@@ -5,6 +5,10 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 
+from eshop_ray.inference.requests import Answer, ApiAnswer
+from eshop_ray.serving.calls import Piece
+from eshop_ray.serving.usage import EVENT_START, LAST_EVENT
+
 logger = logging.getLogger(__name__)
 
 FRESH_SECONDS = 10.0
@@ -13,6 +17,16 @@ FIRST_TOKEN_SECONDS = 600.0
 """That the first one may take: a machine that is busy starting engines is slow."""
 TOKEN_SECONDS = 55.0
 """That any later one may take; below Ray Serve's `health_check_timeout_s`, so that no question is left behind."""
+
+NO_TOKEN = (f'{EVENT_START}{{"error"', f"{EVENT_START}{LAST_EVENT}")
+"""How events begin that an engine that hangs can have too."""
+
+
+def has_token(piece: Piece) -> bool:
+    """Return whether an engine has generated for a piece of an answer: to refuse a request it need not."""
+    if isinstance(piece, list):
+        return any(not event.startswith(NO_TOKEN) for event in piece)
+    return isinstance(piece, Answer) or (isinstance(piece, ApiAnswer) and piece.status < 400)
 
 
 class Pulse:
@@ -27,6 +41,11 @@ class Pulse:
         """
         self._generate, self._seconds = generate, seconds
         self._beat = float("-inf")
+
+    def follow(self, piece: Piece) -> None:
+        """Note that somebody got a piece of an answer."""
+        if has_token(piece):
+            self.beat()
 
     def beat(self) -> None:
         """Note that a token came."""

@@ -8,6 +8,7 @@ from contextlib import aclosing
 from eshop_ray.inference.requests import Answer
 from eshop_ray.serving.calls import Model, ModelFacts, PromptCall
 from eshop_ray.serving.errors import RefusalError
+from eshop_ray.serving.facts import LatestFacts
 
 logger = logging.getLogger(__name__)
 
@@ -21,15 +22,15 @@ RETRY_SECONDS = 1.0
 class Readiness:
     """Asks for a token now and then; many who want to know at a time share one."""
 
-    def __init__(self, model: Model, may_sleep: bool = False) -> None:
+    def __init__(self, model: Model, facts: LatestFacts, may_sleep: bool = False) -> None:
         """Know nothing yet.
 
         Args:
             model: That is asked.
+            facts: What it is.
             may_sleep: Whether it has no replica while nobody asks it: who only looks is not to wake it.
         """
-        self._model, self._may_sleep = model, may_sleep
-        self._facts: ModelFacts | None = None
+        self._model, self._facts, self._may_sleep = model, facts, may_sleep
         self._answered = float("-inf")
         self._lock = asyncio.Lock()
         self._is_ending = False
@@ -37,7 +38,7 @@ class Readiness:
     @property
     def is_up(self) -> bool:
         """Whether it has ever answered; that it will again is for each request to see."""
-        return self._facts is not None
+        return self._answered > float("-inf")
 
     @property
     def facts(self) -> ModelFacts:
@@ -46,9 +47,9 @@ class Readiness:
         Raises:
             RefusalError: if it is not yet.
         """
-        if self._facts is None:
+        if not self.is_up or self._facts.newest is None:
             raise RefusalError(503, "the model is being started", "starting", retry_after=RETRY_SECONDS)
-        return self._facts
+        return self._facts.newest
 
     async def wait(self) -> None:
         """Wait until it is up, however long that takes."""
@@ -78,9 +79,9 @@ class Readiness:
         return True
 
     async def _probe(self) -> None:
-        facts = await self._model.describe()
+        await self._facts.ask()
         async with aclosing(self._model.ask(PROBE, PROBE_ID)) as pieces:  # type: ignore[type-var]
             piece = await anext(pieces)
         if not isinstance(piece, Answer):
             raise RefusalError(503, "no token was generated")
-        self._facts, self._answered = facts, time.monotonic()
+        self._answered = time.monotonic()

@@ -5,6 +5,7 @@ import logging
 import os
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 from ray.llm._internal.serve.core.configs.llm_config import DiskMultiplexConfig
@@ -14,14 +15,13 @@ from ray.serve.llm.openai_api_models import ChatCompletionRequest, CompletionReq
 
 from eshop_ray.artifacts import AnyFolder
 from eshop_ray.inference.engines.serve import build_completion, read_completion
-from eshop_ray.inference.engines.vllm import write_ids
 from eshop_ray.inference.engines.vllm_server import list_ignored, read_response, read_trouble
 from eshop_ray.inference.openai_api import CHAT_URL, rename_constraints, write_error
 from eshop_ray.inference.requests import Answer, ApiAnswer, Failure, find_too_long
 from eshop_ray.models import load_tokenizer
 from eshop_ray.serving.adapters import Adapters
 from eshop_ray.serving.calls import ApiCall, Call, ModelFacts, Piece, PromptCall
-from eshop_ray.serving.prompt_length import count_prompt_tokens
+from eshop_ray.serving.prompt_thread import PromptThread
 from eshop_ray.serving.pulse import Pulse
 from eshop_ray.serving.readiness import PROBE
 
@@ -44,7 +44,8 @@ class ModelReplica(LLMServer):  # type: ignore[misc]
             adapters: That the engine has beside the model.
         """
         await super().__init__(llm_config)
-        self._model_dir, self._adapters = model_dir, adapters
+        self._adapters = adapters
+        self._prompts = PromptThread(partial(load_tokenizer, model_dir))
         self._pulse = Pulse(self._generate)
         for number, (name, folder) in enumerate(adapters.items(), start=1):
             place = await asyncio.to_thread(os.fspath, folder)
@@ -59,7 +60,7 @@ class ModelReplica(LLMServer):  # type: ignore[misc]
     async def measure_call(self, call: Call) -> int | None:
         """Return the tokens of a call's prompts; None where they cannot be told."""
         try:
-            return count_prompt_tokens(load_tokenizer(self._model_dir), call)
+            return await self._prompts.count_tokens(call)
         except Exception as error:  # the engine will say what is wrong with it
             logger.warning("prompt not measured: %s", type(error).__name__)
             return None
@@ -72,7 +73,7 @@ class ModelReplica(LLMServer):  # type: ignore[misc]
         answers = self._answer_api(call) if isinstance(call, ApiCall) else self._answer_prompt(call)
         try:
             async for piece in answers:
-                self._pulse.beat()
+                self._pulse.follow(piece)
                 yield piece
         except Exception as error:
             logger.error("request %s: %s", request_id, type(error).__name__)
@@ -107,7 +108,7 @@ class ModelReplica(LLMServer):  # type: ignore[misc]
                     yield read_response(part, body, list_ignored(request))
 
     async def _answer_prompt(self, call: PromptCall) -> AsyncIterator[Piece]:
-        ids = write_ids(self._model_dir, call.messages)
+        ids = await self._prompts.write_ids(call.messages)
         if too_long := find_too_long(len(ids), call.params, self._read_context()):
             yield too_long
             return

@@ -5,11 +5,13 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from uuid import uuid4
 
 from eshop_ray.inference.requests import Answer, ApiAnswer, Failure
 from eshop_ray.serving.budgets import BudgetKeeper, Denial, Grant
-from eshop_ray.serving.calls import Call, Model, ModelFacts, Piece, measure_size
+from eshop_ray.serving.calls import Call, Model, Piece, Size, measure_size
 from eshop_ray.serving.errors import RefusalError
+from eshop_ray.serving.facts import LatestFacts
 from eshop_ray.serving.keys import ApiKey
 from eshop_ray.serving.usage import Cost
 from eshop_ray.serving.visits import Visit
@@ -39,25 +41,26 @@ class MeteredModel:
 
     model: Model
     budgets: BudgetKeeper
+    facts: LatestFacts
+    """Of the model."""
     _settling: set[asyncio.Task[None]] = field(default_factory=set)
 
-    async def ask(self, visit: Visit, call: Call, facts: ModelFacts, cost: Cost) -> AsyncIterator[Piece]:
+    async def ask(self, visit: Visit, call: Call, cost: Cost) -> AsyncIterator[Piece]:
         """Yield what the model answers.
 
         Args:
             visit: Whose request it is; what it costs is added there in the end.
             call: What is asked.
-            facts: Of the model.
             cost: Follows what whole answers cost; of a stream whoever reads it has to follow it.
 
         Raises:
             RefusalError: if the key may not ask it, or the model not answer.
         """
         size = measure_size(call)
-        most = size.count_most(facts.context)
-        reservation = None
+        cost.num_answers = size.num_answers
+        reservation, most = None, 0
         if visit.key is not None and visit.key.is_limited:
-            reservation, most = await self._reserve(visit.key, call, facts, most)
+            reservation, most = await self._reserve(visit.key, call, size)
         try:
             async with aclosing(self.model.ask(call, visit.request_id)) as pieces:  # type: ignore[type-var]
                 async for piece in pieces:
@@ -72,7 +75,7 @@ class MeteredModel:
             visit.num_read += cost.num_read
             visit.num_written += cost.num_written
             if reservation is not None:
-                self._settle_later(reservation, cost.estimate(size.num_prompts * size.num_answers, most))
+                self._settle_later(reservation, cost.estimate(size.num_prompts, most))
 
     async def admit(self, visit: Visit) -> None:
         """Count a request that costs no tokens.
@@ -87,20 +90,27 @@ class MeteredModel:
         """Wait until all that is over is settled."""
         await asyncio.gather(*self._settling)
 
-    async def _reserve(self, key: ApiKey, call: Call, facts: ModelFacts, most: int) -> tuple[str, int]:
+    async def _reserve(self, key: ApiKey, call: Call, size: Size) -> tuple[str, int]:
         """Set aside what a call can cost: by the context at first, and by its very prompt where that is too much."""
+        context = (await self.facts.find_largest()).context
+        most = size.count_most(context)
         verdict = await self._keep(key, most)
         if isinstance(verdict, Denial) and verdict.reason != "requests":
             num_tokens = await self.model.measure(call)
             if num_tokens is not None:
-                most = min(most, measure_size(call).count_most_after(num_tokens, facts.context))
+                most = min(most, size.count_most_after(num_tokens, context))
                 verdict = await self._keep(key, most)
         return _get_granted(verdict), most
 
     async def _keep(self, key: ApiKey, most: int) -> Grant | Denial:
+        reservation = uuid4().hex
         try:
-            return await self.budgets.reserve(key, most)
+            return await self.budgets.reserve(key, most, reservation)
+        except asyncio.CancelledError:  # nobody waits any more, and what was granted all the same is given back
+            self._settle_later(reservation, 0)
+            raise
         except Exception as error:  # whoever keeps the books is being started anew: until then nothing is spent
+            self._settle_later(reservation, 0)
             logger.error("budgets cannot be asked: %s", type(error).__name__)
             raise RefusalError(
                 503, "budgets cannot be looked at now; try again", "unavailable", retry_after=5

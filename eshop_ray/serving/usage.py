@@ -22,6 +22,10 @@ class Cost:
     num_written: int = 0
     is_final: bool = False
     """Whether nothing more can come."""
+    num_answers: int = 1
+    """To each prompt."""
+    _read: dict[int, int] = field(default_factory=dict)
+    """Prompt -> its tokens, as far as an event of a stream was about it."""
     _written: dict[int, int] = field(default_factory=dict)
     """Answer -> its tokens so far."""
 
@@ -40,22 +44,24 @@ class Cost:
             self.num_read, self.num_written = usage["prompt_tokens"], usage.get("completion_tokens") or 0
             self.is_final = True
             return
-        for choice in choices:
+        for choice in choices:  # what is counted is that of their prompt alone
+            self._read[choice["index"] // self.num_answers] = usage["prompt_tokens"]
             self._written[choice["index"]] = usage.get("completion_tokens") or 0
-        self.num_read = max(self.num_read, usage["prompt_tokens"])
-        self.num_written = sum(self._written.values())
+        self.num_read, self.num_written = sum(self._read.values()), sum(self._written.values())
 
-    def estimate(self, num_answers: int, most: int) -> int:
+    def estimate(self, num_prompts: int, most: int) -> int:
         """Return what to charge: what was counted, or, of a request that was broken off, the most it may have come to.
 
         Args:
-            num_answers: That it asked for.
+            num_prompts: That it has. Of one that no event was about, nobody knows the length.
             most: That it can cost.
         """
         counted = self.num_read + self.num_written
         if self.is_final:
             return counted
-        return min(most, counted + UNSEEN_TOKENS * num_answers) if self._written else most
+        if len(self._read) < num_prompts:
+            return most
+        return min(most, counted + UNSEEN_TOKENS * num_prompts * self.num_answers)
 
 
 def count_always(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -99,7 +105,7 @@ class StreamFilter:
             return ""
         if not is_sum and not self.wants_usage_always:
             content.pop("usage", None)
-        return write_event(to_json(content).decode())
+        return write_event(to_json(content, ensure_ascii=True).decode())  # some readers end lines at U+2028 too
 
 
 def write_event(data: str) -> str:

@@ -68,8 +68,8 @@ class Visit:
     """`code` of the error that it ended in."""
     has_begun: bool = False
     """Whether the client has the first byte of a response."""
-    is_file: bool = False
-    """Whether the response is a file: no word of ours may get into it."""
+    num_file_bytes: int | None = None
+    """Of the file that is the response, if it is one: no word of ours may get into it."""
     num_read: int = 0
     num_written: int = 0
     began: float = field(default_factory=time.monotonic)
@@ -121,7 +121,6 @@ class Visit:
 
     async def send_file(self, send: Send, file: Download) -> None:
         """Send a file. A client that gets fewer bytes than it was told has not got all of it."""
-        self.is_file = True
         await self._start(send, 200, {**FILE_HEADERS, "Content-Length": str(file.num_bytes)})
         async for block in file.blocks:
             await send({"type": "http.response.body", "body": block, "more_body": True})

@@ -13,6 +13,7 @@ from eshop_ray.serving.budgets import Budgets
 from eshop_ray.serving.calls import ApiCall, ModelFacts, PromptCall
 from eshop_ray.serving.catalogue import CatalogueEndpoints
 from eshop_ray.serving.endpoints import Endpoints
+from eshop_ray.serving.facts import LatestFacts
 from eshop_ray.serving.gateway import Gateway
 from eshop_ray.serving.keys import KeyRing
 from eshop_ray.serving.ledger import Ledger
@@ -37,11 +38,12 @@ class MadeModel:
         self.pieces = ()
         """Of the text of a stream, in place of `text`."""
         self.trouble = None
+        self.context = CONTEXT
         self.usual_tokens = None
         """Of an answer, where it is fewer than it may have."""
 
     async def describe(self):
-        return ModelFacts(CONTEXT)
+        return ModelFacts(self.context)
 
     async def measure(self, _call):
         return PROMPT_TOKENS
@@ -129,8 +131,9 @@ def build_gateway(model, folder, keys=None, catalogue=None, recorder=None, make_
         path.write_text("\n".join(keys))
         ring = KeyRing(path)
     config = ServeSection(**settings)
-    metered = MeteredModel(model, Budgets(Ledger(folder / "ledger"), config.request_seconds))
-    readiness = Readiness(model)
+    facts = LatestFacts(model)
+    metered = MeteredModel(model, Budgets(Ledger(folder / "ledger"), config.request_seconds), facts)
+    readiness = Readiness(model, facts)
     endpoints = Endpoints(config.model_id, PromptSettings(), metered, readiness, tuple(config.adapters))
     products = CatalogueEndpoints(catalogue, metered)
     files = make_batches(config, ring, metered) if make_batches else None

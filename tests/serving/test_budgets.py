@@ -2,21 +2,30 @@
 
 import asyncio
 import os
+import resource
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 from dataclasses import dataclass
+from uuid import uuid4
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from starlette.datastructures import Headers
 
 from eshop_ray.serving.budgets import Budgets, Denial, Grant
-from eshop_ray.serving.calls import ApiCall, Size, measure_size
+from eshop_ray.serving.calls import ApiCall, PromptCall, Size, measure_size
+from eshop_ray.serving.errors import RefusalError, busy_model
+from eshop_ray.serving.facts import LatestFacts
 from eshop_ray.serving.keys import make_key, write_line
 from eshop_ray.serving.ledger import Ledger
-from eshop_ray.serving.usage import UNSEEN_TOKENS
+from eshop_ray.serving.spending import MeteredModel
+from eshop_ray.serving.usage import UNSEEN_TOKENS, Cost
+from eshop_ray.serving.visits import Visit
 from tests.serving.made_model import CHAT, CONTEXT, PROMPT_TOKENS, MadeModel, client_of
+from tests.serving.made_model import write as write_event
 
 NOON = 1_800_000_000 // 86_400 * 86_400 + 43_200.0
 
@@ -44,7 +53,7 @@ def budgets(tmp_path, clock):
 
 
 def reserve(budgets, key, tokens):
-    return asyncio.run(budgets.reserve(key, tokens))
+    return asyncio.run(budgets.reserve(key, tokens, uuid4().hex))
 
 
 def settle(budgets, grant, tokens):
@@ -61,6 +70,17 @@ def test_what_is_set_aside_is_not_there_for_others_until_it_is_settled(budgets):
     settle(budgets, second, 80)
     assert reserve(budgets, key, 1) == Denial("tokens", 43_200.0)
     assert reserve(budgets, key, 101).reason == "too_large"
+
+
+def test_who_asks_again_with_the_same_name_is_granted_it_once(budgets):
+    key = key_of(tokens_per_day=100, requests_per_minute=2)
+    for _ in range(3):
+        assert asyncio.run(budgets.reserve(key, 60, "a")) == Grant("a")
+    assert reserve(budgets, key, 41).reason == "tokens"
+    assert isinstance(reserve(budgets, key, 40), Grant)
+    assert reserve(budgets, key, 0).reason == "requests"
+    settle(budgets, Grant("a"), 10)
+    assert budgets.read_spent() == {"a": 10}
 
 
 def test_the_next_day_brings_a_new_budget_and_an_answer_across_midnight_counts_for_the_old_one(budgets, clock):
@@ -132,7 +152,7 @@ async def main():
     key = ApiKey.model_validate_json(sys.argv[2])
     spent = 0
     while True:
-        grant = await budgets.reserve(key, 10)
+        grant = await budgets.reserve(key, 10, str(spent))
         assert isinstance(grant, Grant)
         spent += 7
         await budgets.settle(grant.reservation, 7)
@@ -231,6 +251,49 @@ def test_a_stream_that_is_broken_off_is_charged_what_was_seen_and_little_more(tm
     assert PROMPT_TOKENS + model.num_generated <= spent <= PROMPT_TOKENS + model.num_generated + UNSEEN_TOKENS
 
 
+class BreakingModel(MadeModel):
+    """Has so much to say of some answers of a stream, and hangs then."""
+
+    def __init__(self, seen):
+        super().__init__()
+        self._seen = seen
+
+    async def ask(self, call, request_id):
+        if isinstance(call, PromptCall):
+            async for piece in super().ask(call, request_id):
+                yield piece
+            return
+        for index in self._seen:
+            usage = {"prompt_tokens": PROMPT_TOKENS, "completion_tokens": 3}
+            yield [write_event({"choices": [{"index": index, "text": "word"}], "usage": usage})]
+        await asyncio.sleep(3600)
+
+
+@pytest.mark.parametrize(
+    ("body", "seen", "charged"),
+    [
+        ({"prompt": "a", "n": 2}, [0], PROMPT_TOKENS + 3 + 2 * UNSEEN_TOKENS),
+        ({"prompt": "a", "n": 2}, [0, 1, 1], PROMPT_TOKENS + 2 * 3 + 2 * UNSEEN_TOKENS),
+        ({"prompt": ["a", "b"]}, [], 2 * CONTEXT),
+        ({"prompt": ["a", "b"]}, [1], 2 * CONTEXT),
+        ({"prompt": ["a", "b"], "n": 2}, [0, 1], 2 * (CONTEXT + 1000)),
+        ({"prompt": ["a", "b"], "n": 2}, [0, 3], 2 * PROMPT_TOKENS + 2 * 3 + 4 * UNSEEN_TOKENS),
+    ],
+)
+def test_a_stream_that_is_broken_off_is_charged_each_of_its_prompts(tmp_path, body, seen, charged):
+    """vLLM counts in an event the one prompt that it is about."""
+    key, line = make_key("a", tokens_per_day=10_000)
+
+    async def run():
+        model = BreakingModel(seen)
+        async with client_of(model, tmp_path, keys=[write_line(line)], key=key, request_seconds=0.05) as http:
+            await http.post("/v1/completions", json={"model": "eshop", "stream": True, "max_tokens": 1000, **body})
+            await http.metered.finish()
+            return http.metered.budgets.read_spent()["a"]
+
+    assert asyncio.run(run()) == charged
+
+
 def test_an_answer_that_nobody_waited_for_is_charged_as_the_most_it_could_cost(tmp_path):
     model = MadeModel()
     model.pause = 0.1
@@ -245,6 +308,32 @@ def test_an_answer_that_nobody_waited_for_is_charged_as_the_most_it_could_cost(t
     assert asyncio.run(run()) == CONTEXT
 
 
+def test_a_client_that_leaves_while_tokens_are_set_aside_keeps_none(tmp_path):
+    """A keeper of budgets in another process does what it was asked all the same."""
+
+    class SlowBudgets(Budgets):
+        async def reserve(self, *arguments):
+            await super().reserve(*arguments)
+            await asyncio.sleep(3600)
+
+    key = key_of(tokens_per_day=CONTEXT)
+
+    async def run():
+        model = MadeModel()
+        budgets = SlowBudgets(Ledger(tmp_path), 60.0)
+        metered = MeteredModel(model, budgets, LatestFacts(model))
+        visit = Visit({}, Headers(), "1", is_named=False, key=key)
+        pieces = metered.ask(visit, ApiCall("/v1/chat/completions", CHAT), Cost())
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await anext(pieces)
+        await metered.finish()
+        assert not model.calls
+        return await Budgets.reserve(budgets, key, CONTEXT, "another")
+
+    assert asyncio.run(run()) == Grant("another")
+
+
 def test_nothing_is_spent_where_the_books_cannot_be_written(tmp_path):
     (tmp_path / "ledger").write_text("not a folder")
     model = MadeModel()
@@ -253,19 +342,65 @@ def test_nothing_is_spent_where_the_books_cannot_be_written(tmp_path):
     assert model.calls == []
 
 
+@contextmanager
+def full_disk(path, room):
+    """Let a file grow by so many bytes and no more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + room, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("room", [0, 9], ids=["nothing fits", "half a line fits"])
+def test_what_a_full_disk_cannot_note_is_not_spent_and_the_books_are_kept_afterwards(tmp_path, budgets, clock, room):
+    key = key_of(tokens_per_day=1000)
+    held = reserve(budgets, key, 10)
+    (path,) = tmp_path.iterdir()
+    with full_disk(path, room):
+        for _ in range(2):
+            with pytest.raises(OSError, match="too large"):
+                reserve(budgets, key, 500)
+    settle(budgets, held, 10)
+    assert isinstance(reserve(budgets, key, 500), Grant)
+    budgets.ledger.close()  # as a death does, without a note
+    again = Budgets(Ledger(tmp_path), 60.0, clock)
+    again.open()
+    assert 510 <= again.read_spent()["a"] <= 510 + 2 * 10
+
+
+def test_a_cost_that_a_full_disk_cannot_note_is_noted_with_the_next(tmp_path, budgets, clock):
+    key = key_of(tokens_per_day=1000)
+    held = reserve(budgets, key, 500)
+    (path,) = tmp_path.iterdir()
+    with full_disk(path, 0), pytest.raises(OSError, match="too large"):
+        settle(budgets, held, 1)
+    settle(budgets, reserve(budgets, key, 1), 1)
+    budgets.ledger.close()
+    again = Budgets(Ledger(tmp_path), 60.0, clock)
+    again.open()
+    assert 2 <= again.read_spent()["a"] <= 2 + 2 * 10
+
+
 @pytest.mark.parametrize(
-    ("body", "most"),
+    ("url", "body", "most"),
     [
-        ({}, CONTEXT),
-        ({"max_tokens": 10}, CONTEXT),
-        ({"max_tokens": 10, "n": 3}, CONTEXT + 20),
-        ({"n": 2}, 2 * CONTEXT),
-        ({"max_completion_tokens": 10, "max_tokens": 99, "n": 2}, CONTEXT + 10),
-        ({"max_tokens": 10**9}, CONTEXT),
+        ("/v1/chat/completions", {}, CONTEXT),
+        ("/v1/chat/completions", {"max_tokens": 10}, CONTEXT),
+        ("/v1/chat/completions", {"max_tokens": 10, "n": 3}, CONTEXT + 20),
+        ("/v1/chat/completions", {"n": 2}, 2 * CONTEXT),
+        ("/v1/chat/completions", {"max_completion_tokens": 10, "max_tokens": 99, "n": 2}, CONTEXT + 10),
+        ("/v1/chat/completions", {"max_tokens": 10**9}, CONTEXT),
+        ("/v1/completions", {"n": 2}, CONTEXT + 16),
+        ("/v1/completions", {"max_completion_tokens": 1, "n": 2}, CONTEXT + 16),
+        ("/v1/completions", {"max_completion_tokens": 1, "max_tokens": 2000, "n": 128}, CONTEXT + 127 * 2000),
+        ("/v1/completions", {"max_completion_tokens": "no number", "max_tokens": 10}, CONTEXT),
     ],
 )
-def test_the_most_that_a_request_can_cost(body, most):
-    assert measure_size(ApiCall("/v1/chat/completions", body)).count_most(CONTEXT) == most
+def test_the_most_that_a_request_can_cost(url, body, most):
+    """By the fields that vLLM reads at the address."""
+    assert measure_size(ApiCall(url, body)).count_most(CONTEXT) == most
 
 
 @given(prompt=st.integers(1, 100), wanted=st.integers(1, 200), n=st.integers(1, 4))
@@ -277,8 +412,76 @@ def test_no_request_costs_more_than_the_most(prompt, wanted, n):
     assert cost <= size.count_most_after(prompt, 100)
 
 
+def test_a_request_is_reserved_by_the_longest_context_that_it_may_meet():
+    """A gateway outlives versions of the model; while one takes over, either may answer."""
+    clock, model = Clock(), MadeModel()
+    facts = LatestFacts(model, clock)
+
+    async def find():
+        found = (await facts.find_largest()).context
+        await asyncio.sleep(0)  # for a replica that is asked beside the request
+        await asyncio.sleep(0)
+        return found
+
+    async def run():
+        assert await find() == CONTEXT
+        model.context = 2 * CONTEXT
+        assert await find() == CONTEXT
+        clock.now += 11
+        await find()
+        assert await find() == facts.newest.context == 2 * CONTEXT
+        model.context = CONTEXT // 2
+        clock.now += 61
+        assert await find() == 2 * CONTEXT
+        assert facts.newest.context == CONTEXT // 2
+        clock.now += 540
+        assert await find() == CONTEXT // 2
+        model.context = 3 * CONTEXT
+        clock.now += 3600
+        assert await find() == 3 * CONTEXT  # after a long time a request waits for that
+
+    asyncio.run(run())
+
+
+def test_a_model_that_cannot_be_asked_is_what_it_last_said():
+    clock, model = Clock(), MadeModel()
+    facts = LatestFacts(model, clock)
+
+    async def refuse():
+        raise busy_model()
+
+    async def run():
+        describe, model.describe = model.describe, refuse
+        with pytest.raises(RefusalError):
+            await facts.find_largest()
+        model.describe = describe
+        await facts.find_largest()
+        model.describe = refuse
+        clock.now += 3600
+        return await facts.find_largest()
+
+    assert asyncio.run(run()).context == CONTEXT
+
+
+def test_the_budget_holds_while_a_model_with_a_longer_context_takes_over(tmp_path):
+    model = MadeModel()
+    key, line = make_key("a", tokens_per_day=3 * CONTEXT)
+
+    async def run():
+        async with client_of(model, tmp_path, keys=[write_line(line)], key=key) as http:
+            model.context = 4 * CONTEXT
+            await http.metered.facts.ask()
+            return await http.post("/v1/chat/completions", json={**CHAT, "max_tokens": 3 * CONTEXT})
+
+    response = asyncio.run(run())
+    assert (response.status_code, response.json()["error"]["code"]) == (429, "quota")
+    assert not model.calls
+
+
 def test_prompts_of_a_completion_count_each():
     size = measure_size(ApiCall("/v1/completions", {"prompt": ["a", "b"], "n": 2}))
     assert size == Size(2, 2, 16)
     assert measure_size(ApiCall("/v1/completions", {"prompt": [1, 2]})) == Size(1, 1, 16)
+    assert measure_size(ApiCall("/v1/completions", {"prompt_embeds": ["a", "b"]})) == Size(2, 1, 16)
+    assert measure_size(ApiCall("/v1/completions", {"prompt": "a", "prompt_embeds": "b"})) == Size(2, 1, 16)
     assert size.count_most(100) == 2 * (100 + 16)

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import time
+from uuid import uuid4
 
 import pytest
 import ray
@@ -48,7 +49,7 @@ async def spend(budgets, times, most=300, cost=100):
         deadline = time.monotonic() + 60
         while True:
             try:
-                grant = await budgets.reserve(KEY, most)
+                grant = await budgets.reserve(KEY, most, uuid4().hex)
                 break
             except ray.exceptions.RayError:
                 assert time.monotonic() < deadline
@@ -74,7 +75,7 @@ def test_no_death_forgets_what_was_spent_and_an_end_in_order_notes_it_to_the_tok
     spent += asyncio.run(spend(budgets, 20))
     ray.kill(find_actor(f"SERVE_REPLICA::{APP}#Budgets"))
     spent += asyncio.run(spend(budgets, 20))
-    verdict = asyncio.run(budgets.reserve(KEY, DAY - spent + 1))
+    verdict = asyncio.run(budgets.reserve(KEY, DAY - spent + 1, "too much"))
     assert isinstance(verdict, Denial)
     deploy(tmp_path, 61.0)  # another version of the deployment
     spent += asyncio.run(spend(budgets, 20))
@@ -86,7 +87,7 @@ def test_no_death_forgets_what_was_spent_and_an_end_in_order_notes_it_to_the_tok
 
 def test_200_requests_at_a_time_get_no_token_more_than_there_is(budgets):
     async def ask():
-        verdicts = await asyncio.gather(*(budgets.reserve(KEY, 900) for _ in range(200)))
+        verdicts = await asyncio.gather(*(budgets.reserve(KEY, 900, str(number)) for number in range(200)))
         return [verdict for verdict in verdicts if isinstance(verdict, Grant)]
 
     assert len(asyncio.run(ask())) == DAY // 900

@@ -4,6 +4,8 @@ import asyncio
 
 import pytest
 
+from eshop_ray.data.search_index import Attribute, Document
+from eshop_ray.serving.catalogue import count_facets
 from eshop_ray.serving.errors import RefusalError
 from eshop_ray.serving.keys import make_key, write_line
 from eshop_ray.serving.page import PAGES
@@ -36,7 +38,20 @@ def test_search_finds_by_meaning_and_words_and_counts_attributes(tmp_path, catal
     response = get(tmp_path, catalogue, "/v1/catalogue/search", params={"q": "skillet"})
     assert list_ids(response) == ["p1"]
     everything = get(tmp_path, catalogue, "/v1/catalogue/search")
-    assert everything.json()["facets"]["material"] == {"steel": 2}
+    assert everything.json()["facets"] == [
+        ["color", [["green", 1], ["blue", 1], ["<i>red</i>", 1]]],
+        ["material", [["steel", 2]]],
+        ["size", [["28 cm", 1]]],
+    ]
+
+
+def test_facets_come_by_frequency_whatever_they_are_called():
+    sizes, year = ["41", "41", "41", "7", "7", "1"], Attribute("1999", "yes", "facts")
+    documents = [
+        Document(str(number), "", "", "", "", (Attribute("size", size, "facts"), *[year][number:]), ())
+        for number, size in enumerate(sizes)
+    ]
+    assert count_facets(documents) == [("size", [("41", 3), ("7", 2), ("1", 1)]), ("1999", [("yes", 1)])]
 
 
 @pytest.mark.parametrize(

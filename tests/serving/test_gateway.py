@@ -75,6 +75,16 @@ def test_stream_has_the_counts_that_the_client_asked_for(tmp_path, options, with
     assert texts == ["word"] * 3
 
 
+def test_an_event_is_one_line_to_every_reader(tmp_path):
+    model = MadeModel()
+    model.pieces = ("one\u2028two", "\u0085", "\U0001f6d2")
+    response = check(tmp_path, post({**CHAT, "stream": True}), model)
+    lines = [line for line in response.text.splitlines() if line]
+    assert all(line.startswith("data: ") for line in lines)
+    found = [json.loads(line.removeprefix("data: ")) for line in lines[:-1]]
+    assert [event["choices"][0]["delta"]["content"] for event in found] == list(model.pieces)
+
+
 BAD_BODIES = [
     (b"{", 400, "invalid_json"),
     (b"", 400, "invalid_json"),
@@ -162,6 +172,10 @@ def test_models(tmp_path):
     [
         ({"Origin": "http://evil.example"}, 403),
         ({"Origin": "null"}, 403),
+        ({"Origin": "http://["}, 403),
+        ({"Origin": "http://[", "Host": ""}, 403),
+        ({"Origin": "http://[::1"}, 403),
+        ({"Origin": "http://a\u2100b".encode()}, 403),
         ({"Origin": "http://127.0.0.1:8000"}, 200),
         ({"Sec-Fetch-Site": "cross-site"}, 403),
         ({"Sec-Fetch-Site": "same-origin"}, 200),

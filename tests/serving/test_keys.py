@@ -6,7 +6,7 @@ import pytest
 
 from eshop_ray.config import ServeSection
 from eshop_ray.errors import UserError
-from eshop_ray.serving.keys import KeyRing, make_key, write_line
+from eshop_ray.serving.keys import KeyRing, KeysLostError, make_key, write_line
 
 
 def write_file(path, *lines, mode=0o600):
@@ -86,6 +86,23 @@ def test_a_changed_file_is_read_again_and_a_broken_one_lets_nobody_in(tmp_path, 
     assert ring.find(second)
     path.unlink()
     assert ring.find(second) is None
+
+
+def test_a_key_that_is_gone_is_told_from_a_file_that_is_no_good(tmp_path, caplog):
+    line, other = write_line(make_key("a")[1]), write_line(make_key("b")[1])
+    path = write_file(tmp_path / "keys", line, other)
+    ring = KeyRing(path)
+    path.write_text(other)
+    assert ring.get("a") is None
+    for spoil in (lambda: path.write_text(""), lambda: path.chmod(0o644), path.unlink):
+        write_file(path, line)
+        assert ring.get("a")
+        caplog.clear()
+        spoil()
+        with pytest.raises(KeysLostError):
+            ring.get("a")
+        assert "no API key holds any more" in caplog.text
+    assert KeyRing().get("a") is None  # whose batches come from a time when the endpoint had keys
 
 
 def test_an_id_has_to_be_one():

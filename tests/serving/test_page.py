@@ -136,6 +136,72 @@ def test_while_the_model_starts_search_works_and_the_chat_says_so(page, model, c
         )
 
 
+class BreakingModel(MadeModel):
+    """Breaks off in the middle of an answer, as long as it is told to."""
+
+    def __init__(self):
+        super().__init__()
+        self.pieces = ["[1]", "[2]", " It heats", " evenly."]
+        self.is_broken = True
+
+    async def _stream(self, call, length):
+        num_pieces = 0
+        async for events in super()._stream(call, length):
+            yield events
+            num_pieces += 1
+            if self.is_broken and num_pieces == 3:
+                raise RefusalError(503, "the model broke off")
+
+
+def count(page, selector):
+    return page.run(f"document.querySelectorAll('{selector}').length")
+
+
+def test_a_question_whose_answer_broke_off_is_asked_again_in_its_place(page, catalogue, tmp_path):
+    model = BreakingModel()
+    with serve_gateway(model, tmp_path, catalogue=catalogue) as url:
+        page.resize(1280, 900)
+        page.open(url)
+        page.wait("document.querySelectorAll('.cards .card').length == 4")
+        page.type("#question", "Does the pan cook well?")
+        page.wait_text(".message.trouble", "the model broke off")
+        assert (count(page, ".message.mine"), count(page, ".message.theirs")) == (1, 2)
+        model.is_broken = False
+        page.click(".message.trouble button")
+        page.wait("!!document.querySelector('.message.theirs .cites')")
+        assert (count(page, ".message.mine"), count(page, ".message.theirs")) == (1, 1)
+        assert page.run("chat.map(one => one.role).join()") == "user,assistant"
+
+
+def test_while_an_answer_streams_no_other_question_is_asked_again(page, catalogue, tmp_path):
+    model = BreakingModel()
+    with serve_gateway(model, tmp_path, catalogue=catalogue) as url:
+        page.resize(1280, 900)
+        page.open(url)
+        page.wait("document.querySelectorAll('.cards .card').length == 4")
+        page.type("#question", "Does the pan cook well?")
+        page.wait_text(".message.trouble", "the model broke off")
+        model.pause = 30.0
+        page.type("#question", "Is the pan heavy?")
+        page.wait("!!document.querySelector('.message.waiting')")
+        page.run("document.querySelector('.message.trouble button').click()")
+        assert (count(page, ".message.mine"), count(page, ".message.trouble button:disabled")) == (2, 1)
+        page.click("#send")
+        page.wait("document.getElementById('send').textContent == 'Ask'")
+        assert count(page, ".message.trouble button:disabled") == 0
+        assert page.run("chat.length") == 0
+
+
+def test_the_most_frequent_values_of_a_filter_are_offered(page, shop):
+    """Browsers order the names in an object by their own rule where they are numbers."""
+    page.open(shop)
+    values = [["41", 90], ["7", 50], *([str(number), 1] for number in range(100, 120))]
+    drawn = f"drawFilters([['size', {values}]], new URLSearchParams())"
+    texts = page.run(f"[...{drawn}.querySelectorAll('label')].map(one => one.textContent).join()")
+    assert texts.startswith("4190,750,1001,")
+    assert len(texts.split(",")) == 12
+
+
 def test_without_a_connection_or_a_catalogue_it_says_so(page, model, shop, tmp_path):
     page.open(shop)
     page.wait("document.querySelectorAll('.cards .card').length == 4")

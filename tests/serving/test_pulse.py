@@ -2,11 +2,14 @@
 
 import asyncio
 import sys
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
 
 from eshop_ray.config import Config, ServeSection
+from eshop_ray.inference.openai_api import write_error
+from eshop_ray.inference.requests import Answer, ApiAnswer, Failure
 from eshop_ray.serving import application, pulse
 from eshop_ray.serving.pulse import TOKEN_SECONDS, Pulse
 
@@ -67,6 +70,37 @@ def test_tokens_that_others_get_are_a_pulse_too(monkeypatch):
 
     asyncio.run(run())
     assert engine.num_asked == 1
+
+
+TOKENS = [
+    Answer("word", "stop", 10, 1, 0.5),
+    ApiAnswer(200, "{}", 10, 1),
+    ['data: {"id": "1", "choices": [{"index": 0}]}\n\n'],
+]
+NO_TOKENS = [
+    Failure("too_long", "2049 tokens"),
+    write_error(400, "has to be a number"),
+    write_error(503, "the engine is down"),
+    ['data: {"error": {"message": "has to be a number"}}\n\n', "data: [DONE]\n\n"],
+    [],
+]
+
+
+@pytest.mark.parametrize("piece", [*TOKENS, *NO_TOKENS])
+def test_what_an_engine_has_not_generated_is_no_pulse(monkeypatch, piece):
+    """Clients that send nonsense all the time would else keep an engine up that hangs."""
+    engine = Engine()
+    engine.is_stuck = True
+    beating = Pulse(engine.generate)
+    monkeypatch.setattr(pulse, "FIRST_TOKEN_SECONDS", 0.01)
+
+    async def run():
+        beating.follow(piece)
+        with nullcontext() if piece in TOKENS else pytest.raises(TimeoutError):
+            await beating.check()
+
+    asyncio.run(run())
+    assert engine.num_asked == (piece not in TOKENS)
 
 
 def test_the_first_token_may_take_longer_than_any_other():

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from eshop_ray.inference.dispatch.blocks import BlockRow, set_columns
-from eshop_ray.inference.openai_api import PROMPT_FIELDS
+from eshop_ray.inference.openai_api import PROMPT_FIELDS, find_limit
 from eshop_ray.inference.requests import ApiAnswer, ApiRequest, Failure
 
 RESPONSE_FIELDS = (
@@ -21,7 +21,6 @@ RESPONSE_FIELDS = (
 """What is added: HTTP's status, the body as JSON, the fields of the request that had no meaning; where nothing has
 answered, `error` says why."""
 
-MAX_TOKENS_FIELDS = ("max_completion_tokens", "max_tokens")
 MAX_TOKENS = 1 << 31
 NO_SEED = -1
 """vLLM's word for it."""
@@ -47,12 +46,11 @@ class ApiForm:
 def build_request(url: str, body: Mapping[str, Any]) -> ApiRequest:
     """Return a request, its prompt first: engines are chosen by how their requests begin."""
     first = {name: body[name] for name in PROMPT_FIELDS if name in body}
-    seed = body.get("seed")
-    limits = [body.get(name) for name in MAX_TOKENS_FIELDS]
+    seed, limit = body.get("seed"), find_limit(url, body)
     params = {
         "temperature": body.get("temperature"),
         "seed": None if seed == NO_SEED else seed,
-        "max_tokens": next((limit for limit in limits if isinstance(limit, int) and 0 < limit < MAX_TOKENS), 0),
+        "max_tokens": limit if isinstance(limit, int) and 0 < limit < MAX_TOKENS else 0,
     }
     return ApiRequest(json.dumps({**first, **body}), params, url)
 

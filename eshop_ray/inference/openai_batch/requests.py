@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from eshop_ray.inference.openai_api import PROMPT_FIELDS
+from eshop_ray.inference.openai_api import PROMPT_FIELDS, find_limit
 from eshop_ray.schema import is_text
 
 REQUEST_SCHEMA = pa.schema(
@@ -71,7 +71,7 @@ def read_request(line: bytes, number: int, rules: Rules) -> dict[str, Any]:
         url, body = _read_envelope(request)
         _check_model(body, rules)
         _check_texts(body)
-        row.update(url=url, body=json.dumps(_limit(drop_neutral(body), rules)))
+        row.update(url=url, body=json.dumps(_limit(url, drop_neutral(body), rules)))
     except RefusedError as refusal:
         row["error"] = f"{refusal.code}: {refusal}"
     return row
@@ -157,9 +157,8 @@ def drop_neutral(body: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def _limit(body: dict[str, Any], rules: Rules) -> dict[str, Any]:
+def _limit(url: str, body: dict[str, Any], rules: Rules) -> dict[str, Any]:
     """Return the body with the run's own limit, if it has none."""
-    limits = (body.get("max_tokens"), body.get("max_completion_tokens"))
-    if rules.max_tokens is None or limits != (None, None):
+    if rules.max_tokens is None or find_limit(url, body) is not None:
         return body
     return {**body, "max_tokens": rules.max_tokens}

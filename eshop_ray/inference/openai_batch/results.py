@@ -41,7 +41,7 @@ def write_line(row: Mapping[str, Any]) -> str:
     """Return the line of a request: its response, and `line`, its place in the input, if that is an error."""
     line = describe_result(row["id"], row["status"], json.loads(row["response"]))
     is_error = row["status"] >= FIRST_ERROR
-    return json.dumps({**line, "line": row["line"]} if is_error else line, ensure_ascii=False)
+    return json.dumps({**line, "line": row["line"]} if is_error else line)  # some readers end lines at U+2028 too
 
 
 def describe_result(custom_id: str, status: int, body: dict[str, Any]) -> dict[str, Any]:

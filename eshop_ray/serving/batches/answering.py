@@ -21,12 +21,12 @@ from eshop_ray.inference.openai_api import SERVER_ERROR, write_error
 from eshop_ray.inference.openai_batch.requests import digest_custom_id
 from eshop_ray.inference.requests import ApiAnswer, Failure, Outcome
 from eshop_ray.serving.batches.engine import DeployedEngine
-from eshop_ray.serving.batches.lines import Rules, build_line, check_file, read_line, read_lines
+from eshop_ray.serving.batches.lines import Rules, build_line, check_file, find_custom_id, read_line, read_lines
 from eshop_ray.serving.batches.results import Results, write_answer
 from eshop_ray.serving.batches.states import Counts, LineError
 from eshop_ray.serving.errors import RefusalError, render_refusal
-from eshop_ray.serving.keys import ApiKey, KeyRing
-from eshop_ray.serving.metrics import Recorder
+from eshop_ray.serving.keys import ApiKey, KeyRing, KeysLostError
+from eshop_ray.serving.metrics import Measurement, Tally
 from eshop_ray.serving.spending import DeniedError, MeteredModel
 
 logger = logging.getLogger(__name__)
@@ -37,6 +37,9 @@ PATIENCE_SECONDS = 5.0
 """That lines wait for tokens which other requests of the key have set aside; for longer the batch steps aside."""
 PATIENT_RETRIES = 1000
 """Of a line that finds no room: until its batch expires, so to say."""
+CONFIRM_SECONDS = 5.0
+"""After which a key whose line is gone is looked for once more: a file that is being written lacks lines for a moment,
+and a batch that is cancelled stays so."""
 MAX_KEPT = 10_000
 """Answers kept for lines that are alike."""
 
@@ -78,7 +81,14 @@ class Ended:
     """After which it is worth going on."""
 
 
-Event = Checked | Counts | Ended
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Lines were asked, which whoever follows the batch counts: it outlives who answers."""
+
+    counted: tuple[Measurement, ...]
+
+
+Event = Checked | Counts | Measured | Ended
 
 
 class Run(Protocol):
@@ -98,9 +108,7 @@ class RevokedError(Exception):
 class Answering:
     """A batch that is answered in this process."""
 
-    def __init__(
-        self, work: Work, tasks: PromptSettings, metered: MeteredModel, keys: KeyRing, recorder: Recorder
-    ) -> None:
+    def __init__(self, work: Work, tasks: PromptSettings, metered: MeteredModel, keys: KeyRing) -> None:
         """Put the parts together.
 
         Args:
@@ -108,11 +116,11 @@ class Answering:
             tasks: How tasks are asked.
             metered: The model, within budgets.
             keys: By which the batch goes on as long as its own is among them.
-            recorder: Where lines are counted.
         """
         self._work, self._tasks, self._metered, self._keys = work, tasks, metered, keys
         self._limits = Limits(1, work.num_lines, work.line_seconds, PATIENT_RETRIES)
-        self._engine = DeployedEngine(metered, work.rules.models[0], self._find_key, recorder)
+        self._tally = Tally()
+        self._engine = DeployedEngine(metered, work.rules.models[0], self._find_key, self._tally)
         self._deduplicator = Deduplicator(Dispatcher([self._engine], self._limits).answer, MAX_KEPT)
         self._end: Ended | None = None
         self._ready: list[dict[str, Any]] = []
@@ -135,16 +143,18 @@ class Answering:
                 await asyncio.to_thread(results.read)
                 yield results.count(total)
                 async with aclosing(self._answer_all(results, total)) as progress:  # type: ignore[type-var]
-                    async for counts in progress:
-                        yield counts
+                    async for event in progress:
+                        yield event
         except Exception as error:  # its text may quote a line
             logger.error("a batch cannot go on now: %s", type(error).__name__)
             self._end = Ended("trouble")
         finally:
             await self._metered.finish()
+        if counted := self._tally.take():
+            yield Measured(counted)
         yield self._end or Ended("done")
 
-    async def _answer_all(self, results: Results, total: int) -> AsyncIterator[Counts]:
+    async def _answer_all(self, results: Results, total: int) -> AsyncIterator[Counts | Measured]:
         lines = self._read_open(results.done)
         workers = [asyncio.create_task(self._answer_some(lines)) for _ in range(self._work.num_lines)]
         try:
@@ -154,6 +164,8 @@ class Answering:
                 if self._ready:
                     await asyncio.to_thread(results.append, self._take())
                     yield results.count(total)
+                if counted := self._tally.take():
+                    yield Measured(counted)
                 num_idle = num_idle + 1 if self._end is not None and not self._engine.num_asked else 0
         finally:
             for worker in workers:
@@ -168,18 +180,26 @@ class Answering:
         taken, self._ready = self._ready, []
         return taken
 
-    def _read_open(self, done: set[bytes]) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yield `custom_id` and body of lines without a result, as long as lines may be asked."""
+    def _read_open(self, done: set[bytes]) -> Iterator[tuple[str, dict[str, Any] | RefusalError]]:
+        """Yield `custom_id` and body of lines without a result, as long as lines may be asked.
+
+        In place of a body why there is none: the file was in order by the config of the time when it was checked.
+        """
         for _, line in read_lines(self._work.source, self._work.rules.max_line_bytes):
             if self._end is not None:
                 return
-            custom_id, body = read_line(line, self._work.rules)
-            if digest_custom_id(custom_id) not in done:
-                yield custom_id, body
+            custom_id: str | None
+            content: dict[str, Any] | RefusalError
+            try:
+                custom_id, content = read_line(line, self._work.rules)
+            except RefusalError as error:
+                custom_id, content = find_custom_id(line), error
+            if custom_id is not None and digest_custom_id(custom_id) not in done:
+                yield custom_id, content
 
-    async def _answer_some(self, lines: Iterator[tuple[str, dict[str, Any]]]) -> None:
-        for custom_id, body in lines:
-            answer = await self._answer(body)
+    async def _answer_some(self, lines: Iterator[tuple[str, dict[str, Any] | RefusalError]]) -> None:
+        for custom_id, content in lines:
+            answer = refuse_line(content) if isinstance(content, RefusalError) else await self._answer(content)
             if answer is not None:
                 self._ready.append(write_answer(custom_id, answer.status, answer.body))
 
@@ -188,15 +208,15 @@ class Answering:
         try:
             request = build_line(body, self._work.rules, self._tasks, uuid4().hex)
         except RefusalError as error:
-            return ApiAnswer(error.status, render_refusal(error).body.decode())
+            return refuse_line(error)
         while self._end is None:
             try:
                 (outcome,) = await self._deduplicator.answer([request])
                 return _settle(outcome)
             except DeniedError as denied:
                 await self._wait(denied.denial.retry_after)
-            except RevokedError:
-                self._end = Ended("revoked")
+            except (RevokedError, KeysLostError):
+                await self._look_again()
             except UserError:  # of the engine, not of this line
                 raise
             except Exception as error:  # its text may quote the line
@@ -210,11 +230,22 @@ class Answering:
         else:
             self._end = self._end or Ended("spent", seconds)
 
+    async def _look_again(self) -> None:
+        """End the batch if its key is still not there."""
+        await asyncio.sleep(CONFIRM_SECONDS)
+        try:
+            self._find_key()
+        except RevokedError:
+            self._end = self._end or Ended("revoked")
+        except KeysLostError:
+            self._end = self._end or Ended("trouble")
+
     def _find_key(self) -> ApiKey | None:
         """Return whose batch it is, as the key holds now: a line is none of the requests that it may send in a minute.
 
         Raises:
             RevokedError: if it holds no more.
+            KeysLostError: if that cannot be told.
         """
         if self._work.owner is None:
             return None
@@ -222,6 +253,11 @@ class Answering:
         if key is None:
             raise RevokedError
         return key.model_copy(update={"requests_per_minute": None})
+
+
+def refuse_line(error: RefusalError) -> ApiAnswer:
+    """Return what a line gets that is not asked."""
+    return ApiAnswer(error.status, render_refusal(error).body.decode())
 
 
 def _settle(outcome: Outcome) -> ApiAnswer:

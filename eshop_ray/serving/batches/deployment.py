@@ -22,6 +22,7 @@ from eshop_ray.serving.batches.store import Store
 from eshop_ray.serving.budget_actor import TAKE_OVER_SECONDS, RemoteBudgets
 from eshop_ray.serving.deployments import DeployedModel
 from eshop_ray.serving.errors import RefusalError
+from eshop_ray.serving.facts import LatestFacts
 from eshop_ray.serving.keys import KeyRing
 from eshop_ray.serving.ray_metrics import RayRecorder
 from eshop_ray.serving.spending import MeteredModel
@@ -38,8 +39,9 @@ class AnsweringActor:
         model: DeploymentHandle,
         budgets: DeploymentHandle,
     ) -> None:
-        metered = MeteredModel(DeployedModel(model), RemoteBudgets(budgets))
-        self._answering = Answering(work, tasks, metered, KeyRing.of(config), RayRecorder())
+        deployed = DeployedModel(model)
+        metered = MeteredModel(deployed, RemoteBudgets(budgets), LatestFacts(deployed))
+        self._answering = Answering(work, tasks, metered, KeyRing.of(config))
 
     async def run(self) -> AsyncIterator[Event]:
         """Yield what happens."""
@@ -91,7 +93,7 @@ class BatchDeployment:
             answering = ray.remote(AnsweringActor).options(**actor_options)
             return ActorRun(answering.remote(work, config, tasks, model, budgets))
 
-        self._scheduler = Scheduler(self._store, files, config, start_run)
+        self._scheduler = Scheduler(self._store, files, config, start_run, RayRecorder())
         self._seeing = asyncio.create_task(self._scheduler.run())
 
     async def call(self, service: Literal["files", "batches"], method: str, *arguments: Any) -> Any:

@@ -12,7 +12,7 @@ from eshop_ray.inference.dispatch.lifecycle import EngineDiedError
 from eshop_ray.inference.openai_api import SERVER_ERROR
 from eshop_ray.inference.requests import ApiAnswer, Busy, Reply, Request
 from eshop_ray.serving.batches.lines import LineRequest
-from eshop_ray.serving.calls import ModelFacts, Piece
+from eshop_ray.serving.calls import Piece
 from eshop_ray.serving.errors import MODEL_DOWN, RefusalError, render_answer, render_refusal
 from eshop_ray.serving.keys import ApiKey
 from eshop_ray.serving.metrics import Recorder, record_line
@@ -41,7 +41,6 @@ class DeployedEngine:
         """
         self._metered, self._model_id, self._find_key = metered, model_id, find_key
         self._recorder = recorder
-        self._facts: ModelFacts | None = None
         self.num_asked = 0
         """Lines that the model has in hand."""
 
@@ -53,7 +52,7 @@ class DeployedEngine:
         """
         try:
             async with asyncio.timeout(START_SECONDS):
-                self._facts = await self._metered.model.describe()
+                await self._metered.facts.ask()
         except (TimeoutError, RefusalError) as error:
             raise EngineDiedError(type(error).__name__) from None
 
@@ -74,12 +73,11 @@ class DeployedEngine:
         """Leave the deployment alone: it serves others too, and heals itself."""
 
     async def _ask(self, request: LineRequest) -> Reply:
-        assert self._facts is not None
         task = request.task.name if request.task else None
         visit = Visit({}, Headers(), uuid4().hex, is_named=False, route=request.url, task=task, key=self._find_key())
         self.num_asked += 1
         try:
-            async with aclosing(self._metered.ask(visit, request.call, self._facts, Cost())) as pieces:  # type: ignore[type-var]
+            async with aclosing(self._metered.ask(visit, request.call, Cost())) as pieces:  # type: ignore[type-var]
                 piece = await anext(pieces)
                 await anext(pieces, None)
             reply = self._read(request, piece)

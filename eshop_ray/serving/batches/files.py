@@ -14,6 +14,8 @@ from eshop_ray.serving.errors import RefusalError
 
 MAX_NAME_CHARACTERS = 256
 DAY_SECONDS = 86_400.0
+MIN_LIFETIME = 3600
+"""Seconds that a client may have a file kept at least."""
 IDLE_SECONDS = 3600.0
 """Without a byte, after which an upload is given up: its gateway died."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f/\\]")

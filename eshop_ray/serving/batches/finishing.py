@@ -21,7 +21,7 @@ def finish_batch(store: Store, batch: Batch, rules: Rules, now: float, keep_seco
         batch: Nothing of it is being asked any more.
         rules: Of its lines.
         now: The time.
-        keep_seconds: How long the files are kept.
+        keep_seconds: How long the files are kept at most.
 
     Raises:
         UserError, OSError: if that cannot be done now.
@@ -35,6 +35,7 @@ def finish_batch(store: Store, batch: Batch, rules: Rules, now: float, keep_seco
             total = max(total, _add_rest(store, batch, rules, results))
         counts = results.count(total)
     made: dict[str, Any] = {}
+    expires = now + min(batch.output_lifetime or keep_seconds, keep_seconds)
     for field, name in (("output_file_id", OUTPUT), ("error_file_id", ERRORS)):
         source = folder / name
         if source.stat().st_size:
@@ -46,7 +47,7 @@ def finish_batch(store: Store, batch: Batch, rules: Rules, now: float, keep_seco
                 purpose=OUTPUT_PURPOSE,
                 num_bytes=store.adopt(file_id, source),
                 created=now,
-                expires=now + keep_seconds,
+                expires=expires,
             )
             store.put_file(file)
             made[field] = file_id

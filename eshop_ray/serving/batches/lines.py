@@ -4,7 +4,9 @@ import json
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeGuard
+
+from pydantic_core import from_json
 
 from eshop_ray.data.prompts import PromptSettings
 from eshop_ray.inference.dispatch.api_form import build_request
@@ -16,11 +18,12 @@ from eshop_ray.serving.bodies import parse_object
 from eshop_ray.serving.calls import ApiCall, Call
 from eshop_ray.serving.endpoints import wants_stream
 from eshop_ray.serving.errors import RefusalError
-from eshop_ray.serving.task_answers import build_call
+from eshop_ray.serving.task_answers import build_call, find_task
 from eshop_ray.tasks import Task, get_task, list_tasks
 
 TASK_PREFIX = "/v1/tasks/"
 MAX_ID_CHARACTERS = 512
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 MAX_ERRORS = 100
 """That a client is told; a file of another kind has one on every line."""
 
@@ -54,17 +57,21 @@ def list_endpoints() -> list[str]:
     return [CHAT_URL, COMPLETIONS_URL, *(f"{TASK_PREFIX}{name}" for name in list_tasks())]
 
 
-def read_lines(path: Path, max_bytes: int) -> Iterator[tuple[int, bytes | None]]:
-    """Yield (1-based number, line) of lines that are not blank; None for one that is longer than it may be."""
+def read_lines(path: Path, max_bytes: int) -> Iterator[tuple[int, bytes]]:
+    """Yield (1-based number, line) of lines that are not blank; the beginning of one that is longer than it may be."""
     with path.open("rb") as file:
         number = 0
         while line := file.readline(max_bytes + 2):
             number += 1
-            if len(line.rstrip(b"\r\n")) > max_bytes:
-                _skip_line(file, line, max_bytes)
-                yield number, None
-            elif line.strip():
+            if line.strip():
                 yield number, line
+            if is_too_long(line, max_bytes):
+                _skip_line(file, line, max_bytes)
+
+
+def is_too_long(line: bytes, max_bytes: int) -> bool:
+    """Return whether a line is longer than it may be, by its beginning."""
+    return len(line.rstrip(b"\r\n")) > max_bytes
 
 
 def _skip_line(file: IO[bytes], line: bytes, max_bytes: int) -> None:
@@ -96,17 +103,17 @@ def check_file(path: Path, rules: Rules) -> tuple[int, tuple[LineError, ...]]:
     return total, tuple(errors)
 
 
-def read_line(line: bytes | None, rules: Rules) -> tuple[str, dict[str, Any]]:
+def read_line(line: bytes, rules: Rules) -> tuple[str, dict[str, Any]]:
     """Return the `custom_id` and the body of a line.
 
     Raises:
         RefusalError: if it is no request of this batch.
     """
-    if line is None:
+    if is_too_long(line, rules.max_line_bytes):
         raise RefusalError(400, f"the line is longer than {rules.max_line_bytes} bytes", "request_too_large")
     request = _parse(line)
     custom_id, body = request.get("custom_id"), request.get("body")
-    if not isinstance(custom_id, str) or not 0 < len(custom_id) <= MAX_ID_CHARACTERS:
+    if not _is_id(custom_id):
         message = f"has to be a text of 1 to {MAX_ID_CHARACTERS} characters"
         raise RefusalError(400, message, "invalid_custom_id", "custom_id")
     if request.get("method") != "POST":
@@ -120,9 +127,23 @@ def read_line(line: bytes | None, rules: Rules) -> tuple[str, dict[str, Any]]:
     return custom_id, body
 
 
+def find_custom_id(line: bytes) -> str | None:
+    """Return the `custom_id` of a line that is no request, or of the beginning of one; None if there is none."""
+    try:
+        request = from_json(line.removeprefix(BYTE_ORDER_MARK), allow_partial=True)
+    except ValueError:
+        return None
+    custom_id = request.get("custom_id") if isinstance(request, dict) else None
+    return custom_id if _is_id(custom_id) else None
+
+
+def _is_id(value: Any) -> TypeGuard[str]:
+    return isinstance(value, str) and 0 < len(value) <= MAX_ID_CHARACTERS
+
+
 def _parse(line: bytes) -> dict[str, Any]:
     try:
-        return parse_object(line.removeprefix(b"\xef\xbb\xbf"))
+        return parse_object(line.removeprefix(BYTE_ORDER_MARK))
     except RefusalError as error:
         code = "invalid_json_line" if error.code == "invalid_json" else error.code
         raise RefusalError(400, error.message.replace("the body", "the line"), code, error.param) from None
@@ -145,25 +166,25 @@ def build_line(body: dict[str, Any], rules: Rules, tasks: PromptSettings, reques
     """Return what a line asks.
 
     Raises:
-        RefusalError: if it is a record that makes no prompt.
+        RefusalError: if it is a record that makes no prompt, or its task is there no more.
     """
     plain = build_request(rules.endpoint, body)
     if not rules.endpoint.startswith(TASK_PREFIX):
         return LineRequest(plain.prompt, plain.params, plain.url, ApiCall(rules.endpoint, body))
-    task = get_task(rules.endpoint.removeprefix(TASK_PREFIX))
+    task = find_task(rules.endpoint.removeprefix(TASK_PREFIX))
     call = build_call(task, body, request_id, tasks)
     return LineRequest(json.dumps(body), call.params, rules.endpoint, call)
 
 
 def list_rest(path: Path, rules: Rules, done: Set[bytes]) -> Iterator[str]:
-    """Yield the `custom_id`s of a file's requests that have no result, by the digests of those that have."""
+    """Yield the `custom_id`s of a file that have no result, by the digests of those that have.
+
+    Lines that are no requests, or not any more by the rules of now, are among them.
+    """
     met = set(done)
     for _, line in read_lines(path, rules.max_line_bytes):
-        try:
-            custom_id = read_line(line, rules)[0]
-        except RefusalError:
+        custom_id = find_custom_id(line)
+        if custom_id is None or (digest := digest_custom_id(custom_id)) in met:
             continue
-        digest = digest_custom_id(custom_id)
-        if digest not in met:
-            met.add(digest)
-            yield custom_id
+        met.add(digest)
+        yield custom_id

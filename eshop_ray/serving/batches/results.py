@@ -69,7 +69,7 @@ class Results:
         for kind, log in zip(("completed", "failed"), self._logs, strict=True):
             chosen = [one for one in results if _name_kind(one) == kind]
             if chosen:
-                log.append([json.dumps(one, ensure_ascii=False) for one in chosen])
+                log.append([json.dumps(one) for one in chosen])  # in ASCII: some readers end lines at U+2028 too
             for one in chosen:
                 self._add(kind, _read_usage(one))
 

@@ -11,12 +11,13 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from eshop_ray.config import ServeSection
-from eshop_ray.serving.batches.answering import Checked, Ended, Event, Run, Work
+from eshop_ray.serving.batches.answering import Checked, Ended, Event, Measured, Run, Work
 from eshop_ray.serving.batches.files import DAY_SECONDS, FileService
 from eshop_ray.serving.batches.finishing import finish_batch
 from eshop_ray.serving.batches.lines import Rules
 from eshop_ray.serving.batches.states import Batch
 from eshop_ray.serving.batches.store import Store
+from eshop_ray.serving.metrics import Recorder
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +57,8 @@ class Scheduler:
     files: FileService
     config: ServeSection
     start_run: StartRun
+    recorder: Recorder
+    """Where lines that were asked are counted."""
     clock: Callable[[], float] = time.time
     _jobs: dict[str, _Job] = field(default_factory=dict)
     _pauses: dict[str, _Pause] = field(default_factory=dict)
@@ -173,6 +176,9 @@ class Scheduler:
         batch, now = self.store.batches[batch_id], self.clock()
         if isinstance(event, Ended):
             self._note_end(batch, event, now)
+        elif isinstance(event, Measured):
+            for one in event.counted:
+                self.recorder.record(one.metric, one.value, one.labels)
         elif not isinstance(event, Checked):
             if event.completed + event.failed > batch.counts.completed + batch.counts.failed:
                 self._pauses.pop(batch_id, None)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 from uuid import uuid4
 
-from eshop_ray.serving.batches.files import FileService, Page, paginate
+from eshop_ray.serving.batches.files import MIN_LIFETIME, FileService, Page, paginate
 from eshop_ray.serving.batches.lines import list_endpoints
 from eshop_ray.serving.batches.states import INPUT_PURPOSE, Batch, parse_window
 from eshop_ray.serving.errors import RefusalError
@@ -63,7 +63,7 @@ class BatchService:
         file = self.files.get(owner, file_id)
         if file.purpose != INPUT_PURPOSE:
             raise RefusalError(400, f"the file's purpose is not `{INPUT_PURPOSE}`", "invalid_value", "input_file_id")
-        metadata = _read_metadata(body.get("metadata"))
+        metadata, lifetime = _read_metadata(body.get("metadata")), _read_lifetime(body.get("output_expires_after"))
         mine = (one for one in self.files.store.batches.values() if one.owner == owner and one.is_open)
         if sum(1 for _ in mine) >= MAX_OPEN:
             message = f"{MAX_OPEN} batches of this key are not over yet"
@@ -79,6 +79,7 @@ class BatchService:
             created=now,
             expires=now + window,
             metadata=metadata,
+            output_lifetime=lifetime,
         )
         self.files.store.put_batch(batch)
         return batch.describe()
@@ -122,6 +123,17 @@ def _read_metadata(value: Any) -> dict[str, str] | None:
         message = f"has to be an object of up to {MAX_PAIRS} texts of {MAX_VALUE} characters, named by up to {MAX_NAME}"
         raise RefusalError(400, message, "invalid_value", "metadata")
     return dict(value)
+
+
+def _read_lifetime(value: Any) -> float | None:
+    if value is None:
+        return None
+    seconds = value.get("seconds") if isinstance(value, dict) else None
+    is_long = isinstance(seconds, int) and seconds >= MIN_LIFETIME
+    if not is_long or value != {"anchor": "created_at", "seconds": seconds}:
+        message = f"has to be an object with `anchor`, created_at, and `seconds`, a whole number from {MIN_LIFETIME}"
+        raise RefusalError(400, message, "invalid_value", "output_expires_after")
+    return float(value["seconds"])
 
 
 def _is_pair(name: str, value: Any) -> bool:

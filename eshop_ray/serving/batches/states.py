@@ -99,6 +99,8 @@ class Batch(Record):
     expires: float
     """After which nothing of it is asked any more."""
     metadata: dict[str, str] | None = None
+    output_lifetime: float | None = None
+    """Seconds that its results are kept; None: as long as files are."""
     status: Status = "validating"
     began: dict[Status, float] = {}
     """State -> when it began."""

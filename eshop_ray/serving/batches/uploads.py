@@ -9,7 +9,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.types import Receive
 
-from eshop_ray.serving.batches.files import Files, too_large
+from eshop_ray.serving.batches.files import MIN_LIFETIME, Files, too_large
 from eshop_ray.serving.bodies import ClientGoneError
 from eshop_ray.serving.errors import RefusalError
 from eshop_ray.serving.visits import Visit
@@ -21,7 +21,6 @@ MAX_FIELD_BYTES = 4096
 """Of all fields together but the file."""
 BLOCK_BYTES = 1024 * 1024
 """In which the file goes on its way."""
-MIN_LIFETIME = 3600
 
 
 class Form:

@@ -219,9 +219,9 @@ function drawFilters(facets, params) {
   const active = params.getAll("filter");
   const isWide = matchMedia("(min-width: 44rem)").matches;
   const chosen = new Set(active.map((one) => one.split(":")[0]));
-  const offered = Object.entries(facets).filter(([name], place) => place < 12 || chosen.has(name));
+  const offered = facets.filter(([name], place) => place < 12 || chosen.has(name));
   const groups = offered.map(([name, values], place) => {
-    const boxes = Object.entries(values).slice(0, 12).map(([value, count]) => {
+    const boxes = values.slice(0, 12).map(([value, count]) => {
       const filter = `${name}:${value}`;
       const toggle = () => change(params, (changed) =>
         active.includes(filter) ? changed.delete("filter", filter) : changed.append("filter", filter));
@@ -364,12 +364,18 @@ async function* readEvents(response) {
   }
 }
 
+function setRunning(abort) {
+  running = abort;
+  find("send").textContent = abort ? "Stop" : "Ask";
+  for (const button of find("messages").querySelectorAll(".again")) button.disabled = abort !== null;
+}
+
 async function ask(question) {
-  addMessage("mine", question);
+  const mine = addMessage("mine", question);
   const message = addMessage("theirs waiting", "");
-  chat.push({ role: "user", content: question });
-  running = new AbortController();
-  find("send").textContent = "Stop";
+  const turn = { role: "user", content: question };
+  chat.push(turn);
+  setRunning(new AbortController());
   let answer = "";
   try {
     const body = { messages: chat.slice(-8), products: shown ? [shown.id] : [] };
@@ -384,20 +390,24 @@ async function ask(question) {
     chat.push({ role: "assistant", content: answer });
   } catch (trouble) {
     if (!answer) message.remove();
-    chat.pop();
-    if (trouble.name !== "AbortError") tellTrouble(trouble, question);
+    chat = chat.filter((one) => one !== turn);
+    if (trouble.name !== "AbortError") tellTrouble(trouble, question, [mine, message]);
   } finally {
     message.classList.remove("waiting");
-    running = null;
-    find("send").textContent = "Ask";
+    setRunning(null);
   }
 }
 
-function tellTrouble(trouble, question) {
+// What is asked again stands once: its question, what there was of an answer, and the trouble go.
+function tellTrouble(trouble, question, parts) {
   const message = addMessage("theirs trouble", explain(trouble));
-  const again = () => { message.remove(); find("messages").lastElementChild?.remove(); ask(question); };
+  const again = () => {
+    if (running) return;
+    for (const part of [...parts, message]) part.remove();
+    ask(question);
+  };
   if (trouble.status === 401) askKey(again);
-  message.append(" ", make("button", { type: "button", class: "quiet", on: { click: again } }, "Try again"));
+  message.append(" ", make("button", { type: "button", class: "quiet again", on: { click: again } }, "Try again"));
 }
 
 /* ---- start ---- */

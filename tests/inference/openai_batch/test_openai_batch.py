@@ -56,16 +56,17 @@ def test_what_says_nothing_is_left_out(body, expected):
 
 
 @pytest.mark.parametrize(
-    ("body", "expected"),
+    ("url", "body", "expected"),
     [
-        ({}, 9),
-        ({"max_tokens": None}, 9),
-        ({"max_tokens": 5}, 5),
-        ({"max_completion_tokens": 5}, None),
+        ("/v1/chat/completions", {}, 9),
+        ("/v1/chat/completions", {"max_tokens": None}, 9),
+        ("/v1/chat/completions", {"max_tokens": 5}, 5),
+        ("/v1/chat/completions", {"max_completion_tokens": 5}, None),
+        ("/v1/completions", {"max_completion_tokens": 5}, 9),
     ],
 )
-def test_limit_of_the_run_is_for_requests_without(body, expected):
-    row = read_request(line(body), 1, Rules(("shop",), 9))
+def test_limit_of_the_run_is_for_requests_without(url, body, expected):
+    row = read_request(line(body, url=url), 1, Rules(("shop",), 9))
     assert json.loads(row["body"]).get("max_tokens") == expected
 
 
@@ -107,7 +108,7 @@ def write(**values):
     row = {"id": "a", "line": 3, **dict.fromkeys(field.name for field in RESPONSE_FIELDS), "ignored": [], **values}
     schema = pa.schema([("id", pa.string()), ("line", pa.int64()), *RESPONSE_FIELDS])
     (result,) = write_results(pa.Table.from_pylist([row], schema=schema)).to_pylist()
-    assert "\n" not in result["text"]
+    assert len(result["text"].splitlines()) == 1
     return json.loads(result["text"]), result["is_error"]
 
 

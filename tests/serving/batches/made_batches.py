@@ -14,6 +14,7 @@ from eshop_ray.serving.batches.scheduler import Scheduler
 from eshop_ray.serving.batches.service import BatchService
 from eshop_ray.serving.batches.store import Store
 from eshop_ray.serving.budgets import Budgets
+from eshop_ray.serving.facts import LatestFacts
 from eshop_ray.serving.keys import KeyRing
 from eshop_ray.serving.ledger import Ledger
 from eshop_ray.serving.spending import MeteredModel
@@ -50,14 +51,14 @@ class Keeper:
         self.files = FileService(self.store, config.batches, clock)
         self.batches = BatchService(self.files, config.model_id, clock)
         self.runs, self.recorder = [], MadeRecorder()
-        self.scheduler = Scheduler(self.store, self.files, config, self.start, clock)
+        self.scheduler = Scheduler(self.store, self.files, config, self.start, self.recorder, clock)
         self._ring, self._metered = ring, metered
         self.endpoints = BatchEndpoints(
             self.files, self.batches, metered, config.batches.max_file_bytes, config.max_body_bytes
         )
 
     def start(self, work):
-        self.runs.append(Answering(work, TASKS, self._metered, self._ring, self.recorder))
+        self.runs.append(Answering(work, TASKS, self._metered, self._ring))
         return self.runs[-1]
 
     async def upload(self, lines, owner=None, **options):
@@ -101,5 +102,6 @@ def build_keeper(model, folder, clock=time.time, key_lines=None, budget_clock=ti
         path.touch(0o600)
         path.write_text("\n".join(key_lines))
         ring = KeyRing(path)
-    metered = MeteredModel(model, Budgets(Ledger(folder / "ledger"), config.request_seconds, budget_clock))
+    budgets = Budgets(Ledger(folder / "ledger"), config.request_seconds, budget_clock)
+    metered = MeteredModel(model, budgets, LatestFacts(model))
     return Keeper(folder, config, ring, metered, clock)

@@ -6,7 +6,16 @@ import tracemalloc
 import pytest
 
 from eshop_ray.inference.openai_batch.requests import digest_custom_id
-from eshop_ray.serving.batches.lines import MAX_ERRORS, Rules, build_line, check_file, list_rest, read_lines
+from eshop_ray.serving.batches.lines import (
+    MAX_ERRORS,
+    Rules,
+    build_line,
+    check_file,
+    find_custom_id,
+    is_too_long,
+    list_rest,
+    read_lines,
+)
 from eshop_ray.serving.calls import ApiCall, PromptCall
 from eshop_ray.serving.errors import RefusalError
 from tests.serving.batches.made_batches import CHAT_URL, TASKS, request, write
@@ -75,7 +84,7 @@ def test_a_line_without_an_end_is_not_read_into_memory(tmp_path):
     found = list(read_lines(path, 10_000))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert [(number, line is None) for number, line in found] == [(1, True), (2, False)]
+    assert [(number, is_too_long(line, 10_000)) for number, line in found] == [(1, True), (2, False)]
     assert peak < 2_000_000
 
 
@@ -94,9 +103,35 @@ def test_a_record_asks_its_task():
     assert line.task.name == "classification"
     with pytest.raises(RefusalError, match="takes records with"):
         build_line({"text": 3}, rules, TASKS, "id")
+    with pytest.raises(RefusalError, match="no such task"):
+        build_line({}, Rules("/v1/tasks/of-another-version", ("eshop",), 10, 10_000), TASKS, "id")
 
 
 def test_the_rest_of_a_file(tmp_path):
     path = tmp_path / "in.jsonl"
     path.write_bytes(write(map(request, ["a", "b", "b", "c"])) + b"no JSON\n")
     assert list(list_rest(path, RULES, {digest_custom_id("a")})) == ["b", "c"]
+
+
+def test_the_rest_of_a_file_has_what_is_no_request_by_the_rules_of_now(tmp_path):
+    path = tmp_path / "in.jsonl"
+    long = request("long", content="x" * 20_000)
+    path.write_bytes(write([request("other", model="an adapter that is gone"), long, {"custom_id": 7}, request("b")]))
+    assert list(list_rest(path, RULES, set())) == ["other", "long", "b"]
+
+
+@pytest.mark.parametrize(
+    ("line", "custom_id"),
+    [
+        (b'{"custom_id": "a", "body": {"messages": [{"role": "us', "a"),
+        (b'\xef\xbb\xbf{"custom_id": "a"}\r\n', "a"),
+        (b'{"custom_id": "a', None),
+        (b'{"body": {"custom_id": "a"', None),
+        (b'{"custom_id": "", "body"', None),
+        (b'{"custom_id": "\\ud800", "body"', None),
+        (b'["custom_id", "a"]', None),
+        (b"no JSON", None),
+    ],
+)
+def test_the_custom_id_of_a_line_is_found_in_its_beginning(line, custom_id):
+    assert find_custom_id(line) == custom_id

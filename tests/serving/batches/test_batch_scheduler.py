@@ -7,9 +7,10 @@ import pytest
 from starlette.datastructures import Headers
 
 from eshop_ray.inference.openai_api import write_error
+from eshop_ray.serving.batches import answering
 from eshop_ray.serving.batches.answering import Answering, Checked, Ended
 from eshop_ray.serving.batches.states import Counts
-from eshop_ray.serving.calls import ApiCall, ModelFacts
+from eshop_ray.serving.calls import ApiCall
 from eshop_ray.serving.errors import RefusalError, busy_model
 from eshop_ray.serving.keys import make_key, write_line
 from eshop_ray.serving.metrics import DURATION, REQUESTS, TOKENS
@@ -17,7 +18,7 @@ from eshop_ray.serving.spending import DeniedError
 from eshop_ray.serving.usage import Cost
 from eshop_ray.serving.visits import Visit
 from tests.serving.batches.made_batches import NOON, Clock, build_keeper, request
-from tests.serving.made_model import CHAT, CONTEXT, PROMPT_TOKENS, MadeModel
+from tests.serving.made_model import CHAT, PROMPT_TOKENS, MadeModel
 
 DAY = 86_400.0
 
@@ -93,6 +94,24 @@ def test_a_batch_is_answered_and_its_files_have_openais_form(tmp_path):
     assert not recorder.read(DURATION)
 
 
+def test_a_result_is_one_line_to_every_reader(tmp_path):
+    """Python's `splitlines`, and with it the line readers of clients, end lines at more than line feeds."""
+    model = MadeModel()
+    model.text = "one\u2028two\u2029three\u0085four\x0bfive"
+
+    async def run():
+        keeper = build_keeper(model, tmp_path)
+        done = await keeper.see_to(await keeper.create([request("a\u2028b"), request("c\u0085", n=500)]), "completed")
+        contents = [
+            await keeper.files.read(None, done[name], 0, 1 << 20) for name in ("output_file_id", "error_file_id")
+        ]
+        return [content.decode().splitlines() for content in contents]
+
+    (answer,), (error,) = asyncio.run(run())
+    assert json.loads(answer)["response"]["body"]["choices"][0]["message"]["content"].startswith(model.text)
+    assert (json.loads(answer)["custom_id"], json.loads(error)["custom_id"]) == ("a\u2028b", "c\u0085")
+
+
 def test_records_of_a_task_are_answered_as_at_its_address(tmp_path):
     model = MadeModel()
     model.text = "Garden"
@@ -139,10 +158,11 @@ def test_what_a_cancelled_batch_has_is_kept(tmp_path):
         await keeper.scheduler.tick()
         model.gate.set()
         done = await keeper.see_to(batch, "cancelled")
-        return model, done, await keeper.read(done["output_file_id"])
+        return model, done, await keeper.read(done["output_file_id"]), keeper.recorder
 
-    model, done, answers = asyncio.run(run())
+    model, done, answers, recorder = asyncio.run(run())
     assert len(answers) == len(model.calls) == done["request_counts"]["completed"] == 6
+    assert recorder.read(REQUESTS) == {("/v1/chat/completions (batch)", "-", "-", "200"): 6}
     assert done["request_counts"] == {"total": 20, "completed": 6, "failed": 0}
     assert done["error_file_id"] is None
     assert done["cancelling_at"] <= done["cancelled_at"]
@@ -301,7 +321,7 @@ def test_a_batch_and_requests_beside_it_together_never_spend_a_token_more(tmp_pa
         visit = Visit({}, Headers(), "1", is_named=False, key=key)
         call = ApiCall("/v1/chat/completions", {**CHAT, "max_tokens": 2})
         try:
-            return [piece async for piece in metered.ask(visit, call, ModelFacts(CONTEXT), Cost())]
+            return [piece async for piece in metered.ask(visit, call, Cost())]
         except DeniedError:
             return []
 
@@ -343,23 +363,79 @@ def test_lines_are_none_of_the_requests_of_a_minute(tmp_path):
     async def run():
         keeper = build_keeper(MadeModel(), tmp_path, key_lines=[write_line(LINE)])
         await keeper.see_to(await keeper.create(lines(5), "a"), "completed", "a")
-        return await keeper._metered.budgets.reserve(LINE, 1)
+        return await keeper._metered.budgets.reserve(LINE, 1, "one more")
 
     assert hasattr(asyncio.run(run()), "reservation")
 
 
-def test_a_key_that_is_taken_away_ends_its_batches(tmp_path):
+OTHER_LINE = write_line(make_key("b")[1])
+
+
+def test_a_key_that_is_taken_away_ends_its_batches(tmp_path, monkeypatch):
+    monkeypatch.setattr(answering, "CONFIRM_SECONDS", 0.01)
+
     async def run():
         model = GatedModel(2)
         keeper = build_keeper(model, tmp_path, key_lines=[write_line(LINE)], batches={"max_concurrent_requests": 1})
         batch = await keeper.create(lines(10), "a")
         await keeper.see_to(batch, lambda found: model.num_waiting and found["request_counts"]["completed"] == 2, "a")
-        (tmp_path / "keys").write_text("")
+        (tmp_path / "keys").write_text(OTHER_LINE)
         model.gate.set()
         return model, await keeper.see_to(batch, "cancelled", "a")
 
     model, done = asyncio.run(run())
     assert done["request_counts"]["completed"] == len(model.calls) == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "mode"),
+    [
+        ("", 0o600),
+        (f"{OTHER_LINE}\n{write_line(LINE)[:-9]}", 0o600),
+        (write_line(LINE), 0o644),
+        (write_line(LINE)[:-9], 0o600),
+    ],
+    ids=["empty", "half a line of it", "of others too", "half a line"],
+)
+def test_a_moment_in_which_the_key_file_is_no_good_ends_no_batch(tmp_path, monkeypatch, caplog, text, mode):
+    """So it is while `cp` writes it anew, or before its `chmod`."""
+    monkeypatch.setattr(answering, "CONFIRM_SECONDS", 0.5)
+
+    async def run():
+        clock, path = Clock(), tmp_path / "keys"
+        model = GatedModel(2)
+        limits = {"max_concurrent_requests": 1}
+        keeper = build_keeper(model, tmp_path, clock, key_lines=[write_line(LINE)], batches=limits)
+        batch = await keeper.create(lines(10), "a")
+        await keeper.see_to(batch, lambda found: model.num_waiting and found["request_counts"]["completed"] == 2, "a")
+        path.write_text(text)
+        path.chmod(mode)
+        model.gate.set()
+        while not caplog.text:  # it was looked for
+            await asyncio.sleep(0.002)
+        path.chmod(0o600)
+        path.write_text(write_line(LINE))
+        return await keeper.see_to(batch, "completed", "a")
+
+    assert asyncio.run(run())["request_counts"]["completed"] == 10
+
+
+def test_a_batch_waits_as_long_as_nobody_can_say_which_keys_hold(tmp_path, monkeypatch):
+    monkeypatch.setattr(answering, "CONFIRM_SECONDS", 0.01)
+
+    async def run():
+        clock, model = Clock(), MadeModel()
+        keeper = build_keeper(model, tmp_path, clock, key_lines=[write_line(LINE)])
+        batch = await keeper.create(lines(3), "a")
+        (tmp_path / "keys").unlink()
+        waiting = await keeper.see_to(batch, lambda _: keeper.scheduler._pauses, "a")
+        assert (waiting["status"], model.calls) == ("in_progress", [])
+        (tmp_path / "keys").touch(0o600)
+        (tmp_path / "keys").write_text(write_line(LINE))
+        clock.now += 5
+        return await keeper.see_to(batch, "completed", "a")
+
+    assert asyncio.run(run())["request_counts"]["completed"] == 3
 
 
 def test_what_is_another_keys_is_not_there(tmp_path):
@@ -536,6 +612,40 @@ def test_a_batch_for_a_model_that_is_served_no_more_is_cancelled(tmp_path):
     assert asyncio.run(run())["request_counts"]["completed"] == 0
 
 
+@pytest.mark.parametrize("in_time", [True, False])
+def test_lines_that_the_config_of_a_new_start_refuses_have_their_error_and_those_behind_them_an_answer(
+    tmp_path, in_time
+):
+    async def run():
+        clock, first = Clock(), GatedModel(1)
+        keeper = build_keeper(
+            first, tmp_path, clock, adapters={"shop-ner": "adapter"}, batches={"max_concurrent_requests": 1}
+        )
+        other, long = request("other", model="shop-ner"), request("long", stop=["x" * 5000])
+        batch = await keeper.create([request("before"), request("in hand"), other, long, request("after")])
+        await keeper.see_to(batch, lambda found: first.num_waiting and found["request_counts"]["completed"] == 1)
+        for job in keeper.scheduler._jobs.values():
+            job.task.cancel()
+        await asyncio.sleep(0.01)
+        keeper.store.close()
+        again = build_keeper(MadeModel(), tmp_path, clock, max_body_bytes=1000)
+        clock.now += 0 if in_time else DAY
+        done = await again.see_to(batch, "completed" if in_time else "expired")
+        return done, await again.read(done["output_file_id"]), await again.read(done["error_file_id"])
+
+    done, answers, errors = asyncio.run(run())
+    if in_time:
+        assert answers.keys() == {"before", "in hand", "after"}
+        assert {name: error_of(line)["code"] for name, line in errors.items()} == {
+            "other": "model_not_found",
+            "long": "request_too_large",
+        }
+    else:
+        assert answers.keys() == {"before"}
+        assert errors.keys() == {"in hand", "other", "long", "after"}
+    assert done["request_counts"] == {"total": 5, "completed": len(answers), "failed": len(errors)}
+
+
 def test_files_go_by_age_and_batches_that_are_over_too(tmp_path):
     async def run():
         clock = Clock()
@@ -557,6 +667,21 @@ def test_files_go_by_age_and_batches_that_are_over_too(tmp_path):
         return [path.name for path in (tmp_path / "serve-batches").glob("*/*")]
 
     assert asyncio.run(run()) == []
+
+
+@pytest.mark.parametrize(("seconds", "kept"), [(None, 2 * DAY), (3600, 3600), (30 * 86_400, 2 * DAY)])
+def test_results_are_kept_as_long_as_the_batch_says_and_no_longer_than_files_are(tmp_path, seconds, kept):
+    policy = {"anchor": "created_at", "seconds": seconds} if seconds else None
+
+    async def run():
+        clock = Clock()
+        keeper = build_keeper(MadeModel(), tmp_path, clock, batches={"keep_days": 2})
+        batch = await keeper.create([request("good"), request("bad", n=500)], output_expires_after=policy)
+        clock.now += 600  # it goes by the age of the files, not of the batch
+        done = await keeper.see_to(batch, "completed")
+        return [await keeper.files.find(None, done[name]) for name in ("output_file_id", "error_file_id")]
+
+    assert {file["expires_at"] for file in asyncio.run(run())} == {NOON + 600 + kept}
 
 
 def test_a_file_that_a_batch_reads_is_kept_beyond_its_time_and_not_deleted(tmp_path):
@@ -585,6 +710,12 @@ BAD_BATCHES = [
     ({"metadata": {"a": 1}}, "metadata"),
     ({"metadata": {str(number): "x" for number in range(17)}}, "metadata"),
     ({"metadata": ["a"]}, "metadata"),
+    ({"output_expires_after": 3600}, "output_expires_after"),
+    ({"output_expires_after": {"seconds": 3600}}, "output_expires_after"),
+    ({"output_expires_after": {"anchor": "created_at", "seconds": 3599}}, "output_expires_after"),
+    ({"output_expires_after": {"anchor": "created_at", "seconds": 3600.5}}, "output_expires_after"),
+    ({"output_expires_after": {"anchor": "last_active_at", "seconds": 3600}}, "output_expires_after"),
+    ({"output_expires_after": {"anchor": "created_at", "seconds": 3600, "days": 1}}, "output_expires_after"),
 ]
 
 

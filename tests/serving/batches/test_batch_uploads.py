@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from eshop_ray.serving import gateway as gateway_module
 from eshop_ray.serving.batches.uploads import BLOCK_BYTES, Form
 from eshop_ray.serving.errors import RefusalError
 from eshop_ray.serving.keys import make_key, write_line
@@ -143,7 +144,7 @@ def test_a_long_file_goes_by_in_blocks_both_ways(tmp_path):
     assert response.headers["x-content-type-options"] == "nosniff"
 
 
-def build_kept(folder):
+def build_kept(folder, **settings):
     """Return a gateway, and the keeper of its batches."""
     made = []
 
@@ -151,7 +152,7 @@ def build_kept(folder):
         made.append(Keeper(folder, config, ring, metered))
         return made[0].endpoints
 
-    gateway, _, _ = build_gateway(MadeModel(), folder, make_batches=make_batches)
+    gateway, _, _ = build_gateway(MadeModel(), folder, make_batches=make_batches, **settings)
     return gateway, made[0]
 
 
@@ -203,6 +204,56 @@ def test_a_download_that_breaks_off_has_no_word_of_ours_in_it(tmp_path):
     start, *blocks = asyncio.run(run())
     assert dict(start["headers"])[b"content-length"] == str(BLOCK_BYTES + 5).encode()
     assert [(len(block["body"]), block["more_body"]) for block in blocks] == [(BLOCK_BYTES, True)]
+
+
+@pytest.mark.parametrize("ends", ["has it all", "leaves early", "time is up"])
+def test_slow_downloads_take_up_room_until_their_clients_have_all(tmp_path, monkeypatch, ends):
+    """By hand again: Ray Serve takes all at once, and says that a client is gone once it has the end."""
+    monkeypatch.setattr(gateway_module, "MAX_DOWNLOADED_BYTES", 100)
+
+    async def run():
+        gateway, keeper = build_kept(tmp_path, request_seconds=0.3 if ends == "time is up" else 30.0)
+        ids = [await keeper.upload(b"x" * size) for size in (200, 60, 60, 40)]
+
+        async def download(number, gone):
+            sent = []
+
+            async def receive():
+                await gone.wait()
+                return {"type": "http.disconnect"}
+
+            async def send(message):
+                if ends == "leaves early" and sent and sent[0]["status"] == 200:
+                    await asyncio.sleep(60)
+                sent.append(message)
+
+            path = f"/v1/files/{ids[number]}/content"
+            scope = {"type": "http", "method": "GET", "path": path, "client": ("127.0.0.1", 1)}
+            await gateway({**scope, "headers": [(b"host", b"localhost")]}, receive, send)
+            return sent[0]["status"], dict(sent[0]["headers"])
+
+        async def begin(number, gone):
+            running = asyncio.create_task(download(number, gone))
+            await asyncio.wait({running}, timeout=0.03)
+            return running
+
+        gone = asyncio.Event()
+        alone = await begin(0, gone)  # longer than all may be, but nothing else is on its way
+        (status, headers), is_running = await download(1, gone), not alone.done()
+        if ends != "time is up":
+            gone.set()
+        await alone
+        gone.clear()
+        both = [await begin(number, gone) for number in (1, 3)]
+        beyond, _ = await download(2, gone)
+        if ends != "time is up":
+            gone.set()
+        return alone.result()[0], is_running, status, headers, beyond, [(await one)[0] for one in both]
+
+    first, is_running, status, headers, beyond, both = asyncio.run(run())
+    assert (first, is_running, both) == (200, True, [200, 200])
+    assert (status, beyond) == (503, 503)
+    assert int(headers[b"retry-after"]) >= 1
 
 
 KEY, LINE = make_key("a", requests_per_minute=2)
