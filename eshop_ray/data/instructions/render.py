@@ -23,7 +23,7 @@ from eshop_ray.tasks.ranking import MAX_OPTIONS
 from eshop_ray.tasks.retrieval import MAX_ANSWERS
 
 MAX_OPTION_CHARACTERS = 200
-MAX_VALUE_CHARACTERS = 2_000
+MAX_VALUE_CHARACTERS = 3_000
 """Of one text of a question; what is beyond would be cut by training anyway."""
 _DIGITS = 10
 
@@ -71,14 +71,16 @@ def render(question: Question, subtask: Subtask, language: str, wording: int, dr
         draw: Choices: those of a wording must not move the options, so it draws for them alone.
 
     Raises:
-        UnaskableError: if the options are not distinct, the answer stands in the question, or it could not be read
-            back.
+        UnaskableError: if a part of the question is empty, the options are not distinct, the answer stands in the
+            question, or it could not be read back.
     """
     answer = question.answer
     options, target, position = _arrange(answer, draw)
     if len({fold(option) for option in options}) < len(options):
         raise UnaskableError("two options are the same")
     values = {name: _fit(text, MAX_VALUE_CHARACTERS) for name, text in question.values.items()}
+    if not all((*values.values(), *options)):
+        raise UnaskableError("a part of the question is empty")
     first = 1 if isinstance(answer, Order) else 0
     prompt = _fill(subtask.wordings[language][wording], values, number_options(options, first))
     if isinstance(answer, Text) and not answer.is_quotable and fold(answer.text) in fold(prompt):

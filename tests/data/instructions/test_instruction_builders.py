@@ -9,12 +9,15 @@ from scipy import stats
 
 from eshop_ray.data.instructions.builders import get_subtask, load_subtasks
 from eshop_ray.data.instructions.builders.queries import CORE
+from eshop_ray.data.instructions.builders.reviews import cut
+from eshop_ray.data.instructions.builders.titles import hide_title
 from eshop_ray.data.instructions.content_words import find_content
 from eshop_ray.data.instructions.draw import make_draw
 from eshop_ray.data.instructions.material import (
     Category,
     Product,
     Relation,
+    ReviewSummary,
     Search,
     TaggedText,
     fold,
@@ -23,7 +26,7 @@ from eshop_ray.data.instructions.material import (
     write_material,
 )
 from eshop_ray.data.instructions.pool import Pool
-from eshop_ray.data.instructions.question import Choice, Text
+from eshop_ray.data.instructions.question import Choice, Question, Text
 from eshop_ray.data.instructions.render import UnaskableError, build_messages, render, task_of
 from eshop_ray.errors import UserError
 from eshop_ray.tasks import get_task
@@ -292,3 +295,54 @@ def test_what_may_be_searched_for_is_not_graded_as_nothing():
         )
         assert question.answer.options[0] == ("Nordvik Linen Shirt", 1.0)
         assert not {one.title for one in doubtful} & {title for title, _ in question.answer.options}
+
+
+@pytest.mark.parametrize(
+    ("title", "description", "hidden"),
+    [
+        ("Mug", "A company smuggles mugs. The mug is Mug.", "A company smuggles mugs. The [product] is [product]."),
+        ("Mug (blue)", "Mug (blue)s, a mug (blue), it", "Mug (blue)s, a [product], it"),
+        ("\u9769\u9774", "\u3053\u306e\u9769\u9774\u306f\u9ed2\u3044", "\u3053\u306e[product]\u306f\u9ed2\u3044"),
+    ],
+)
+def test_titles_are_hidden_where_they_are_words(title, description, hidden):
+    assert hide_title(Product(id="1", title=title, description=description)) == hidden
+
+
+@pytest.mark.parametrize("category", ["", "Home > Mugs"])
+def test_a_product_without_a_category_is_asked_about_without_one(category):
+    mug = Product(id="1", title="Steel Mug", category=category, description="A mug of steel that lasts for years.")
+    subtask = get_subtask("description_generation")
+    (question,) = subtask.build(mug, Pool([mug]), make_draw(0))
+    for wording in range(len(subtask.wordings["en"])):
+        prompt = render(question, subtask, "en", wording, make_draw(0)).prompt
+        assert ("Steel Mug (Home, Mugs)" in prompt) == bool(category)
+        assert "()" not in prompt
+
+
+@pytest.mark.parametrize("values", [{"query": " "}, {"query": "x", "title": ""}])
+def test_a_question_of_which_a_part_is_missing_is_not_asked(values):
+    subtask = get_subtask("multiclass_product_classification")
+    question = Question({"query": "x", "title": "y", **values}, Choice("a", ["b"]))
+    with pytest.raises(UnaskableError, match="is empty"):
+        render(question, subtask, "en", 0, make_draw(0))
+
+
+def test_reviews_that_are_summed_up_are_shown_whole_where_there_is_room_and_end_on_a_word():
+    short, long = "Keeps tea hot. I like it a lot.", "It leaks into my bag, every single day. " * 50
+    one = ReviewSummary(id="1", reviews=(short, long, long.upper()), summaries=("Leaks.",))
+    (question,) = get_subtask("review_summary_generation").build(one, Pool([one]), make_draw(0))
+    shown = question.values["reviews"].split(" | ")
+    assert shown[0] == short
+    assert [len(text) // 100 for text in shown[1:]] == [14, 14]
+    assert all(text.endswith(("day.", "DAY.")) for text in shown[1:])
+    eight = ReviewSummary(id="2", reviews=(long[:300],) * 8, summaries=("Leaks.",))
+    (question,) = get_subtask("review_summary_generation").build(eight, Pool([eight]), make_draw(0))
+    assert question.values["reviews"].split(" | ") == [long[:300]] * 8
+
+
+def test_a_text_is_cut_at_a_sentence_or_at_a_blank():
+    assert cut("One two. Three four. Five six", 22) == "One two. Three four."
+    assert cut("One. two three four five six", 20) == "One. two three..."
+    assert cut("12.5 litres and 3.7 kilogrammes", 20) == "12.5 litres and..."
+    assert cut("One two", 7) == "One two"
