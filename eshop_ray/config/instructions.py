@@ -36,7 +36,7 @@ class InstructionSource(Section):
     """Which reader of `eshop_ray.data.instructions.sources` understands the files."""
     path: str
     """File or glob pattern, relative to `data.root`; folders and object stores work as for `data.sources`."""
-    licence: str
+    licence: Annotated[str, Field(min_length=1)]
     """Under which its rows may be used, e.g. `Apache-2.0`. Every row carries it."""
     language: Language = "en"
     """Of its texts, where the format does not tell."""
@@ -88,7 +88,8 @@ class InstructionsSection(Section):
     num_rows: PositiveInt | None = None
     """Rows that entries without a quota share by weight; None: they take all that there is."""
     licences: tuple[str, ...] = ()
-    """Licences that rows may be under; sources of another are left out, and counted. Empty: any that a source names."""
+    """Licences that rows may be under; sources of another are not read, and named in the card. Empty: any that a source
+    names."""
     eval_share: Share = 0.1
     """Share of products and queries, always the same ones, on which nothing is learned. Their rows are the splits `dev`
     and, asked in the held-out wording of their sub-task, `unseen`."""

@@ -394,6 +394,8 @@ def test_recipes_of_which_nothing_can_come_end_before_any_work(tmp_path):
         plan_recipe(make_config(tmp_path, licences=["CC0-1.0"]))
     with pytest.raises(UserError, match=r"`instructions.subtasks` is empty"):
         plan_recipe(make_config(tmp_path, subtasks=[]))
+    with pytest.raises(ValueError, match=r"licence\n.*at least 1 character"):
+        make_config(tmp_path, sources={"shop": {"format": "products", "path": "catalogue.jsonl", "licence": ""}})
     with pytest.raises(UserError, match=r"`instructions.num_rows` is 50"):
         plan_recipe(make_config(tmp_path, num_rows=50))
 
