@@ -59,7 +59,8 @@ class SubtaskSection(Section):
     """Split of all of its rows, such as `held_out` for a sub-task that is never learned. They are made of material of
     the evaluation's side. None: the side is drawn for each product and query."""
     languages: tuple[Language, ...] = ()
-    """Languages to ask in. Empty: English, and for sub-tasks whose material comes in several languages all of them."""
+    """Languages to ask in. Empty: that of the material, all of them where it comes in several. A text to write is asked
+    for in its own language only. What has no wording in a language that fits is left out, and counted."""
 
     @property
     def sources(self) -> tuple[str, ...]:

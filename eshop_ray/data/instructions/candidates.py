@@ -14,12 +14,13 @@ from eshop_ray.data.instructions.likeness import compare_instruction, compare_qu
 from eshop_ray.data.instructions.material import Instruction, Judgement, Material, Search, fold, write_material
 from eshop_ray.data.instructions.plan import DEV, UNSEEN, Plan, is_trained, takes
 from eshop_ray.data.instructions.pool import Pool
-from eshop_ray.data.instructions.question import Question, Subtask, Text
+from eshop_ray.data.instructions.question import Question, Subtask
 from eshop_ray.data.instructions.render import (
     Rendered,
     UnaskableError,
     build_messages,
     choose_language,
+    choose_metric,
     render,
     task_of,
 )
@@ -143,10 +144,12 @@ def _build_rows(
     for number, question in enumerate(questions):
         row_id = content_id(entry.name, source, type(one).__name__, one.department, one.id, str(number))
         draw = make_draw(plan.seed, plan.drawn_by, row_id, "language")
-        language = choose_language(question, subtask, entry.languages, draw)
-        if language is None:
-            continue
         keys = list(dict.fromkeys((*(() if one.IS_VOCABULARY else one.keys), *question.keys)))
+        try:
+            language = choose_language(question, subtask, entry.languages, one.language, draw)
+        except UnaskableError as error:
+            yield _refuse(row_id, question, {**start, "language": one.language, "keys": keys}, error, plan)
+            continue
         shared = {**start, "language": language, "keys": keys}
         yield _ask(row_id, question, subtask, shared, plan)
         if split == DEV:
@@ -159,9 +162,8 @@ def _ask(row_id: str, question: Question, subtask: Subtask, start: Row, plan: Pl
     num_seen = len(subtask.wordings[language]) - 1
     draw = make_draw(plan.seed, plan.drawn_by, row_id, "wording")
     wording = -1 if is_unseen else draw.randrange(num_seen)
-    task, metric = task_of(question), subtask.metric or get_task(task_of(question)).metric
-    if isinstance(question.answer, Text) and metric == "sent-transformer" and language != "en":
-        metric = "multilingual-sent-transformer"
+    task = task_of(question)
+    metric = choose_metric(subtask.metric or get_task(task).metric, question.answer_language or language)
     row = {
         **start,
         "id": unseen_id(row_id) if is_unseen else row_id,
@@ -173,9 +175,14 @@ def _ask(row_id: str, question: Question, subtask: Subtask, start: Row, plan: Pl
     try:
         rendered = render(question, subtask, language, wording, make_draw(plan.seed, plan.drawn_by, row_id, "order"))
     except UnaskableError as error:
-        shown = Rendered(" | ".join(question.values.values()), None)
-        return {**_finish(row, row_id, shown, plan), "removed": str(error)}
+        return _refuse(row_id, question, row, error, plan)
     return {**_finish(row, row_id, rendered, plan), "messages": build_messages(task, rendered.prompt, rendered.target)}
+
+
+def _refuse(row_id: str, question: Question, row: Row, error: UnaskableError, plan: Plan) -> Row:
+    """Return the row of a question that must not be asked, with what it would have been about."""
+    shown = Rendered(" | ".join(question.values.values()), None)
+    return {"id": row_id, **_finish(row, row_id, shown, plan), "removed": str(error)}
 
 
 def unseen_id(row_id: str) -> str:
@@ -185,7 +192,8 @@ def unseen_id(row_id: str) -> str:
 
 def _pass_on(one: Instruction, start: Row, plan: Plan) -> Row:
     row_id = content_id(start["group"], start["source"], "Instruction", one.department, one.id)
-    row = {**start, "id": row_id, "task": one.task, "metric": one.metric or get_task(one.task).metric}
+    metric = choose_metric(one.metric or get_task(one.task).metric, one.language)
+    row = {**start, "id": row_id, "task": one.task, "metric": metric}
     row |= {"language": one.language, "route": PASSED_ON, "keys": list(one.keys)}
     row |= compare_instruction(row["group"], one)
     rendered = Rendered(one.prompt, one.target)

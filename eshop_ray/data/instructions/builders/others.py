@@ -10,7 +10,11 @@ from eshop_ray.data.instructions.question import Question, Subtask, Text
 
 def build_translation(one: Translation, pool: Pool, draw: Random) -> Iterator[Question]:  # noqa: ARG001
     """Ask for a title in another language."""
-    yield Question({"text": one.text, "language": one.target_language}, Text(one.translated))
+    values = {"text": one.text, "language": one.target_language}
+    yield Question(values, Text(one.translated), answer_language=_CODES.get(one.target_language))
+
+
+_CODES = {"English": "en", "French": "fr", "German": "de", "Italian": "it", "Japanese": "ja", "Spanish": "es"}
 
 
 SUBTASKS = (
