@@ -52,9 +52,9 @@ class SubtaskSection(Section):
     source: str | tuple[str, ...]
     """Name in `instructions.sources`, or several of them."""
     quota: PositiveInt | None = None
-    """Rows at most. None: by `weight`."""
+    """Rows to learn from, or of the split that it names, at most. None: by `weight`, or `max_eval_rows`."""
     weight: Annotated[float, Field(gt=0)] = 1.0
-    """Share, beside the other entries without a quota, of what `instructions.num_rows` leaves to them."""
+    """Share, beside the other entries without a quota that are learned from, of what `instructions.num_rows` leaves."""
     split: str | None = None
     """Split of all of its rows, such as `held_out` for a sub-task that is never learned. They are made of material of
     the evaluation's side. None: the side is drawn for each product and query."""
@@ -87,7 +87,7 @@ class InstructionsSection(Section):
     subtasks: tuple[SubtaskSection, ...] = ()
     """What to make of them."""
     num_rows: PositiveInt | None = None
-    """Rows that entries without a quota share by weight; None: they take all that there is."""
+    """Rows to learn from that entries without a quota share by weight; None: they take all that there is."""
     licences: tuple[str, ...] = ()
     """Licences that rows may be under; sources of another are not read, and named in the card. Empty: any that a source
     names."""
@@ -95,7 +95,7 @@ class InstructionsSection(Section):
     """Share of products and queries, always the same ones, on which nothing is learned. Their rows are the splits `dev`
     and, asked in the held-out wording of their sub-task, `unseen`."""
     max_eval_rows: PositiveInt | None = 100
-    """Rows of each sub-task in `dev`, in `unseen` and in a split that an entry names."""
+    """Rows of each sub-task in `dev`, in `unseen` and in a split that an entry without a quota names."""
     max_passed_on_share: Share = 0.4
     """Share of rows that come from sets which are instruction rows already."""
     text_cleaning: TextCleaningSection | None = TextCleaningSection()
@@ -111,7 +111,10 @@ class InstructionsSection(Section):
 
     @model_validator(mode="after")
     def _check_entries(self) -> Self:
-        counts = Counter((entry.name, entry.split) for entry in self.subtasks)
+        splits = {None: ("train", "dev", "unseen"), "dev": ("dev", "unseen")}
+        counts = Counter(
+            (entry.name, split) for entry in self.subtasks for split in splits.get(entry.split, (entry.split,))
+        )
         twice = [name for (name, _), number in counts.items() if number > 1]
         if twice:
             raise ValueError(f"sub-task `{twice[0]}` stands there twice; name both sources in one entry")

@@ -1,7 +1,6 @@
 """The factory on one screen: files -> material -> candidates -> rows that stay -> files, and what was counted."""
 
 import logging
-from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -24,17 +23,18 @@ from eshop_ray.data.instructions.choose import (
     mark_surplus,
     select_kept,
 )
-from eshop_ray.data.instructions.counts import Counts, count_rows
-from eshop_ray.data.instructions.decontaminate import mark_contaminated, read_index
+from eshop_ray.data.instructions.counts import Counts, count_rows, count_splits
+from eshop_ray.data.instructions.decontaminate import Index, mark_contaminated, read_index
 from eshop_ray.data.instructions.drift import report_drift
 from eshop_ray.data.instructions.foreign import mark_foreign
 from eshop_ray.data.instructions.joining import join_titles, lacks_titles
-from eshop_ray.data.instructions.material import KINDS, ProductTitle
+from eshop_ray.data.instructions.material import ProductTitle
 from eshop_ray.data.instructions.material import read_material as parse_material
 from eshop_ray.data.instructions.material_texts import clean_material
 from eshop_ray.data.instructions.near_repeats import find_near_repeats, mark_near_repeats
-from eshop_ray.data.instructions.plan import Plan, takes
+from eshop_ray.data.instructions.plan import Plan
 from eshop_ray.data.instructions.reading import add_bucket, count_departments, plan_buckets, read_material
+from eshop_ray.data.instructions.shares import Shares, plan_shares, widen_shares
 from eshop_ray.data.instructions.teacher.commission import Teacher
 from eshop_ray.data.instructions.teacher.route import add_taught
 from eshop_ray.data.language import check_languages
@@ -66,15 +66,13 @@ def build_instructions(config: Config, plan: Plan, folder: Path, teacher: Teache
     index = read_index(config)
     with user_errors():
         material = _read(config, plan)
-        candidates = _build(material, plan)
-        candidates = candidates.map_batches(mark_contaminated, batch_format="pyarrow", fn_kwargs={"index": index})
-        candidates = candidates.map_batches(mark_foreign, batch_format="pyarrow").materialize()
+        candidates, shares = _build_enough(material, plan, index)
         distinct = _mark_repeats(candidates, config, folder.parent).materialize()
         if teacher:
             distinct = add_taught(distinct, config, plan, index, teacher)
         rows = _choose(distinct, plan).materialize()
         counts = count_rows(material, rows)
-        counts.drift = report_drift(config, plan)
+        counts.drift, counts.shares = report_drift(config, plan), shares
         if not counts.num_rows:
             raise UserError(f"not one row is left; {counts.explain()}; {explain_absent(plan, counts)}")
         with artifacts.stage_dir(folder) as staged:
@@ -94,13 +92,31 @@ def _read(config: Config, plan: Plan) -> Dataset:
     return material.materialize()
 
 
-def _build(material: Dataset, plan: Plan) -> Dataset:
-    """Return the candidates of all sub-tasks, columns of `CANDIDATE_SCHEMA`."""
+def _build_enough(material: Dataset, plan: Plan, index: Index) -> tuple[Dataset, Shares]:
+    """Return the candidates of all sub-tasks, and the shares of their material that they are made of.
+
+    Where candidates are too few for a quota, all are built anew of more material.
+    """
     counts = count_departments(material)
+    shares = plan_shares(plan, counts)
+    while True:
+        candidates = _build(material, counts, Context(plan, shares))
+        candidates = candidates.map_batches(mark_contaminated, batch_format="pyarrow", fn_kwargs={"index": index})
+        candidates = candidates.map_batches(mark_foreign, batch_format="pyarrow").materialize()
+        wider = widen_shares(shares, count_splits(candidates), plan)
+        if wider == shares:
+            return candidates, shares
+        logger.info(
+            "drawing more material for %s", ", ".join(sorted({n for n, s in wider if wider[n, s] > shares[n, s]}))
+        )
+        shares = wider
+
+
+def _build(material: Dataset, counts: Mapping[tuple[str, str, str], int], context: Context) -> Dataset:
+    """Return candidates, columns of `CANDIDATE_SCHEMA`."""
     if not counts:
         return material.map_batches(lambda _: CANDIDATE_SCHEMA.empty_table(), batch_format="pyarrow")
     departments, buckets = plan_buckets(counts)
-    context = Context(plan, _count_material(counts, plan))
     placed = material.map_batches(_select_sound, batch_format="pyarrow").map_batches(
         add_bucket, batch_format="pyarrow", fn_kwargs={"departments": departments, "buckets": buckets}
     )
@@ -185,16 +201,6 @@ def _pack(table: pa.Table) -> pa.Table:
 def _place(table: pa.Table, column: str, num_buckets: int) -> pa.Table:
     buckets = [bucket_of(value, num_buckets) for value in table[column].to_pylist()]
     return table.append_column("bucket", pa.array(buckets, pa.int64()))
-
-
-def _count_material(counts: Mapping[tuple[str, str, str], int], plan: Plan) -> Counter[str]:
-    """Return sub-task -> how much material its sources have for it."""
-    found: Counter[str] = Counter()
-    for (source, kind, _), number in counts.items():
-        for entry in plan.entries:
-            if source in entry.sources and takes(entry, KINDS[kind]):
-                found[entry.name] += number
-    return found
 
 
 def _select_sound(table: pa.Table) -> pa.Table:

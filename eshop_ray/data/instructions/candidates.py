@@ -1,18 +1,17 @@
 """A bucket of material -> candidate rows: the decisions for one bucket, without Ray."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
 
 from eshop_ray.config import SubtaskSection
-from eshop_ray.data.cleaning import TRAIN
 from eshop_ray.data.instructions.builders import get_subtask
 from eshop_ray.data.instructions.draw import RANKS, make_draw, rank_of
 from eshop_ray.data.instructions.likeness import compare_instruction, compare_question
 from eshop_ray.data.instructions.material import Instruction, Judgement, Material, Search, fold, write_material
-from eshop_ray.data.instructions.plan import DEV, UNSEEN, Plan, is_trained, takes
+from eshop_ray.data.instructions.plan import DEV, UNSEEN, Plan, is_trained, list_splits, takes
 from eshop_ray.data.instructions.pool import Pool
 from eshop_ray.data.instructions.question import Question, Subtask
 from eshop_ray.data.instructions.render import (
@@ -24,6 +23,7 @@ from eshop_ray.data.instructions.render import (
     render,
     task_of,
 )
+from eshop_ray.data.instructions.shares import Shares
 from eshop_ray.schema import INSTRUCTION_SCHEMA, Row, content_id, encode
 from eshop_ray.tasks import get_task
 
@@ -50,19 +50,14 @@ MULTILINGUAL = "multilingual"
 PASSED_ON = "passed_on"
 TEACHER = "teacher"
 
-_SLACK = 4
-"""Candidates for each row that a quota asks for: some are removed later, and some material gives no question."""
-_FEWEST = 200
-"""Candidates that are built however small the quota."""
-
 
 @dataclass(frozen=True, slots=True)
 class Context:
     """What a bucket has to know beside its material."""
 
     plan: Plan
-    counts: Mapping[str, int]
-    """Sub-task -> how much material its sources have."""
+    shares: Shares
+    """Of the material of each sub-task and split; all of what is not named."""
 
 
 def build_candidates(source: str, material: Iterable[Material], context: Context) -> Iterator[Row]:
@@ -82,8 +77,9 @@ def build_candidates(source: str, material: Iterable[Material], context: Context
         for one in sorted(own, key=lambda one: (type(one).__name__, one.id)):
             if is_held_out(one, context.plan) == side:
                 for entry in entries:
-                    if takes(entry, type(one)) and _is_drawn(one, entry, source, side, context):
-                        yield from _build_rows(one, pool, entry, source, side, context.plan)
+                    split = _find_split(entry, side)
+                    if split and takes(entry, type(one)) and _is_drawn(one, entry, source, split, context):
+                        yield from _build_rows(one, pool, entry, source, split, context.plan)
 
 
 def assemble(material: Iterable[Material]) -> list[Material]:
@@ -117,32 +113,29 @@ def is_held_out(one: Material, plan: Plan) -> bool:
     return rank_of("side", plan.seed, one.keys[0]) < plan.eval_share * RANKS
 
 
-def _is_drawn(one: Material, entry: SubtaskSection, source: str, is_held: bool, context: Context) -> bool:
-    """Whether an entry takes a piece of material: as much as its quota needs, with slack."""
-    plan = context.plan
-    if entry.split is not None and is_trained(entry.split) == is_held:
-        return False
-    wanted = plan.max_eval_rows if is_held else plan.quotas[entry.name]
-    if wanted is None:
-        return True
-    there = context.counts[entry.name] * (plan.eval_share if is_held else 1 - plan.eval_share)
-    share = (_SLACK * wanted + _FEWEST) / max(there, 1.0)
+def _find_split(entry: SubtaskSection, is_held: bool) -> str | None:
+    """Return the split of an entry's rows of one side, None where it makes none of that."""
+    return next((split for split in list_splits(entry) if is_trained(split) != is_held), None)
+
+
+def _is_drawn(one: Material, entry: SubtaskSection, source: str, split: str, context: Context) -> bool:
+    """Whether an entry takes a piece of material; a larger share takes all that a smaller one does, and more."""
+    plan, share = context.plan, context.shares.get((entry.name, split), 1.0)
     return rank_of(plan.seed, plan.drawn_by, entry.name, source, one.id) < share * RANKS
 
 
-def _build_rows(
-    one: Material, pool: Pool, entry: SubtaskSection, source: str, is_held: bool, plan: Plan
-) -> Iterator[Row]:
+def _build_rows(one: Material, pool: Pool, entry: SubtaskSection, source: str, split: str, plan: Plan) -> Iterator[Row]:
     """Yield the rows that a sub-task makes of a piece of material."""
     subtask = get_subtask(entry.name)
-    split = entry.split or (DEV if is_held else TRAIN)
     start = {"group": entry.name, "source": source, "licence": plan.sources[source].licence, "split": split}
+    # Two entries may ask the same of the same: rows of a split that one of them names have ids of their own.
+    named = (entry.name, source, *filter(None, [entry.split]))
     if isinstance(one, Instruction) and Instruction not in subtask.takes:
-        yield _pass_on(one, start, plan)
+        yield _pass_on(one, start, content_id(*named, "Instruction", one.department, one.id), plan)
         return
     questions = subtask.build(one, pool, make_draw(plan.seed, plan.drawn_by, entry.name, source, one.id))
     for number, question in enumerate(questions):
-        row_id = content_id(entry.name, source, type(one).__name__, one.department, one.id, str(number))
+        row_id = content_id(*named, type(one).__name__, one.department, one.id, str(number))
         draw = make_draw(plan.seed, plan.drawn_by, row_id, "language")
         keys = list(dict.fromkeys((*(() if one.IS_VOCABULARY else one.keys), *question.keys)))
         try:
@@ -190,8 +183,7 @@ def unseen_id(row_id: str) -> str:
     return content_id(row_id, UNSEEN)
 
 
-def _pass_on(one: Instruction, start: Row, plan: Plan) -> Row:
-    row_id = content_id(start["group"], start["source"], "Instruction", one.department, one.id)
+def _pass_on(one: Instruction, start: Row, row_id: str, plan: Plan) -> Row:
     metric = choose_metric(one.metric or get_task(one.task).metric, one.language)
     row = {**start, "id": row_id, "task": one.task, "metric": metric}
     row |= {"language": one.language, "route": PASSED_ON, "keys": list(one.keys)}

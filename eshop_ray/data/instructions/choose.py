@@ -17,6 +17,7 @@ from eshop_ray.schema import Row
 REPEATED = "asked twice"
 CROSSING = "its product or query is in an evaluation split"
 OVER_QUOTA = "over the quota"
+PASSED_OVER = "more rows would be passed on than the recipe allows"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,17 +58,20 @@ def mark_crossing(table: pa.Table, held: Collection[str]) -> pa.Table:
 
 
 def mark_surplus(table: pa.Table, limits: Limits) -> pa.Table:
-    """Mark rows beyond the quota of their sub-task."""
+    """Mark rows beyond the quota of their sub-task, and those passed on beyond the share of all that they may be."""
     rows = table.select(["group", "split", "route", "made", "rank", "removed"]).to_pylist()
-    removed = [row["removed"] or (OVER_QUOTA if row["rank"] >= _find_limit(limits, row) else None) for row in rows]
-    return set_removed(table, removed)
+    return set_removed(table, [row["removed"] or _find_surplus(limits, row) for row in rows])
 
 
-def _find_limit(limits: Limits, row: Row) -> int:
+def _find_surplus(limits: Limits, row: Row) -> str | None:
+    key = row["group"], row["split"]
     if row["made"] is not None:
-        return limits.made.get((row["group"], row["made"]), RANKS)
-    own = limits.passed_on if row["route"] == PASSED_ON else limits.limits
-    return own.get((row["group"], row["split"]), RANKS)
+        limit = limits.made.get((row["group"], row["made"]), RANKS)
+    else:
+        limit = limits.limits.get(key, RANKS)
+    if row["rank"] >= limit:
+        return OVER_QUOTA
+    return PASSED_OVER if row["route"] == PASSED_ON and row["rank"] >= limits.passed_on.get(key, RANKS) else None
 
 
 def set_removed(table: pa.Table, removed: Sequence[str | None]) -> pa.Table:
@@ -99,7 +103,7 @@ def find_limits(rows: Iterable[Row], plan: Plan) -> Limits:
     kept: dict[tuple[str, str], list[tuple[int, str]]] = {}
     for key, found in sorted(ranks.items()):
         found.sort()
-        quota = plan.quotas[key[0]] if key[1] == TRAIN else plan.max_eval_rows
+        quota = plan.limit_of(*key)
         if quota is not None and len(found) > quota:
             limits[key] = found[quota][0]
         kept[key] = found[:quota]

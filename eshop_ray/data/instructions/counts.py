@@ -9,9 +9,11 @@ from operator import itemgetter
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from ray.data import Dataset
 
 from eshop_ray.data.instructions.plan import UNSEEN
+from eshop_ray.data.instructions.shares import Shares
 from eshop_ray.schema import Row
 
 MAX_EXAMPLES = 5
@@ -41,6 +43,8 @@ class Counts:
     """Reason -> candidates that do not stay."""
     removed_by_group: Counter[tuple[str, str]] = field(default_factory=Counter)
     """(sub-task, reason) -> candidates that do not stay."""
+    shares: Shares = field(default_factory=dict)
+    """Of their material that sub-tasks were made of."""
     drift: dict[str, list[Row]] = field(default_factory=dict)
     """Source -> in what its files differ, as `report_drift` has it."""
     made: Counter[tuple[str, str, str, str | None]] = field(default_factory=Counter)
@@ -140,6 +144,19 @@ def _tally_rows(table: pa.Table) -> pa.Table:
         "examples": _take_examples(gone),
     }
     return pa.table({"tally": [json.dumps(found)]})
+
+
+def count_splits(rows: Dataset) -> Counter[tuple[str, str]]:
+    """Return (sub-task, split) -> candidates that are not marked."""
+    counts: Counter[tuple[str, str]] = Counter()
+    for row in rows.map_batches(_count_splits, batch_format="pyarrow").iter_rows():
+        counts[row["group"], row["split"]] += row["number"]
+    return counts
+
+
+def _count_splits(table: pa.Table) -> pa.Table:
+    kept = table.filter(pc.is_null(table["removed"])).select(["group", "split"])
+    return kept.group_by(["group", "split"]).aggregate([([], "count_all")]).rename_columns(["group", "split", "number"])
 
 
 def _is_placed(row: Row) -> bool:

@@ -19,6 +19,7 @@ from eshop_ray.config.sections import RaySection
 from eshop_ray.data.instructions import build
 from eshop_ray.data.instructions.card import describe_build, explain_absent
 from eshop_ray.data.instructions.card_page import build_page
+from eshop_ray.data.instructions.choose import PASSED_OVER
 from eshop_ray.data.instructions.counts import Counts
 from eshop_ray.data.instructions.plan import plan_recipe
 from eshop_ray.data.records import prepare_records
@@ -425,6 +426,62 @@ def test_a_sub_task_of_other_material_says_what_it_is_made_of(tmp_path):
     assert explain_absent(plan, counts) == (
         "sentiment_analysis: it is made of Review, and its sources (shop) hold Product"
     )
+
+
+def describe_titles(folder, taught=0, removed=None, share=1.0, **by_split):
+    """Return the card's lines about a sub-task that has a quota of 40, and a second split."""
+    write_shop(folder)
+    entry = {"name": "title_generation", "source": "shop"}
+    entries = [{**entry, "quota": 40}, {**entry, "source": "esci", "split": "held_out", "quota": 9}]
+    counts = Counts(by_split=Counter({(entry["name"], split): number for split, number in by_split.items()}))
+    counts.made["one", "written", entry["name"], None] = taught
+    counts.removed_by_group.update({(entry["name"], reason): number for reason, number in (removed or {}).items()})
+    counts.shares = {(entry["name"], "train"): share}
+    card = describe_build(plan_recipe(make_config(folder, subtasks=entries)), counts, "0" * 64)
+    subtask = card["rows_by_subtask"]["title_generation"]
+    assert (subtask["quota"], subtask["sources"]) == (40, ["shop", "esci"])
+    return {name: reason for name, reason in card["absent"].items() if name.startswith("sub-task title_generation")}
+
+
+def test_only_rows_to_learn_from_that_sources_give_fill_a_quota(tmp_path):
+    name, held = "sub-task title_generation", "sub-task title_generation in held_out"
+    assert describe_titles(tmp_path, train=40, held_out=9) == {}
+    assert describe_titles(tmp_path, train=39, dev=10, unseen=10, held_out=9) == {
+        name: "the quota is 40, its sources give 39"
+    }
+    assert describe_titles(tmp_path, train=40, taught=15, held_out=4) == {
+        name: "the quota is 40, its sources give 25",
+        held: "the quota is 9, its sources give 4",
+    }
+
+
+def test_a_shortage_says_what_it_comes_from(tmp_path):
+    name = "sub-task title_generation"
+    removed = {PASSED_OVER: 3}
+    assert "12.5% of its material" in describe_titles(tmp_path, train=39, share=0.125)[name]
+    assert "more rows would be passed on" in describe_titles(tmp_path, train=39, removed=removed)[name]
+    assert "no row that stays" in describe_titles(tmp_path)[name]
+
+
+@pytest.mark.slow  # what is drawn is proved without Ray
+@pytest.mark.usefixtures("ray_session")
+def test_a_quota_is_filled_though_little_of_the_material_gives_a_question(tmp_path):
+    products = [
+        {
+            "id": str(n),
+            "name": f"Lamp {n}",
+            "description": f"A lamp of kind {n} that lights a room." if n % 20 == 0 else "",
+        }
+        for n in range(2000)
+    ]
+    (tmp_path / "catalogue.jsonl").write_text("\n".join(map(json.dumps, products)))
+    (tmp_path / "pairs.jsonl").write_text("")
+    entry = {"name": "title_generation", "source": "shop", "quota": 40}
+    config = make_config(tmp_path, subtasks=[entry], near_duplicates=None)
+    job.run(config)
+    card = read_card(config)
+    assert card["rows_by_subtask"]["title_generation"]["rows"]["train"] == 40
+    assert "sub-task title_generation" not in card["absent"]
 
 
 def test_describe_build_needs_no_rows_of_a_kind(tmp_path):

@@ -9,18 +9,22 @@ from eshop_ray.data.instructions.candidates import CANDIDATE_SCHEMA, Context, bu
 from eshop_ray.data.instructions.material import Instruction, Judgement, Product, Review, Session, Translation
 from eshop_ray.data.instructions.plan import plan_recipe
 from eshop_ray.data.instructions.render import UNASKED, UNWORDED
+from eshop_ray.data.instructions.shares import plan_shares, widen_shares
 
 NAMES = ("Becher", "Flasche", "Lampe", "Uhr", "Decke", "Zelt", "Tisch", "Stuhl")
 
 
-def build(folder, material, **entry):
-    """Return the candidates that an entry makes of material."""
+def make_plan(folder, *entries, **recipe):
     (folder / "shop.jsonl").write_text("{}")
     sources = {"shop": {"format": "products", "path": "shop.jsonl", "licence": "MIT"}}
-    values = {"sources": sources, "subtasks": [{"source": "shop", **entry}], "eval_share": 0.0}
-    plan = plan_recipe(Config.model_validate({"name": "run", "data": {"root": str(folder)}, "instructions": values}))
-    context = Context(plan, Counter({entry["name"]: len(material)}))
-    rows = list(build_candidates("shop", material, context))
+    values = {"sources": sources, "subtasks": [{"source": "shop", **entry} for entry in entries], **recipe}
+    return plan_recipe(Config.model_validate({"name": "run", "data": {"root": str(folder)}, "instructions": values}))
+
+
+def build(folder, material, **entry):
+    """Return the candidates that an entry makes of material."""
+    plan = make_plan(folder, entry, eval_share=0.0)
+    rows = list(build_candidates("shop", material, Context(plan, {})))
     assert all(set(row) <= set(CANDIDATE_SCHEMA.names) and row["id"] for row in rows)
     return rows
 
@@ -88,3 +92,55 @@ def test_answers_are_scored_by_a_metric_of_their_language(tmp_path):
         ("passed_on", "de", "multilingual-sent-transformer"): 1,
         ("passed_on", "en", "sent-transformer"): 1,
     }
+
+
+def test_a_sub_task_with_two_splits_has_a_quota_and_ids_for_each(tmp_path):
+    entries = [{"name": "title_generation", "quota": 100}, {"name": "title_generation", "split": "held_out"}]
+    plan = make_plan(tmp_path, *entries, num_rows=5000, eval_share=0.5, max_eval_rows=7)
+    assert plan.limit_of("title_generation", "train") == 100
+    assert plan.limit_of("title_generation", "held_out") == plan.limit_of("title_generation", "dev") == 7
+    rows = list(build_candidates("shop", list_products("en"), Context(plan, {})))
+    assert {row["split"] for row in rows} == {"train", "dev", "unseen", "held_out"}
+    assert len({row["id"] for row in rows}) == len(rows)
+
+
+def test_rows_to_learn_from_are_shared_out_among_those_that_are_learned_from(tmp_path):
+    entries = [
+        {"name": "title_generation", "weight": 3},
+        {"name": "category_classification"},
+        {"name": "category_generation", "split": "held_out", "quota": 50},
+    ]
+    plan = make_plan(tmp_path, *entries, num_rows=400)
+    assert plan.quotas == {
+        ("title_generation", "train"): 300,
+        ("category_classification", "train"): 100,
+        ("category_generation", "held_out"): 50,
+    }
+
+
+@pytest.mark.parametrize("splits", [(None, None), (None, "train"), ("dev", None), ("a", "a"), ("dev", "unseen")])
+def test_two_entries_of_a_sub_task_must_not_fill_one_split(tmp_path, splits):
+    with pytest.raises(ValueError, match="`title_generation` stands there twice"):
+        make_plan(tmp_path, *({"name": "title_generation", "split": split} for split in splits))
+
+
+def test_a_larger_share_takes_what_a_smaller_one_does_and_more(tmp_path):
+    plan = make_plan(tmp_path, {"name": "title_generation", "quota": 1}, eval_share=0.0)
+    material = [Product(id=str(n), title=f"Lamp {n}", description="A lamp that lights for years.") for n in range(300)]
+    some, more = (
+        {row["id"] for row in build_candidates("shop", material, Context(plan, {("title_generation", "train"): share}))}
+        for share in (0.2, 0.5)
+    )
+    assert some < more
+    assert 20 < len(some) < 100 < len(more) < 200
+
+
+def test_more_material_is_drawn_where_little_of_it_gives_a_question(tmp_path):
+    plan = make_plan(tmp_path, {"name": "title_generation", "quota": 10_000}, {"name": "bullet_generation"})
+    shares = plan_shares(plan, {("shop", "Product", "a"): 600_000, ("shop", "Product", "b"): 400_000})
+    train, dev, free = ("title_generation", "train"), ("title_generation", "dev"), ("bullet_generation", "train")
+    assert (shares[train], shares[dev], shares[free]) == (40_200 / 900_000, 600 / 100_000, 1.0)
+    enough = {train: 20_000, dev: 200}
+    assert widen_shares(shares, {**enough, ("bullet_generation", "dev"): 200}, plan) == shares
+    assert widen_shares(shares, {**enough, train: 4_000}, plan)[train] == pytest.approx(shares[train] * 10.05)
+    assert widen_shares(shares, {}, plan)[train] == 1.0

@@ -8,6 +8,7 @@ from eshop_ray.data.instructions.candidates import assemble
 from eshop_ray.data.instructions.choose import (
     CROSSING,
     OVER_QUOTA,
+    PASSED_OVER,
     REPEATED,
     find_limits,
     mark_crossing,
@@ -26,7 +27,8 @@ SHARED_TEXT = "the lid of this bottle never leaks although I drop it"
 
 def make_plan(**quotas):
     shares = {"eval_share": 0.1, "max_eval_rows": 2, "max_passed_on_share": 0.4}
-    return Plan(seed=0, digest="d", drawn_by="d", quotas=quotas, entries=(), sources={}, **shares)
+    keyed = {(name, "train"): quota for name, quota in quotas.items()}
+    return Plan(seed=0, digest="d", drawn_by="d", quotas=keyed, entries=(), sources={}, **shares)
 
 
 def make_rows(number, group="a", split="train", route="transformed", start=0):
@@ -52,6 +54,7 @@ def test_rows_passed_on_are_at_most_a_share_of_all():
     kept = [row["route"] for row, reason in zip(rows, removed, strict=True) if reason is None]
     assert kept.count("transformed") == 60
     assert kept.count("passed_on") == 40
+    assert removed.count(PASSED_OVER) == 860
 
 
 def test_of_two_that_ask_the_same_the_evaluation_keeps_its_row():

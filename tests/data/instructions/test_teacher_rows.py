@@ -55,7 +55,16 @@ CHOICE = "Which of these keeps tea hot on a long walk?\n0. A fan\n1. A steel bot
 def make_plan(**teacher):
     section = TeacherSection.model_validate({"written": {"a": 2}, **teacher})
     shares = {"eval_share": 0.1, "max_eval_rows": 2, "max_passed_on_share": 0.4}
-    return Plan(seed=0, digest="d", drawn_by="b", quotas={"a": None}, entries=(), sources={}, teacher=section, **shares)
+    return Plan(
+        seed=0,
+        digest="d",
+        drawn_by="b",
+        quotas={("a", "train"): None},
+        entries=(),
+        sources={},
+        teacher=section,
+        **shares,
+    )
 
 
 def make_commission(**values):
