@@ -105,7 +105,8 @@ class InstructionsSection(Section):
     """Which questions of a sub-task, with their answers, are too much alike to be asked twice. None: only questions in
     the same words are."""
     decontaminate: tuple[EvaluationSource, ...] = ()
-    """Evaluation sets: rows that repeat one of their questions, or share a rare run of words with it, are left out."""
+    """Evaluation sets: rows that name a product or query of theirs, have one of their texts, or share a rare run of
+    words with one, are left out."""
     teacher: TeacherSection | None = None
     """A model that makes more rows after those that the sources give. None: there is none."""
 

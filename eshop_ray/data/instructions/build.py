@@ -17,11 +17,13 @@ from eshop_ray.data.cleaning import TRAIN
 from eshop_ray.data.instructions.candidates import CANDIDATE_SCHEMA, Context, build_candidates
 from eshop_ray.data.instructions.card import explain_absent
 from eshop_ray.data.instructions.choose import (
+    REMOVED_SCHEMA,
     find_limits,
     mark_crossing,
     mark_repeats,
     mark_surplus,
     select_kept,
+    select_removed,
 )
 from eshop_ray.data.instructions.counts import Counts, count_rows, count_splits
 from eshop_ray.data.instructions.decontaminate import Index, mark_contaminated, read_index
@@ -47,10 +49,14 @@ logger = logging.getLogger(__name__)
 MAX_PARTITIONS = 64
 OUTPUT_ROWS = 10_000
 """Rows of a file."""
+REMOVED = "removed.parquet"
+"""Beside the splits: `id`, `group`, `split`, `source` and `reason` of the candidates that are no rows."""
 
 
 def build_instructions(config: Config, plan: Plan, folder: Path, teacher: Teacher | None = None) -> Counts:
     """Write a recipe's rows into a folder, one below it for each split, and return what was counted.
+
+    Beside the rows stands `REMOVED`.
 
     The same recipe, seed, files and answers of a teacher give the same bytes, however many workers there are.
 
@@ -75,8 +81,10 @@ def build_instructions(config: Config, plan: Plan, folder: Path, teacher: Teache
         counts.drift, counts.shares = report_drift(config, plan), shares
         if not counts.num_rows:
             raise UserError(f"not one row is left; {counts.explain()}; {explain_absent(plan, counts)}")
+        counts.add_unread(index)
         with artifacts.stage_dir(folder) as staged:
             _write(rows, staged)
+            _write_removed(rows, staged)
     return counts
 
 
@@ -173,6 +181,21 @@ def _write(rows: Dataset, folder: Path) -> None:
         path.write_bytes(file["content"])
 
 
+def _write_removed(rows: Dataset, folder: Path) -> None:
+    """Write which candidates were removed, and why; parts are brought into their order on the disk."""
+    removed = rows.map_batches(select_removed, batch_format="pyarrow").materialize()
+    with pq.ParquetWriter(folder / REMOVED, REMOVED_SCHEMA) as writer:
+        if num_rows := removed.count():
+            num_buckets = -(-num_rows // OUTPUT_ROWS)
+            told = {"column": "id", "num_buckets": num_buckets}
+            placed = removed.map_batches(_place, batch_format="pyarrow", fn_kwargs=told)
+            for part in _group(placed, "bucket", num_buckets, _pack_removed).iter_rows():
+                (folder / part["path"]).write_bytes(part["content"])
+        for path in sorted(folder.glob(f"{REMOVED}-*")):
+            writer.write_table(pq.read_table(path, partitioning=None))
+            path.unlink()
+
+
 def _group(rows: Dataset, column: str, num_groups: int, function: Callable[[pa.Table], Any]) -> Dataset:
     grouped = rows.groupby(column, num_partitions=min(num_groups, MAX_PARTITIONS))
     return grouped.map_groups(function, batch_format="pyarrow")
@@ -196,6 +219,14 @@ def _pack(table: pa.Table) -> pa.Table:
         path = f"split={split}/part-{bucket:05d}.parquet"
         files.append({"path": path, "content": sink.getvalue().to_pybytes()})
     return pa.Table.from_pylist(files)
+
+
+def _pack_removed(table: pa.Table) -> pa.Table:
+    """Return the part of a bucket as a file."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table.select(REMOVED_SCHEMA.names).cast(REMOVED_SCHEMA).sort_by("id"), sink)
+    path = f"{REMOVED}-{table['bucket'][0].as_py():05d}"
+    return pa.table({"path": [path], "content": [sink.getvalue().to_pybytes()]})
 
 
 def _place(table: pa.Table, column: str, num_buckets: int) -> pa.Table:

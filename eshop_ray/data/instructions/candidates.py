@@ -24,6 +24,7 @@ from eshop_ray.data.instructions.render import (
     task_of,
 )
 from eshop_ray.data.instructions.shares import Shares
+from eshop_ray.data.instructions.text_keys import list_keys, list_said
 from eshop_ray.schema import INSTRUCTION_SCHEMA, Row, content_id, encode
 from eshop_ray.tasks import get_task
 
@@ -31,6 +32,7 @@ CANDIDATE_SCHEMA = pa.schema(
     [
         *INSTRUCTION_SCHEMA,
         ("keys", pa.list_(pa.string())),
+        ("texts", pa.list_(pa.string())),
         ("content", pa.string()),
         ("compared", pa.string()),
         ("within", pa.string()),
@@ -41,9 +43,10 @@ CANDIDATE_SCHEMA = pa.schema(
         ("removed", pa.string()),
     ]
 )
-"""Rows on their way. `keys` are the products and queries that a row speaks of, `content` is what is asked, `compared`
-what must not nearly be asked twice among rows of one `within`, `rank` its place in the order by which quotas choose,
-`made` how a teacher made it, if one did, `removed` why it does not stay."""
+"""Rows on their way. `keys` are the products and queries that a row speaks of, `texts` the keys of what it says word
+for word, `content` is what is asked, `compared` what must not nearly be asked twice among rows of one `within`, `rank`
+its place in the order by which quotas choose, `made` how a teacher made it, if one did, `removed` why it does not
+stay."""
 
 TRANSFORMED = "transformed"
 MULTILINGUAL = "multilingual"
@@ -143,7 +146,7 @@ def _build_rows(one: Material, pool: Pool, entry: SubtaskSection, source: str, s
         except UnaskableError as error:
             yield _refuse(row_id, question, {**start, "language": one.language, "keys": keys}, error, plan)
             continue
-        shared = {**start, "language": language, "keys": keys}
+        shared = {**start, "language": language, "keys": keys, "texts": list(list_said(question))}
         yield _ask(row_id, question, subtask, shared, plan)
         if split == DEV:
             yield _ask(row_id, question, subtask, {**shared, "split": UNSEEN}, plan)
@@ -187,6 +190,7 @@ def _pass_on(one: Instruction, start: Row, row_id: str, plan: Plan) -> Row:
     metric = choose_metric(one.metric or get_task(one.task).metric, one.language)
     row = {**start, "id": row_id, "task": one.task, "metric": metric}
     row |= {"language": one.language, "route": PASSED_ON, "keys": list(one.keys)}
+    row["texts"] = list(list_keys(one.prompt, get_task(one.task).format_target(one.target)))
     row |= compare_instruction(row["group"], one)
     rendered = Rendered(one.prompt, one.target)
     return {**_finish(row, row_id, rendered, plan), "messages": build_messages(one.task, one.prompt, one.target)}

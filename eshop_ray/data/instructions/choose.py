@@ -18,6 +18,7 @@ REPEATED = "asked twice"
 CROSSING = "its product or query is in an evaluation split"
 OVER_QUOTA = "over the quota"
 PASSED_OVER = "more rows would be passed on than the recipe allows"
+REMOVED_SCHEMA = pa.schema([(name, pa.string()) for name in ("id", "group", "split", "source", "reason")])
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,15 @@ def set_removed(table: pa.Table, removed: Sequence[str | None]) -> pa.Table:
 def select_kept(table: pa.Table, columns: Sequence[str]) -> pa.Table:
     """Return some columns of the rows that are not marked."""
     return table.filter(pc.is_null(table["removed"])).select(list(columns))
+
+
+def select_removed(table: pa.Table) -> pa.Table:
+    """Return columns of `REMOVED_SCHEMA` of the rows that are marked, those beyond a quota apart: nothing is wrong with
+    them.
+    """
+    is_surplus = pc.is_in(table["removed"], pa.array([OVER_QUOTA, PASSED_OVER]))
+    gone = table.filter(pc.and_(pc.is_valid(table["removed"]), pc.invert(is_surplus)))
+    return gone.select(["id", "group", "split", "source", "removed"]).rename_columns([*REMOVED_SCHEMA.names])
 
 
 def find_limits(rows: Iterable[Row], plan: Plan) -> Limits:

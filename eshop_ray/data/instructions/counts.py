@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from ray.data import Dataset
 
+from eshop_ray.data.instructions.decontaminate import Index
 from eshop_ray.data.instructions.plan import UNSEEN
 from eshop_ray.data.instructions.shares import Shares
 from eshop_ray.schema import Row
@@ -63,6 +64,13 @@ class Counts:
     """Source -> rows that could not be read."""
     malformed_examples: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     """Source -> `file:line: reason` of some."""
+
+    def add_unread(self, index: Index) -> None:
+        """Count the rows of evaluation sets that could not be read."""
+        for path, number in index.num_malformed.items():
+            self.malformed[f"evaluation set {path}"] += number
+        for path, lines in index.malformed_examples.items():
+            self.malformed_examples[f"evaluation set {path}"] += lines
 
     def explain(self) -> str:
         """Return what became of the material, for somebody who is left with nothing."""

@@ -19,7 +19,7 @@ from eshop_ray.config.sections import RaySection
 from eshop_ray.data.instructions import build
 from eshop_ray.data.instructions.card import describe_build, explain_absent
 from eshop_ray.data.instructions.card_page import build_page
-from eshop_ray.data.instructions.choose import PASSED_OVER
+from eshop_ray.data.instructions.choose import OVER_QUOTA, PASSED_OVER, REMOVED_SCHEMA
 from eshop_ray.data.instructions.counts import Counts
 from eshop_ray.data.instructions.plan import plan_recipe
 from eshop_ray.data.records import prepare_records
@@ -70,7 +70,7 @@ def make_config(folder, run="run", **recipe):
 
 
 def read_rows(config):
-    paths = sorted((config.run_dir / job.FOLDER).rglob("*.parquet"))
+    paths = sorted((config.run_dir / job.FOLDER).glob("split=*/*.parquet"))
     tables = [pq.ParquetFile(path).read() for path in paths]
     assert all(table.schema.equals(INSTRUCTION_SCHEMA) for table in tables)
     return [row for table in tables for row in table.to_pylist()]
@@ -375,13 +375,22 @@ def test_files_of_one_source_may_differ_and_the_card_names_them(tmp_path):
 @pytest.mark.usefixtures("ray_session")
 def test_what_an_evaluation_asks_is_left_out(tmp_path):
     write_shop(tmp_path)
-    held = [{"id": "1", "name": "Nordvik Bottle"}, {"id": "2", "name": "Alva Scarf"}]
+    held = [{"id": "1", "name": "Nordvik Bottle"}, {"id": "2", "name": "Alva Scarf"}, {"id": "3"}]
     (tmp_path / "held.jsonl").write_text("\n".join(map(json.dumps, held)))
     sources = [{"format": "products", "path": "held.jsonl"}]
     config = make_config(tmp_path, decontaminate=sources)
     job.run(config)
     assert not [row for row in read_rows(config) if "Nordvik Bottle" in row["messages"][1]["content"]]
-    assert read_card(config)["num_removed"]["it names a product or query of an evaluation set"] > 0
+    card = read_card(config)
+    assert card["num_removed"]["it names a product or query of an evaluation set"] > 0
+    assert card["num_malformed"] == {"evaluation set held.jsonl": 1}
+    assert "held.jsonl:3: the product has no name" in card["malformed_examples"]["evaluation set held.jsonl"][0]
+    removed = pq.read_table(config.run_dir / job.FOLDER / "removed.parquet")
+    assert removed.schema.equals(REMOVED_SCHEMA)
+    listed = Counter(removed["reason"].to_pylist())
+    assert listed == {reason: n for reason, n in card["num_removed"].items() if reason != OVER_QUOTA}
+    assert not {row["id"] for row in read_rows(config)} & set(removed["id"].to_pylist())
+    assert not list((config.run_dir / job.FOLDER).glob("removed.parquet-*"))
 
 
 def test_recipes_of_which_nothing_can_come_end_before_any_work(tmp_path):

@@ -1,10 +1,13 @@
 """Which candidates stay: decisions over plain rows, without Ray."""
 
+import json
+
 import pyarrow as pa
 import pytest
 
 from eshop_ray.config import Config
-from eshop_ray.data.instructions.candidates import assemble
+from eshop_ray.data.instructions import decontaminate
+from eshop_ray.data.instructions.candidates import CANDIDATE_SCHEMA, assemble
 from eshop_ray.data.instructions.choose import (
     CROSSING,
     OVER_QUOTA,
@@ -15,11 +18,15 @@ from eshop_ray.data.instructions.choose import (
     mark_repeats,
     mark_surplus,
 )
-from eshop_ray.data.instructions.decontaminate import SHARED, Index, mark_contaminated, read_index
-from eshop_ray.data.instructions.material import OfferPair, Product
+from eshop_ray.data.instructions.decontaminate import SAID, SHARED, Index, mark_contaminated, read_index
+from eshop_ray.data.instructions.material import OfferPair, Product, ProductQuestion
 from eshop_ray.data.instructions.plan import Plan
+from eshop_ray.data.instructions.question import Question, Text
 from eshop_ray.data.instructions.reading import MATERIAL_SCHEMA, add_bucket, to_row
+from eshop_ray.data.instructions.text_keys import list_said
 from eshop_ray.errors import UserError
+from eshop_ray.schema import content_id
+from eshop_ray.words import fold_words, list_runs
 
 TEXT = [("removed", pa.string())]
 SHARED_TEXT = "the lid of this bottle never leaks although I drop it"
@@ -117,6 +124,7 @@ def test_a_rare_run_of_words_gives_an_evaluation_away(tmp_path):
         [
             ("messages", pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))),
             ("keys", pa.list_(pa.string())),
+            ("texts", pa.list_(pa.string())),
             *TEXT,
         ]
     )
@@ -128,6 +136,63 @@ def test_a_rare_run_of_words_gives_an_evaluation_away(tmp_path):
     index = read_index(make_config(tmp_path))
     assert mark_contaminated(table, index)["removed"].to_pylist() == [SHARED, None, None]
     assert mark_contaminated(table, Index(frozenset(), frozenset()))["removed"].to_pylist() == [None, None, None]
+
+
+def read_held(folder, rows, **recipe):
+    """Return the index of an evaluation set of reviews."""
+    (folder / "held.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    values = {"decontaminate": [{"format": "reviews", "path": "held.jsonl"}], **recipe}
+    return read_index(Config.model_validate({"name": "run", "data": {"root": str(folder)}, "instructions": values}))
+
+
+def test_one_text_of_many_pieces_is_one_owner_of_its_runs(tmp_path):
+    rows = [{"rating": 1 + number % 5, "text": SHARED_TEXT, "asin": str(number)} for number in range(10)]
+    others = [
+        {"rating": 5, "text": f"number {number} is what they all say of a thing", "asin": str(number)}
+        for number in range(10)
+    ]
+    index = read_held(tmp_path, [*rows, *others], text_cleaning=None)
+    runs = {content_id(run) for run in list_runs(fold_words(SHARED_TEXT), 8)}
+    assert runs <= index.runs
+    assert content_id("is what they all say of a thing") not in index.runs
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "is_said"),
+    [
+        ("Is it waterproof?", "yes", True),
+        ("is it  WATERPROOF?", "Who knows", True),
+        ("Is it heavy?", "yes", False),
+        ("Is it heavy?", "The red lid leaks.", True),
+        ("Is it heavy?", "Yes, it does.", False),
+        ("Is it heavy?", "No pin included.", False),
+        ("Is it big?", "Who knows", False),
+    ],
+)
+def test_short_texts_are_compared_as_wholes_unless_they_say_nothing(question, answer, is_said, monkeypatch):
+    held = [
+        ProductQuestion(id="1", question="Is it waterproof?", answer="yes", product="B1"),
+        ProductQuestion(id="2", question="Does it leak?", answer="Yes, it does.", evidence="No pin included."),
+        ProductQuestion(id="8", question="How is the lid?", answer="The red lid leaks."),
+        *(ProductQuestion(id=str(number), question="Is it big?", product=str(number)) for number in range(3, 7)),
+    ]
+    monkeypatch.setattr(decontaminate, "_read_material", lambda _: iter(held))
+    index = read_index(None)
+    texts = list(list_said(Question({"question": question, "evidence": "x"}, Text(answer))))
+    row = {"messages": [{"role": "user", "content": question}], "keys": [], "texts": texts, "removed": None}
+    schema = pa.schema([*CANDIDATE_SCHEMA])
+    found = mark_contaminated(pa.Table.from_pylist([row], schema=schema), index)["removed"].to_pylist()
+    assert found == [SAID if is_said else None]
+
+
+def test_what_cannot_be_read_of_an_evaluation_set_is_counted(tmp_path):
+    fine, bad = {"rating": 5, "text": "The red lid leaks a lot."}, {"rating": 9, "text": "x"}
+    index = read_held(tmp_path, [bad, fine, *[bad] * 4])
+    assert index.num_malformed == {"held.jsonl": 5}
+    assert "held.jsonl:1: `rating` is not 1 to 5" in index.malformed_examples["held.jsonl"][0]
+    assert len(index.malformed_examples["held.jsonl"]) == 3
+    with pytest.raises(UserError, match=r"held.jsonl: no row in it could be read"):
+        read_held(tmp_path, [bad])
 
 
 def test_an_evaluation_set_that_is_not_there_is_no_clean_bill(tmp_path):

@@ -34,7 +34,6 @@ from eshop_ray.data.instructions.teacher.rows import (
     OTHER_ANSWER,
     TOO_LONG,
     TOO_SHORT,
-    list_keys,
     read_answers,
     read_fields,
 )
@@ -45,6 +44,7 @@ from eshop_ray.data.instructions.teacher.translations import (
     CHANGED_PLACEHOLDER,
     check_kept,
 )
+from eshop_ray.data.instructions.text_keys import list_keys
 from eshop_ray.errors import UserError
 from eshop_ray.schema import PREDICTION_SCHEMA, decode, encode
 from eshop_ray.tasks import get_task

@@ -7,6 +7,7 @@ from random import Random
 from eshop_ray.data.instructions.material import Review, ReviewSummary
 from eshop_ray.data.instructions.pool import Pool
 from eshop_ray.data.instructions.question import Choice, Grade, Question, Subtask, Text
+from eshop_ray.data.instructions.text_keys import PART
 
 MOODS = ("very negative", "negative", "neutral", "positive", "very positive")
 """What one star to five stars mean."""
@@ -15,7 +16,6 @@ MAX_CHARACTERS = 1_500
 MAX_TOTAL_CHARACTERS = 3_000
 """Of several that are summed up together."""
 _FEWEST_WORDS = 3
-_BETWEEN = " | "
 _SENTENCE_END = re.compile(r"[.!?\u3002\uff01\uff1f](?=\s|$)|[\u3002\uff01\uff1f]")
 _REVIEWS = (
     Review(id="1", text="Keeps tea hot all day, I am delighted with it.", rating=5, title="Great bottle"),
@@ -58,8 +58,8 @@ def build_title(review: Review, pool: Pool, draw: Random) -> Iterator[Question]:
 
 def build_summary(one: ReviewSummary, pool: Pool, draw: Random) -> Iterator[Question]:  # noqa: ARG001
     """Ask what several reviews say together."""
-    limit = _share_out(list(map(len, one.reviews)), MAX_TOTAL_CHARACTERS - len(_BETWEEN) * len(one.reviews))
-    shown = _BETWEEN.join(cut(text, limit) for text in one.reviews)
+    limit = _share_out(list(map(len, one.reviews)), MAX_TOTAL_CHARACTERS - len(PART) * len(one.reviews))
+    shown = PART.join(cut(text, limit) for text in one.reviews)
     yield Question({"reviews": shown}, Text(one.summaries[0], one.summaries[1:]))
 
 
