@@ -99,8 +99,8 @@ class InstructionsSection(Section):
     max_passed_on_share: Share = 0.4
     """Share of rows that come from sets which are instruction rows already."""
     text_cleaning: TextCleaningSection | None = TextCleaningSection()
-    """How texts of sources are cleaned. Personal data is masked, and texts not worth keeping are left out, in what
-    customers wrote. None: all texts stay as they are."""
+    """How texts of sources are cleaned. Personal data is masked in what customers wrote and in rows that are passed on;
+    what customers wrote is left out where it is not worth keeping. None: all texts stay as they are."""
     near_duplicates: NearDuplicatesSection | None = NearDuplicatesSection()
     """Which questions of a sub-task, with their answers, are too much alike to be asked twice. None: only questions in
     the same words are."""
