@@ -27,6 +27,8 @@ from eshop_ray.data.instructions.shares import Shares
 from eshop_ray.data.instructions.text_keys import list_keys, list_said
 from eshop_ray.schema import INSTRUCTION_SCHEMA, Row, content_id, encode
 from eshop_ray.tasks import get_task
+from eshop_ray.tasks.multiple_choice import TASK as CHOICE
+from eshop_ray.tasks.multiple_choice import read_choice
 
 CANDIDATE_SCHEMA = pa.schema(
     [
@@ -192,8 +194,16 @@ def _pass_on(one: Instruction, start: Row, row_id: str, plan: Plan) -> Row:
     row |= {"language": one.language, "route": PASSED_ON, "keys": list(one.keys)}
     row["texts"] = list(list_keys(one.prompt, get_task(one.task).format_target(one.target)))
     row |= compare_instruction(row["group"], one)
-    rendered = Rendered(one.prompt, one.target)
+    rendered = Rendered(one.prompt, one.target, *_find_place(one))
     return {**_finish(row, row_id, rendered, plan), "messages": build_messages(one.task, one.prompt, one.target)}
+
+
+def _find_place(one: Instruction) -> tuple[int | None, int]:
+    """Return where the right option of a row that is passed on stands, and how many there are, if that can be read."""
+    found = read_choice(one.prompt) if one.task == CHOICE.name else None
+    if found is None or not 0 <= one.target - found.first < len(found.candidates):
+        return None, 0
+    return one.target - found.first, len(found.candidates)
 
 
 def _finish(row: Row, row_id: str, rendered: Rendered, plan: Plan) -> Row:

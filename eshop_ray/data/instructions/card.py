@@ -27,7 +27,6 @@ def describe_build(plan: Plan, counts: Counts, digest: str) -> dict[str, Any]:
         counts: What was counted.
         digest: Of the rows' files.
     """
-    statistic, freedom = sum_position_bias(counts.positions)
     return {
         "digest": digest,
         "recipe_digest": plan.digest,
@@ -59,12 +58,27 @@ def describe_build(plan: Plan, counts: Counts, digest: str) -> dict[str, Any]:
         "material": _describe_material(counts),
         "teacher": describe_teacher(plan, counts) if plan.teacher else None,
         "absent": describe_absent(plan, counts),
-        "position_bias_p": float(stats.chi2.sf(statistic, freedom)) if freedom else None,
+        "position_bias_p": compute_position_bias(counts.positions),
+        "position_bias_p_passed_on": compute_position_bias(counts.passed_positions),
         "position_bias_p_by_subtask": {
-            f"{group}/{number}": float(stats.chisquare([found[place] for place in range(number)]).pvalue)
-            for (group, number), found in sorted(counts.positions.items())
+            **_describe_positions(counts.positions, ""),
+            **_describe_positions(counts.passed_positions, ", passed on"),
         },
+        "num_without_position": counts.num_unplaced,
         "num_characters": {name: _describe_lengths(found) for name, found in sorted(counts.lengths.items())},
+    }
+
+
+def compute_position_bias(positions: Mapping[tuple[str, int], Counter[int]]) -> float | None:
+    """Return how likely places of right options were so uneven if each were as likely; None where there are none."""
+    statistic, freedom = sum_position_bias(positions)
+    return float(stats.chi2.sf(statistic, freedom)) if freedom else None
+
+
+def _describe_positions(positions: Mapping[tuple[str, int], Counter[int]], told: str) -> dict[str, float]:
+    return {
+        f"{group}/{number}{told}": float(stats.chisquare([found[place] for place in range(number)]).pvalue)
+        for (group, number), found in sorted(positions.items())
     }
 
 

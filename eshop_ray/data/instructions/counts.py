@@ -12,10 +12,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from ray.data import Dataset
 
+from eshop_ray.data.instructions.candidates import PASSED_ON
 from eshop_ray.data.instructions.decontaminate import Index
 from eshop_ray.data.instructions.plan import UNSEEN
 from eshop_ray.data.instructions.shares import Shares
 from eshop_ray.schema import Row
+from eshop_ray.tasks.multiple_choice import TASK as CHOICE
 
 MAX_EXAMPLES = 5
 """Rows of each reason that a card shows."""
@@ -37,7 +39,11 @@ class Counts:
     by_split: Counter[tuple[str, str]] = field(default_factory=Counter)
     """(sub-task, split) -> rows that stay."""
     positions: dict[tuple[str, int], Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
-    """(sub-task, number of options) -> place of the right one -> rows that stay."""
+    """(sub-task, number of options) -> place of the right one -> rows that stay and were made here."""
+    passed_positions: dict[tuple[str, int], Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
+    """The same of rows that are passed on, as their own sets place it."""
+    num_unplaced: int = 0
+    """Rows that stay and are multiple choice, but have no options of which the right one's place could be read."""
     lengths: dict[str, Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
     """`prompt` or `answer` -> class of `LENGTHS` -> rows that stay."""
     removed: Counter[str] = field(default_factory=Counter)
@@ -143,9 +149,9 @@ def _tally_rows(table: pa.Table) -> pa.Table:
     found = {
         "by": _pairs(Counter((name, row[name]) for row in kept for name in COUNTED)),
         "by_split": _pairs(Counter((row["group"], row["split"]) for row in kept)),
-        "positions": _pairs(
-            Counter((row["group"], row["num_options"], row["position"]) for row in kept if _is_placed(row))
-        ),
+        "positions": _count_positions(row for row in kept if row["route"] != PASSED_ON),
+        "passed_positions": _count_positions(row for row in kept if row["route"] == PASSED_ON),
+        "num_unplaced": sum(row["task"] == CHOICE.name and row["position"] is None for row in kept),
         "lengths": _pairs(Counter(length for row in kept for length in _measure(row))),
         "removed": _pairs(Counter((row["group"], row["removed"]) for row in gone)),
         "made": _pairs(Counter(tuple(row[name] for name in _MADE) for row in rows if row["made"] is not None)),
@@ -170,6 +176,10 @@ def _count_splits(table: pa.Table) -> pa.Table:
 def _is_placed(row: Row) -> bool:
     """Whether a row counts for the places of right options; a question in its unseen wording has been counted."""
     return row["position"] is not None and row["split"] != UNSEEN
+
+
+def _count_positions(rows: Iterable[Row]) -> list[tuple[list[object], int]]:
+    return _pairs(Counter((row["group"], row["num_options"], row["position"]) for row in rows if _is_placed(row)))
 
 
 def _measure(row: Row) -> Iterable[tuple[str, int]]:
@@ -212,6 +222,9 @@ def _add_rows(counts: Counts, found: Mapping[str, Any]) -> None:
         counts.num_rows += number
     for (group, num_options, position), number in found["positions"]:
         counts.positions[group, num_options][position] += number
+    for (group, num_options, position), number in found["passed_positions"]:
+        counts.passed_positions[group, num_options][position] += number
+    counts.num_unplaced += found["num_unplaced"]
     for (name, length), number in found["lengths"]:
         counts.lengths[name][length] += number
     for (group, reason), number in found["removed"]:

@@ -496,5 +496,18 @@ def test_a_quota_is_filled_though_little_of_the_material_gives_a_question(tmp_pa
 def test_describe_build_needs_no_rows_of_a_kind(tmp_path):
     write_shop(tmp_path)
     card = describe_build(plan_recipe(make_config(tmp_path)), Counts(), "0" * 64)
-    assert card["position_bias_p"] is None
+    assert card["position_bias_p"] is card["position_bias_p_passed_on"] is None
     assert to_html(build_page(card))
+
+
+def test_places_of_rows_passed_on_are_told_apart_from_those_made_here(tmp_path):
+    write_shop(tmp_path)
+    even, uneven = ({("others", 2): Counter(places)} for places in ({0: 50, 1: 50}, {0: 90, 1: 10}))
+    counts = Counts(positions=even, passed_positions=uneven, num_unplaced=12)
+    card = describe_build(plan_recipe(make_config(tmp_path)), counts, "0" * 64)
+    assert card["position_bias_p"] == card["position_bias_p_by_subtask"]["others/2"] == 1.0
+    assert card["position_bias_p_passed_on"] == card["position_bias_p_by_subtask"]["others/2, passed on"] < 1e-6
+    page = to_html(build_page(card))
+    assert "p = 1.000" in page
+    assert "p = 0.000" in page
+    assert "12 rows" in page

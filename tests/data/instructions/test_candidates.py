@@ -94,6 +94,20 @@ def test_answers_are_scored_by_a_metric_of_their_language(tmp_path):
     }
 
 
+@pytest.mark.parametrize(
+    ("prompt", "target", "place"),
+    [
+        ("Which?\n0. a\n1. b\n2. c\nAnswer:", 2, (2, 3)),
+        ("Which?\n1. a\n2. b", 1, (0, 2)),
+        ("How many stars, 1 to 5?", 4, (None, 0)),
+        ("Which?\n0. a\n1. b", 7, (None, 0)),
+    ],
+)
+def test_rows_passed_on_say_where_their_right_option_stands(tmp_path, prompt, target, place):
+    one = Instruction(id="1", task="multiple_choice", prompt=prompt, target=target)
+    assert tell(build(tmp_path, [one], name="others"), "position", "num_options") == {place}
+
+
 def test_a_sub_task_with_two_splits_has_a_quota_and_ids_for_each(tmp_path):
     entries = [{"name": "title_generation", "quota": 100}, {"name": "title_generation", "split": "held_out"}]
     plan = make_plan(tmp_path, *entries, num_rows=5000, eval_share=0.5, max_eval_rows=7)
