@@ -18,7 +18,6 @@ from eshop_ray.data.instructions.candidates import CANDIDATE_SCHEMA, Context, bu
 from eshop_ray.data.instructions.card import explain_absent
 from eshop_ray.data.instructions.choose import (
     REMOVED_SCHEMA,
-    find_limits,
     mark_crossing,
     mark_repeats,
     mark_surplus,
@@ -30,6 +29,7 @@ from eshop_ray.data.instructions.decontaminate import Index, mark_contaminated, 
 from eshop_ray.data.instructions.drift import report_drift
 from eshop_ray.data.instructions.foreign import mark_foreign
 from eshop_ray.data.instructions.joining import join_titles, lacks_titles
+from eshop_ray.data.instructions.limits import Limits, find_limits, rank_rows
 from eshop_ray.data.instructions.material import ProductTitle
 from eshop_ray.data.instructions.material import read_material as parse_material
 from eshop_ray.data.instructions.material_texts import clean_material
@@ -153,20 +153,25 @@ def _choose(distinct: Dataset, plan: Plan) -> Dataset:
     held = _collect_held(kept, plan)
     apart = distinct.map_batches(mark_crossing, batch_format="pyarrow", fn_kwargs={"held": held}).materialize()
     left = apart.map_batches(select_kept, batch_format="pyarrow", fn_kwargs={"columns": columns[:-1]})
-    limits = find_limits(left.iter_rows(), plan)
+    limits = _find_limits(left, plan)
     return apart.map_batches(mark_surplus, batch_format="pyarrow", fn_kwargs={"limits": limits})
 
 
 def _collect_held(kept: Dataset, plan: Plan) -> frozenset[str]:
     """Return the products and queries of the rows that evaluation will have."""
-    rows = list(kept.map_batches(_select_held, batch_format="pyarrow").iter_rows())
-    limits = find_limits(rows, plan)
+    rows = kept.map_batches(_select_held, batch_format="pyarrow").materialize()
+    limits = _find_limits(rows, plan)
     return frozenset(
         key
-        for row in rows
+        for row in rows.iter_rows()
         if row["rank"] < limits.limits.get((row["group"], row["split"]), row["rank"] + 1)
         for key in row["keys"] or ()
     )
+
+
+def _find_limits(rows: Dataset, plan: Plan) -> Limits:
+    ranked = rows.map_batches(rank_rows, batch_format="pyarrow", fn_kwargs={"plan": plan})
+    return find_limits(ranked.iter_batches(batch_size=None, batch_format="pyarrow"), plan)
 
 
 def _write(rows: Dataset, folder: Path) -> None:

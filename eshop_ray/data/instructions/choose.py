@@ -1,17 +1,14 @@
 """Which candidates stay: none twice, none on both sides of a split, and of each sub-task as many as its quota."""
 
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from eshop_ray.data.cleaning import TRAIN
 from eshop_ray.data.instructions.candidates import PASSED_ON
 from eshop_ray.data.instructions.draw import RANKS
-from eshop_ray.data.instructions.plan import Plan
+from eshop_ray.data.instructions.limits import Limits
 from eshop_ray.schema import Row
 
 REPEATED = "asked twice"
@@ -19,16 +16,6 @@ CROSSING = "its product or query is in an evaluation split"
 OVER_QUOTA = "over the quota"
 PASSED_OVER = "more rows would be passed on than the recipe allows"
 REMOVED_SCHEMA = pa.schema([(name, pa.string()) for name in ("id", "group", "split", "source", "reason")])
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """The rank in each (sub-task, split) from which on rows are too many; rows passed on have limits of their own."""
-
-    limits: Mapping[tuple[str, str], int]
-    passed_on: Mapping[tuple[str, str], int]
-    made: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    """The rank in each (sub-task, kind of row) from which on rows of a teacher are too many."""
 
 
 def mark_repeats(table: pa.Table) -> pa.Table:
@@ -93,54 +80,3 @@ def select_removed(table: pa.Table) -> pa.Table:
     is_surplus = pc.is_in(table["removed"], pa.array([OVER_QUOTA, PASSED_OVER]))
     gone = table.filter(pc.and_(pc.is_valid(table["removed"]), pc.invert(is_surplus)))
     return gone.select(["id", "group", "split", "source", "removed"]).rename_columns([*REMOVED_SCHEMA.names])
-
-
-def find_limits(rows: Iterable[Row], plan: Plan) -> Limits:
-    """Return the limits that hold quotas, and the share of rows that are passed on.
-
-    Args:
-        rows: `group`, `split`, `route`, `made` and `rank` of the rows that stay so far.
-        plan: The quotas.
-    """
-    ranks: defaultdict[tuple[str, str], list[tuple[int, str]]] = defaultdict(list)
-    made: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
-    for row in rows:
-        if row["made"] is not None:
-            made[row["group"], row["made"]].append(row["rank"])
-        else:
-            ranks[row["group"], row["split"]].append((row["rank"], row["route"]))
-    limits: dict[tuple[str, str], int] = {}
-    kept: dict[tuple[str, str], list[tuple[int, str]]] = {}
-    for key, found in sorted(ranks.items()):
-        found.sort()
-        quota = plan.limit_of(*key)
-        if quota is not None and len(found) > quota:
-            limits[key] = found[quota][0]
-        kept[key] = found[:quota]
-    return Limits(limits, {**limits, **_limit_passed_on(kept, plan.max_passed_on_share)}, _limit_made(made, plan))
-
-
-def _limit_made(made: Mapping[tuple[str, str], Sequence[int]], plan: Plan) -> dict[tuple[str, str], int]:
-    """Return the limits of a teacher's rows, of which each sub-task has its own quota for each kind."""
-    limits = {}
-    for (group, name), ranks in made.items():
-        quotas: Mapping[str, int] = getattr(plan.teacher, name)
-        if len(ranks) > quotas[group]:
-            limits[group, name] = sorted(ranks)[quotas[group]]
-    return limits
-
-
-def _limit_passed_on(
-    kept: Mapping[tuple[str, str], Sequence[tuple[int, str]]], max_share: float
-) -> dict[tuple[str, str], int]:
-    """Return lower limits of the rows passed on, each sub-task giving up as large a share, if they are too many."""
-    passed = {key: [rank for rank, route in found if route == PASSED_ON] for key, found in kept.items()}
-    num_passed = sum(map(len, passed.values()))
-    num_others = sum(map(len, kept.values())) - num_passed
-    most = num_others * max_share / (1 - max_share) if max_share < 1 else np.inf
-    if num_passed <= most:
-        return {}
-    share = most / num_passed
-    return {
-        key: found[int(len(found) * share)] for key, found in passed.items() if int(len(found) * share) < len(found)
-    }

@@ -1,6 +1,7 @@
 """Which candidates stay: decisions over plain rows, without Ray."""
 
 import json
+from random import Random
 
 import pyarrow as pa
 import pytest
@@ -13,12 +14,12 @@ from eshop_ray.data.instructions.choose import (
     OVER_QUOTA,
     PASSED_OVER,
     REPEATED,
-    find_limits,
     mark_crossing,
     mark_repeats,
     mark_surplus,
 )
 from eshop_ray.data.instructions.decontaminate import SAID, SHARED, Index, mark_contaminated, read_index
+from eshop_ray.data.instructions.limits import Limits, find_limits, rank_rows
 from eshop_ray.data.instructions.material import OfferPair, Product, ProductQuestion
 from eshop_ray.data.instructions.plan import Plan
 from eshop_ray.data.instructions.question import Question, Text
@@ -43,6 +44,13 @@ def make_rows(number, group="a", split="train", route="transformed", start=0):
     return [{**told, "rank": start + place} for place in range(number)]
 
 
+def find(rows, plan, num_blocks=1):
+    """Return the limits of rows that come in blocks."""
+    schema = pa.schema([(name, pa.int64() if name == "rank" else pa.string()) for name in rows[0]])
+    blocks = [pa.Table.from_pylist(rows[start::num_blocks], schema=schema) for start in range(num_blocks)]
+    return find_limits([rank_rows(block, plan) for block in blocks], plan)
+
+
 def mark(rows, limits):
     table = pa.Table.from_pylist([{**row, "removed": None} for row in rows])
     table = table.set_column(table.column_names.index("removed"), "removed", pa.nulls(len(rows), pa.string()))
@@ -51,17 +59,49 @@ def mark(rows, limits):
 
 def test_quotas_keep_the_first_by_rank():
     rows = [*make_rows(5), *make_rows(4, split="dev"), *make_rows(3, group="b")]
-    removed = mark(rows, find_limits(rows, make_plan(a=3, b=None)))
+    removed = mark(rows, find(rows, make_plan(a=3, b=None)))
     assert removed == [None, None, None, OVER_QUOTA, OVER_QUOTA, None, None, OVER_QUOTA, OVER_QUOTA, None, None, None]
 
 
 def test_rows_passed_on_are_at_most_a_share_of_all():
     rows = [*make_rows(60), *make_rows(900, group="b", route="passed_on", start=10)]
-    removed = mark(rows, find_limits(rows, make_plan(a=None, b=None)))
+    removed = mark(rows, find(rows, make_plan(a=None, b=None)))
     kept = [row["route"] for row, reason in zip(rows, removed, strict=True) if reason is None]
     assert kept.count("transformed") == 60
     assert kept.count("passed_on") == 40
     assert removed.count(PASSED_OVER) == 860
+
+
+def find_at_once(rows, plan):
+    """Return the limits as one finds them who sees all rows."""
+    kept, limits = {}, {}
+    for key in sorted({(row["group"], row["split"]) for row in rows}):
+        own = sorted((row["rank"], row["route"]) for row in rows if (row["group"], row["split"]) == key)
+        quota = plan.limit_of(*key)
+        limits |= {key: own[quota][0]} if quota is not None and len(own) > quota else {}
+        kept[key] = own[:quota]
+    passed = {key: [rank for rank, route in own if route == "passed_on"] for key, own in kept.items()}
+    num_passed = sum(map(len, passed.values()))
+    share = (sum(map(len, kept.values())) - num_passed) * plan.max_passed_on_share / (1 - plan.max_passed_on_share)
+    share = min(1.0, share / max(num_passed, 1))
+    less = {key: own[int(len(own) * share)] for key, own in passed.items() if int(len(own) * share) < len(own)}
+    return Limits(limits, {**limits, **less})
+
+
+@pytest.mark.parametrize("num_blocks", [1, 7, 60])
+@pytest.mark.parametrize(
+    "quotas", [{"a": 0, "b": None}, {"a": 100, "b": 30}, {"a": None, "b": 1}, {"a": 200, "b": 300}]
+)
+def test_limits_do_not_depend_on_blocks(quotas, num_blocks):
+    draw = Random(num_blocks)
+    ranks = draw.sample(range(1 << 62), 400)
+    told = [
+        {"group": draw.choice("ab"), "split": draw.choice(["train", "train", "dev"]), "made": None, "rank": rank}
+        for rank in ranks
+    ]
+    rows = [{**row, "route": draw.choice(["transformed", "passed_on"])} for row in told]
+    plan = make_plan(**quotas)
+    assert find(rows, plan, num_blocks) == find_at_once(rows, plan)
 
 
 def test_of_two_that_ask_the_same_the_evaluation_keeps_its_row():
