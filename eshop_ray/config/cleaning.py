@@ -30,9 +30,9 @@ class TextCleaningSection(Section):
     """Letters among a text's characters, blanks apart; one of fewer is left out as `few_letters`."""
     max_repeated_share: Share = 0.7
     """Words that stood in the text before, of texts of 20 words or more; one of more is left out as
-    `repeated_words`."""
+    `repeated_words`. Of Chinese, Japanese and Thai three letters count as a word."""
     languages: tuple[str, ...] = ()
     """ISO 639-1 codes of languages that stay; others are left out as `language`. Empty keeps all."""
     personal: Literal["mask", "keep"] = "mask"
-    """`mask` replaces e-mail addresses, phone numbers, card numbers, IBANs, IP addresses and URLs by `[EMAIL]` and so
-    on."""
+    """`mask` replaces e-mail addresses, phone numbers, card numbers, IBANs, numbers of orders, IP addresses and URLs by
+    `[EMAIL]` and so on."""

@@ -87,12 +87,18 @@ def _encode_words(tokenizer: Any, question: Question, max_length: int) -> Encode
     if len(ids) > max_length:
         raise TooLongError(f"{len(ids)} tokens, and the model reads {max_length}")
     spans = zip(coded["offset_mapping"], coded["special_tokens_mask"], strict=True)
-    starts = [start if end > start and not special else -1 for (start, end), special in spans]
+    starts = [-1 if special else _find_start(question.text, *span) for span, special in spans]
     places, token = [], 0
     for start, end in question.words:
         token = next((place for place in range(token, len(starts)) if starts[place] >= start), len(starts))
         places.append(token if token < len(starts) and starts[token] < end else -1)
     return Encoded([ids], tuple(places))
+
+
+def _find_start(text: str, start: int, end: int) -> int:
+    """Return where a token's text begins, some tokenizers counting the blank before a word to it; -1 if it has none."""
+    token = text[start:end]
+    return start + len(token) - len(token.lstrip()) if token.strip() else -1
 
 
 def write_question(messages: Sequence[Message]) -> str:
@@ -107,9 +113,10 @@ def encode_written(tokenizer: Any, spec: Spec, text: str, room: int = 0) -> tupl
         tokenizer: The model's.
         spec: Of the model.
         text: The question.
-        room: Tokens that a causal model needs for its answer.
+        room: Tokens that a causal model needs for its answer; half of its length at most are kept free.
     """
     is_causal = spec.architecture == "causal"
+    room = min(room, spec.max_length // 2)
     ids = tokenizer(text, add_special_tokens=not is_causal)["input_ids"]
     ending = tokenizer("\n", add_special_tokens=False)["input_ids"] if is_causal else ids[-1:]
     limit = max(1, spec.max_length - (room if is_causal else 0)) - (len(ending) if is_causal else 0)

@@ -17,7 +17,7 @@ from eshop_ray.places import is_uri, show
 from eshop_ray.storage import Storage, StorageError
 
 _BUFFER_BYTES = 1 << 20
-_WILDCARDS = re.compile(r"\{split\}|\*\*/|\*")
+_WILDCARDS = re.compile(r"\{split\}|\{[^{}/]*,[^{}/]*\}|\*\*/|\*")
 _PATTERNS = {"{split}": r"(?P<split>[\w-]+)", "**/": r"(?:[^/]+/)*", "*": r"[^/]*"}
 
 
@@ -46,7 +46,8 @@ def resolve(root: str, pattern: str) -> str:
 def list_files(root: str, pattern: str) -> list[SourceFile]:
     """Return the files that a pattern matches, sorted by path; of a folder all in it, however deep.
 
-    `*` matches within a folder's name, `**/` any number of folders, `{split}` one split name. Hidden files and those
+    `*` matches within a folder's name, `**/` any number of folders, `{split}` one split name, `{one,other}` one of some
+    names, of which not all need be there. Hidden files and those
     that begin with `_`, as programs leave them beside their data, are passed over unless the pattern names them.
 
     Raises:
@@ -173,7 +174,7 @@ def _is_hidden(name: str, pattern: str) -> bool:
 def _compile(path: str) -> re.Pattern[str]:
     expression, position, has_split = "", 0, False
     for wildcard in _WILDCARDS.finditer(path):
-        part = _PATTERNS[wildcard[0]]
+        part = _PATTERNS.get(wildcard[0]) or f"(?:{'|'.join(map(re.escape, wildcard[0][1:-1].split(',')))})"
         if wildcard[0] == "{split}":
             part, has_split = (r"(?P=split)" if has_split else part), True
         expression += re.escape(path[position : wildcard.start()]) + part

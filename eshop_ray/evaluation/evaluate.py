@@ -12,7 +12,7 @@ import pyarrow.dataset
 from eshop_ray.artifacts import Manifest
 from eshop_ray.errors import UserError
 from eshop_ray.evaluation.significance import add_adjusted, compare_pairs
-from eshop_ray.evaluation.tally import Tally, digest_id
+from eshop_ray.evaluation.tally import Tally, digest_id, find_groups
 from eshop_ray.schema import PREDICTION_SCHEMA, Row, decode
 from eshop_ray.tasks.metrics import get_metric
 from eshop_ray.tasks.metrics.metric import Numbers
@@ -54,12 +54,12 @@ def evaluate_predictions(tallies: Mapping[str, Tally], manifest: Manifest) -> di
 
 
 def read_groups(predictions_dir: Path, columns: Sequence[str] = COLUMNS) -> Iterator[tuple[str, list[Row]]]:
-    """Yield each group's rows, sorted by id; one group is in memory at a time."""
+    """Yield what each group is called (`find_groups`) and its rows, sorted by id; one is in memory at a time."""
     paths = sorted(str(path) for path in predictions_dir.glob("*.parquet"))
     dataset = pyarrow.dataset.dataset(paths, format="parquet", schema=PREDICTION_SCHEMA)
-    names = sorted(set(dataset.to_table(columns=["group"])["group"].to_pylist()))
-    for name in names:
-        table = dataset.to_table(columns=list(columns), filter=pyarrow.dataset.field("group") == name)
+    field = pyarrow.dataset.field
+    for (task, group), name in sorted(find_groups(predictions_dir).items(), key=lambda pair: pair[1]):
+        table = dataset.to_table(columns=list(columns), filter=(field("task") == task) & (field("group") == group))
         yield name, sorted(table.to_pylist(), key=lambda row: row["id"])
 
 

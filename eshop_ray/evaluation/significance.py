@@ -29,7 +29,7 @@ MIN_ROWS = 30
 SIGNIFICANT = 0.05
 SMALLEST_SHOWN = 0.001
 _ROUNDING = 1e-12
-_EQUAL = 1e-6
+EQUAL = 1e-6
 """Difference of a row's scores that is none: a model that scores equal texts, beside other ones, gives them other last
 digits."""
 _POWER_Z = 1.959964 + 0.841621
@@ -45,7 +45,8 @@ class PairedTest:
     difference: float
     """A's score minus B's."""
     low: float
-    """Where the interval of the difference begins, 95 % unless said otherwise, by the paired bootstrap of clusters."""
+    """Where the interval of the difference begins, 95 % unless said otherwise, by the paired bootstrap of clusters; no
+    narrower than what McNemar's test goes by, where it is that test."""
     high: float
     p_value: float
     """Chance of such a difference, or a larger one either way, between models that are equally good."""
@@ -97,7 +98,7 @@ def compare_pairs(
     check_pairs(counts_a, counts_b)
     combine, num_rows = get_metric(metric).combine, len(counts_a)
     ahead = combine(counts_a) - combine(counts_b)
-    num_better, num_worse = int((ahead > _EQUAL).sum()), int((ahead < -_EQUAL).sum())
+    num_better, num_worse = int((ahead > EQUAL).sum()), int((ahead < -EQUAL).sum())
     added_a, added_b = counts_a, counts_b
     if clusters is not None:
         added_a, added_b = add_up_clusters(counts_a, clusters), add_up_clusters(counts_b, clusters)
@@ -106,19 +107,21 @@ def compare_pairs(
     added_a, added_b = fold(added_a, seed), fold(added_b, seed)
     drawn = draw_differences(metric, added_a, added_b, seed, NUM_DRAWS)
     difference = float(combine(counts_a.sum(0)) - combine(counts_b.sum(0)))
-    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    low, high = (float(edge) for edge in np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2]))
     is_mcnemar = is_plain and get_metric(metric).is_mean and _are_right_or_wrong(combine(counts_a), combine(counts_b))
     if is_mcnemar:
         num_apart = num_better + num_worse
         p_value = float(binomtest(num_better, num_apart, 0.5).pvalue) if num_apart else 1.0
+        exact_low, exact_high = _bound_exactly(num_better, num_worse, num_rows, level)
+        low, high = min(low, exact_low), max(high, exact_high)
     else:
         exchanged = np.abs(draw_exchanges(metric, added_a, added_b, seed, NUM_DRAWS))
         p_value = float((1 + (exchanged >= abs(difference) - _ROUNDING).sum()) / (1 + NUM_DRAWS))
     return PairedTest(
         test="mcnemar" if is_mcnemar else "randomization",
         difference=difference,
-        low=float(low),
-        high=float(high),
+        low=low,
+        high=high,
         p_value=p_value,
         num_rows=num_rows,
         num_clusters=num_clusters,
@@ -126,6 +129,18 @@ def compare_pairs(
         num_worse=num_worse,
         detectable=_POWER_Z * float(drawn.std()) or None,
     )
+
+
+def _bound_exactly(num_better: int, num_worse: int, num_rows: int, level: float) -> tuple[float, float]:
+    """Return between which differences the share of rows on which A is right leaves it, which McNemar's test goes by.
+
+    A bootstrap of four rows lost and none won never draws one that is won.
+    """
+    num_apart = num_better + num_worse
+    if not num_apart:
+        return 0.0, 0.0
+    share = binomtest(num_better, num_apart).proportion_ci(level, "exact")
+    return (2 * share.low - 1) * num_apart / num_rows, (2 * share.high - 1) * num_apart / num_rows
 
 
 def adjust(p_values: Sequence[float]) -> list[float]:

@@ -1,5 +1,6 @@
 """What a group's answers add up to: of each row counts and a digest, so that millions of rows fit into memory."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -10,13 +11,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from eshop_ray.errors import UserError
 from eshop_ray.evaluation.entity_errors import EntityErrors
 from eshop_ray.evaluation.text_errors import TEXT_METRICS, TextErrors
-from eshop_ray.schema import Row, decode
+from eshop_ray.schema import PREDICTION_SCHEMA, Row, decode
 from eshop_ray.tasks import get_task
 from eshop_ray.tasks.metrics import get_metric
 from eshop_ray.tasks.metrics.entities import ENTITY_F1
@@ -148,32 +150,48 @@ UNSCORABLE = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 """What metrics raise for targets that are not theirs."""
 
 
+def find_groups(predictions_dir: Path) -> dict[tuple[str, str], str]:
+    """Return task and group of predictions -> what the group is called: TASK/GROUP where several tasks have one of its
+    name, such as files of one name in two folders.
+    """
+    paths = sorted(map(str, predictions_dir.glob("*.parquet")))
+    dataset = pyarrow.dataset.dataset(paths, format="parquet", schema=PREDICTION_SCHEMA)
+    found = dataset.to_table(columns=["task", "group"]).group_by(["task", "group"]).aggregate([])
+    pairs = sorted(zip(found["task"].to_pylist(), found["group"].to_pylist(), strict=True))
+    shared = Counter(group for _, group in pairs)
+    return {(task, group): f"{task}/{group}" if shared[group] > 1 else group for task, group in pairs}
+
+
 def tally_groups(predictions_dir: Path) -> dict[str, Tally]:
-    """Return group -> tally, sorted by name; a batch of rows is in memory at a time.
+    """Return group, as `find_groups` calls it, -> tally, sorted by name; a batch of rows is in memory at a time.
 
     Raises:
         UserError: as of `Tally`.
     """
     tallies: dict[str, Tally] = {}
+    called = find_groups(predictions_dir)
     for path in sorted(predictions_dir.glob("*.parquet")):
         file = pq.ParquetFile(path)
         metrics = set(file.read(columns=["metric"])["metric"].unique().to_pylist())
         wanted = [*COLUMNS, *(TEXT_COLUMNS if metrics & TEXT_METRICS else ())]
         for batch in file.iter_batches(BATCH_ROWS, columns=wanted):
-            for name, columns in _divide(batch):
+            for pair, columns in _divide(batch):
+                name = called[pair]
                 if name not in tallies:
-                    tallies[name] = Tally.begin({key: values[0] for key, values in columns.items()})
+                    tallies[name] = Tally.begin({**{key: values[0] for key, values in columns.items()}, "group": name})
                 tallies[name].add(columns)
     return dict(sorted(tallies.items()))
 
 
-def _divide(batch: pa.RecordBatch) -> Iterator[tuple[str, dict[str, list[Any]]]]:
-    """Yield each group of a batch with its columns."""
+def _divide(batch: pa.RecordBatch) -> Iterator[tuple[tuple[str, str], dict[str, list[Any]]]]:
+    """Yield task and name of each group of a batch with its columns."""
     for name in pc.unique(batch["group"]).to_pylist():
-        rows = batch.filter(pc.equal(batch["group"], name))
-        is_text = not TEXT_METRICS.isdisjoint(pc.unique(rows["metric"]).to_pylist())
-        kept = (key for key in batch.schema.names if is_text or key not in TEXT_COLUMNS)
-        yield name, {key: rows[key].to_pylist() for key in kept}
+        of_name = batch.filter(pc.equal(batch["group"], name))
+        for task in pc.unique(of_name["task"]).to_pylist():
+            rows = of_name.filter(pc.equal(of_name["task"], task))
+            is_text = not TEXT_METRICS.isdisjoint(pc.unique(rows["metric"]).to_pylist())
+            kept = (key for key in batch.schema.names if is_text or key not in TEXT_COLUMNS)
+            yield (task, name), {key: rows[key].to_pylist() for key in kept}
 
 
 def digest_id(row_id: str) -> int:

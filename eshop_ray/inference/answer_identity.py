@@ -71,5 +71,6 @@ def identify_examples(config: Config, records_digest: str) -> list[Any]:
     if not few_shot.num_examples:
         return []
     drawn_by = digest_encoder() if few_shot.choice == "similar" else config.seed
-    pool = [config.data.max_train_rows, config.data.groups, config.train.shard]
+    rows = config.data.max_train_rows
+    pool = [rows and (rows, config.seed), config.data.groups, config.train.shard]
     return [few_shot.num_examples, few_shot.choice, drawn_by, config.evaluate.clusters, pool, records_digest]

@@ -76,7 +76,7 @@ def infer_split(
         logger.info("%d rows of %s are answered already; going on from there", answered.num_rows, split)
         records = leave_out(records, answered).materialize()
     details: dict[str, Any] = {"split": split, "engine": config.infer.engine, "model_dir": name_model(config, model)}
-    with use_endpoint(config, predictions_dir, inputs) as endpoint:
+    with use_endpoint(config, predictions_dir, inputs, answered.num_rows > 0) as endpoint:
         if num_rows := records.count():
             shared = model.share(config.run_dir)
             engine = build_engine(config.infer, shared, read_prediction, num_rows, endpoint=endpoint)

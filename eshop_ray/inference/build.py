@@ -124,7 +124,7 @@ def choose_engine(config: Config, name: str) -> Config:
 
 
 def use_endpoint(
-    config: Config, predictions_dir: Path | None, inputs: str
+    config: Config, predictions_dir: Path | None, inputs: str, has_answered: bool = False
 ) -> AbstractContextManager["Endpoint | None"]:
     """Return the endpoint of a config for a while, or, with any other engine, none.
 
@@ -132,12 +132,13 @@ def use_endpoint(
         config: Of the run; Ray has to run.
         predictions_dir: What is answered stands there; None: elsewhere.
         inputs: Digest of all that determines the answers.
+        has_answered: Whether it answered such requests before.
     """
     if config.infer.engine != "openai":
         return nullcontext()
     from eshop_ray.inference.engines.openai.endpoint import open_endpoint
 
-    return open_endpoint(config, predictions_dir, inputs)
+    return open_endpoint(config, predictions_dir, inputs, has_answered)
 
 
 def count_block_rows(config: Config) -> int:

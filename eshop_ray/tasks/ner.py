@@ -39,22 +39,28 @@ def take_tags(target: Sequence[str], question: Question) -> list[str]:
     """Tag the words of the target's spans where they stand last in the text that is asked about.
 
     Raises:
-        NoLabelError: if none of them stands there.
+        NoLabelError: if one of them does not stand there: its words would be learnt as none.
     """
     start, end = _find_text(question.text)
     tags = [OUTSIDE] * len(question.words)
     for span in target:
-        found = question.text.lower().rfind(span.lower(), start, end)
+        found = _find_last(question.text.lower(), span.lower(), start, end)
         inside = [
             place
             for place, (first, last) in enumerate(question.words)
             if found >= 0 and found <= first and last <= found + len(span)
         ]
+        if not inside:
+            raise NoLabelError("no entity of the target, or not all of them, stand in the text")
         for place in inside:
             tags[place] = f"{'B' if place == inside[0] else 'I'}-{ENTITY}"
-    if target and not any(tag != OUTSIDE for tag in tags):
-        raise NoLabelError("no entity of the target stands in the text")
     return tags
+
+
+def _find_last(text: str, span: str, start: int, end: int) -> int:
+    """Return where a span stands last, by itself rather than within a word; -1 if it does not."""
+    alone = [found.start() for found in re.finditer(rf"(?<!\w){re.escape(span)}(?!\w)", text[:end])]
+    return alone[-1] if alone and alone[-1] >= start else text.rfind(span, start, end)
 
 
 def join_tags(tags: Sequence[str], question: Question) -> list[str]:

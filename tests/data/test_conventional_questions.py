@@ -31,6 +31,31 @@ def test_words_are_found_among_the_tokens(tokenizer):
     assert [tokens[place] for place in encoded.places] == ["red", "wool", "[UNK]"]
 
 
+@pytest.mark.parametrize("kind", ["metaspace", "byte level"])
+def test_words_are_found_where_tokens_begin_with_the_blank_before_them(kind):
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    space = {"metaspace": "\u2581", "byte level": "\u0120"}[kind]
+    vocab = ["[UNK]", "[CLS]", "[SEP]", space, *(mark + word for word in ("red", "wool", "sc") for mark in ("", space))]
+    backend = Tokenizer(
+        models.WordPiece({word: place for place, word in enumerate([*vocab, "##arf"])}, unk_token="[UNK]")
+    )
+    backend.pre_tokenizer = (
+        pre_tokenizers.Metaspace() if kind == "metaspace" else pre_tokenizers.ByteLevel(add_prefix_space=False)
+    )
+    backend.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
+    )
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend, unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]"
+    )
+    text = "red wool scarf red"
+    encoded = encode_question(tokenizer, "tags", Question(text, words=find_words(text)), 64)
+    tokens = [tokenizer.convert_ids_to_tokens(encoded.inputs[0][place]).strip(space) for place in encoded.places]
+    assert tokens == ["red", "wool", "sc", "red"]
+
+
 def test_word_of_which_the_tokenizer_leaves_nothing_has_no_place():
     from tokenizers import normalizers
 
@@ -85,6 +110,8 @@ def test_causal_model_reads_prompt_and_line_end_and_keeps_room_for_the_answer(tm
     assert (tokenizer.decode(ids), is_cut) == ("red\n", False)
     ids, is_cut = encode_written(tokenizer, spec, "red scarf " * 20, room=4)
     assert (len(ids), is_cut, tokenizer.decode(ids)[-1]) == (12, True, "\n")
+    ids, is_cut = encode_written(tokenizer, spec, "red scarf " * 20, room=256)
+    assert (len(ids), is_cut, tokenizer.decode(ids)[-1]) == (8, True, "\n")
     answer = encode_answer(tokenizer, spec, "mug")
     assert (tokenizer.decode(answer[:-1]), answer[-1]) == ("mug", tokenizer.eos_token_id)
 

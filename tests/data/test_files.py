@@ -36,6 +36,20 @@ def test_wildcards_match_within_and_across_folders(tmp_path):
     assert len(list_files(str(tmp_path), "**/*.json")) == 3
 
 
+def test_one_of_some_names_is_matched(tmp_path):
+    for name in ("reviews.jsonl", "meta.jsonl", "reviews_other.jsonl", "a+b.jsonl"):
+        (tmp_path / name).write_text("x")
+
+    def names(pattern):
+        return [file.path.rpartition("/")[2] for file in list_files(str(tmp_path), pattern)]
+
+    assert names("{reviews,meta}.jsonl") == ["meta.jsonl", "reviews.jsonl"]
+    assert names("{absent,a+b}.jsonl") == ["a+b.jsonl"]
+    assert names("reviews{,_other}.jsonl") == ["reviews.jsonl", "reviews_other.jsonl"]
+    with pytest.raises(UserError, match="no such file"):
+        names("{absent,gone}.jsonl")
+
+
 def test_gzip_is_unpacked_and_damage_is_named(tmp_path):
     (tmp_path / "good.gz").write_bytes(gzip.compress(b"one\ntwo\n"))
     (tmp_path / "bad.gz").write_bytes(gzip.compress(b"one\ntwo\n" * 1000)[:20])

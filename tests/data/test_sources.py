@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from eshop_ray.data.rows import to_rows
 from eshop_ray.data.sources import READERS
+from eshop_ray.data.sources.shopbench import METRICS_OF, TASKS
 from eshop_ray.errors import UserError
 from eshop_ray.schema import Malformed
 
@@ -22,10 +23,24 @@ def read_questions(*rows, path="SA.jsonl"):
     return read("shopbench", "\n".join(json.dumps(row) for row in rows), path=path)
 
 
-def question(
-    answer, task_type="multiple-choice", prompt="Which?\n0. a\n1. b\n2. c\nAnswer:", metric="accuracy", **more
-):
+def question(answer, task_type="multiple-choice", prompt="Which?\n0. a\n1. b\n2. c\nAnswer:", metric="", **more):
+    task = TASKS.get(task_type.strip().lower().replace(" ", "-"), "multiple_choice")
+    metric = metric or METRICS_OF[task][0]
     return {"input_field": prompt, "output_field": answer, "task_type": task_type, "metric": metric, **more}
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        (question("x", "generation", metric="rougeL-f"), "unknown `metric` 'rougeL-f'; did you mean 'rougel'"),
+        (question([1.0, 0, 0.1], "ranking", metric="accuracy"), "`metric` 'accuracy' does not score"),
+        (question(1, metric=["accuracy"]), "unknown `metric`"),
+    ],
+)
+def test_a_question_with_a_metric_that_cannot_score_it_is_malformed(row, reason):
+    (found,) = read_questions(row)
+    assert isinstance(found, Malformed)
+    assert reason in found.reason
 
 
 class TestQueryner:

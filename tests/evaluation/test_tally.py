@@ -48,6 +48,22 @@ def test_batches_add_up_to_what_all_rows_give(tmp_path, monkeypatch):
     assert tallies["group 1"].num_errors == 8
 
 
+def test_groups_of_one_name_in_two_tasks_are_two(tmp_path):
+    """As of files of one name in two folders, one of choices and one of texts to write."""
+    common = {"metric": "accuracy", "error": None, **dict.fromkeys(("messages", "finish_reason"))}
+    rows = [
+        {**common, "id": f"{task} {number}", "task": task, "group": group, "target": encode(number % 2)}
+        for task, group in (("multiple_choice", "PKS"), ("classification", "PKS"), ("multiple_choice", "alone"))
+        for number in range(4)
+    ]
+    rows = [{**row, "prediction": encode(0 if row["task"] == "multiple_choice" else 7)} for row in rows]
+    (tmp_path / "run").mkdir()
+    pq.write_table(pa.Table.from_pylist(rows, schema=PREDICTION_SCHEMA), tmp_path / "run" / "part-0.parquet")
+    scores = {name: tally.describe()["score"] for name, tally in tally_groups(tmp_path / "run").items()}
+    assert scores == {"alone": 0.5, "classification/PKS": 0.0, "multiple_choice/PKS": 0.5}
+    assert {name: score_group(found)["score"] for name, found in read_groups(tmp_path / "run")} == scores
+
+
 def test_targets_that_a_metric_cannot_score_are_named_and_counted():
     good = {"tokens": ["red", "scarf"], "tags": ["B-colour", "O"]}
     targets = [good, {**good, "tags": ["O"]}, good, ["red"]]

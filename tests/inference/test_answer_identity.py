@@ -86,8 +86,9 @@ def test_an_endpoint_is_its_address_its_model_and_how_it_is_asked():
 
 
 def test_examples_decide_and_without_them_nothing_changes():
-    def identify_shots(records="records", seed=0, **few_shot):
-        return identify_examples(Config(name="x", seed=seed, few_shot=few_shot), records)
+    def identify_shots(records="records", seed=0, rows=None, **few_shot):
+        config = Config(name="x", seed=seed, few_shot=few_shot, data={"max_train_rows": rows})
+        return identify_examples(config, records)
 
     assert identify_shots() == identify_shots("others") == []
     four = identify_shots(num_examples=4)
@@ -99,4 +100,6 @@ def test_examples_decide_and_without_them_nothing_changes():
         identify_shots(num_examples=4, seed=1),
         identify_shots("others", num_examples=4),
     )}) == 6  # fmt: skip
-    assert identify_shots(num_examples=4, choice="similar") == identify_shots(num_examples=4, choice="similar", seed=1)
+    similar = {"num_examples": 4, "choice": "similar"}
+    assert identify_shots(**similar) == identify_shots(**similar, seed=1)
+    assert identify_shots(**similar, rows=500) != identify_shots(**similar, rows=500, seed=1)  # it draws the rows

@@ -76,6 +76,8 @@ def test_grade_is_a_label_and_a_choice_is_a_candidate():
     [
         ("ner_tagging", {"tokens": ["a", "b"], "target": {"tokens": ["a", "b"], "tags": ["O"]}}, "1 tags for 2 words"),
         ("ner", {"text": "red mug", "entity_type": "blue", "target": ["blue"]}, "no entity of the target"),
+        ("ner", {"text": "red mug", "entity_type": "color", "target": ["red", "blue"]}, "not all of them"),
+        ("ner", {"text": "card x8gby", "entity_type": "size", "target": ["8gb"]}, "no entity of the target"),
         ("ranking", {"query": "q", "options": ["a", "b"], "target": [1]}, "1 weights for 2 options"),
         ("ranking", {"query": "q", "options": ["a", "b"], "target": [0, 0]}, "no option is relevant"),
         ("retrieval", {"query": "q", "options": ["a", "b"], "target": [2]}, "none of the question's options"),
@@ -92,6 +94,13 @@ def test_entity_is_found_in_the_text_and_not_in_the_question():
     head, question = find_head("ner", record)
     tags = head.to_labels(record["target"], question)
     assert [question.words[first][0] for first, _, _ in find_runs(tags)] == [19]
+
+
+def test_entity_is_a_word_before_it_is_a_part_of_one():
+    record = {"text": "pet carpet cleaner in 8gb, x8gby", "entity_type": "any", "target": ["pet", "8gb"]}
+    head, question = find_head("ner", record)
+    tags = head.to_labels(record["target"], question)
+    assert head.to_target(tags, question) == ["pet", "8gb"]
 
 
 def test_spans_end_where_the_type_changes():

@@ -150,8 +150,9 @@ def _list_trained(records_dir: Path) -> set[str]:
 
 
 def _read_owners(config: Config, task: str, split: str) -> dict[tuple[str, str], str]:
-    fields = config.evaluate.clusters
-    return read_clusters(config.records_dir, split, {task: fields[task]}) if task in fields else {}
+    own = {task, *(group for _, group in list_groups(config.records_dir, split, [task]))}
+    fields = {name: field for name, field in config.evaluate.clusters.items() if name in own}
+    return read_clusters(config.records_dir, split, fields) if fields else {}
 
 
 def _write_examples(name: str, pool: Questions, places: Sequence[int]) -> pa.Table:

@@ -161,7 +161,7 @@ def _ask(row_id: str, question: Question, subtask: Subtask, start: Row, plan: Pl
     draw = make_draw(plan.seed, plan.drawn_by, row_id, "wording")
     wording = -1 if is_unseen else draw.randrange(num_seen)
     task = task_of(question)
-    metric = choose_metric(subtask.metric or get_task(task).metric, question.answer_language or language)
+    metric = question.metric or choose_metric(subtask.metric or get_task(task).metric, language)
     row = {
         **start,
         "id": unseen_id(row_id) if is_unseen else row_id,

@@ -123,7 +123,7 @@ def _show_reading(card: Card) -> Section:
     ]
     tables = [Table(("source", "kind", "pieces"), pieces, num_text=2)]
     tables += [_tabulate(card["num_repaired"], "mended")] if card["num_repaired"] else []
-    tables += [_tabulate(card["num_left_out"], "left out for its texts")] if card["num_left_out"] else []
+    tables += [_tabulate(card["num_left_out"], "left out")] if card["num_left_out"] else []
     texts = [
         (reason, one["source"], one["text"]) for reason, found in card["left_out_examples"].items() for one in found
     ]

@@ -23,6 +23,16 @@ def text_key(text: str) -> str:
     return f"t:{content_id(fold(text))}"
 
 
+def id_key(product_id: str) -> str:
+    """Return what a product is told apart by where sources share their ids, as Amazon's do."""
+    return f"p:{content_id(fold(product_id))}"
+
+
+def question_key(question: str) -> str:
+    """Return what a customer's question is told apart by."""
+    return f"a:{content_id(fold(question))}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Material:
     """One thing that a source knows."""
@@ -46,6 +56,15 @@ class Material:
     def keys(self) -> tuple[str, ...]:
         """The products and queries that it speaks of, the one by which its split is drawn first."""
         return (f"m:{content_id(type(self).__name__, self.id)}",)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeftOut:
+    """A row that can be read, but is not wanted: it is counted, and is no fault of its file."""
+
+    reason: str
+    text: str
+    """What the card shows of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,10 +211,10 @@ class Review(Material):
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """Its product, by its title as the catalogue has it if that is known, else its text."""
-        if self.product_title:
-            return (text_key(self.product_title),)
-        return (f"r:{content_id(fold(self.product or self.text))}",)
+        """Its product, by its title as the catalogue has it if that is known, and by its id; else its text."""
+        named = (text_key(self.product_title),) if self.product_title else ()
+        known = (id_key(self.product),) if self.product else ()
+        return (*named, *known) or (f"r:{content_id(fold(self.text))}",)
 
     def with_title(self, title: str) -> "Review":
         """Return it with the title of its product."""
@@ -266,8 +285,9 @@ class ProductQuestion(Material):
 
     question: str
     product: str = ""
-    """Title of the product, or its id where that is all that is known."""
-    has_title: bool = False
+    """Title of the product, empty where it is not known."""
+    product_id: str = ""
+    """Its id, such as Amazon's ASIN, empty where it is not known."""
     evidence: str = ""
     is_answerable: bool | None = None
     """Whether the evidence answers the question; None where nobody said so."""
@@ -280,9 +300,10 @@ class ProductQuestion(Material):
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """Its product."""
-        named = text_key(self.product) if self.product else f"a:{content_id(fold(self.question))}"
-        return (named,)
+        """Its product, by id and title as far as they are known, and the question: others may ask it too."""
+        known = (id_key(self.product_id),) if self.product_id else ()
+        named = (text_key(self.product),) if self.product else ()
+        return (*known, *named, question_key(self.question))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

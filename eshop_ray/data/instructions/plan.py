@@ -1,5 +1,6 @@
 """A recipe, checked before any work begins: what will be built, of what, and what cannot be."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +12,7 @@ from eshop_ray.data import files
 from eshop_ray.data.cleaning import TRAIN
 from eshop_ray.data.instructions.builders import get_subtask, load_subtasks
 from eshop_ray.data.instructions.material import Instruction
+from eshop_ray.data.instructions.sources import list_companions
 from eshop_ray.data.language import LANGUAGES
 from eshop_ray.errors import UserError, find_nearest
 from eshop_ray.places import show
@@ -22,8 +24,8 @@ SOURCE_LANGUAGE = "en"
 """That a teacher translates from."""
 UNSEEN = "unseen"
 """The same questions in wordings that are held out."""
-_VERSION = 4
-"""Raise it when builders or wordings change: the digest of a recipe then changes with them."""
+_VERSION = 5
+"""Raise it when readers, builders or wordings change: the digest of a recipe then changes with them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,7 @@ def _digest_without_teacher(config: Config) -> str:
 
 
 def fingerprint_build(config: Config, plan: Plan, teacher: str | None = None) -> str:
-    """Return a digest of all that determines the rows: recipe, seed, and size and time of every file.
+    """Return a digest of all that determines the rows: recipe, seed, and size and time of every file that is read.
 
     Args:
         config: Of the run.
@@ -108,9 +110,12 @@ def fingerprint_build(config: Config, plan: Plan, teacher: str | None = None) ->
     """
     listed = list_material_files(config, plan.sources)
     held = [
-        file.path for one in config.instructions.decontaminate for file in files.list_files(config.data.root, one.path)
+        {"path": file.path, "format": one.format}
+        for one in config.instructions.decontaminate
+        for file in files.list_files(config.data.root, one.path)
     ]
-    states = [(path, files.state_of(path)) for path in (*(file["path"] for file in listed), *held)]
+    paths = [(file["path"], *list_companions(file["format"], file["path"])) for file in (*listed, *held)]
+    states = [(path, files.state_of(path)) for path in itertools.chain.from_iterable(paths)]
     named = [teacher] if teacher else []
     return artifacts.fingerprint([plan.digest, plan.seed, sorted(plan.absent), states, *named])
 

@@ -82,10 +82,10 @@ class Question:
     answer: Answer
     language: str | None = None
     """Of its texts, where it has to be asked in that; None: that of its material, or any that the recipe names."""
-    answer_language: str | None = None
-    """Of the text to write, where it is another than that of the question."""
     keys: tuple[str, ...] = ()
     """Products and queries that it names beside those of its material."""
+    metric: str | None = None
+    """Where it is another than its sub-task's."""
 
 
 Build = Callable[[Any, Pool, Random], Iterator[Question]]

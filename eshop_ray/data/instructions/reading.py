@@ -12,7 +12,7 @@ from ray.data import Dataset
 from eshop_ray.config import Config
 from eshop_ray.data.files import open_bytes
 from eshop_ray.data.instructions.draw import rank_of
-from eshop_ray.data.instructions.material import Judgement, Material, Review, write_material
+from eshop_ray.data.instructions.material import Judgement, LeftOut, Material, Review, write_material
 from eshop_ray.data.instructions.material_texts import list_texts
 from eshop_ray.data.instructions.plan import Plan, list_material_files
 from eshop_ray.data.instructions.sources import READERS
@@ -72,11 +72,14 @@ def read_rows_of(file: Mapping[str, Any]) -> Iterator[Row]:
         yield to_row(Malformed(file["path"], position + 1, f"unreadable from here on: {error}"), file, position)
 
 
-def to_row(found: Material | Malformed, file: Mapping[str, Any], position: int) -> Row:
+def to_row(found: Material | LeftOut | Malformed, file: Mapping[str, Any], position: int) -> Row:
     """Return the row of `MATERIAL_SCHEMA` of what a file (`source`, `path`) gave."""
     if isinstance(found, Malformed):
         reason = found.reason.encode("utf-8", "replace").decode()
         return {"source": file["source"], "path": show(found.path), "line": found.line, "reason": reason}
+    if isinstance(found, LeftOut):
+        text = found.text.encode("utf-8", "replace").decode()
+        return {"source": file["source"], "left_out": found.reason, "data": text}
     if not all(map(is_text, list_texts(asdict(found)))):
         reason = "a byte that is none of the file's encoding, or half of a character: it cannot be stored"
         return to_row(Malformed(file["path"], position, reason), file, position)

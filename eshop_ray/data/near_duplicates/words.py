@@ -17,7 +17,8 @@ SLICE_BYTES = 1 << 18
 _SEED = 20_240_229
 _BASE = 0x9E3779B97F4A7C15
 """Odd, so that its powers have an inverse modulo 2^64."""
-_UNSPACED = r"([\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}])"
+UNSPACED = r"([\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}])"
+"""A letter of a script that puts no blanks between words."""
 _SIGNS = r"[^\p{L}\p{M}\p{N}\x00-\x7f]+"
 
 
@@ -62,7 +63,7 @@ def _fold(texts: pa.Array) -> pa.Array:
         return texts
     others = texts.filter(pc.invert(is_ascii))
     lower = pc.utf8_lower(pc.utf8_normalize(others, "NFKC"))
-    spaced = pc.replace_substring_regex(pc.replace_substring_regex(lower, _SIGNS, " "), _UNSPACED, r" \1 ")
+    spaced = pc.replace_substring_regex(pc.replace_substring_regex(lower, _SIGNS, " "), UNSPACED, r" \1 ")
     # Of an emoji nothing would be left: a text of such signs only stays as it is.
     kept = pc.if_else(pc.equal(pc.utf8_trim_whitespace(spaced), ""), others, spaced)
     return pc.replace_with_mask(texts, pc.invert(is_ascii), kept)

@@ -1,7 +1,7 @@
 """Columns that a file must have: a single row may lack one, and is then malformed, but not all of them."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import IO, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import IO, Any, TypeVar
 
 from eshop_ray.data.formats.json_text import read_json
 from eshop_ray.errors import UserError
@@ -9,6 +9,13 @@ from eshop_ray.schema import Malformed, Row
 
 Parsed = TypeVar("Parsed")
 """What is made of a row."""
+Given = TypeVar("Given", bound=Mapping[str, Any] | str)
+"""A row, or the line that it is to be read from."""
+
+_MAX_SHOWN = 160
+"""Characters of an error."""
+_MISFITS = (AttributeError, IndexError, KeyError, TypeError, ValueError)
+"""What parsing raises where a value is of another kind than it is taken for."""
 
 Explain = Callable[[Sequence[str], Iterable[str]], UserError]
 """(columns that no row has, columns that there are) -> what to do about it."""
@@ -55,10 +62,27 @@ def require_columns(
             continue
         num_rows += 1
         seen.update(dict.fromkeys(map(str, row[1])))
-        yield parse(path, *row)
+        yield parse_row(path, *row, parse)
     missing = [column for column in columns if column not in seen and column.partition(".")[0] not in seen]
     if num_rows and missing:
         raise explain(missing, seen) if explain else explain_lack(path, missing, seen)
+
+
+def parse_row(
+    path: str, number: int, row: Given, parse: Callable[[str, int, Given], Parsed | Malformed]
+) -> Parsed | Malformed:
+    """Return what `parse` makes of a row, `Malformed` where it cannot: one odd row must not end a file."""
+    try:
+        return parse(path, number, row)
+    except _MISFITS as error:
+        said = " ".join(str(error).split())[:_MAX_SHOWN]
+        return Malformed(path, number, f"not what the format has there: {type(error).__name__}: {said}")
+
+
+def to_line(value: Any) -> str:
+    """Return a text or a number on one line; a value of another kind says nothing."""
+    is_told = isinstance(value, str | int | float) and not isinstance(value, bool)
+    return " ".join(str(value).split()) if is_told else ""
 
 
 def explain_lack(path: str, missing: Sequence[str], seen: Iterable[str], remedy: str = "") -> UserError:

@@ -16,8 +16,9 @@ from eshop_ray.config.base import Section
 from eshop_ray.config.loading import explain_errors
 from eshop_ray.data.sources.repairs import AnswerError, check_options, final_answer, is_reasoning, renumber_options
 from eshop_ray.data.sources.required import read_objects
-from eshop_ray.errors import UserError
+from eshop_ray.errors import UserError, find_nearest
 from eshop_ray.schema import Malformed, Record, Row
+from eshop_ray.tasks.metrics import METRICS
 
 TASKS = {
     "multiple-choice": "multiple_choice",
@@ -28,6 +29,19 @@ TASKS = {
     "named_entity_extraction": "ner",
 }
 """Published `task_type` -> task. Blanks, `_` and `-` count as the same."""
+
+METRICS_OF: Mapping[str, tuple[str, ...]] = {
+    "multiple_choice": ("accuracy",),
+    "classification": ("accuracy",),
+    "ranking": ("ndcg",),
+    "retrieval": ("hit rate@3",),
+    "ner": ("micro f1",),
+    "generation": ("rougel", "sent-transformer", "multilingual-sent-transformer", "bleu", "jp-bleu"),
+}
+"""Task -> metrics that can score what its parser reads."""
+
+YES_OR_NO = "bool"
+"""Published metric of questions whose answer is yes or no."""
 
 _RESERVED = frozenset({"id", "task", "group", "metric", "target", "prompt", "text", "labels", "repaired", "version"})
 
@@ -102,8 +116,8 @@ def read_question(row: Mapping[str, Any]) -> dict[str, Any]:
         raise AnswerError("`input_field` is missing or empty")
     if task_type not in _TASKS:
         raise AnswerError(f"`task_type` {row.get('task_type')!r} is none of {', '.join(TASKS)}")
-    task, metric = _TASKS[task_type], str(row.get("metric") or "") or None
-    if metric == "bool":
+    task, metric = _TASKS[task_type], _read_metric(row.get("metric"))
+    if metric == YES_OR_NO:
         return _yes_or_no(prompt, answer)
     repaired = None
     if task == "generation" and isinstance(answer, str) and is_reasoning(prompt, answer):
@@ -111,11 +125,20 @@ def read_question(row: Mapping[str, Any]) -> dict[str, Any]:
         task, metric, repaired = "multiple_choice", "accuracy", "final answer taken from a reasoning text"
     if task == "multiple_choice" and (renumbered := renumber_options(prompt)):
         prompt, repaired = renumbered, "options renumbered from 0 without a gap"
+    if metric and metric not in METRICS_OF[task]:
+        raise AnswerError(f"`metric` {metric!r} does not score `task_type` {row.get('task_type')!r}")
     target: Any = _TARGETS[task](answer)
     if task in ("multiple_choice", "retrieval"):
         check_options(prompt, target)
     record = {"task": task, "metric": metric, "prompt": prompt, "target": target}
     return {**record, "repaired": repaired} if repaired else record
+
+
+def _read_metric(name: Any) -> str | None:
+    if name and not (isinstance(name, str) and name in (*METRICS, YES_OR_NO)):
+        nearest = find_nearest(str(name), METRICS)
+        raise AnswerError(f"unknown `metric` {name!r}; did you mean {nearest!r}?")
+    return name or None
 
 
 def _yes_or_no(prompt: str, answer: Any) -> dict[str, Any]:

@@ -7,10 +7,13 @@ import pyarrow.compute as pc
 from eshop_ray.config.cleaning import TextCleaningSection
 from eshop_ray.data.language import identify
 from eshop_ray.data.near_duplicates.lists import Lists
-from eshop_ray.data.near_duplicates.words import hash_words
+from eshop_ray.data.near_duplicates.shingles import build_shingles
+from eshop_ray.data.near_duplicates.words import UNSPACED, hash_words
 
 MIN_WORDS = 20
 """Words repeat in no telling way in texts of fewer."""
+NUM_SIGNS = 3
+"""Of Chinese, Japanese and Thai that are compared as a word is: single ones recur in any text of some length."""
 MIN_TELLING_WORDS = 3
 """Of texts of fewer the language is a guess: they stay."""
 MIN_LETTERS = 20
@@ -34,7 +37,7 @@ def find_reasons(texts: pa.Array, section: TextCleaningSection) -> pa.Array:
         "too_long": pc.greater(lengths, section.max_characters),
         "few_letters": pc.less(letters, pc.multiply(signs, section.min_letter_share)),
         "all_capitals": pc.and_(is_upper, pc.greater_equal(letters, MIN_LETTERS)),
-        "repeated_words": pa.array(_measure_repeats(words) > section.max_repeated_share),
+        "repeated_words": pa.array(_measure_repeats(texts, words) > section.max_repeated_share),
     }
     if section.languages:
         is_other = pc.invert(pc.is_in(pa.array(identify(texts.to_pylist(), ())), pa.array(section.languages)))
@@ -47,7 +50,17 @@ def _count(texts: pa.Array, pattern: str) -> pa.Array:
     return pc.cast(pc.count_substring_regex(texts, pattern), pa.int64())
 
 
-def _measure_repeats(words: Lists) -> np.ndarray:
+def _measure_repeats(texts: pa.Array, words: Lists) -> np.ndarray:
+    """Return the share of a text's words that stood in it before; of texts without blanks, of runs of its letters."""
+    share = _share_repeated(words)
+    num_unspaced = _count(texts, UNSPACED).to_numpy(zero_copy_only=False)
+    unspaced = np.flatnonzero(2 * num_unspaced > words.sizes)
+    if len(unspaced):
+        share[unspaced] = _share_repeated(build_shingles(words.take(unspaced), NUM_SIGNS))
+    return share
+
+
+def _share_repeated(words: Lists) -> np.ndarray:
     """Return the share of a text's words that stood in it before, 0 of short ones."""
     # The row in the high bits, most of the hash in the low ones: one sort of numbers finds all repeats.
     keys = np.sort((words.rows.astype(np.uint64) << np.uint64(40)) | (words.values >> np.uint64(24)))

@@ -10,6 +10,7 @@ from eshop_ray.config.base import Section
 from eshop_ray.config.loading import read_yaml
 from eshop_ray.errors import UserError, find_nearest
 from eshop_ray.evaluation.comparison.runs import Content
+from eshop_ray.evaluation.significance import MIN_ROWS
 
 Loss = Annotated[float, Field(ge=0, le=1)]
 
@@ -31,7 +32,7 @@ class Gate(Section):
     """How sure one is to be."""
     fails: Literal["when_lost", "unless_kept"] = "when_lost"
     """`when_lost`: where the loss is surely larger. `unless_kept`: where it is not surely smaller, which takes more
-    rows."""
+    rows, 30 at least."""
 
 
 def read_gate(path: Path) -> Gate:
@@ -65,8 +66,8 @@ def _list_failures(gate: Gate, groups: dict[str, Any]) -> Iterator[str]:
     for name, group in groups.items():
         allowed = gate.groups.get(name, gate.groups.get(group["group"], gate.max_loss))
         test = group["test"]
-        is_lost = test["high"] < -allowed
-        is_kept = test["low"] >= -allowed
+        is_lost = test["high"] < -allowed and test["p_value"] < 1 - gate.level
+        is_kept = test["low"] >= -allowed and test["num_clusters"] >= MIN_ROWS
         if is_lost if gate.fails == "when_lost" else not is_kept:
             words = "loses" if is_lost else "may lose"
             yield (

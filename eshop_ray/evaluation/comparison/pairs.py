@@ -20,7 +20,7 @@ _FIRST = (*ANSWER_COLUMNS, "finish_reason")
 
 
 def read_pairs(first_dir: Path, second_dir: Path, records: Sequence[str] = ()) -> Iterator[Columns]:
-    """Yield rows that both runs answered, in batches of one group and one metric each, sorted by these and by id.
+    """Yield rows that both runs answered, in batches of one group, task and metric each, sorted by these and by id.
 
     Args:
         first_dir: Predictions of the one.
@@ -39,7 +39,7 @@ def read_pairs(first_dir: Path, second_dir: Path, records: Sequence[str] = ()) -
         SELECT {", ".join(selected)}
         FROM read_parquet($second) AS s
         JOIN read_parquet($first) AS f ON f."group" = s."group" AND f.task = s.task AND f.id = s.id {joined}
-        ORDER BY s."group", s.metric, s.id
+        ORDER BY s."group", s.task, s.metric, s.id
     """
     files = {"first": list_files(first_dir), "second": list_files(second_dir)}
     with connect() as database:
@@ -50,7 +50,7 @@ def read_pairs(first_dir: Path, second_dir: Path, records: Sequence[str] = ()) -
 
 def _divide(batch: pa.RecordBatch) -> Iterator[Columns]:
     """Yield the parts of a sorted batch that are of one group and metric each."""
-    keys = pc.binary_join_element_wise(batch["group"], batch["metric"], "\n").to_pylist()
+    keys = pc.binary_join_element_wise(batch["group"], batch["task"], batch["metric"], "\n").to_pylist()
     start = 0
     for stop in range(1, len(keys) + 1):
         if stop == len(keys) or keys[stop] != keys[start]:

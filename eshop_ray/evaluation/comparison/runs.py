@@ -1,20 +1,23 @@
 """Two runs' answers to the same rows, read once: scores, tests, slices, and the rows whose score changed."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from eshop_ray.config import load_config
 from eshop_ray.data.prompts import find_question
+from eshop_ray.data.splits import take_field
 from eshop_ray.errors import UserError
 from eshop_ray.evaluation.comparison.flips import FlipStore
 from eshop_ray.evaluation.comparison.pairs import Columns, read_pairs
 from eshop_ray.evaluation.comparison.slices import SliceBook
 from eshop_ray.evaluation.same_rows import check_same_rows
-from eshop_ray.evaluation.significance import add_adjusted, compare_pairs
-from eshop_ray.evaluation.tally import ANSWER_COLUMNS, Tally
+from eshop_ray.evaluation.significance import EQUAL, add_adjusted, compare_pairs
+from eshop_ray.evaluation.tally import ANSWER_COLUMNS, Tally, find_groups
 from eshop_ray.places import local_path, place_of
 from eshop_ray.schema import decode
 from eshop_ray.tasks.metrics import get_metric
@@ -34,6 +37,8 @@ class Records:
     files: Sequence[str] = ()
     fields: Mapping[str, str] = field(default_factory=dict)
     """Task or group -> field by which its rows are divided."""
+    clusters: Mapping[str, str] = field(default_factory=dict)
+    """Task or group -> field that names what its rows belong to."""
 
 
 @dataclass(slots=True)
@@ -45,6 +50,10 @@ class Contest:
     first: Tally
     second: Tally
     slices: SliceBook
+    fields: Mapping[str, str]
+    """Task or group -> field that names what its rows belong to."""
+    _owners: list[str] = field(default_factory=list)
+    """Of each row what it belongs to, where that is known."""
 
     def add(self, columns: Columns, flips: FlipStore) -> None:
         """Add rows, columns of `read_pairs`, and keep those whose score changed."""
@@ -52,13 +61,14 @@ class Contest:
         before = self.first.add({**columns, **own})
         after = self.second.add(columns)
         self.slices.add(columns)
+        self._owners += self._find_owners(columns)
         sides = {"first": columns["first_prediction"], "second": columns["prediction"]}
         scores = [
             self._score(columns["target"], answers, counts)
             for answers, counts in zip(sides.values(), (before, after), strict=True)
         ]
         for place, (old, new) in enumerate(zip(*scores, strict=True)):
-            if old != new:
+            if abs(new - old) > EQUAL:
                 row = {
                     "group": self.first.group,
                     "metric": self.first.metric,
@@ -71,6 +81,19 @@ class Contest:
                 }
                 flips.add(self.number, new - old, row)
 
+    def _find_owners(self, columns: Columns) -> Iterator[str]:
+        key = next((name for name in (columns["group"][0], columns["task"][0]) if name in self.fields), None)
+        if key is None:
+            return
+        for row_id, text in zip(columns["id"], columns["fields"], strict=True):
+            record = decode(text)
+            is_known = record is not None
+            yield (
+                take_field(record, self.fields[key], row_id, f"evaluate.clusters.{key}")
+                if is_known
+                else f"row {row_id}"
+            )
+
     def _score(self, targets: Sequence[str], answers: Sequence[str | None], counts: Numbers) -> list[float]:
         """Return the rows' scores; where a group's is their mean, its counts have them."""
         metric = get_metric(self.first.metric)
@@ -82,9 +105,11 @@ class Contest:
     def describe(self, seed: int, level: float) -> Content:
         """Return the group as `comparison.json` has it."""
         metric, first, second = self.first.metric, self.first.counts, self.second.counts
+        owners = np.array(self._owners) if self._owners else None
         slices = []
         for (way, part), places in self.slices.close().items():
-            test = compare_pairs(metric, second[places], first[places], seed, level=level)
+            own = None if owners is None else owners[places].tolist()
+            test = compare_pairs(metric, second[places], first[places], seed, own, level)
             sides = {"first": first, "second": second}
             scores = {side: float(get_metric(metric).combine(counts[places].sum(0))) for side, counts in sides.items()}
             slices.append({"by": way, "name": part, **scores, "test": asdict(test)})
@@ -97,7 +122,7 @@ class Contest:
             "num_rows": self.first.num_rows,
             **{side: one["score"] for side, one in described.items()},
             **({"text_errors": texts} if texts else {}),
-            "test": asdict(compare_pairs(metric, second, first, seed, level=level)),
+            "test": asdict(compare_pairs(metric, second, first, seed, self._owners or None, level)),
             "slices": slices,
         }
 
@@ -134,11 +159,15 @@ def compare_runs(
     check_same_rows(first_dir, second_dir)
     known = records or Records()
     contests: dict[tuple[str, str], Contest] = {}
+    called = find_groups(second_dir)
     for columns in read_pairs(first_dir, second_dir, known.files):
         row = {name: values[0] for name, values in columns.items()}
+        row["group"] = called[row["task"], row["group"]]
         key = (row["group"], row["metric"])
         if key not in contests:
-            contests[key] = Contest(len(contests), Tally.begin(row), Tally.begin(row), SliceBook(known.fields))
+            contests[key] = Contest(
+                len(contests), Tally.begin(row), Tally.begin(row), SliceBook(known.fields), known.clusters
+            )
         contests[key].add(columns, flips)
     groups = {name_part(*key, list(contests)): one.describe(seed, level) for key, one in contests.items()}
     add_adjusted([group["test"] for group in groups.values()])
@@ -163,7 +192,7 @@ def find_records(predictions_dir: Path) -> Records:
         return Records()
     folder = local_path(config.data.records_dir) if config.data.records_dir else run_dir / "records"
     files = sorted(map(str, folder.glob(f"task=*/{predictions_dir.name}/*.parquet")))
-    return Records(files, config.evaluate.slices)
+    return Records(files, config.evaluate.slices, config.evaluate.clusters)
 
 
 def find_predictions(folder: Path, split: str | None) -> Path:

@@ -79,8 +79,8 @@ def read_answers(config: Config, run: Run, clusters: Clusters = NO_CLUSTERS) -> 
     data, split = config.data, config.evaluate.split
     check_complete(folder, list_ids(config.records_dir, split, data.tasks, config.infer.max_rows, data.groups))
     units = {(unit.task, unit.group): unit for unit in run.units}
-    for group, rows in read_groups(folder):
-        unit = units[rows[0]["task"], group]
+    for _, rows in read_groups(folder):
+        unit = units[rows[0]["task"], rows[0]["group"]]
         yield _add_up(run, unit, rows, folder, clusters)
 
 

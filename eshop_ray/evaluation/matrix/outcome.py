@@ -65,11 +65,15 @@ def share_of_single(config: Config, units: Sequence[Unit], points: Sequence[Poin
     own = [point for point in single if point is not None]
     if len(own) < len(units) or any(point.size != find_rung(point.unit, top, config.matrix.sizes) for point in own):
         return {}
+    mean = fmean(point.score for point in own)
+    if not mean:
+        return {}
+    size = max(point.size for point in own)
     shares = {}
     for strategy in ONE_MODEL:
         found = [point for point in largest.values() if point.strategy == strategy]
-        if len(found) == len(units) and len({point.size for point in found}) == 1:
-            shares[strategy] = fmean(point.score for point in found) / fmean(point.score for point in own)
+        if len(found) == len(units) and all(point.size == size for point in found):
+            shares[strategy] = fmean(point.score for point in found) / mean
     return shares
 
 
@@ -115,7 +119,7 @@ def _contend(point: Point, points: Sequence[Point]) -> Contender:
     return Contender(
         model=point.model,
         strategy=point.strategy,
-        size=last.size,
+        size=min(last.size, last.unit.num_train_rows),
         score=point.score,
         behind=point.behind,
         seconds_per_row=1 / point.rows_per_second if point.rows_per_second else None,

@@ -69,7 +69,7 @@ def list_contenders(config: Config, questions: Sequence[Question]) -> list[Conte
             }
             digests[name] = [*common, strategy.model_dump(mode="json"), examples]
     if settings.submission is not None:
-        digests[SUBMISSION] = digest_submission(find_submission(settings.submission))
+        digests[SUBMISSION] = [digest_submission(find_submission(settings.submission)), settings.submission_python]
     root = config.run_dir / "shopbench"
     return [
         Contender(name, root / name, artifacts.fingerprint([name, asked, digest])) for name, digest in digests.items()

@@ -13,24 +13,15 @@ from eshop_ray.data.files import list_files, open_bytes
 from eshop_ray.data.sources.repairs import AnswerError
 from eshop_ray.data.sources.required import read_objects
 from eshop_ray.data.sources.shopbench import read_question
-from eshop_ray.errors import UserError, find_nearest
+from eshop_ray.errors import UserError
 from eshop_ray.evaluation.shopbench.tracks import read_track
 from eshop_ray.reporting.words import count
 from eshop_ray.schema import Malformed, Row, content_id, is_text
 from eshop_ray.tasks import get_task
-from eshop_ray.tasks.metrics import METRICS, get_metric
+from eshop_ray.tasks.metrics import get_metric
 
 logger = logging.getLogger(__name__)
 
-METRICS_OF: Mapping[str, tuple[str, ...]] = {
-    "multiple_choice": ("accuracy",),
-    "classification": ("accuracy",),
-    "ranking": ("ndcg",),
-    "retrieval": ("hit rate@3",),
-    "ner": ("micro f1",),
-    "generation": ("rougel", "sent-transformer", "multilingual-sent-transformer", "bleu", "jp-bleu"),
-}
-"""Task type -> metrics that can score what its parser reads."""
 MAX_SHOWN = 10
 MAX_NAMED = 3
 
@@ -185,22 +176,13 @@ def _to_question(path: str, number: int, row: Row, name: str) -> Question:
         raise AnswerError(f"`is_multiple_choice` {given!r} is neither true nor false")
     is_multiple_choice = bool(given)
     if row.get("output_field") is not None:
-        _check_metric(row.get("metric"))
         record = read_question(row)
         gold = Gold(record["task"], record["metric"] or get_task(record["task"]).metric, record["target"])
-        if gold.metric not in METRICS_OF[gold.task]:
-            raise AnswerError(f"`metric` {gold.metric!r} does not score `task_type` {row.get('task_type')!r}")
         prompt, is_repaired = str(record.get("prompt", record.get("text"))), "repaired" in record
         if given is None:
             is_multiple_choice = gold.task in ("multiple_choice", "classification")
     group = str(row.get("task_name") or name)
     return Question(path, number, group, prompt, is_multiple_choice, read_track(row.get("track")), gold, is_repaired)
-
-
-def _check_metric(name: Any) -> None:
-    if name and name != "bool" and name not in METRICS:
-        nearest = find_nearest(str(name), METRICS)
-        raise AnswerError(f"unknown `metric` {name!r}; did you mean {nearest!r}?")
 
 
 def _check(found: QuestionSet, max_malformed_share: float, pattern: str) -> None:

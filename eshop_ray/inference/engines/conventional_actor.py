@@ -214,6 +214,8 @@ class WritingAnswerer:
         is_causal = self.spec.architecture == "causal"
         inputs = pad(batch, self.tokenizer, self.device, left=is_causal)
         inputs.pop("token_type_ids", None)
+        if is_causal:
+            max_tokens = min(max_tokens, self.spec.max_length - inputs["input_ids"].shape[1])
         sampling = {"do_sample": True, "temperature": temperature} if temperature > 0 else {"do_sample": False}
         with torch.inference_mode():
             written = self.model.generate(

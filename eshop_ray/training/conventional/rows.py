@@ -115,10 +115,12 @@ def to_numbers(
 
 
 def _encode_written(row: Mapping[str, Any], tokenizer: Any, spec: Spec) -> dict[str, Any]:
-    answer = encode_answer(tokenizer, spec, get_task(row["task"]).format_target(decode(row["target"])))
-    if len(answer) >= spec.max_length:
-        raise TooLongError(f"an answer of {len(answer)} tokens; the model has {spec.max_length}")
-    ids, is_cut = encode_written(tokenizer, spec, write_question(row["messages"]), len(answer))
+    task = get_task(row["task"])
+    answer = encode_answer(tokenizer, spec, task.format_target(decode(row["target"])))
+    ids, is_cut = encode_written(tokenizer, spec, write_question(row["messages"]), task.max_tokens)
+    room = spec.max_length - (len(ids) if spec.architecture == "causal" else 1)
+    if len(answer) > room:
+        raise TooLongError(f"an answer of {len(answer)} tokens; the model has room for {room}")
     return {"prompt_ids": ids, "answer_ids": [0, 1, len(ids), *answer], "num_cut": int(is_cut)}
 
 

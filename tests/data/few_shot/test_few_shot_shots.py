@@ -124,6 +124,15 @@ def test_rows_of_the_same_query_are_no_examples(config):
     assert shots.passed_over["same_cluster"]
 
 
+def test_rows_of_the_same_query_are_no_examples_where_clusters_are_named_by_group(tmp_path):
+    rows = {"train": [record("t1", "a spade", "Garden", "pairs")], "dev": [record("d1", "a hoe", "Garden", "pairs")]}
+    write_records(tmp_path / "shop" / "records", rows)
+    chosen = {"few_shot": {"num_examples": 1}, "evaluate": {"clusters": {"pairs": "labels"}}}
+    shots = choose_shots(Config(name="shop", run_root=str(tmp_path), **chosen))
+    assert shots.choices["examples"].to_pylist() == [[]]
+    assert shots.passed_over["same_cluster"] == 1
+
+
 def test_a_task_without_training_rows_is_told(config):
     place = config.records_dir / "task=generation" / "split=dev"
     place.mkdir(parents=True)

@@ -21,7 +21,7 @@ from eshop_ray.data.instructions.card import describe_build, explain_absent
 from eshop_ray.data.instructions.card_page import build_page
 from eshop_ray.data.instructions.choose import OVER_QUOTA, PASSED_OVER, REMOVED_SCHEMA
 from eshop_ray.data.instructions.counts import Counts
-from eshop_ray.data.instructions.plan import plan_recipe
+from eshop_ray.data.instructions.plan import fingerprint_build, plan_recipe
 from eshop_ray.data.records import prepare_records
 from eshop_ray.errors import UserError
 from eshop_ray.jobs import build_instructions as job
@@ -176,6 +176,33 @@ def test_unseen_rows_ask_the_same_in_other_words(built):
 def test_a_rerun_has_nothing_to_do(built, monkeypatch):
     monkeypatch.setattr(job, "build_instructions", None)
     job.run(built)
+
+
+@pytest.mark.parametrize(
+    ("name", "beside"),
+    [
+        ("taxonomy", "taxonomy/values.jsonl"),
+        ("taxonomy", "taxonomy/attributes.jsonl"),
+        ("taxonomy", "taxonomy/google_mapping.jsonl"),
+        ("sessions", "sessions/products_train.csv"),
+    ],
+)
+def test_what_stands_beside_a_file_is_part_of_what_is_built(tmp_path, name, beside):
+    sources = {
+        "taxonomy": {"format": "shopify_taxonomy", "path": "taxonomy/categories.jsonl", "licence": "MIT"},
+        "sessions": {"format": "amazon_m2", "path": "sessions/sessions_train.csv", "licence": "MIT"},
+    }
+    subtasks = {"taxonomy": "category_translation", "sessions": "session_selection"}
+    config = make_config(tmp_path, sources=sources, subtasks=[{"name": subtasks[name], "source": name}])
+    path = tmp_path / sources[name]["path"]
+    path.parent.mkdir()
+    path.write_text("{}")
+    digests = []
+    for text in (None, "one", "other one"):
+        if text:
+            (tmp_path / beside).write_text(text)
+        digests.append(fingerprint_build(config, plan_recipe(config)))
+    assert len(set(digests)) == 3
 
 
 def test_prepared_records_ask_just_these_questions(built, tmp_path):

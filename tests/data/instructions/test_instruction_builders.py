@@ -3,6 +3,7 @@
 import re
 import string
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from scipy import stats
@@ -20,6 +21,7 @@ from eshop_ray.data.instructions.material import (
     ReviewSummary,
     Search,
     TaggedText,
+    Translation,
     fold,
     read_material,
     text_key,
@@ -79,7 +81,7 @@ def test_its_stock_gives_questions_whose_answers_are_read_back_and_right(name):
         task = get_task(task_of(question))
         messages = build_messages(task.name, rendered.prompt, rendered.target)
         prediction = task.parse(messages[-1]["content"])
-        metric = subtask.metric or task.metric
+        metric = question.metric or subtask.metric or task.metric
         if metric in EXACT:
             assert get_metric(metric).score_rows([rendered.target], [prediction]) == [1.0]
         else:
@@ -157,6 +159,29 @@ def test_another_size_of_a_product_is_no_complement_of_it():
     build = get_subtask("complements_matching").build
     asked = [question for one in (shirt, belt) for question in build(one, Pool([shirt, belt]), make_draw(1))]
     assert [question.answer.text for question in asked] == ["Leather Belt"]
+
+
+def test_categories_are_asked_in_the_languages_that_all_of_them_have():
+    home, bath = category("Home"), category("Home", "Bath")
+    kitchen = replace(category("Home", "Kitchen"), path={"en": ("Home", "Kitchen"), "de": ("Zuhause", "Küche")})
+    pans = replace(category("Home", "Kitchen", "Pans"), path={"en": ("Home", "Kitchen", "Pans")})
+    pool = Pool([home, bath, kitchen, pans, *(category("Home", "Bath", name) for name in ROOMS)])
+    asked = [
+        question.language
+        for one in (home, bath, kitchen)
+        for question in get_subtask("subcategory_retrieval").build(one, pool, make_draw(1))
+    ]
+    assert set(asked) == {"en"}
+
+
+def test_japanese_is_scored_by_its_words():
+    (subtask, pool) = (get_subtask("others"), Pool([]))
+    metrics = {}
+    for language in ("Japanese", "German"):
+        one = Translation(id="1", text="Red Mug", translated="x", target_language=language)
+        (question,) = subtask.build(one, pool, make_draw(1))
+        metrics[language] = question.metric or subtask.metric
+    assert metrics == {"Japanese": "jp-bleu", "German": "bleu"}
 
 
 def category(*path):

@@ -157,6 +157,65 @@ def test_a_group_of_two_metrics_is_two(tmp_path, capsys):
     assert "`quiz (hit rate@3)` loses more than 0.5 of 1.000" in " ".join(capsys.readouterr().err.split())
 
 
+def lose(num_rows, num_lost, **values):
+    """Return the answers of two runs, of which the second loses some rows."""
+    rows = [make_row(number, number % 3, **values) for number in range(num_rows)]
+    return rows, [make_row(number, 7 if number < num_lost else number % 3, **values) for number in range(num_rows)]
+
+
+@pytest.mark.parametrize(
+    ("num_rows", "num_lost", "gate", "status"),
+    [
+        (1, 1, "{}", 0),
+        (100, 4, "{}", 0),
+        (1000, 5, "{}", 0),
+        (100, 6, "{}", 4),
+        (4, 0, "fails: unless_kept", 4),
+        (60, 0, "fails: unless_kept", 0),
+    ],
+)
+def test_a_gate_closes_on_no_loss_that_is_chance_and_opens_on_no_handful_of_rows(
+    tmp_path, num_rows, num_lost, gate, status
+):
+    first, second = (
+        write_run(tmp_path / name, rows)
+        for name, rows in zip(("first", "second"), lose(num_rows, num_lost), strict=True)
+    )
+    (tmp_path / "gate.yaml").write_text(gate)
+    assert run(first, second, "--out", tmp_path / "out", "--gate", tmp_path / "gate.yaml") == status
+    test = read(tmp_path / "out")["groups"]["quiz"]["test"]
+    assert (test["high"] < 0) == (test["p_value"] < 0.05)
+
+
+def test_rows_of_one_query_count_as_one(runs, tmp_path):
+    folder = tmp_path / "second" / "records" / "task=multiple_choice" / "split=dev"
+    folder.mkdir(parents=True)
+    records = [
+        {"id": f"{number:03}", "task": "multiple_choice", "fields": encode({"query": str(number // 4)})}
+        for number in range(NUM_ROWS)
+    ]
+    pq.write_table(pa.Table.from_pylist(records, schema=RECORD_SCHEMA), folder / "part-0.parquet")
+    (tmp_path / "second" / "config.yaml").write_text("name: second\nevaluate: {clusters: {quiz: query}}\n")
+    assert run(*runs, "--out", tmp_path / "out") == 0
+    groups = read(tmp_path / "out")["groups"]
+    assert [groups[name]["test"]["num_clusters"] for name in ("quiz", "steady")] == [30, 40]
+    assert groups["quiz"]["test"]["test"] == "randomization"
+    (first, *_) = (part for part in groups["quiz"]["slices"] if part["by"] == "prompt length")
+    assert (first["test"]["num_rows"], first["test"]["num_clusters"]) == (40, 10)
+
+
+def test_groups_of_one_name_in_two_tasks_are_compared_apart(tmp_path):
+    first, second = lose(40, 30)
+    others = [make_row(number, 1, id=f"c{number}", task="classification", target=encode(1)) for number in range(40)]
+    folders = write_run(tmp_path / "first", [*first, *others]), write_run(tmp_path / "second", [*second, *others])
+    assert run(*folders, "--out", tmp_path / "out") == 0
+    groups = read(tmp_path / "out")["groups"]
+    assert {name: one["test"]["num_worse"] for name, one in groups.items()} == {
+        "classification/quiz": 0,
+        "multiple_choice/quiz": 30,
+    }
+
+
 def test_records_of_the_run_divide_its_rows(runs, tmp_path):
     fields = [{"question": "Ist das Rad rot oder blau?", "brand": f"b{number % 2}"} for number in range(NUM_ROWS)]
     records = [

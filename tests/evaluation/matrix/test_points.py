@@ -169,6 +169,21 @@ def test_a_share_without_all_tasks_is_no_share(make_config, plan, answer, units)
     assert describe(config, units, runs, points, {lost.name: "why"})["one_model_share"] == {}
 
 
+def test_a_share_is_of_the_largest_size(make_config, plan, answer, units):
+    config = make_config(models=["llm"])
+    runs = plan(config)
+    lost = next(run for run in runs if run.strategy == "mixed" and run.size == 200)
+    points = build_points(config, answer_all(answer, [run for run in runs if run is not lost]))
+    assert describe(config, units, runs, points, {lost.name: "why"})["one_model_share"] == {}
+
+
+def test_models_that_know_nothing_keep_no_share(make_config, plan, answer, units):
+    config = make_config(models=["llm"], sizes=[100])
+    runs = plan(config)
+    points = build_points(config, [answer(run, unit, 0) for run in runs for unit in run.units])
+    assert describe(config, units, runs, points, {})["one_model_share"] == {}
+
+
 def test_the_page_shows_everything(outcome, tmp_path, capsys):
     page = build_page("matrix", outcome)
     assert page.level == "attention"

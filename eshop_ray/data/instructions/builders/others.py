@@ -10,11 +10,8 @@ from eshop_ray.data.instructions.question import Question, Subtask, Text
 
 def build_translation(one: Translation, pool: Pool, draw: Random) -> Iterator[Question]:  # noqa: ARG001
     """Ask for a title in another language."""
-    values = {"text": one.text, "language": one.target_language}
-    yield Question(values, Text(one.translated), answer_language=_CODES.get(one.target_language))
-
-
-_CODES = {"English": "en", "French": "fr", "German": "de", "Italian": "it", "Japanese": "ja", "Spanish": "es"}
+    metric = "jp-bleu" if one.target_language == "Japanese" else None  # `bleu` takes an unspaced text for one word
+    yield Question({"text": one.text, "language": one.target_language}, Text(one.translated), metric=metric)
 
 
 SUBTASKS = (

@@ -13,7 +13,6 @@ _EXAMPLES = (
         id="1",
         question="Is it dishwasher safe?",
         product="Nordvik Bottle",
-        has_title=True,
         evidence="All parts may go into the dishwasher, the lid on the top rack.",
         answer="Yes, with the lid on the top rack.",
         is_answerable=True,
@@ -22,7 +21,6 @@ _EXAMPLES = (
         id="2",
         question="How heavy is it?",
         product="Nordvik Bottle",
-        has_title=True,
         evidence="It comes in four colours.",
         is_answerable=False,
     ),
@@ -44,7 +42,7 @@ def build_answerable(one: ProductQuestion, pool: Pool, draw: Random) -> Iterator
 
 def build_open(one: ProductQuestion, pool: Pool, draw: Random) -> Iterator[Question]:  # noqa: ARG001
     """Ask a question about a product of which only the title is known."""
-    if one.has_title and one.answer:
+    if one.product and one.answer:
         yield Question({"question": one.question, "title": one.product}, Text(one.answer, is_quotable=True))
 
 

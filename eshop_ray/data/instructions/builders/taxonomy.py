@@ -105,6 +105,8 @@ def build_children(category: Category, pool: Pool, draw: Random) -> Iterator[Que
 
     near = pool.draw_near(right[0], Category.name, _NUM_OPTIONS - len(right), draw, is_elsewhere)
     for language in category.path:
+        if not all(language in one.path for one in (*right, *near)):
+            continue
         options = [[one.name(language) for one in part] for part in (right, near)]
         yield Question({"category": category.name(language)}, Selection(*options), language)
 

@@ -2,11 +2,15 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import IO, Any
 
-from eshop_ray.data.files import list_files, open_bytes
 from eshop_ray.data.formats.reader import read_rows
 from eshop_ray.data.instructions.material import Material, Session
+from eshop_ray.data.instructions.sources.beside import find_beside, read_beside
+from eshop_ray.data.sources.required import parse_row, to_line
+from eshop_ray.errors import UserError
+from eshop_ray.places import show
 from eshop_ray.schema import Malformed, Row, content_id
 
 PRODUCTS = "products_train.csv"
@@ -20,9 +24,13 @@ def read(stream: IO[bytes], path: str, options: Mapping[str, Any]) -> Iterator[M
     Raises:
         UserError: if there is no file of products beside it.
     """
-    titles = _read_titles(path)
+    if find_beside(path, PRODUCTS) is None:
+        raise UserError(f"{show(path)}: there is no `{PRODUCTS}` beside it, which has the titles; put it there")
+    titles: dict[tuple[str, str], str] = {}
+    yield from read_beside(path, PRODUCTS, _read_title, titles)
+    parse = partial(_read, titles=titles, language=options["language"])
     for found in read_rows(stream, path):
-        yield found if isinstance(found, Malformed) else _read(path, *found, titles, options["language"])
+        yield found if isinstance(found, Malformed) else parse_row(path, *found, parse)
 
 
 def _read(
@@ -36,10 +44,8 @@ def _read(
     return Session(id=content_id(*ids), language=_LANGUAGES.get(locale, language), titles=known)
 
 
-def _read_titles(path: str) -> dict[tuple[str, str], str]:
-    """Return (id, locale) -> title."""
-    base, question_mark, query = path.partition("?")
-    (file, *_) = list_files("", f"{base.rpartition('/')[0]}/{PRODUCTS}{question_mark}{query}")
-    with open_bytes(file.path) as stream:
-        rows = (found[1] for found in read_rows(stream, file.path) if not isinstance(found, Malformed))
-        return {(str(row["id"]), str(row["locale"])): " ".join(str(row["title"]).split()) for row in rows}
+def _read_title(path: str, number: int, row: Row) -> tuple[tuple[str, str], str] | Malformed:
+    title = to_line(row.get("title"))
+    if not title:
+        return Malformed(path, number, "`title` is missing or empty")
+    return (str(row["id"]), str(row["locale"])), title

@@ -25,6 +25,8 @@ def _read(path: str, number: int, row: Row, language: str) -> Material | Malform
     text, scores = row.get("input"), row.get("target_scores")
     if not isinstance(text, str) or not text.strip() or not isinstance(scores, dict):
         return Malformed(path, number, "`input` or `target_scores` is missing")
+    if strange := next((name for name, values in scores.items() if not _is_list(values)), None):
+        return Malformed(path, number, f"the values of `{strange[:60]}` are no list of texts")
     spans = {
         name: tuple(value for value in values if value.strip() and fold(value) in fold(text) and value != NOTHING)
         for name, values in scores.items()
@@ -32,7 +34,11 @@ def _read(path: str, number: int, row: Row, language: str) -> Material | Malform
     spans = {name: values for name, values in spans.items() if values}
     if not spans:
         return Malformed(path, number, "no value of an attribute stands in the title")
-    category = row.get("category")
-    return TaggedText(
-        id=content_id(text), language=language, text=text, spans=spans, category=category if category else ""
-    )
+    given = row.get("category")
+    category = given if isinstance(given, str) else ""
+    return TaggedText(id=content_id(text), language=language, text=text, spans=spans, category=category)
+
+
+def _is_list(values: Any) -> bool:
+    """Whether these are values of an attribute, each with its score or alone."""
+    return isinstance(values, dict | list) and all(isinstance(value, str) for value in values)

@@ -7,7 +7,7 @@ from functools import partial
 from typing import IO, Any
 
 from eshop_ray.data.instructions.material import Instruction, Material
-from eshop_ray.data.sources.required import read_objects
+from eshop_ray.data.sources.required import read_objects, to_line
 from eshop_ray.schema import Malformed, Row, content_id
 from eshop_ray.tasks.base import number_options
 
@@ -29,7 +29,7 @@ def _read(path: str, number: int, row: Row, language: str) -> Material | Malform
     answer = _to_text(row.get("output"))
     if not asked or not answer:
         return Malformed(path, number, "no instruction or no output")
-    known: dict[str, Any] = {"language": language, "group": str(row.get("task") or ""), "id": content_id(asked, answer)}
+    known: dict[str, Any] = {"language": language, "group": to_line(row.get("task")), "id": content_id(asked, answer)}
     options = _read_options(row.get("options"))
     if not options:
         metric = "accuracy" if answer.lower() in ("yes", "no") else "rougel"

@@ -6,7 +6,7 @@ from typing import IO, Any
 
 from eshop_ray.data.formats.reader import read_rows
 from eshop_ray.data.instructions.material import Material, ProductQuestion
-from eshop_ray.data.sources.required import require_columns
+from eshop_ray.data.sources.required import require_columns, to_line
 from eshop_ray.schema import Malformed, Row, content_id
 
 _COLUMNS = ("question", "candidate", "label")
@@ -25,12 +25,11 @@ def read(stream: IO[bytes], path: str, options: Mapping[str, Any]) -> Iterator[M
 
 
 def _read(path: str, number: int, row: Row, language: str) -> Material | Malformed:
-    question, evidence, label = (" ".join(str(row.get(name) or "").split()) for name in _COLUMNS)
-    label = label or str(row.get("label"))
+    question, evidence, label = (to_line(row.get(name)) for name in _COLUMNS)
     if not question or not evidence or label not in _ANSWERABLE:
         return Malformed(path, number, "question or candidate is empty, or the label is none of 0, 1, 2")
     is_answerable = _ANSWERABLE[label]
-    title = " ".join(str(row.get("title") or "").split())
+    title, product_id = (to_line(row.get(name)) for name in ("title", "ASIN"))
     answer, asked, other = evidence.rpartition(" Question: ")
     return ProductQuestion(
         id=content_id(question, title, evidence),
@@ -38,8 +37,8 @@ def _read(path: str, number: int, row: Row, language: str) -> Material | Malform
         language=language,
         question=question,
         product=title,
-        has_title=bool(title),
+        product_id=product_id,
         evidence=f"Another customer asked: {other} Answer: {answer}" if asked else evidence,
-        answer=" ".join(str(row.get("answer") or "").split()) if is_answerable else "",
+        answer=to_line(row.get("answer")) if is_answerable else "",
         is_answerable=is_answerable,
     )

@@ -7,7 +7,7 @@ from typing import IO, Any
 from eshop_ray.config.files import FileOptions
 from eshop_ray.data.formats.reader import read_rows
 from eshop_ray.data.instructions.material import Material, ProductQuestion
-from eshop_ray.data.sources.required import require_columns
+from eshop_ray.data.sources.required import require_columns, to_line
 from eshop_ray.schema import Malformed, Row, content_id
 
 _COLUMNS = ("question", "candidate", "answer")
@@ -24,14 +24,14 @@ def read(stream: IO[bytes], path: str, options: Mapping[str, Any]) -> Iterator[M
 
 
 def _read(path: str, number: int, row: Row, language: str) -> Material | Malformed:
-    question, evidence, answer = (" ".join(str(row.get(name) or "").split()) for name in _COLUMNS)
+    question, evidence, answer = (to_line(row.get(name)) for name in _COLUMNS)
     if not question or not evidence or not answer:
         return Malformed(path, number, "question, candidate or answer is empty")
     return ProductQuestion(
         id=content_id(question, evidence, answer),
         language=language,
         question=question,
-        product=str(row.get("ASIN") or ""),
+        product_id=to_line(row.get("ASIN")),
         evidence=evidence,
         answer=answer,
         is_answerable=True,

@@ -2,10 +2,12 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import IO, Any
 
 from eshop_ray.data.formats.json_text import read_lines
 from eshop_ray.data.instructions.material import Material, OfferPair
+from eshop_ray.data.sources.required import parse_row
 from eshop_ray.schema import Malformed, content_id
 
 _COLUMN = re.compile(r"COL (\S+) VAL ")
@@ -16,11 +18,12 @@ _SHOWN = ("brand", "manufacturer", "modelno", "price")
 
 def read(stream: IO[bytes], path: str, options: Mapping[str, Any]) -> Iterator[Material | Malformed]:
     """Yield an `OfferPair` for each line."""
+    parse = partial(_read_pair, language=options["language"])
     for line in read_lines(stream, path):
         if isinstance(line, Malformed):
             yield line
         elif line[1].strip():
-            yield _read_pair(path, *line, options["language"])
+            yield parse_row(path, *line, parse)
 
 
 def _read_pair(path: str, number: int, text: str, language: str) -> Material | Malformed:

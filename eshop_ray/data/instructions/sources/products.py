@@ -1,6 +1,7 @@
 """Products: a shop's catalogue, as its system exports it or in columns of its own, and item metadata of Amazon 2023."""
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import IO, Any
 
 from pydantic import ValidationError
@@ -9,6 +10,7 @@ from eshop_ray.config.files import CatalogOptions
 from eshop_ray.config.loading import explain_errors
 from eshop_ray.data.instructions.material import Material, Product
 from eshop_ray.data.products import join_texts, read_id, read_products, select_level
+from eshop_ray.data.sources.required import parse_row
 from eshop_ray.errors import UserError
 from eshop_ray.schema import Malformed, Row, content_id
 
@@ -31,8 +33,9 @@ def read(stream: IO[bytes], path: str, options: Mapping[str, Any]) -> Iterator[M
         settings = CatalogOptions.model_validate({key: value for key, value in options.items() if key != LANGUAGE})
     except ValidationError as error:
         raise UserError(f"products source: {explain_errors(error, CatalogOptions)}") from error
+    parse = partial(_read_product, language=language)
     for row in read_products(stream, path, settings):
-        yield row if isinstance(row, Malformed) else _read_product(path, *row, language)
+        yield row if isinstance(row, Malformed) else parse_row(path, *row, parse)
 
 
 def _read_product(path: str, number: int, row: Row, language: str) -> Material | Malformed:

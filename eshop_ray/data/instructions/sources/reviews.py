@@ -11,7 +11,7 @@ from eshop_ray.config.loading import explain_errors
 from eshop_ray.data.formats.reader import read_rows
 from eshop_ray.data.instructions.material import Material, ProductTitle, Review
 from eshop_ray.data.products import look_up
-from eshop_ray.data.sources.required import require_columns
+from eshop_ray.data.sources.required import require_columns, to_line
 from eshop_ray.data.sources.reviews import SourceOptions, clean_text, read_rating
 from eshop_ray.errors import UserError
 from eshop_ray.schema import Malformed, Row, content_id
@@ -59,8 +59,8 @@ def _is_metadata(row: Row, columns: Mapping[str, str]) -> bool:
 
 
 def _read_title(path: str, number: int, row: Row, language: str) -> Material | Malformed:
-    product = next((str(row[name]) for name in PRODUCT_COLUMNS if row.get(name)), "")
-    title = " ".join(str(row.get("title") or "").split())
+    product = next((told for name in PRODUCT_COLUMNS if (told := to_line(row.get(name)))), "")
+    title = to_line(row.get("title"))
     if not product or not title:
         return Malformed(path, number, f"`title` or the product's id ({', '.join(PRODUCT_COLUMNS)}) is empty")
     return ProductTitle(id=product, language=language, title=title)
@@ -72,7 +72,7 @@ def _read(path: str, number: int, row: Row, columns: Mapping[str, str], language
     text, title = (clean_text(value) if isinstance(value := values[name], str) else "" for name in ("text", "title"))
     if rating is None or not text:
         return Malformed(path, number, "`rating` is not 1 to 5" if rating is None else "`text` is missing or empty")
-    product = next((str(row[name]) for name in PRODUCT_COLUMNS if row.get(name)), "")
+    product = next((told for name in PRODUCT_COLUMNS if (told := to_line(row.get(name)))), "")
     return Review(
         id=content_id(product, title, text, rating),
         language=language,

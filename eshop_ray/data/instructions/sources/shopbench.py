@@ -9,6 +9,7 @@ from eshop_ray.data.instructions.material import Instruction, Material
 from eshop_ray.data.instructions.teacher.options import read_options
 from eshop_ray.data.sources import shopbench
 from eshop_ray.data.sources.repairs import option_numbers
+from eshop_ray.data.sources.required import parse_row
 from eshop_ray.schema import Malformed, Record, content_id
 from eshop_ray.tasks import get_task
 from eshop_ray.tasks.classification import TASK as CLASSIFICATION
@@ -28,11 +29,12 @@ def read(stream: IO[bytes], path: str, options: Mapping[str, Any]) -> Iterator[M
         UserError: if it is no such file.
     """
     extract = options.get("extract", {})
-    for record in shopbench.read(stream, path, {"extract": extract}):
-        if isinstance(record, Malformed):
-            yield record
-        else:
-            yield to_instruction(record, options["language"], [str(record[name]) for name in extract])
+
+    def parse(_path: str, _number: int, record: Record) -> Instruction:
+        return to_instruction(record, options["language"], [str(record[name]) for name in extract])
+
+    for number, record in enumerate(shopbench.read(stream, path, {"extract": extract}), start=1):
+        yield record if isinstance(record, Malformed) else parse_row(path, number, record, parse)
 
 
 def to_instruction(record: Record, language: str, about: list[str]) -> Instruction:

@@ -117,13 +117,14 @@ def read_key(config: OpenaiSection) -> SecretStr | None:
 
 
 @contextmanager
-def open_endpoint(config: Config, predictions_dir: Path | None, inputs: str) -> Iterator[Endpoint]:
+def open_endpoint(config: Config, predictions_dir: Path | None, inputs: str, has_answered: bool) -> Iterator[Endpoint]:
     """Yield the endpoint of a config, and write down at the end what was spent.
 
     Args:
         config: Of the run; Ray has to run.
         predictions_dir: What is answered stands there: an earlier run's spending for it counts too. None: none does.
         inputs: Digest of all that determines the answers.
+        has_answered: Whether it answered such requests before: one that refuses the first of all ends the job.
 
     Raises:
         UserError: as `check_endpoint`.
@@ -133,7 +134,7 @@ def open_endpoint(config: Config, predictions_dir: Path | None, inputs: str) -> 
         logger.info("answers are free text: `openai.constrained_decoding` is not set")
     name = f"{METER}-{uuid.uuid4().hex}"  # a handle among an actor's arguments would keep it from being restarted
     actor = ray.remote(Meter).options(name=name, num_cpus=0, max_concurrency=MAX_WAITING)
-    meter = actor.remote(config.openai, Ledger(predictions_dir, inputs))
+    meter = actor.remote(config.openai, Ledger(predictions_dir, inputs), has_answered)
     endpoint = Endpoint(config.openai, read_key(config.openai), name)
     try:
         yield endpoint

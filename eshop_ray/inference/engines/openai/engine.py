@@ -64,6 +64,7 @@ class OpenaiEngine:
         logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells of every request
         if self._client is None:
             self._client, self._meter = self._connect(), self._find_meter()
+            self._has_answered = await self._meter.has_answered.remote()
         try:
             async with asyncio.timeout(self._config.timeout_seconds):
                 response = await self._client.get(f"{self._config.base_url}{PROBED}")
@@ -170,7 +171,7 @@ class OpenaiEngine:
 
     def _count_refusal(self, verdict: Verdict) -> str | None:
         """Return why the job has to end if the endpoint refuses whatever it is asked."""
-        if self._has_answered or not isinstance(verdict.reply, Failure):
+        if self._has_answered or not isinstance(verdict.reply, Failure) or verdict.reply.reason == "too_long":
             return None
         self._num_refused += 1
         if self._num_refused < MAX_REFUSED:

@@ -34,19 +34,24 @@ class Account:
 class Meter:
     """Holds back requests that are too early, and refuses those that could cost too much; an actor of Ray."""
 
-    def __init__(self, config: OpenaiSection, ledger: Ledger) -> None:
+    def __init__(self, config: OpenaiSection, ledger: Ledger, has_answered: bool = False) -> None:
         self._pace = Pace(config.requests_per_minute, config.tokens_per_minute)
         self._prices = Prices.of(config)
         self._ledger = ledger
         spent, self._counts = ledger.read()
         self._spending = Spending(config.max_cost, spent)
         self._noted = spent
+        self._has_answered = has_answered or self._counts["num_answers"] > 0
         self._saved = time.monotonic()
         self._paused_until = 0.0
         self._end: str | None = None
         self._is_budget_spent = False
         self._changed = asyncio.Condition()
         self._ended = asyncio.Event()
+
+    async def has_answered(self) -> bool:
+        """Return whether the endpoint is known to answer such requests, from this run or one before it."""
+        return self._has_answered
 
     async def admit(self, size: Size) -> str | None:
         """Return when a request may be sent; else why none may be any more."""
@@ -76,6 +81,7 @@ class Meter:
         """
         counted = usage or Usage(size.num_read, 0, size.num_written or 0)
         cost = self._prices.price(counted) if usage or is_charged else 0.0
+        self._has_answered |= is_answer
         self._counts.update(num_requests=1, num_answers=int(is_answer), num_uncounted=int(is_charged and not usage))
         if usage:
             self._counts.update(
@@ -114,10 +120,13 @@ class Meter:
 
     async def _wait_for_turn(self, size: Size) -> None:
         start = self._pace.book(time.monotonic(), size.num_expected)
-        while self._end is None and (left := max(start, self._paused_until) - time.monotonic()) > 0:
-            spread = random.uniform(0, 1) if self._paused_until > start else 0.0  # not all at once after a pause
+        while self._end is None:
+            if start < self._paused_until:  # whoever waited for a turn in the pause needs another one
+                start = self._pace.book(self._paused_until + random.uniform(0, 1), size.num_expected)
+            if (left := start - time.monotonic()) <= 0:
+                return
             with suppress(TimeoutError):
-                async with asyncio.timeout(left + spread):
+                async with asyncio.timeout(left):
                     await self._ended.wait()
 
     def _note_advance(self) -> None:

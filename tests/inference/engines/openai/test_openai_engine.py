@@ -1,7 +1,9 @@
 """An endpoint that misbehaves in every way that one does: rows get their answers, and the job ends where it has to."""
 
 import asyncio
+import itertools
 import time
+from collections import Counter
 
 import pytest
 from pydantic import SecretStr
@@ -26,7 +28,7 @@ class Handle:
     """A meter in this process, called as an actor is."""
 
     def __init__(self, meter):
-        for name in ("admit", "settle", "pause", "stop"):
+        for name in ("admit", "settle", "pause", "stop", "has_answered"):
             setattr(self, name, type("Method", (), {"remote": staticmethod(getattr(meter, name))}))
 
 
@@ -172,6 +174,46 @@ def test_an_endpoint_that_refuses_everything_ends_the_job():
     with start_endpoint(lambda *_: refusal) as endpoint, pytest.raises(UserError, match="max_tokens is not supported"):
         ask(endpoint, rows(200), max_concurrent_requests=4)
     assert MAX_REFUSED <= len(endpoint.times) <= MAX_REFUSED + 4
+
+
+def test_rows_that_are_left_since_they_are_refused_end_no_job_of_an_endpoint_that_answered_others(tmp_path):
+    ledger = Ledger(tmp_path / "split=dev", "inputs")
+    refusal = refuse(400, message="no such thing")
+    with start_endpoint(lambda *_: refusal) as endpoint:
+        ledger.write(0.0, Counter(num_answers=975))
+        outcomes, account = ask(endpoint, rows(25), ledger=ledger)
+    assert all("no such thing" in text for text in texts_of(outcomes))
+    assert account.end is None
+
+
+def test_rows_that_are_too_long_say_nothing_of_the_endpoint():
+    with start_endpoint(lambda *_: refuse(400, "context_length_exceeded")) as endpoint:
+        outcomes, account = ask(endpoint, rows(2 * MAX_REFUSED))
+    assert all(text.startswith("too_long") for text in texts_of(outcomes))
+    assert account.end is None
+
+
+def test_after_a_pause_requests_keep_their_distance():
+    """Whoever waits in a pause needs a new turn: all at once would be refused once more."""
+
+    async def run():
+        meter = Meter(OpenaiSection(base_url="http://x", model="m", requests_per_minute=600), Ledger(None, ""))
+        began, times = time.monotonic(), []
+
+        async def ask_one():
+            assert await meter.admit(Size(1, 1, 1)) is None
+            times.append(time.monotonic() - began)
+
+        asking = [asyncio.create_task(ask_one()) for _ in range(8)]
+        await asyncio.sleep(0.05)
+        await meter.pause(0.5)
+        await asyncio.gather(*asking)
+        return sorted(times)
+
+    first, *others = asyncio.run(run())
+    assert first < 0.05
+    assert others[0] >= 0.5
+    assert min(later - earlier for earlier, later in itertools.pairwise(others)) > 0.08
 
 
 def test_an_endpoint_that_is_gone_ends_the_job():
