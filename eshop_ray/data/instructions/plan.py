@@ -188,6 +188,7 @@ def _share_out(
     quotas = {(entry.name, list_splits(entry)[0]): entry.quota for entry in entries}
     weights = {(entry.name, list_splits(entry)[0]): entry.weight for entry in entries}
     held = {key: max_eval_rows if quota is None else quota for key, quota in quotas.items() if not is_trained(key[1])}
+    held |= {(name, UNSEEN): quota for (name, split), quota in held.items() if split == DEV}
     learned = {key: quota for key, quota in quotas.items() if is_trained(key[1])}
     shared = {key: weights[key] for key, quota in learned.items() if quota is None}
     if num_rows is None:

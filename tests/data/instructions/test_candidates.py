@@ -123,12 +123,15 @@ def test_rows_to_learn_from_are_shared_out_among_those_that_are_learned_from(tmp
         {"name": "title_generation", "weight": 3},
         {"name": "category_classification"},
         {"name": "category_generation", "split": "held_out", "quota": 50},
+        {"name": "bullet_generation", "split": "dev", "quota": 20},
     ]
     plan = make_plan(tmp_path, *entries, num_rows=400)
     assert plan.quotas == {
         ("title_generation", "train"): 300,
         ("category_classification", "train"): 100,
         ("category_generation", "held_out"): 50,
+        ("bullet_generation", "dev"): 20,
+        ("bullet_generation", "unseen"): 20,
     }
 
 
