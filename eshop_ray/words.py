@@ -45,7 +45,9 @@ def list_runs(words: Sequence[str], num_words: int) -> Iterator[str]:
     return (" ".join(words[start : start + num_words]) for start in range(len(words) - num_words + 1))
 
 
-_COMPARED = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\u0e00-\u0e7f]|[^\W_\u3040-\u30ff\u3400-\u9fff\u0e00-\u0e7f]+")
+SPACED_LETTER = r"[^\W_\u3040-\u30ff\u3400-\u9fff\u0e00-\u0e7f]"
+"""Pattern of a letter or digit of scripts that write blanks between words."""
+_COMPARED = re.compile(rf"[\u3040-\u30ff\u3400-\u9fff\u0e00-\u0e7f]|{SPACED_LETTER}+")
 
 
 def _split_unspaced(word: str, is_japanese: bool) -> list[str]:

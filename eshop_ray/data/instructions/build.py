@@ -1,7 +1,6 @@
 """The factory on one screen: files -> material -> candidates -> rows that stay -> files, and what was counted."""
 
 import logging
-from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -18,23 +17,26 @@ from eshop_ray.data.cleaning import TRAIN
 from eshop_ray.data.instructions.candidates import CANDIDATE_SCHEMA, Context, build_candidates
 from eshop_ray.data.instructions.card import explain_absent
 from eshop_ray.data.instructions.choose import (
-    find_limits,
+    REMOVED_SCHEMA,
     mark_crossing,
     mark_repeats,
     mark_surplus,
     select_kept,
+    select_removed,
 )
-from eshop_ray.data.instructions.counts import Counts, count_rows
-from eshop_ray.data.instructions.decontaminate import mark_contaminated, read_index
+from eshop_ray.data.instructions.counts import Counts, count_rows, count_splits
+from eshop_ray.data.instructions.decontaminate import Index, mark_contaminated, read_index
 from eshop_ray.data.instructions.drift import report_drift
 from eshop_ray.data.instructions.foreign import mark_foreign
 from eshop_ray.data.instructions.joining import join_titles, lacks_titles
-from eshop_ray.data.instructions.material import KINDS, ProductTitle
+from eshop_ray.data.instructions.limits import Limits, find_limits, rank_rows
+from eshop_ray.data.instructions.material import ProductTitle
 from eshop_ray.data.instructions.material import read_material as parse_material
 from eshop_ray.data.instructions.material_texts import clean_material
 from eshop_ray.data.instructions.near_repeats import find_near_repeats, mark_near_repeats
-from eshop_ray.data.instructions.plan import Plan, takes
+from eshop_ray.data.instructions.plan import Plan
 from eshop_ray.data.instructions.reading import add_bucket, count_departments, plan_buckets, read_material
+from eshop_ray.data.instructions.shares import Shares, plan_shares, widen_shares
 from eshop_ray.data.instructions.teacher.commission import Teacher
 from eshop_ray.data.instructions.teacher.route import add_taught
 from eshop_ray.data.language import check_languages
@@ -47,10 +49,14 @@ logger = logging.getLogger(__name__)
 MAX_PARTITIONS = 64
 OUTPUT_ROWS = 10_000
 """Rows of a file."""
+REMOVED = "removed.parquet"
+"""Beside the splits: `id`, `group`, `split`, `source` and `reason` of the candidates that are no rows."""
 
 
 def build_instructions(config: Config, plan: Plan, folder: Path, teacher: Teacher | None = None) -> Counts:
     """Write a recipe's rows into a folder, one below it for each split, and return what was counted.
+
+    Beside the rows stands `REMOVED`.
 
     The same recipe, seed, files and answers of a teacher give the same bytes, however many workers there are.
 
@@ -66,19 +72,19 @@ def build_instructions(config: Config, plan: Plan, folder: Path, teacher: Teache
     index = read_index(config)
     with user_errors():
         material = _read(config, plan)
-        candidates = _build(material, plan)
-        candidates = candidates.map_batches(mark_contaminated, batch_format="pyarrow", fn_kwargs={"index": index})
-        candidates = candidates.map_batches(mark_foreign, batch_format="pyarrow").materialize()
+        candidates, shares = _build_enough(material, plan, index)
         distinct = _mark_repeats(candidates, config, folder.parent).materialize()
         if teacher:
             distinct = add_taught(distinct, config, plan, index, teacher)
         rows = _choose(distinct, plan).materialize()
         counts = count_rows(material, rows)
-        counts.drift = report_drift(config, plan)
+        counts.drift, counts.shares = report_drift(config, plan), shares
         if not counts.num_rows:
             raise UserError(f"not one row is left; {counts.explain()}; {explain_absent(plan, counts)}")
+        counts.add_unread(index)
         with artifacts.stage_dir(folder) as staged:
             _write(rows, staged)
+            _write_removed(rows, staged)
     return counts
 
 
@@ -94,13 +100,31 @@ def _read(config: Config, plan: Plan) -> Dataset:
     return material.materialize()
 
 
-def _build(material: Dataset, plan: Plan) -> Dataset:
-    """Return the candidates of all sub-tasks, columns of `CANDIDATE_SCHEMA`."""
+def _build_enough(material: Dataset, plan: Plan, index: Index) -> tuple[Dataset, Shares]:
+    """Return the candidates of all sub-tasks, and the shares of their material that they are made of.
+
+    Where candidates are too few for a quota, all are built anew of more material.
+    """
     counts = count_departments(material)
+    shares = plan_shares(plan, counts)
+    while True:
+        candidates = _build(material, counts, Context(plan, shares))
+        candidates = candidates.map_batches(mark_contaminated, batch_format="pyarrow", fn_kwargs={"index": index})
+        candidates = candidates.map_batches(mark_foreign, batch_format="pyarrow").materialize()
+        wider = widen_shares(shares, count_splits(candidates), plan)
+        if wider == shares:
+            return candidates, shares
+        logger.info(
+            "drawing more material for %s", ", ".join(sorted({n for n, s in wider if wider[n, s] > shares[n, s]}))
+        )
+        shares = wider
+
+
+def _build(material: Dataset, counts: Mapping[tuple[str, str, str], int], context: Context) -> Dataset:
+    """Return candidates, columns of `CANDIDATE_SCHEMA`."""
     if not counts:
         return material.map_batches(lambda _: CANDIDATE_SCHEMA.empty_table(), batch_format="pyarrow")
     departments, buckets = plan_buckets(counts)
-    context = Context(plan, _count_material(counts, plan))
     placed = material.map_batches(_select_sound, batch_format="pyarrow").map_batches(
         add_bucket, batch_format="pyarrow", fn_kwargs={"departments": departments, "buckets": buckets}
     )
@@ -129,20 +153,25 @@ def _choose(distinct: Dataset, plan: Plan) -> Dataset:
     held = _collect_held(kept, plan)
     apart = distinct.map_batches(mark_crossing, batch_format="pyarrow", fn_kwargs={"held": held}).materialize()
     left = apart.map_batches(select_kept, batch_format="pyarrow", fn_kwargs={"columns": columns[:-1]})
-    limits = find_limits(left.iter_rows(), plan)
+    limits = _find_limits(left, plan)
     return apart.map_batches(mark_surplus, batch_format="pyarrow", fn_kwargs={"limits": limits})
 
 
 def _collect_held(kept: Dataset, plan: Plan) -> frozenset[str]:
     """Return the products and queries of the rows that evaluation will have."""
-    rows = list(kept.map_batches(_select_held, batch_format="pyarrow").iter_rows())
-    limits = find_limits(rows, plan)
+    rows = kept.map_batches(_select_held, batch_format="pyarrow").materialize()
+    limits = _find_limits(rows, plan)
     return frozenset(
         key
-        for row in rows
+        for row in rows.iter_rows()
         if row["rank"] < limits.limits.get((row["group"], row["split"]), row["rank"] + 1)
         for key in row["keys"] or ()
     )
+
+
+def _find_limits(rows: Dataset, plan: Plan) -> Limits:
+    ranked = rows.map_batches(rank_rows, batch_format="pyarrow", fn_kwargs={"plan": plan})
+    return find_limits(ranked.iter_batches(batch_size=None, batch_format="pyarrow"), plan)
 
 
 def _write(rows: Dataset, folder: Path) -> None:
@@ -155,6 +184,21 @@ def _write(rows: Dataset, folder: Path) -> None:
         path = folder / file["path"]
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(file["content"])
+
+
+def _write_removed(rows: Dataset, folder: Path) -> None:
+    """Write which candidates were removed, and why; parts are brought into their order on the disk."""
+    removed = rows.map_batches(select_removed, batch_format="pyarrow").materialize()
+    with pq.ParquetWriter(folder / REMOVED, REMOVED_SCHEMA) as writer:
+        if num_rows := removed.count():
+            num_buckets = -(-num_rows // OUTPUT_ROWS)
+            told = {"column": "id", "num_buckets": num_buckets}
+            placed = removed.map_batches(_place, batch_format="pyarrow", fn_kwargs=told)
+            for part in _group(placed, "bucket", num_buckets, _pack_removed).iter_rows():
+                (folder / part["path"]).write_bytes(part["content"])
+        for path in sorted(folder.glob(f"{REMOVED}-*")):
+            writer.write_table(pq.read_table(path, partitioning=None))
+            path.unlink()
 
 
 def _group(rows: Dataset, column: str, num_groups: int, function: Callable[[pa.Table], Any]) -> Dataset:
@@ -182,19 +226,17 @@ def _pack(table: pa.Table) -> pa.Table:
     return pa.Table.from_pylist(files)
 
 
+def _pack_removed(table: pa.Table) -> pa.Table:
+    """Return the part of a bucket as a file."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table.select(REMOVED_SCHEMA.names).cast(REMOVED_SCHEMA).sort_by("id"), sink)
+    path = f"{REMOVED}-{table['bucket'][0].as_py():05d}"
+    return pa.table({"path": [path], "content": [sink.getvalue().to_pybytes()]})
+
+
 def _place(table: pa.Table, column: str, num_buckets: int) -> pa.Table:
     buckets = [bucket_of(value, num_buckets) for value in table[column].to_pylist()]
     return table.append_column("bucket", pa.array(buckets, pa.int64()))
-
-
-def _count_material(counts: Mapping[tuple[str, str, str], int], plan: Plan) -> Counter[str]:
-    """Return sub-task -> how much material its sources have for it."""
-    found: Counter[str] = Counter()
-    for (source, kind, _), number in counts.items():
-        for entry in plan.entries:
-            if source in entry.sources and takes(entry, KINDS[kind]):
-                found[entry.name] += number
-    return found
 
 
 def _select_sound(table: pa.Table) -> pa.Table:

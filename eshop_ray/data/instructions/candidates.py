@@ -1,35 +1,40 @@
 """A bucket of material -> candidate rows: the decisions for one bucket, without Ray."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
 
 from eshop_ray.config import SubtaskSection
-from eshop_ray.data.cleaning import TRAIN
 from eshop_ray.data.instructions.builders import get_subtask
 from eshop_ray.data.instructions.draw import RANKS, make_draw, rank_of
 from eshop_ray.data.instructions.likeness import compare_instruction, compare_question
 from eshop_ray.data.instructions.material import Instruction, Judgement, Material, Search, fold, write_material
-from eshop_ray.data.instructions.plan import DEV, UNSEEN, Plan, is_trained, takes
+from eshop_ray.data.instructions.plan import DEV, UNSEEN, Plan, is_trained, list_splits, takes
 from eshop_ray.data.instructions.pool import Pool
-from eshop_ray.data.instructions.question import Question, Subtask, Text
+from eshop_ray.data.instructions.question import Question, Subtask
 from eshop_ray.data.instructions.render import (
     Rendered,
     UnaskableError,
     build_messages,
     choose_language,
+    choose_metric,
     render,
     task_of,
 )
+from eshop_ray.data.instructions.shares import Shares
+from eshop_ray.data.instructions.text_keys import list_keys, list_said
 from eshop_ray.schema import INSTRUCTION_SCHEMA, Row, content_id, encode
 from eshop_ray.tasks import get_task
+from eshop_ray.tasks.multiple_choice import TASK as CHOICE
+from eshop_ray.tasks.multiple_choice import read_choice
 
 CANDIDATE_SCHEMA = pa.schema(
     [
         *INSTRUCTION_SCHEMA,
         ("keys", pa.list_(pa.string())),
+        ("texts", pa.list_(pa.string())),
         ("content", pa.string()),
         ("compared", pa.string()),
         ("within", pa.string()),
@@ -40,19 +45,15 @@ CANDIDATE_SCHEMA = pa.schema(
         ("removed", pa.string()),
     ]
 )
-"""Rows on their way. `keys` are the products and queries that a row speaks of, `content` is what is asked, `compared`
-what must not nearly be asked twice among rows of one `within`, `rank` its place in the order by which quotas choose,
-`made` how a teacher made it, if one did, `removed` why it does not stay."""
+"""Rows on their way. `keys` are the products and queries that a row speaks of, `texts` the keys of what it says word
+for word, `content` is what is asked, `compared` what must not nearly be asked twice among rows of one `within`, `rank`
+its place in the order by which quotas choose, `made` how a teacher made it, if one did, `removed` why it does not
+stay."""
 
 TRANSFORMED = "transformed"
 MULTILINGUAL = "multilingual"
 PASSED_ON = "passed_on"
 TEACHER = "teacher"
-
-_SLACK = 4
-"""Candidates for each row that a quota asks for: some are removed later, and some material gives no question."""
-_FEWEST = 200
-"""Candidates that are built however small the quota."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +61,8 @@ class Context:
     """What a bucket has to know beside its material."""
 
     plan: Plan
-    counts: Mapping[str, int]
-    """Sub-task -> how much material its sources have."""
+    shares: Shares
+    """Of the material of each sub-task and split; all of what is not named."""
 
 
 def build_candidates(source: str, material: Iterable[Material], context: Context) -> Iterator[Row]:
@@ -81,8 +82,9 @@ def build_candidates(source: str, material: Iterable[Material], context: Context
         for one in sorted(own, key=lambda one: (type(one).__name__, one.id)):
             if is_held_out(one, context.plan) == side:
                 for entry in entries:
-                    if takes(entry, type(one)) and _is_drawn(one, entry, source, side, context):
-                        yield from _build_rows(one, pool, entry, source, side, context.plan)
+                    split = _find_split(entry, side)
+                    if split and takes(entry, type(one)) and _is_drawn(one, entry, source, split, context):
+                        yield from _build_rows(one, pool, entry, source, split, context.plan)
 
 
 def assemble(material: Iterable[Material]) -> list[Material]:
@@ -116,38 +118,37 @@ def is_held_out(one: Material, plan: Plan) -> bool:
     return rank_of("side", plan.seed, one.keys[0]) < plan.eval_share * RANKS
 
 
-def _is_drawn(one: Material, entry: SubtaskSection, source: str, is_held: bool, context: Context) -> bool:
-    """Whether an entry takes a piece of material: as much as its quota needs, with slack."""
-    plan = context.plan
-    if entry.split is not None and is_trained(entry.split) == is_held:
-        return False
-    wanted = plan.max_eval_rows if is_held else plan.quotas[entry.name]
-    if wanted is None:
-        return True
-    there = context.counts[entry.name] * (plan.eval_share if is_held else 1 - plan.eval_share)
-    share = (_SLACK * wanted + _FEWEST) / max(there, 1.0)
+def _find_split(entry: SubtaskSection, is_held: bool) -> str | None:
+    """Return the split of an entry's rows of one side, None where it makes none of that."""
+    return next((split for split in list_splits(entry) if is_trained(split) != is_held), None)
+
+
+def _is_drawn(one: Material, entry: SubtaskSection, source: str, split: str, context: Context) -> bool:
+    """Whether an entry takes a piece of material; a larger share takes all that a smaller one does, and more."""
+    plan, share = context.plan, context.shares.get((entry.name, split), 1.0)
     return rank_of(plan.seed, plan.drawn_by, entry.name, source, one.id) < share * RANKS
 
 
-def _build_rows(
-    one: Material, pool: Pool, entry: SubtaskSection, source: str, is_held: bool, plan: Plan
-) -> Iterator[Row]:
+def _build_rows(one: Material, pool: Pool, entry: SubtaskSection, source: str, split: str, plan: Plan) -> Iterator[Row]:
     """Yield the rows that a sub-task makes of a piece of material."""
     subtask = get_subtask(entry.name)
-    split = entry.split or (DEV if is_held else TRAIN)
     start = {"group": entry.name, "source": source, "licence": plan.sources[source].licence, "split": split}
+    # Two entries may ask the same of the same: rows of a split that one of them names have ids of their own.
+    named = (entry.name, source, *filter(None, [entry.split]))
     if isinstance(one, Instruction) and Instruction not in subtask.takes:
-        yield _pass_on(one, start, plan)
+        yield _pass_on(one, start, content_id(*named, "Instruction", one.department, one.id), plan)
         return
     questions = subtask.build(one, pool, make_draw(plan.seed, plan.drawn_by, entry.name, source, one.id))
     for number, question in enumerate(questions):
-        row_id = content_id(entry.name, source, type(one).__name__, one.department, one.id, str(number))
+        row_id = content_id(*named, type(one).__name__, one.department, one.id, str(number))
         draw = make_draw(plan.seed, plan.drawn_by, row_id, "language")
-        language = choose_language(question, subtask, entry.languages, draw)
-        if language is None:
-            continue
         keys = list(dict.fromkeys((*(() if one.IS_VOCABULARY else one.keys), *question.keys)))
-        shared = {**start, "language": language, "keys": keys}
+        try:
+            language = choose_language(question, subtask, entry.languages, one.language, draw)
+        except UnaskableError as error:
+            yield _refuse(row_id, question, {**start, "language": one.language, "keys": keys}, error, plan)
+            continue
+        shared = {**start, "language": language, "keys": keys, "texts": list(list_said(question))}
         yield _ask(row_id, question, subtask, shared, plan)
         if split == DEV:
             yield _ask(row_id, question, subtask, {**shared, "split": UNSEEN}, plan)
@@ -159,9 +160,8 @@ def _ask(row_id: str, question: Question, subtask: Subtask, start: Row, plan: Pl
     num_seen = len(subtask.wordings[language]) - 1
     draw = make_draw(plan.seed, plan.drawn_by, row_id, "wording")
     wording = -1 if is_unseen else draw.randrange(num_seen)
-    task, metric = task_of(question), question.metric or subtask.metric or get_task(task_of(question)).metric
-    if isinstance(question.answer, Text) and metric == "sent-transformer" and language != "en":
-        metric = "multilingual-sent-transformer"
+    task = task_of(question)
+    metric = question.metric or choose_metric(subtask.metric or get_task(task).metric, language)
     row = {
         **start,
         "id": unseen_id(row_id) if is_unseen else row_id,
@@ -173,9 +173,14 @@ def _ask(row_id: str, question: Question, subtask: Subtask, start: Row, plan: Pl
     try:
         rendered = render(question, subtask, language, wording, make_draw(plan.seed, plan.drawn_by, row_id, "order"))
     except UnaskableError as error:
-        shown = Rendered(" | ".join(question.values.values()), None)
-        return {**_finish(row, row_id, shown, plan), "removed": str(error)}
+        return _refuse(row_id, question, row, error, plan)
     return {**_finish(row, row_id, rendered, plan), "messages": build_messages(task, rendered.prompt, rendered.target)}
+
+
+def _refuse(row_id: str, question: Question, row: Row, error: UnaskableError, plan: Plan) -> Row:
+    """Return the row of a question that must not be asked, with what it would have been about."""
+    shown = Rendered(" | ".join(question.values.values()), None)
+    return {"id": row_id, **_finish(row, row_id, shown, plan), "removed": str(error)}
 
 
 def unseen_id(row_id: str) -> str:
@@ -183,13 +188,22 @@ def unseen_id(row_id: str) -> str:
     return content_id(row_id, UNSEEN)
 
 
-def _pass_on(one: Instruction, start: Row, plan: Plan) -> Row:
-    row_id = content_id(start["group"], start["source"], "Instruction", one.department, one.id)
-    row = {**start, "id": row_id, "task": one.task, "metric": one.metric or get_task(one.task).metric}
+def _pass_on(one: Instruction, start: Row, row_id: str, plan: Plan) -> Row:
+    metric = choose_metric(one.metric or get_task(one.task).metric, one.language)
+    row = {**start, "id": row_id, "task": one.task, "metric": metric}
     row |= {"language": one.language, "route": PASSED_ON, "keys": list(one.keys)}
+    row["texts"] = list(list_keys(one.prompt, get_task(one.task).format_target(one.target)))
     row |= compare_instruction(row["group"], one)
-    rendered = Rendered(one.prompt, one.target)
+    rendered = Rendered(one.prompt, one.target, *_find_place(one))
     return {**_finish(row, row_id, rendered, plan), "messages": build_messages(one.task, one.prompt, one.target)}
+
+
+def _find_place(one: Instruction) -> tuple[int | None, int]:
+    """Return where the right option of a row that is passed on stands, and how many there are, if that can be read."""
+    found = read_choice(one.prompt) if one.task == CHOICE.name else None
+    if found is None or not 0 <= one.target - found.first < len(found.candidates):
+        return None, 0
+    return one.target - found.first, len(found.candidates)
 
 
 def _finish(row: Row, row_id: str, rendered: Rendered, plan: Plan) -> Row:

@@ -7,10 +7,12 @@ from typing import Any
 from scipy import stats
 
 from eshop_ray.config import SubtaskSection
+from eshop_ray.data.cleaning import TRAIN
 from eshop_ray.data.instructions.builders import get_subtask
+from eshop_ray.data.instructions.choose import PASSED_OVER
 from eshop_ray.data.instructions.counts import LENGTHS, Counts
 from eshop_ray.data.instructions.material import KINDS
-from eshop_ray.data.instructions.plan import Plan, find_unplanned, takes
+from eshop_ray.data.instructions.plan import Plan, find_unplanned, list_splits, takes
 from eshop_ray.data.instructions.teacher.commission import REASONED, TRANSLATED, WRITTEN
 
 _MAX_EXPLAINED = 3
@@ -25,7 +27,6 @@ def describe_build(plan: Plan, counts: Counts, digest: str) -> dict[str, Any]:
         counts: What was counted.
         digest: Of the rows' files.
     """
-    statistic, freedom = sum_position_bias(counts.positions)
     return {
         "digest": digest,
         "recipe_digest": plan.digest,
@@ -57,12 +58,27 @@ def describe_build(plan: Plan, counts: Counts, digest: str) -> dict[str, Any]:
         "material": _describe_material(counts),
         "teacher": describe_teacher(plan, counts) if plan.teacher else None,
         "absent": describe_absent(plan, counts),
-        "position_bias_p": float(stats.chi2.sf(statistic, freedom)) if freedom else None,
+        "position_bias_p": compute_position_bias(counts.positions),
+        "position_bias_p_passed_on": compute_position_bias(counts.passed_positions),
         "position_bias_p_by_subtask": {
-            f"{group}/{number}": float(stats.chisquare([found[place] for place in range(number)]).pvalue)
-            for (group, number), found in sorted(counts.positions.items())
+            **_describe_positions(counts.positions, ""),
+            **_describe_positions(counts.passed_positions, ", passed on"),
         },
+        "num_without_position": counts.num_unplaced,
         "num_characters": {name: _describe_lengths(found) for name, found in sorted(counts.lengths.items())},
+    }
+
+
+def compute_position_bias(positions: Mapping[tuple[str, int], Counter[int]]) -> float | None:
+    """Return how likely places of right options were so uneven if each were as likely; None where there are none."""
+    statistic, freedom = sum_position_bias(positions)
+    return float(stats.chi2.sf(statistic, freedom)) if freedom else None
+
+
+def _describe_positions(positions: Mapping[tuple[str, int], Counter[int]], told: str) -> dict[str, float]:
+    return {
+        f"{group}/{number}{told}": float(stats.chisquare([found[place] for place in range(number)]).pvalue)
+        for (group, number), found in sorted(positions.items())
     }
 
 
@@ -82,13 +98,14 @@ def sum_position_bias(positions: Mapping[tuple[str, int], Counter[int]]) -> tupl
 def describe_subtasks(plan: Plan, counts: Counts) -> dict[str, dict[str, Any]]:
     """Return what each sub-task of the recipe has, and what its quota was."""
     found: dict[str, dict[str, Any]] = {}
-    for entry in plan.entries:
-        own = {split: number for (group, split), number in counts.by_split.items() if group == entry.name}
-        removed = {reason: number for (group, reason), number in counts.removed_by_group.items() if group == entry.name}
-        found[entry.name] = {
+    for name in dict.fromkeys(entry.name for entry in plan.entries):
+        own = {split: number for (group, split), number in counts.by_split.items() if group == name}
+        removed = {reason: number for (group, reason), number in counts.removed_by_group.items() if group == name}
+        sources = (source for entry in plan.entries if entry.name == name for source in entry.sources)
+        found[name] = {
             "rows": dict(sorted(own.items())),
-            "quota": plan.quotas[entry.name],
-            "sources": list(entry.sources),
+            "quota": plan.quotas.get((name, TRAIN)),
+            "sources": list(dict.fromkeys(sources)),
             "num_removed": dict(sorted(removed.items())),
         }
     return found
@@ -127,13 +144,7 @@ def describe_absent(plan: Plan, counts: Counts) -> dict[str, str]:
     lines = {f"source {name}": reason for name, reason in plan.absent.items()}
     read = {source for source, _ in counts.material}
     lines |= {f"source {name}": "no row in it could be read" for name in plan.sources if name not in read}
-    for entry in plan.entries:
-        num_rows = sum(number for (group, _), number in counts.by_split.items() if group == entry.name)
-        quota = plan.quotas[entry.name]
-        if not num_rows:
-            lines[f"sub-task {entry.name}"] = _explain_nothing(entry, counts)
-        elif quota is not None and num_rows < quota:
-            lines[f"sub-task {entry.name}"] = f"the quota is {quota}, its sources give {num_rows}"
+    lines |= {_name_entry(entry): reason for entry in plan.entries if (reason := _explain_short(entry, plan, counts))}
     for made, group, quota in list_teacher_quotas(plan):
         found = {reason: n for (_, *key, reason), n in counts.made.items() if key == [made, group]}
         if not found:
@@ -146,7 +157,30 @@ def describe_absent(plan: Plan, counts: Counts) -> dict[str, str]:
 def explain_absent(plan: Plan, counts: Counts) -> str:
     """Return why the first sub-tasks of a recipe have no row, for somebody who is left with nothing."""
     lines = describe_absent(plan, counts)
-    return "; ".join(f"{entry.name}: {lines[f'sub-task {entry.name}']}" for entry in plan.entries[:_MAX_EXPLAINED])
+    return "; ".join(f"{entry.name}: {lines[_name_entry(entry)]}" for entry in plan.entries[:_MAX_EXPLAINED])
+
+
+def _name_entry(entry: SubtaskSection) -> str:
+    return f"sub-task {entry.name}" if entry.split is None else f"sub-task {entry.name} in {entry.split}"
+
+
+def _explain_short(entry: SubtaskSection, plan: Plan, counts: Counts) -> str | None:
+    """Return why an entry has fewer rows than its quota, if it has; a teacher's rows are none of its own."""
+    splits = list_splits(entry)
+    taught = sum(n for (_, _, group, reason), n in counts.made.items() if (group, reason) == (entry.name, None))
+    found = {split: counts.by_split[entry.name, split] - (taught if split == TRAIN else 0) for split in splits}
+    if not any(found.values()):
+        return _explain_nothing(entry, counts)
+    num_rows, quota = found[splits[0]], plan.limit_of(entry.name, splits[0])
+    is_promised = entry.split is None or entry.quota is not None
+    if quota is None or num_rows >= quota or not is_promised:
+        return None
+    share = counts.shares.get((entry.name, splits[0]), 1.0)
+    if counts.removed_by_group[entry.name, PASSED_OVER]:
+        return f"the quota is {quota}, {num_rows} rows stay: {PASSED_OVER}"
+    if share < 1:
+        return f"the quota is {quota}, {num_rows} rows stay of those that {share:.1%} of its material gives"
+    return f"the quota is {quota}, its sources give {num_rows}"
 
 
 def _explain_nothing(entry: SubtaskSection, counts: Counts) -> str:

@@ -147,10 +147,14 @@ def _show_absent(card: Card) -> Section:
 
 def _show_places(card: Card) -> Section:
     p_value = card["position_bias_p"]
-    if p_value is None:
-        return Section("Places of right options", ["No question has one right option."])
-    sentence = (
-        f"Were each place as likely, places would be so uneven with p = {p_value:.3f} (chi-square, all sub-tasks)."
-    )
+    sentences = ["No question that was made here has one right option."]
+    if p_value is not None:
+        sentences = [
+            f"Were each place as likely, places would be so uneven with p = {p_value:.3f} (chi-square, all sub-tasks)."
+        ]
+    if (passed := card["position_bias_p_passed_on"]) is not None:
+        sentences.append(f"Rows passed on keep the places of their own sets, for which p = {passed:.3f}.")
+    if number := card["num_without_position"]:
+        sentences.append(f"{count(number, 'row')} of multiple choice, such as stars, without options are not counted.")
     rows = [(name, f"{value:.3f}") for name, value in card["position_bias_p_by_subtask"].items()]
-    return Section("Places of right options", [sentence], [Table(("sub-task / options", "p"), rows)])
+    return Section("Places of right options", sentences, [Table(("sub-task / options", "p"), rows)] if rows else [])

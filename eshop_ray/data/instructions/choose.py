@@ -1,32 +1,21 @@
 """Which candidates stay: none twice, none on both sides of a split, and of each sub-task as many as its quota."""
 
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from eshop_ray.data.cleaning import TRAIN
 from eshop_ray.data.instructions.candidates import PASSED_ON
 from eshop_ray.data.instructions.draw import RANKS
-from eshop_ray.data.instructions.plan import Plan
+from eshop_ray.data.instructions.limits import Limits
 from eshop_ray.schema import Row
 
 REPEATED = "asked twice"
 CROSSING = "its product or query is in an evaluation split"
 OVER_QUOTA = "over the quota"
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """The rank in each (sub-task, split) from which on rows are too many; rows passed on have limits of their own."""
-
-    limits: Mapping[tuple[str, str], int]
-    passed_on: Mapping[tuple[str, str], int]
-    made: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    """The rank in each (sub-task, kind of row) from which on rows of a teacher are too many."""
+PASSED_OVER = "more rows would be passed on than the recipe allows"
+REMOVED_SCHEMA = pa.schema([(name, pa.string()) for name in ("id", "group", "split", "source", "reason")])
 
 
 def mark_repeats(table: pa.Table) -> pa.Table:
@@ -57,17 +46,20 @@ def mark_crossing(table: pa.Table, held: Collection[str]) -> pa.Table:
 
 
 def mark_surplus(table: pa.Table, limits: Limits) -> pa.Table:
-    """Mark rows beyond the quota of their sub-task."""
+    """Mark rows beyond the quota of their sub-task, and those passed on beyond the share of all that they may be."""
     rows = table.select(["group", "split", "route", "made", "rank", "removed"]).to_pylist()
-    removed = [row["removed"] or (OVER_QUOTA if row["rank"] >= _find_limit(limits, row) else None) for row in rows]
-    return set_removed(table, removed)
+    return set_removed(table, [row["removed"] or _find_surplus(limits, row) for row in rows])
 
 
-def _find_limit(limits: Limits, row: Row) -> int:
+def _find_surplus(limits: Limits, row: Row) -> str | None:
+    key = row["group"], row["split"]
     if row["made"] is not None:
-        return limits.made.get((row["group"], row["made"]), RANKS)
-    own = limits.passed_on if row["route"] == PASSED_ON else limits.limits
-    return own.get((row["group"], row["split"]), RANKS)
+        limit = limits.made.get((row["group"], row["made"]), RANKS)
+    else:
+        limit = limits.limits.get(key, RANKS)
+    if row["rank"] >= limit:
+        return OVER_QUOTA
+    return PASSED_OVER if row["route"] == PASSED_ON and row["rank"] >= limits.passed_on.get(key, RANKS) else None
 
 
 def set_removed(table: pa.Table, removed: Sequence[str | None]) -> pa.Table:
@@ -81,52 +73,10 @@ def select_kept(table: pa.Table, columns: Sequence[str]) -> pa.Table:
     return table.filter(pc.is_null(table["removed"])).select(list(columns))
 
 
-def find_limits(rows: Iterable[Row], plan: Plan) -> Limits:
-    """Return the limits that hold quotas, and the share of rows that are passed on.
-
-    Args:
-        rows: `group`, `split`, `route`, `made` and `rank` of the rows that stay so far.
-        plan: The quotas.
+def select_removed(table: pa.Table) -> pa.Table:
+    """Return columns of `REMOVED_SCHEMA` of the rows that are marked, those beyond a quota apart: nothing is wrong with
+    them.
     """
-    ranks: defaultdict[tuple[str, str], list[tuple[int, str]]] = defaultdict(list)
-    made: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
-    for row in rows:
-        if row["made"] is not None:
-            made[row["group"], row["made"]].append(row["rank"])
-        else:
-            ranks[row["group"], row["split"]].append((row["rank"], row["route"]))
-    limits: dict[tuple[str, str], int] = {}
-    kept: dict[tuple[str, str], list[tuple[int, str]]] = {}
-    for key, found in sorted(ranks.items()):
-        found.sort()
-        quota = plan.quotas[key[0]] if key[1] == TRAIN else plan.max_eval_rows
-        if quota is not None and len(found) > quota:
-            limits[key] = found[quota][0]
-        kept[key] = found[:quota]
-    return Limits(limits, {**limits, **_limit_passed_on(kept, plan.max_passed_on_share)}, _limit_made(made, plan))
-
-
-def _limit_made(made: Mapping[tuple[str, str], Sequence[int]], plan: Plan) -> dict[tuple[str, str], int]:
-    """Return the limits of a teacher's rows, of which each sub-task has its own quota for each kind."""
-    limits = {}
-    for (group, name), ranks in made.items():
-        quotas: Mapping[str, int] = getattr(plan.teacher, name)
-        if len(ranks) > quotas[group]:
-            limits[group, name] = sorted(ranks)[quotas[group]]
-    return limits
-
-
-def _limit_passed_on(
-    kept: Mapping[tuple[str, str], Sequence[tuple[int, str]]], max_share: float
-) -> dict[tuple[str, str], int]:
-    """Return lower limits of the rows passed on, each sub-task giving up as large a share, if they are too many."""
-    passed = {key: [rank for rank, route in found if route == PASSED_ON] for key, found in kept.items()}
-    num_passed = sum(map(len, passed.values()))
-    num_others = sum(map(len, kept.values())) - num_passed
-    most = num_others * max_share / (1 - max_share) if max_share < 1 else np.inf
-    if num_passed <= most:
-        return {}
-    share = most / num_passed
-    return {
-        key: found[int(len(found) * share)] for key, found in passed.items() if int(len(found) * share) < len(found)
-    }
+    is_surplus = pc.is_in(table["removed"], pa.array([OVER_QUOTA, PASSED_OVER]))
+    gone = table.filter(pc.and_(pc.is_valid(table["removed"]), pc.invert(is_surplus)))
+    return gone.select(["id", "group", "split", "source", "removed"]).rename_columns([*REMOVED_SCHEMA.names])

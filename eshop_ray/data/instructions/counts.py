@@ -9,10 +9,15 @@ from operator import itemgetter
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from ray.data import Dataset
 
+from eshop_ray.data.instructions.candidates import PASSED_ON
+from eshop_ray.data.instructions.decontaminate import Index
 from eshop_ray.data.instructions.plan import UNSEEN
+from eshop_ray.data.instructions.shares import Shares
 from eshop_ray.schema import Row
+from eshop_ray.tasks.multiple_choice import TASK as CHOICE
 
 MAX_EXAMPLES = 5
 """Rows of each reason that a card shows."""
@@ -34,13 +39,19 @@ class Counts:
     by_split: Counter[tuple[str, str]] = field(default_factory=Counter)
     """(sub-task, split) -> rows that stay."""
     positions: dict[tuple[str, int], Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
-    """(sub-task, number of options) -> place of the right one -> rows that stay."""
+    """(sub-task, number of options) -> place of the right one -> rows that stay and were made here."""
+    passed_positions: dict[tuple[str, int], Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
+    """The same of rows that are passed on, as their own sets place it."""
+    num_unplaced: int = 0
+    """Rows that stay and are multiple choice, but have no options of which the right one's place could be read."""
     lengths: dict[str, Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
     """`prompt` or `answer` -> class of `LENGTHS` -> rows that stay."""
     removed: Counter[str] = field(default_factory=Counter)
     """Reason -> candidates that do not stay."""
     removed_by_group: Counter[tuple[str, str]] = field(default_factory=Counter)
     """(sub-task, reason) -> candidates that do not stay."""
+    shares: Shares = field(default_factory=dict)
+    """Of their material that sub-tasks were made of."""
     drift: dict[str, list[Row]] = field(default_factory=dict)
     """Source -> in what its files differ, as `report_drift` has it."""
     made: Counter[tuple[str, str, str, str | None]] = field(default_factory=Counter)
@@ -59,6 +70,13 @@ class Counts:
     """Source -> rows that could not be read."""
     malformed_examples: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     """Source -> `file:line: reason` of some."""
+
+    def add_unread(self, index: Index) -> None:
+        """Count the rows of evaluation sets that could not be read."""
+        for path, number in index.num_malformed.items():
+            self.malformed[f"evaluation set {path}"] += number
+        for path, lines in index.malformed_examples.items():
+            self.malformed_examples[f"evaluation set {path}"] += lines
 
     def explain(self) -> str:
         """Return what became of the material, for somebody who is left with nothing."""
@@ -131,9 +149,9 @@ def _tally_rows(table: pa.Table) -> pa.Table:
     found = {
         "by": _pairs(Counter((name, row[name]) for row in kept for name in COUNTED)),
         "by_split": _pairs(Counter((row["group"], row["split"]) for row in kept)),
-        "positions": _pairs(
-            Counter((row["group"], row["num_options"], row["position"]) for row in kept if _is_placed(row))
-        ),
+        "positions": _count_positions(row for row in kept if row["route"] != PASSED_ON),
+        "passed_positions": _count_positions(row for row in kept if row["route"] == PASSED_ON),
+        "num_unplaced": sum(row["task"] == CHOICE.name and row["position"] is None for row in kept),
         "lengths": _pairs(Counter(length for row in kept for length in _measure(row))),
         "removed": _pairs(Counter((row["group"], row["removed"]) for row in gone)),
         "made": _pairs(Counter(tuple(row[name] for name in _MADE) for row in rows if row["made"] is not None)),
@@ -142,9 +160,26 @@ def _tally_rows(table: pa.Table) -> pa.Table:
     return pa.table({"tally": [json.dumps(found)]})
 
 
+def count_splits(rows: Dataset) -> Counter[tuple[str, str]]:
+    """Return (sub-task, split) -> candidates that are not marked."""
+    counts: Counter[tuple[str, str]] = Counter()
+    for row in rows.map_batches(_count_splits, batch_format="pyarrow").iter_rows():
+        counts[row["group"], row["split"]] += row["number"]
+    return counts
+
+
+def _count_splits(table: pa.Table) -> pa.Table:
+    kept = table.filter(pc.is_null(table["removed"])).select(["group", "split"])
+    return kept.group_by(["group", "split"]).aggregate([([], "count_all")]).rename_columns(["group", "split", "number"])
+
+
 def _is_placed(row: Row) -> bool:
     """Whether a row counts for the places of right options; a question in its unseen wording has been counted."""
     return row["position"] is not None and row["split"] != UNSEEN
+
+
+def _count_positions(rows: Iterable[Row]) -> list[tuple[list[object], int]]:
+    return _pairs(Counter((row["group"], row["num_options"], row["position"]) for row in rows if _is_placed(row)))
 
 
 def _measure(row: Row) -> Iterable[tuple[str, int]]:
@@ -187,6 +222,9 @@ def _add_rows(counts: Counts, found: Mapping[str, Any]) -> None:
         counts.num_rows += number
     for (group, num_options, position), number in found["positions"]:
         counts.positions[group, num_options][position] += number
+    for (group, num_options, position), number in found["passed_positions"]:
+        counts.passed_positions[group, num_options][position] += number
+    counts.num_unplaced += found["num_unplaced"]
     for (name, length), number in found["lengths"]:
         counts.lengths[name][length] += number
     for (group, reason), number in found["removed"]:

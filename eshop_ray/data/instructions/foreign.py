@@ -4,7 +4,7 @@ from collections import defaultdict
 
 import pyarrow as pa
 
-from eshop_ray.data.instructions.candidates import MULTILINGUAL
+from eshop_ray.data.instructions.candidates import MULTILINGUAL, PASSED_ON
 from eshop_ray.data.instructions.choose import set_removed
 from eshop_ray.data.language import LANGUAGES, identify
 from eshop_ray.schema import Row
@@ -19,7 +19,8 @@ def mark_foreign(table: pa.Table) -> pa.Table:
     rows = table.select(["route", "language", "messages", "removed"]).to_pylist()
     by_language: defaultdict[str, list[int]] = defaultdict(list)
     for place, row in enumerate(rows):
-        if row["route"] == MULTILINGUAL and row["removed"] is None and row["language"] in LANGUAGES:
+        is_told = row["route"] in (MULTILINGUAL, PASSED_ON) and row["language"] != SHARED
+        if is_told and row["removed"] is None and row["language"] in LANGUAGES:
             by_language[row["language"]].append(place)
     removed = [row["removed"] for row in rows]
     for language, places in by_language.items():

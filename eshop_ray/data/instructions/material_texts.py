@@ -1,13 +1,14 @@
 """Texts of material, cleaned: all of a shop's and its customers' before any question is made of them."""
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
 from eshop_ray.config.cleaning import TextCleaningSection
+from eshop_ray.data.instructions.instruction_lines import FIELDS, join_lines, split_lines
 from eshop_ray.data.instructions.material import (
     Attribute,
     Category,
@@ -45,17 +46,19 @@ TEXTS: Mapping[type[Material], tuple[str, ...]] = {
     Translation: ("text", "translated"),
     Fact: ("sentence",),
     Session: ("titles",),
+    Instruction: FIELDS,
 }
 """Fields that are cleaned, the one first without which nothing can be asked."""
 VERBATIM: Mapping[type[Material], tuple[str, ...]] = {
     Category: (),
     Attribute: (),
     TaggedText: ("text", "spans"),
-    Instruction: ("prompt", "target"),
 }
-"""Fields that hold each other's words or lay out options: only marks of chat templates are taken out."""
+"""Fields that hold each other's words: only marks of chat templates are taken out."""
 BY_CUSTOMERS = (Review, ReviewSummary, ProductQuestion)
-"""Kinds in which personal data is looked for, and whose texts may not be worth learning from."""
+"""Kinds whose texts may not be worth learning from."""
+MASKED = (*BY_CUSTOMERS, Instruction)
+"""Kinds in which personal data is looked for: what is passed on may be a customer's words too."""
 EMPTY = "empty"
 
 
@@ -78,16 +81,17 @@ def clean_material(table: pa.Table, section: TextCleaningSection) -> pa.Table:
 
     Args:
         table: Columns of `MATERIAL_SCHEMA`, judgements with their titles.
-        section: What is done. Personal data stays outside of what customers wrote: numbers there are a shop's own.
+        section: What is done. Personal data stays outside of what customers may have written: numbers there are a
+            shop's own.
     """
     rows = table.to_pylist()
     kept = section.model_copy(update={"personal": "keep"})
     kinds = {kind.__name__: kind for kind in (*TEXTS, *VERBATIM)}
-    for is_by_customers, own in ((True, section), (False, kept)):
+    for is_masked, own in ((True, section), (False, kept)):
         places = [
             (place, kinds[row["kind"]])
             for place, row in enumerate(rows)
-            if row["kind"] is not None and (kinds[row["kind"]] in BY_CUSTOMERS) == is_by_customers
+            if row["kind"] is not None and (kinds[row["kind"]] in MASKED) == is_masked
         ]
         _clean_rows(rows, [one for one in places if one[1] in TEXTS], own)
         _strip_rows(rows, [one for one in places if one[1] in VERBATIM])
@@ -131,6 +135,7 @@ def _clean_rows(rows: list[Row], places: list[tuple[int, type[Material]]], secti
 def _collect(row: Row, place: int, kind: type[Material], texts: list[str]) -> _Piece:
     """Add the texts of a piece to all texts."""
     values, start = decode(row["data"]), len(texts)
+    values = split_lines(values) if kind is Instruction else values
     found = [list(list_texts(values[name])) for name in TEXTS[kind]]
     texts += itertools.chain.from_iterable(found)
     return _Piece(place, kind, values, start, len(found[0]))
@@ -139,9 +144,13 @@ def _collect(row: Row, place: int, kind: type[Material], texts: list[str]) -> _P
 def _strip_rows(rows: list[Row], places: list[tuple[int, type[Material]]]) -> None:
     for place, kind in places:
         values, row = decode(rows[place]["data"]), rows[place]
-        stripped = {name: _walk(values[name], strip_control) for name in VERBATIM[kind]}
+        stripped = _strip(values, VERBATIM[kind])
         if any(values[name] != found for name, found in stripped.items()):
             row |= {"data": encode({**values, **stripped}), "cleaned": "control"}
+
+
+def _strip(values: Row, names: Iterable[str]) -> Row:
+    return {name: _walk(values[name], strip_control) for name in names}
 
 
 def _write(row: Row, piece: _Piece, cleaned: Iterator[str], done: list[str]) -> None:
@@ -149,7 +158,12 @@ def _write(row: Row, piece: _Piece, cleaned: Iterator[str], done: list[str]) -> 
         **piece.values,
         **{name: _walk(piece.values[name], lambda _: next(cleaned)) for name in TEXTS[piece.kind]},
     }
+    if piece.kind is Instruction:
+        before = decode(row["data"])
+        values = join_lines(before, values) or {**before, **_strip(before, FIELDS)}
     data = encode(values)
+    if data == row["data"]:
+        return
     row |= {"data": data, "cleaned": ", ".join(done), "department": read_material(row["kind"], data).department}
 
 

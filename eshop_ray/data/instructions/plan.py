@@ -24,7 +24,7 @@ SOURCE_LANGUAGE = "en"
 """That a teacher translates from."""
 UNSEEN = "unseen"
 """The same questions in wordings that are held out."""
-_VERSION = 4
+_VERSION = 5
 """Raise it when readers, builders or wordings change: the digest of a recipe then changes with them."""
 
 
@@ -40,14 +40,18 @@ class Plan:
     eval_share: float
     max_eval_rows: int | None
     max_passed_on_share: float
-    quotas: Mapping[str, int | None]
-    """Sub-task -> rows at most in `train`."""
+    quotas: Mapping[tuple[str, str], int | None]
+    """(sub-task, split) -> rows at most, of what is learned from and of splits that entries name."""
     entries: Sequence[SubtaskSection]
     sources: Mapping[str, InstructionSource]
     """Those that entries name and whose licence is allowed."""
     teacher: TeacherSection | None = None
     absent: Mapping[str, str] = field(default_factory=dict)
     """Source -> why nothing is made of it."""
+
+    def limit_of(self, subtask: str, split: str) -> int | None:
+        """Return how many rows of a sub-task a split has at most; None where there is no limit."""
+        return self.quotas.get((subtask, split), self.max_eval_rows)
 
 
 def plan_recipe(config: Config) -> Plan:
@@ -78,7 +82,7 @@ def plan_recipe(config: Config) -> Plan:
         eval_share=recipe.eval_share,
         max_eval_rows=recipe.max_eval_rows,
         max_passed_on_share=recipe.max_passed_on_share,
-        quotas=_share_out(recipe.subtasks, recipe.num_rows),
+        quotas=_share_out(recipe.subtasks, recipe.num_rows, recipe.max_eval_rows),
         entries=recipe.subtasks,
         sources={name: source for name, source in wanted.items() if name not in absent},
         teacher=recipe.teacher,
@@ -130,6 +134,11 @@ def list_material_files(config: Config, sources: Mapping[str, InstructionSource]
     ]
 
 
+def list_splits(entry: SubtaskSection) -> tuple[str, ...]:
+    """Return the splits that an entry's rows are made for, the one that its quota is of first."""
+    return (entry.split,) if entry.split is not None else (TRAIN, DEV)
+
+
 def takes(entry: SubtaskSection, kind: type[Any]) -> bool:
     """Whether an entry makes rows of a kind of material."""
     return kind in get_subtask(entry.name).takes or kind is Instruction
@@ -172,20 +181,26 @@ def _find_absence(config: Config, name: str) -> str | None:
     return f"{show(files.resolve(config.data.root, source.path))}: nothing stands in it" if is_empty else None
 
 
-def _share_out(entries: Sequence[SubtaskSection], num_rows: int | None) -> dict[str, int | None]:
-    """Return the quota of each sub-task: its own, or its share of what those leave."""
-    fixed = {entry.name: entry.quota for entry in entries if entry.quota is not None}
-    shared = {entry.name: entry.weight for entry in entries if entry.quota is None}
+def _share_out(
+    entries: Sequence[SubtaskSection], num_rows: int | None, max_eval_rows: int | None
+) -> dict[tuple[str, str], int | None]:
+    """Return the quota of each entry: its own, or its share of what those leave; `num_rows` are rows to learn from."""
+    quotas = {(entry.name, list_splits(entry)[0]): entry.quota for entry in entries}
+    weights = {(entry.name, list_splits(entry)[0]): entry.weight for entry in entries}
+    held = {key: max_eval_rows if quota is None else quota for key, quota in quotas.items() if not is_trained(key[1])}
+    held |= {(name, UNSEEN): quota for (name, split), quota in held.items() if split == DEV}
+    learned = {key: quota for key, quota in quotas.items() if is_trained(key[1])}
+    shared = {key: weights[key] for key, quota in learned.items() if quota is None}
     if num_rows is None:
-        return {**fixed, **dict.fromkeys(shared)}
-    left = num_rows - sum(fixed.values())
+        return {**learned, **held}
+    left = num_rows - sum(quota or 0 for quota in learned.values())
     if shared and left < len(shared):
         raise UserError(
             f"`instructions.num_rows` is {num_rows}, and the quotas leave {max(left, 0)} of them to {len(shared)} "
             "sub-tasks without one; raise it"
         )
     total = sum(shared.values())
-    return {**fixed, **{name: max(1, round(left * weight / total)) for name, weight in shared.items()}}
+    return {**learned, **held, **{key: max(1, round(left * weight / total)) for key, weight in shared.items()}}
 
 
 def is_trained(split: str) -> bool:

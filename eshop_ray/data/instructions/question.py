@@ -81,7 +81,7 @@ class Question:
     """Name in the wordings -> text."""
     answer: Answer
     language: str | None = None
-    """Of its texts, where it has to be asked in that; None: in any that the recipe names."""
+    """Of its texts, where it has to be asked in that; None: that of its material, or any that the recipe names."""
     keys: tuple[str, ...] = ()
     """Products and queries that it names beside those of its material."""
     metric: str | None = None

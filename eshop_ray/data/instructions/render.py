@@ -23,9 +23,11 @@ from eshop_ray.tasks.ranking import MAX_OPTIONS
 from eshop_ray.tasks.retrieval import MAX_ANSWERS
 
 MAX_OPTION_CHARACTERS = 200
-MAX_VALUE_CHARACTERS = 2_000
+MAX_VALUE_CHARACTERS = 3_000
 """Of one text of a question; what is beyond would be cut by training anyway."""
 _DIGITS = 10
+UNWORDED = "its sub-task has no wording in its language"
+UNASKED = "the recipe does not ask in its language"
 
 
 class UnaskableError(ValueError):
@@ -44,20 +46,38 @@ class Rendered:
     num_options: int = 0
 
 
-def choose_language(question: Question, subtask: Subtask, asked: Sequence[str], draw: Random) -> str | None:
-    """Return the language to ask in, None where the recipe asks in none that fits.
+def choose_language(question: Question, subtask: Subtask, asked: Sequence[str], own: str, draw: Random) -> str:
+    """Return the language to ask in.
+
+    A text to write is asked for in the language that it is in: nothing else says in which to answer. Options and spans
+    may be asked about in any.
 
     Args:
         question: What to ask.
         subtask: Whose wordings there are.
-        asked: Languages of the recipe's entry; empty: all for questions that are bound to one, else English.
+        asked: Languages of the recipe's entry; empty: that of the question, else of its material.
+        own: Of the material.
         draw: Choices.
+
+    Raises:
+        UnaskableError: if the sub-task is not worded in a language that fits, or the recipe asks in none.
     """
-    if question.language is not None:
-        fits = question.language in subtask.wordings and (not asked or question.language in asked)
-        return question.language if fits else None
-    languages = [language for language in asked or ("en",) if language in subtask.wordings]
-    return draw.choice(languages) if languages else None
+    bound = question.language or (own if isinstance(question.answer, Text) else None)
+    languages = [bound] if bound else list(asked) or [own]
+    worded = [language for language in languages if language in subtask.wordings]
+    if not worded:
+        raise UnaskableError(UNWORDED)
+    fitting = [language for language in worded if not asked or language in asked]
+    if not fitting:
+        raise UnaskableError(UNASKED)
+    return draw.choice(fitting)
+
+
+def choose_metric(metric: str, language: str) -> str:
+    """Return the metric that reads answers of a language, in place of its kin that reads English alone."""
+    if metric == "sent-transformer" and language != "en":
+        return "multilingual-sent-transformer"
+    return "jp-bleu" if metric == "bleu" and language == "ja" else metric
 
 
 def render(question: Question, subtask: Subtask, language: str, wording: int, draw: Random) -> Rendered:
@@ -71,14 +91,16 @@ def render(question: Question, subtask: Subtask, language: str, wording: int, dr
         draw: Choices: those of a wording must not move the options, so it draws for them alone.
 
     Raises:
-        UnaskableError: if the options are not distinct, the answer stands in the question, or it could not be read
-            back.
+        UnaskableError: if a part of the question is empty, the options are not distinct, the answer stands in the
+            question, or it could not be read back.
     """
     answer = question.answer
     options, target, position = _arrange(answer, draw)
     if len({fold(option) for option in options}) < len(options):
         raise UnaskableError("two options are the same")
     values = {name: _fit(text, MAX_VALUE_CHARACTERS) for name, text in question.values.items()}
+    if not all((*values.values(), *options)):
+        raise UnaskableError("a part of the question is empty")
     first = 1 if isinstance(answer, Order) else 0
     prompt = _fill(subtask.wordings[language][wording], values, number_options(options, first))
     if isinstance(answer, Text) and not answer.is_quotable and fold(answer.text) in fold(prompt):

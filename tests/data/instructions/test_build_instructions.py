@@ -19,6 +19,7 @@ from eshop_ray.config.sections import RaySection
 from eshop_ray.data.instructions import build
 from eshop_ray.data.instructions.card import describe_build, explain_absent
 from eshop_ray.data.instructions.card_page import build_page
+from eshop_ray.data.instructions.choose import OVER_QUOTA, PASSED_OVER, REMOVED_SCHEMA
 from eshop_ray.data.instructions.counts import Counts
 from eshop_ray.data.instructions.plan import fingerprint_build, plan_recipe
 from eshop_ray.data.records import prepare_records
@@ -69,7 +70,7 @@ def make_config(folder, run="run", **recipe):
 
 
 def read_rows(config):
-    paths = sorted((config.run_dir / job.FOLDER).rglob("*.parquet"))
+    paths = sorted((config.run_dir / job.FOLDER).glob("split=*/*.parquet"))
     tables = [pq.ParquetFile(path).read() for path in paths]
     assert all(table.schema.equals(INSTRUCTION_SCHEMA) for table in tables)
     return [row for table in tables for row in table.to_pylist()]
@@ -401,13 +402,22 @@ def test_files_of_one_source_may_differ_and_the_card_names_them(tmp_path):
 @pytest.mark.usefixtures("ray_session")
 def test_what_an_evaluation_asks_is_left_out(tmp_path):
     write_shop(tmp_path)
-    held = [{"id": "1", "name": "Nordvik Bottle"}, {"id": "2", "name": "Alva Scarf"}]
+    held = [{"id": "1", "name": "Nordvik Bottle"}, {"id": "2", "name": "Alva Scarf"}, {"id": "3"}]
     (tmp_path / "held.jsonl").write_text("\n".join(map(json.dumps, held)))
     sources = [{"format": "products", "path": "held.jsonl"}]
     config = make_config(tmp_path, decontaminate=sources)
     job.run(config)
     assert not [row for row in read_rows(config) if "Nordvik Bottle" in row["messages"][1]["content"]]
-    assert read_card(config)["num_removed"]["it names a product or query of an evaluation set"] > 0
+    card = read_card(config)
+    assert card["num_removed"]["it names a product or query of an evaluation set"] > 0
+    assert card["num_malformed"] == {"evaluation set held.jsonl": 1}
+    assert "held.jsonl:3: the product has no name" in card["malformed_examples"]["evaluation set held.jsonl"][0]
+    removed = pq.read_table(config.run_dir / job.FOLDER / "removed.parquet")
+    assert removed.schema.equals(REMOVED_SCHEMA)
+    listed = Counter(removed["reason"].to_pylist())
+    assert listed == {reason: n for reason, n in card["num_removed"].items() if reason != OVER_QUOTA}
+    assert not {row["id"] for row in read_rows(config)} & set(removed["id"].to_pylist())
+    assert not list((config.run_dir / job.FOLDER).glob("removed.parquet-*"))
 
 
 def test_recipes_of_which_nothing_can_come_end_before_any_work(tmp_path):
@@ -421,6 +431,8 @@ def test_recipes_of_which_nothing_can_come_end_before_any_work(tmp_path):
         plan_recipe(make_config(tmp_path, licences=["CC0-1.0"]))
     with pytest.raises(UserError, match=r"`instructions.subtasks` is empty"):
         plan_recipe(make_config(tmp_path, subtasks=[]))
+    with pytest.raises(ValueError, match=r"licence\n.*at least 1 character"):
+        make_config(tmp_path, sources={"shop": {"format": "products", "path": "catalogue.jsonl", "licence": ""}})
     with pytest.raises(UserError, match=r"`instructions.num_rows` is 50"):
         plan_recipe(make_config(tmp_path, num_rows=50))
 
@@ -452,8 +464,77 @@ def test_a_sub_task_of_other_material_says_what_it_is_made_of(tmp_path):
     )
 
 
+def describe_titles(folder, taught=0, removed=None, share=1.0, **by_split):
+    """Return the card's lines about a sub-task that has a quota of 40, and a second split."""
+    write_shop(folder)
+    entry = {"name": "title_generation", "source": "shop"}
+    entries = [{**entry, "quota": 40}, {**entry, "source": "esci", "split": "held_out", "quota": 9}]
+    counts = Counts(by_split=Counter({(entry["name"], split): number for split, number in by_split.items()}))
+    counts.made["one", "written", entry["name"], None] = taught
+    counts.removed_by_group.update({(entry["name"], reason): number for reason, number in (removed or {}).items()})
+    counts.shares = {(entry["name"], "train"): share}
+    card = describe_build(plan_recipe(make_config(folder, subtasks=entries)), counts, "0" * 64)
+    subtask = card["rows_by_subtask"]["title_generation"]
+    assert (subtask["quota"], subtask["sources"]) == (40, ["shop", "esci"])
+    return {name: reason for name, reason in card["absent"].items() if name.startswith("sub-task title_generation")}
+
+
+def test_only_rows_to_learn_from_that_sources_give_fill_a_quota(tmp_path):
+    name, held = "sub-task title_generation", "sub-task title_generation in held_out"
+    assert describe_titles(tmp_path, train=40, held_out=9) == {}
+    assert describe_titles(tmp_path, train=39, dev=10, unseen=10, held_out=9) == {
+        name: "the quota is 40, its sources give 39"
+    }
+    assert describe_titles(tmp_path, train=40, taught=15, held_out=4) == {
+        name: "the quota is 40, its sources give 25",
+        held: "the quota is 9, its sources give 4",
+    }
+
+
+def test_a_shortage_says_what_it_comes_from(tmp_path):
+    name = "sub-task title_generation"
+    removed = {PASSED_OVER: 3}
+    assert "12.5% of its material" in describe_titles(tmp_path, train=39, share=0.125)[name]
+    assert "more rows would be passed on" in describe_titles(tmp_path, train=39, removed=removed)[name]
+    assert "no row that stays" in describe_titles(tmp_path)[name]
+
+
+@pytest.mark.slow  # what is drawn is proved without Ray
+@pytest.mark.usefixtures("ray_session")
+def test_a_quota_is_filled_though_little_of_the_material_gives_a_question(tmp_path):
+    products = [
+        {
+            "id": str(n),
+            "name": f"Lamp {n}",
+            "description": f"A lamp of kind {n} that lights a room." if n % 20 == 0 else "",
+        }
+        for n in range(2000)
+    ]
+    (tmp_path / "catalogue.jsonl").write_text("\n".join(map(json.dumps, products)))
+    (tmp_path / "pairs.jsonl").write_text("")
+    entry = {"name": "title_generation", "source": "shop", "quota": 40}
+    config = make_config(tmp_path, subtasks=[entry], near_duplicates=None)
+    job.run(config)
+    card = read_card(config)
+    assert card["rows_by_subtask"]["title_generation"]["rows"]["train"] == 40
+    assert "sub-task title_generation" not in card["absent"]
+
+
 def test_describe_build_needs_no_rows_of_a_kind(tmp_path):
     write_shop(tmp_path)
     card = describe_build(plan_recipe(make_config(tmp_path)), Counts(), "0" * 64)
-    assert card["position_bias_p"] is None
+    assert card["position_bias_p"] is card["position_bias_p_passed_on"] is None
     assert to_html(build_page(card))
+
+
+def test_places_of_rows_passed_on_are_told_apart_from_those_made_here(tmp_path):
+    write_shop(tmp_path)
+    even, uneven = ({("others", 2): Counter(places)} for places in ({0: 50, 1: 50}, {0: 90, 1: 10}))
+    counts = Counts(positions=even, passed_positions=uneven, num_unplaced=12)
+    card = describe_build(plan_recipe(make_config(tmp_path)), counts, "0" * 64)
+    assert card["position_bias_p"] == card["position_bias_p_by_subtask"]["others/2"] == 1.0
+    assert card["position_bias_p_passed_on"] == card["position_bias_p_by_subtask"]["others/2, passed on"] < 1e-6
+    page = to_html(build_page(card))
+    assert "p = 1.000" in page
+    assert "p = 0.000" in page
+    assert "12 rows" in page

@@ -9,10 +9,26 @@ import pytest
 from scipy import stats
 
 from eshop_ray.data.instructions.builders import get_subtask, load_subtasks
+from eshop_ray.data.instructions.builders.queries import CORE
+from eshop_ray.data.instructions.builders.reviews import cut
+from eshop_ray.data.instructions.builders.titles import hide_title
+from eshop_ray.data.instructions.content_words import find_content
 from eshop_ray.data.instructions.draw import make_draw
-from eshop_ray.data.instructions.material import Category, Relation, Translation, fold, read_material, write_material
+from eshop_ray.data.instructions.material import (
+    Category,
+    Product,
+    Relation,
+    ReviewSummary,
+    Search,
+    TaggedText,
+    Translation,
+    fold,
+    read_material,
+    text_key,
+    write_material,
+)
 from eshop_ray.data.instructions.pool import Pool
-from eshop_ray.data.instructions.question import Choice, Text
+from eshop_ray.data.instructions.question import Choice, Question, Text
 from eshop_ray.data.instructions.render import UnaskableError, build_messages, render, task_of
 from eshop_ray.errors import UserError
 from eshop_ray.tasks import get_task
@@ -194,3 +210,164 @@ def test_no_child_of_a_namesake_and_no_namesake_of_a_child_is_a_wrong_answer():
         (question,) = get_subtask("subcategory_retrieval").build(kitchen, pool, make_draw(seed))
         assert set(question.answer.right) <= {"Hooks", "Rings"}
         assert not {"Ducks", "hooks"} & set(question.answer.wrong)
+
+
+def test_words_are_compared_in_their_singular_and_without_grammar():
+    assert find_content("The Bottles for your dresses, glasses and the batteries") == {
+        *("bottle", "dress", "glass", "battery")
+    }
+    assert find_content("\u9769\u306e\u9774") == find_content("\u9774 \u9769")
+    assert find_content("Flaschen f\u00fcr die K\u00fcche") & find_content("K\u00fcche") == {"k\u00fcche"}
+
+
+def search(number, query, **results):
+    titles = tuple((title, label) for label, own in results.items() for title in own)
+    return Search(id=str(number), query=query, results=titles)
+
+
+def collect_wrong(name, one, others):
+    """Return every wrong option of a sub-task's questions about a query, over several draws."""
+    found = set()
+    for seed in range(20):
+        for question in get_subtask(name).build(one, Pool([one, *others]), make_draw(seed)):
+            answer = question.answer
+            graded = getattr(answer, "options", ())
+            found |= {title for title, gain in graded if gain == 0} if graded else set(answer.wrong)
+    return found
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "substitutes_selection",
+        "substitutes_retrieval",
+        "complements_retrieval",
+        "product_retrieval",
+        "query_product_rank",
+    ],
+)
+def test_a_product_of_another_query_that_may_answer_this_one_is_no_wrong_option(name):
+    own = {"Exact": ["Alva Bluetooth Speaker"], "Substitute": ["Wired Speaker Set"], "Complement": ["Speaker Stand"]}
+    others = [
+        search(2, "headphones", Exact=["LETSCOM Bluetooth Headphones", "Alva Wired Headphones"]),
+        search(3, "gift for him", Irrelevant=["Garden Gnome"], Exact=["Wired Speaker Set of Alva"]),
+        search(4, "steel bottle for the kitchen", Substitute=["Carafe"], Exact=["Nordvik Steel Bottle"]),
+    ]
+    wrong = collect_wrong(name, search(1, "the bluetooths", **own), others)
+    assert wrong - {title for titles in own.values() for title in titles} == {
+        "Alva Wired Headphones",
+        "Nordvik Steel Bottle",
+    }
+
+
+def test_what_shares_words_of_grammar_only_is_another_query():
+    kettle = search(2, "kettle for the kitchen", Exact=["Copper Kettle"])
+    lamp = search(1, "lamp for the desk", Complement=["Light Bulb"])
+    assert collect_wrong("complements_selection", lamp, [kettle]) == {"Copper Kettle"}
+
+
+def test_a_variant_is_no_wrong_answer_to_a_description():
+    told = "A bottle of steel that keeps tea hot for twelve hours."
+    bottles = [
+        Product(id=str(number), title=title, description=description)
+        for number, (title, description) in enumerate(
+            (
+                ("Nordvik Steel Bottle With Lid And Handle In Red 500 ml", told),
+                ("Nordvik Steel Bottle With Lid And Handle In Red 1000 ml", "Another text about a bottle of steel."),
+                ("Twin", told),
+                ("Lamp", "A lamp that lights a room for years."),
+            )
+        )
+    ]
+    assert collect_wrong("product_retrieval", bottles[0], bottles[1:]) == {"Lamp"}
+
+
+def query(number, text, core, **spans):
+    return TaggedText(
+        id=str(number), text=text, spans={CORE: (core,), **{k: (v,) for k, v in spans.items()}}, is_query=True
+    )
+
+
+def test_another_kind_of_product_shares_no_word_with_the_query_and_both_queries_are_named():
+    jogger = query(1, "ma croix jogger pants mens", "jogger pants", department="mens")
+    others = [query(2, "linen pants", "pants"), query(3, "jogger", "jogger"), query(4, "wool scarf", "scarf")]
+    asked = {}
+    for seed in range(40):
+        for question in get_subtask("query_relation").build(jogger, Pool([jogger, *others]), make_draw(seed)):
+            asked[question.answer.right] = question
+    assert len(asked) == 3
+    for right, question in asked.items():
+        first, second = question.values["first"], question.values["second"]
+        assert question.keys == (text_key(first), text_key(second))
+        assert second == "ma croix scarf mens" or "another kind" not in right
+
+
+def test_what_may_be_searched_for_is_not_graded_as_nothing():
+    shirt = Product(id="0", title="Nordvik Linen Shirt", category="Apparel > Men > Shirts")
+    doubtful = [
+        Product(id="1", title="Alva Linen Shirt"),
+        Product(id="2", title="Alva Shirt of Linen", category="Sale > Last chance"),
+        Product(id="3", title="Alva Blouse", category="Apparel > Women > Shirts"),
+    ]
+    sure = [
+        Product(id=f"{category} {number}", title=f"{noun} {number}", category=category)
+        for category, noun in (("Apparel > Socks", "Sock"), ("Home > Pans", "Pan"))
+        for number in range(3)
+    ]
+    for seed in range(20):
+        (question,) = get_subtask("query_product_ranking").build(
+            shirt, Pool([shirt, *doubtful, *sure]), make_draw(seed)
+        )
+        assert question.answer.options[0] == ("Nordvik Linen Shirt", 1.0)
+        assert not {one.title for one in doubtful} & {title for title, _ in question.answer.options}
+
+
+@pytest.mark.parametrize(
+    ("title", "description", "hidden"),
+    [
+        ("Mug", "A company smuggles mugs. The mug is Mug.", "A company smuggles mugs. The [product] is [product]."),
+        ("Mug (blue)", "Mug (blue)s, a mug (blue), it", "Mug (blue)s, a [product], it"),
+        ("\u9769\u9774", "\u3053\u306e\u9769\u9774\u306f\u9ed2\u3044", "\u3053\u306e[product]\u306f\u9ed2\u3044"),
+    ],
+)
+def test_titles_are_hidden_where_they_are_words(title, description, hidden):
+    assert hide_title(Product(id="1", title=title, description=description)) == hidden
+
+
+@pytest.mark.parametrize("category", ["", "Home > Mugs"])
+def test_a_product_without_a_category_is_asked_about_without_one(category):
+    mug = Product(id="1", title="Steel Mug", category=category, description="A mug of steel that lasts for years.")
+    subtask = get_subtask("description_generation")
+    (question,) = subtask.build(mug, Pool([mug]), make_draw(0))
+    for wording in range(len(subtask.wordings["en"])):
+        prompt = render(question, subtask, "en", wording, make_draw(0)).prompt
+        assert ("Steel Mug (Home, Mugs)" in prompt) == bool(category)
+        assert "()" not in prompt
+
+
+@pytest.mark.parametrize("values", [{"query": " "}, {"query": "x", "title": ""}])
+def test_a_question_of_which_a_part_is_missing_is_not_asked(values):
+    subtask = get_subtask("multiclass_product_classification")
+    question = Question({"query": "x", "title": "y", **values}, Choice("a", ["b"]))
+    with pytest.raises(UnaskableError, match="is empty"):
+        render(question, subtask, "en", 0, make_draw(0))
+
+
+def test_reviews_that_are_summed_up_are_shown_whole_where_there_is_room_and_end_on_a_word():
+    short, long = "Keeps tea hot. I like it a lot.", "It leaks into my bag, every single day. " * 50
+    one = ReviewSummary(id="1", reviews=(short, long, long.upper()), summaries=("Leaks.",))
+    (question,) = get_subtask("review_summary_generation").build(one, Pool([one]), make_draw(0))
+    shown = question.values["reviews"].split(" | ")
+    assert shown[0] == short
+    assert [len(text) // 100 for text in shown[1:]] == [14, 14]
+    assert all(text.endswith(("day.", "DAY.")) for text in shown[1:])
+    eight = ReviewSummary(id="2", reviews=(long[:300],) * 8, summaries=("Leaks.",))
+    (question,) = get_subtask("review_summary_generation").build(eight, Pool([eight]), make_draw(0))
+    assert question.values["reviews"].split(" | ") == [long[:300]] * 8
+
+
+def test_a_text_is_cut_at_a_sentence_or_at_a_blank():
+    assert cut("One two. Three four. Five six", 22) == "One two. Three four."
+    assert cut("One. two three four five six", 20) == "One. two three..."
+    assert cut("12.5 litres and 3.7 kilogrammes", 20) == "12.5 litres and..."
+    assert cut("One two", 7) == "One two"

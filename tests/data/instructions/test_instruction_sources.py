@@ -7,7 +7,9 @@ from typing import get_args
 
 import pytest
 
+from eshop_ray.cli.shipped_configs import find_config
 from eshop_ray.config.instructions import InstructionFormat
+from eshop_ray.config.loading import load_config
 from eshop_ray.data.instructions.attribute_text import write_attribute
 from eshop_ray.data.instructions.material import (
     Attribute,
@@ -323,6 +325,59 @@ def test_instructions_are_mended_and_say_so():
     assert "2. c" in first.prompt
     assert first.repaired
     assert (second.task, second.target) == ("generation", "yes")
+
+
+COUNTED, LEFT = "options counted from 0", "options left to count from 1: other numbers may be theirs"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "target", "counted", "answer", "repaired"),
+    [
+        (
+            "Which?\nList:\n1. a\n2. b\n3. c\nOutput:",
+            [1, 3],
+            "Which?\nList:\n0. a\n1. b\n2. c\nOutput:",
+            [0, 2],
+            COUNTED,
+        ),
+        ("Which?\n0. a\n1. b", [1], None, None, ""),
+        ("Which?\nProducts: 0. a\n1. b\n2. c\nOutput:", [0, 2], None, None, ""),
+        ("Answer 1 to 3.\n1. a\n2. b\n3. c", [2], None, None, LEFT),
+        ("Review:\n1. It leaks.\nAspects:\n1. a\n2. b", [2], None, None, LEFT),
+        ("Which? 1. a 2. b 3. c", [2], None, None, ""),
+    ],
+)
+def test_options_to_retrieve_count_from_0_where_nothing_else_may_be_their_number(
+    prompt, target, counted, answer, repaired
+):
+    row = {"input_field": prompt, "output_field": target, "task_type": "retrieval", "metric": "hit rate@3"}
+    (one,), _ = read("shopbench", json.dumps([row]), "RRA.json")
+    assert (one.prompt, one.target, one.repaired) == (counted or prompt, answer or target, repaired)
+
+
+@pytest.mark.parametrize(
+    ("source", "prompt", "about"),
+    [
+        ("ec_entities", "Extract the brand.\nQuery: ty boos\nOutput: ", "ty boos"),
+        ("ec_entities", "What is the 'Brand' in product title 'Women's Tee, L'.", "Women's Tee, L"),
+        ("ec_entities", "In the product title 'Girls Tee S', what is the entity type 'Size'?", "Girls Tee S"),
+        ("ec_entities", "Name the brand of this.", "Name the brand of this."),
+        ("ec_aspects", "Choose.\nReview: It leaks.\nA lot.\nAspect List:\n1. a\n2. b\nOutput:", "It leaks.\nA lot."),
+        ("ec_keyphrases", "Quote.\nReview: It leaks.\nA lot.\nAspect: lid\nOutput:", "It leaks.\nA lot."),
+        ("ec_products", "For 'Brushes', choose.\nProducts: 0. A 'b' c\n1. d\nOutput:", "Brushes"),
+        ("ec_attributes", "What is 'Space Wolf 'Kit''?\n0. a\n1. b\nAnswer: ", "Space Wolf 'Kit'"),
+        ("ec_attributes", 'The product "46" Table" is listed.\n0. a\n1. b\nAnswer: ', '46" Table'),
+        ("ec_features", "Extract.\nDescription: A coat.\nResult:", "A coat."),
+    ],
+)
+def test_the_shipped_recipe_cuts_out_what_questions_are_about(source, prompt, about):
+    options = load_config(str(find_config("eshop_instruct"))).instructions.sources[source].options
+    retrieval, choice = ("retrieval", "hit rate@3", [1]), ("multiple-choice", "accuracy", 0)
+    kinds = {"ec_aspects": retrieval, "ec_products": retrieval, "ec_attributes": choice}
+    kind, metric, target = kinds.get(source, ("generation", "rougel", "x"))
+    row = {"input_field": prompt, "output_field": target, "task_type": kind, "metric": metric}
+    (one,), _ = read("shopbench", json.dumps([row]), "x.json", **options)
+    assert one.about == (about,)
 
 
 def test_ecinstruct_numbers_its_options():

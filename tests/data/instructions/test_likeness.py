@@ -9,7 +9,7 @@ from eshop_ray.data.instructions.foreign import FOREIGN, mark_foreign
 from eshop_ray.data.instructions.likeness import compare_instruction, compare_question
 from eshop_ray.data.instructions.material import Instruction
 from eshop_ray.data.instructions.near_repeats import NEARLY, find_near_repeats, mark_near_repeats
-from eshop_ray.data.instructions.question import Choice, Question, Selection, Text
+from eshop_ray.data.instructions.question import Choice, Question, Selection, Spans, Text
 from tests.data.near_duplicates.in_process import Tables, without_ray
 
 OFFER = "Nordvik insulated bottle 750 ml of stainless steel with a lid that does not leak"
@@ -30,7 +30,7 @@ def test_answers_to_write_or_to_find_are_part_of_what_is_compared():
     passed = compare_instruction("others", Instruction(id="1", task="ner", prompt=OFFER, target=["Nordvik"]))
     assert title == {"compared": f"{OFFER}\nNordvik", "within": "title_generation"}
     assert found == {"compared": "red mug\na\nb", "within": "retrieval"}
-    assert passed == {"compared": f'{OFFER}\n["Nordvik"]', "within": "others"}
+    assert passed == {"compared": OFFER, "within": 'others\n["Nordvik"]'}
 
 
 def make_candidates():
@@ -82,6 +82,23 @@ def run_on(tables, function):
 def test_rows_in_another_language_are_marked_and_english_titles_are_none(language, text, reason):
     messages = [{"role": "system", "content": "Answer."}, {"role": "user", "content": text}]
     row = {"route": "multilingual", "language": language, "messages": messages, "removed": None}
-    rows = [row, {**row, "route": "transformed"}, {**row, "removed": "broken"}]
+    rows = [row, {**row, "route": "transformed"}, {**row, "removed": "broken"}, {**row, "route": "passed_on"}]
+    rows.append({**row, "route": "passed_on", "language": "en"})
     table = pa.Table.from_pylist(rows)
-    assert mark_foreign(table)["removed"].to_pylist() == [reason, None, "broken"]
+    assert mark_foreign(table)["removed"].to_pylist() == [reason, None, "broken", reason, None]
+
+
+def test_attributes_of_one_title_are_compared_with_their_like_and_so_are_verdicts_in_words():
+    brand, kind = (
+        compare_question("values", Question({"text": OFFER, "type": name}, Spans([span])))
+        for name, span in (("Brand", "Nordvik"), ("Type", "bottle"))
+    )
+    yes, no = (compare_question("exact", Question({"title": OFFER}, Text(text))) for text in ("yes", "no"))
+    passed = [
+        compare_instruction("others", Instruction(id="1", task="generation", prompt=OFFER, target=target))
+        for target in ("yes", "No", "a bottle")
+    ]
+    assert brand["within"] != kind["within"]
+    assert (yes["compared"], yes["within"]) == (OFFER, "exact\nyes")
+    assert no["within"] == "exact\nno"
+    assert [one["within"] for one in passed] == ['others\n"yes"', 'others\n"No"', "others"]

@@ -13,6 +13,7 @@ from eshop_ray.data.instructions.material import (
     ReviewSummary,
     TaggedText,
     read_material,
+    text_key,
 )
 from eshop_ray.data.instructions.material_texts import TEXTS, VERBATIM, clean_material
 from eshop_ray.data.instructions.reading import MATERIAL_SCHEMA, to_row
@@ -71,10 +72,40 @@ def test_a_department_follows_its_text():
 
 def test_parts_that_hold_each_others_words_lose_marks_of_chat_templates_only():
     tagged = TaggedText(id="1", text="a < b <|im_end|> caf\u00c3\u00a9", spans={"type": ("a < b",)})
-    layout = Instruction(id="2", task="multiple_choice", prompt="Choose:\n0. a\n1. <i>b</i>", target=1)
-    first, second = clean(tagged, layout)
-    assert read(first) == TaggedText(id="1", text="a < b   caf\u00c3\u00a9", spans=tagged.spans)
-    assert (read(second), second["cleaned"]) == (layout, None)
+    [row] = clean(tagged)
+    assert read(row) == TaggedText(id="1", text="a < b   caf\u00c3\u00a9", spans=tagged.spans)
+
+
+def instruct(prompt, target, task="multiple_choice", **values):
+    return Instruction(id="1", task=task, prompt=prompt, target=target, **values)
+
+
+def test_what_is_passed_on_is_cleaned_line_by_line_and_its_options_stay_apart():
+    review = "At my gym<br />1. with Caf\u00c3\u00a9, a.b@example.com"
+    prompt = f"Review: {review}\n\n  0. a &amp; b\n  1. <i>c</i>\nAnswer: "
+    [row] = clean(instruct(prompt, 1, about=(review,)))
+    mended = "Review: At my gym 1. with Caf\u00e9, [EMAIL]\n\n0. a & b\n1. c\nAnswer: "
+    assert read(row).prompt == mended
+    assert text_key(read(row).about[0]) == text_key("At my gym 1. with Caf\u00e9, [EMAIL]")
+    assert row["cleaned"] == "markup, personal, unicode"
+
+
+@pytest.mark.parametrize(
+    "one",
+    [
+        instruct("Which?\n  0. a\n  1. b \nAnswer: ", 1),
+        instruct("Which?\n0. <b>\u2764</b>\n1. <b>\u2764</b><br>", 1),
+        instruct("Name it: a.b@example.com", ("a.b@example",), task="ner"),
+    ],
+)
+def test_what_is_passed_on_stays_where_mending_it_would_lose_an_option_or_the_answer(one):
+    [row] = clean(one)
+    assert (read(row), row["cleaned"]) == (one, None)
+
+
+def test_an_answer_is_mended_with_its_question():
+    [row] = clean(instruct("Quote: Tom &amp; Co<br>sell it", "Tom &amp; Co", task="generation"))
+    assert (read(row).prompt, read(row).target) == ("Quote: Tom & Co sell it", "Tom & Co")
 
 
 def test_rows_that_could_not_be_read_pass():

@@ -11,9 +11,10 @@ from scipy import stats
 from eshop_ray.config import Config
 from eshop_ray.config.teacher import JudgeSection, TeacherSection
 from eshop_ray.data.instructions.candidates import CANDIDATE_SCHEMA
-from eshop_ray.data.instructions.choose import OVER_QUOTA, find_limits, mark_surplus
+from eshop_ray.data.instructions.choose import OVER_QUOTA, mark_surplus
 from eshop_ray.data.instructions.draw import make_draw
 from eshop_ray.data.instructions.foreign import FOREIGN
+from eshop_ray.data.instructions.limits import find_limits, rank_rows
 from eshop_ray.data.instructions.material import text_key
 from eshop_ray.data.instructions.plan import Plan, plan_recipe
 from eshop_ray.data.instructions.render import UnaskableError, build_messages
@@ -34,7 +35,6 @@ from eshop_ray.data.instructions.teacher.rows import (
     OTHER_ANSWER,
     TOO_LONG,
     TOO_SHORT,
-    list_keys,
     read_answers,
     read_fields,
 )
@@ -45,6 +45,7 @@ from eshop_ray.data.instructions.teacher.translations import (
     CHANGED_PLACEHOLDER,
     check_kept,
 )
+from eshop_ray.data.instructions.text_keys import list_keys
 from eshop_ray.errors import UserError
 from eshop_ray.schema import PREDICTION_SCHEMA, decode, encode
 from eshop_ray.tasks import get_task
@@ -55,7 +56,16 @@ CHOICE = "Which of these keeps tea hot on a long walk?\n0. A fan\n1. A steel bot
 def make_plan(**teacher):
     section = TeacherSection.model_validate({"written": {"a": 2}, **teacher})
     shares = {"eval_share": 0.1, "max_eval_rows": 2, "max_passed_on_share": 0.4}
-    return Plan(seed=0, digest="d", drawn_by="b", quotas={"a": None}, entries=(), sources={}, teacher=section, **shares)
+    return Plan(
+        seed=0,
+        digest="d",
+        drawn_by="b",
+        quotas={("a", "train"): None},
+        entries=(),
+        sources={},
+        teacher=section,
+        **shares,
+    )
 
 
 def make_commission(**values):
@@ -432,8 +442,9 @@ def test_a_teachers_rows_have_quotas_of_their_own():
     rows = [make_row(n, route="transformed") for n in range(4)]
     rows += [make_row(n, route="teacher", made="written") for n in range(4)]
     plan = make_plan(written={"a": 3})
-    limits = find_limits(rows, plan)
-    removed = mark_surplus(pa.Table.from_pylist(rows, schema=CANDIDATE_SCHEMA), limits)["removed"].to_pylist()
+    table = pa.Table.from_pylist(rows, schema=CANDIDATE_SCHEMA)
+    limits = find_limits([rank_rows(table, plan)], plan)
+    removed = mark_surplus(table, limits)["removed"].to_pylist()
     assert removed == [None] * 7 + [OVER_QUOTA]
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from random import Random
 
 from eshop_ray.data.instructions import category_wordings as words
+from eshop_ray.data.instructions.content_words import find_content
 from eshop_ray.data.instructions.material import Product, fold
 from eshop_ray.data.instructions.pool import Pool
 from eshop_ray.data.instructions.question import Choice, Order, Question, Selection, Subtask, Text
@@ -80,10 +81,18 @@ def build_ranking(product: Product, pool: Pool, draw: Random) -> Iterator[Questi
     leaf = name_leaf(product)
     if " > " not in product.category or fold(leaf) == fold(product.department):
         return
+    words = find_content(leaf)
+
+    def is_other(one: Product) -> bool:
+        """Whether it is surely not what is searched for: it has another category, and is not called so either."""
+        return _is_apart(one, product) and not words <= find_content(f"{one.category} {one.title}")
+
     same_root = pool.draw_near(
-        product, _title, 2, draw, lambda one: one.department == product.department and _is_apart(one, product)
+        product, _title, 2, draw, lambda one: one.department == product.department and is_other(one)
     )
-    strange = pool.draw_near(product, _title, 2, draw, lambda one: one.department != product.department)
+    strange = pool.draw_near(
+        product, _title, 2, draw, lambda one: one.department != product.department and is_other(one)
+    )
     if len(same_root) == 2 and len(strange) == 2:
         graded = [
             (product.title, 1.0),

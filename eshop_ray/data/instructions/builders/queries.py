@@ -1,8 +1,9 @@
 """Queries with tagged parts: their entities, and how one query relates to another."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from random import Random
 
+from eshop_ray.data.instructions.content_words import find_content
 from eshop_ray.data.instructions.material import TaggedText, fold, text_key
 from eshop_ray.data.instructions.pool import Pool
 from eshop_ray.data.instructions.question import Choice, Question, Spans, Subtask
@@ -52,12 +53,13 @@ def build_relation(one: TaggedText, pool: Pool, draw: Random) -> Iterator[Questi
     if kind == "narrower":
         first, second = second, first
     elif kind == "other":
-        others = pool.draw_near(one, lambda other: " ".join(other.spans.get(CORE, ())), 1, draw, _has_core)
+        others = pool.draw_near(one, _name_core, 1, draw, _is_of_another_kind(one))
         if not others:
             return
         second = one.text.replace(core[0], others[0].spans[CORE][0])
     wrong = [text for name, text in _RELATIONS.items() if name != kind]
-    yield Question({"first": first, "second": second}, Choice(_RELATIONS[kind], wrong), keys=(text_key(second),))
+    keys = (text_key(first), text_key(second))
+    yield Question({"first": first, "second": second}, Choice(_RELATIONS[kind], wrong), keys=keys)
 
 
 _NAMING = frozenset({"not", "without", "no"})
@@ -66,8 +68,14 @@ _DANGLING = frozenset({"for", "with", "of", "in", "and", "to", "from", "by"})
 """A query that ends on them has lost a part of a phrase."""
 
 
-def _has_core(other: TaggedText) -> bool:
-    return len(other.spans.get(CORE, ())) == 1
+def _name_core(one: TaggedText) -> str:
+    return " ".join(one.spans.get(CORE, ()))
+
+
+def _is_of_another_kind(one: TaggedText) -> Callable[[TaggedText], bool]:
+    """Return what allows only queries for products of which no word stands in this one: jogger pants are pants."""
+    words = find_content(one.text)
+    return lambda other: len(other.spans.get(CORE, ())) == 1 and words.isdisjoint(find_content(_name_core(other)))
 
 
 SUBTASKS = (

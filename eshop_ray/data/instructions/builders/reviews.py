@@ -1,16 +1,22 @@
 """Reviews: how content a buyer is, what the review is called, what several say together."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from random import Random
 
 from eshop_ray.data.instructions.material import Review, ReviewSummary
 from eshop_ray.data.instructions.pool import Pool
 from eshop_ray.data.instructions.question import Choice, Grade, Question, Subtask, Text
+from eshop_ray.data.instructions.text_keys import PART
 
 MOODS = ("very negative", "negative", "neutral", "positive", "very positive")
 """What one star to five stars mean."""
 MAX_CHARACTERS = 1_500
+"""Of one review."""
+MAX_TOTAL_CHARACTERS = 3_000
+"""Of several that are summed up together."""
 _FEWEST_WORDS = 3
+_SENTENCE_END = re.compile(r"[.!?\u3002\uff01\uff1f](?=\s|$)|[\u3002\uff01\uff1f]")
 _REVIEWS = (
     Review(id="1", text="Keeps tea hot all day, I am delighted with it.", rating=5, title="Great bottle"),
     Review(id="2", text="The lid leaks and nobody answers my mails.", rating=1, title="Leaks"),
@@ -27,7 +33,7 @@ _SUMMARIES = (
 
 def show(review: Review) -> str:
     """Return a review's text, and of which product it is where that is known."""
-    text = review.text[:MAX_CHARACTERS]
+    text = cut(review.text, MAX_CHARACTERS)
     return f"(about {review.product_title}) {text}" if review.product_title else text
 
 
@@ -52,9 +58,29 @@ def build_title(review: Review, pool: Pool, draw: Random) -> Iterator[Question]:
 
 def build_summary(one: ReviewSummary, pool: Pool, draw: Random) -> Iterator[Question]:  # noqa: ARG001
     """Ask what several reviews say together."""
-    limit = MAX_CHARACTERS // len(one.reviews)
-    shown = " | ".join(text[:limit] for text in one.reviews)
+    limit = _share_out(list(map(len, one.reviews)), MAX_TOTAL_CHARACTERS - len(PART) * len(one.reviews))
+    shown = PART.join(cut(text, limit) for text in one.reviews)
     yield Question({"reviews": shown}, Text(one.summaries[0], one.summaries[1:]))
+
+
+def cut(text: str, limit: int) -> str:
+    """Return a text, one that is too long up to its last whole sentence, or to a blank where that would halve it."""
+    if len(text) <= limit:
+        return text
+    head = text[:limit]
+    ends = [match.end() for match in _SENTENCE_END.finditer(head) if match.end() >= limit // 2]
+    return head[: ends[-1]] if ends else f"{head[: limit - 3].rpartition(' ')[0] or head[: limit - 3]}..."
+
+
+def _share_out(lengths: Sequence[int], total: int) -> int:
+    """Return how long each text may be so that all have room: what short ones leave goes to the others."""
+    left = total
+    for place, length in enumerate(sorted(lengths)):
+        limit = left // (len(lengths) - place)
+        if length > limit:
+            return limit
+        left -= length
+    return total
 
 
 SUBTASKS = (

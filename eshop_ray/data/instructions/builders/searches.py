@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterator, Sequence
 from random import Random
 
 from eshop_ray.data.instructions.builders.titles import hide_title
-from eshop_ray.data.instructions.material import Product, Relation, Search, fold, text_key
+from eshop_ray.data.instructions.material import Product, Relation, Search, text_key
 from eshop_ray.data.instructions.pool import Pool, likeness
 from eshop_ray.data.instructions.question import Build, Choice, Order, Question, Selection, Subtask, Text
+from eshop_ray.data.instructions.wrong_products import draw_wrong_products, name_of
 
 GAINS = {"Exact": 1.0, "Substitute": 0.1, "Complement": 0.01, "Irrelevant": 0.0}
 """Of ESCI's first task."""
@@ -47,35 +48,12 @@ _PRODUCTS = tuple(
 )
 
 
-def draw_others(one: Search | Relation, pool: Pool, number: int, draw: Random, seen: Sequence[str]) -> list[str]:
-    """Return products that go with other queries or products, like the right ones or not, and none of its own."""
-    own = {fold(title) for title in (*seen, *_list_titles(one))}
-    words = set(fold(_name(one)).split())
-
-    def is_strange(other: Search | Relation) -> bool:
-        return not words & set(fold(_name(other)).split()) and fold(_first(other)) not in own
-
-    return [_first(other) for other in pool.draw_near(one, _first, number, draw, is_strange)]
-
-
-def _name(one: Search | Relation) -> str:
-    return one.query if isinstance(one, Search) else one.first
-
-
-def _list_titles(one: Search | Relation) -> list[str]:
-    return [title for title, _ in one.results] if isinstance(one, Search) else [one.second]
-
-
-def _first(one: Search | Relation) -> str:
-    return _list_titles(one)[0]
-
-
 def choose_label(label: str) -> Build:
     """Return a builder that asks for the one product of a label; the others have another label or another query."""
 
     def build(one: Search | Relation, pool: Pool, draw: Random) -> Iterator[Question]:
         for title, wrong in _list_right(one, label):
-            others = draw_others(one, pool, 3 - len(wrong[:3]), draw, [title, *wrong])
+            others = draw_wrong_products(one, pool, 3 - len(wrong[:3]), draw, [title, *wrong])
             yield _about(one, Choice(title, [*wrong[:3], *others]), [title, *wrong[:3], *others])
 
     return build
@@ -88,7 +66,7 @@ def retrieve_label(label: str) -> Build:
         found = _list_right(one, label)
         if found:
             right, wrong = [title for title, _ in found][:3], found[0][1][: NUM_OPTIONS - 3]
-            others = draw_others(one, pool, NUM_OPTIONS - len(right) - len(wrong), draw, [*right, *wrong])
+            others = draw_wrong_products(one, pool, NUM_OPTIONS - len(right) - len(wrong), draw, [*right, *wrong])
             yield _about(one, Selection(right, [*wrong, *others]), [*right, *wrong, *others])
 
     return build
@@ -113,17 +91,27 @@ def build_product(one: Search | Product, pool: Pool, draw: Random) -> Iterator[Q
         for question in retrieve_label("Exact")(one, pool, draw):
             yield Question({"need": one.query}, question.answer, keys=question.keys)
     elif len(one.description.split()) > 5:
-        near = pool.draw_near(one, lambda other: other.title, NUM_OPTIONS - 1, draw, lambda other: other.id != one.id)
+        near = pool.draw_near(one, _title, NUM_OPTIONS - 1, draw, lambda other: not _is_variant(one, other))
         wrong = [other.title for other in near]
         keys = tuple(map(text_key, wrong))
         yield Question({"need": hide_title(one)}, Selection([one.title], wrong), keys=keys)
+
+
+def _title(product: Product) -> str:
+    return product.title
+
+
+def _is_variant(one: Product, other: Product) -> bool:
+    """Whether what describes a product describes another as well."""
+    is_same = one.id == other.id or one.description == other.description
+    return is_same or likeness(one.title, other.title) >= VARIANT
 
 
 def build_order(search: Search, pool: Pool, draw: Random) -> Iterator[Question]:
     """Ask for an order of products with labels, filled up with those of other queries."""
     graded = [(title, GAINS[label]) for title, label in search.results][:5]
     if any(gain > 0 for _, gain in graded):
-        others = draw_others(search, pool, 5 - len(graded), draw, [])
+        others = draw_wrong_products(search, pool, 5 - len(graded), draw, [])
         yield _about(search, Order([*graded, *((title, 0.0) for title in others)]), others)
 
 
@@ -137,11 +125,11 @@ def build_complement(one: Search | Relation, pool: Pool, draw: Random) -> Iterat
     """Ask for a product that goes with what was searched for."""
     titles = [title for title, _ in _list_right(one, "Complement")]
     if titles:
-        yield Question({"query": _name(one)}, Text(titles[0], titles[1:]))
+        yield Question({"query": name_of(one)}, Text(titles[0], titles[1:]))
 
 
 def _about(one: Search | Relation, answer: Choice | Selection | Order, others: Sequence[str]) -> Question:
-    return Question({"query": _name(one)}, answer, keys=tuple(map(text_key, others)))
+    return Question({"query": name_of(one)}, answer, keys=tuple(map(text_key, others)))
 
 
 def _subtask(name: str, build: Callable[..., Iterator[Question]], *wordings: str) -> Subtask:

@@ -7,6 +7,7 @@ from random import Random
 from eshop_ray.data.instructions.material import Product
 from eshop_ray.data.instructions.pool import Pool
 from eshop_ray.data.instructions.question import Question, Subtask, Text
+from eshop_ray.words import SPACED_LETTER
 
 _EXAMPLES = (
     Product(
@@ -29,8 +30,18 @@ _FEWEST_WORDS = 6
 
 
 def hide_title(product: Product) -> str:
-    """Return the description without the title, which many repeat word by word."""
-    return re.sub(re.escape(product.title), "[product]", product.description, flags=re.IGNORECASE)
+    """Return the description without the title, which many repeat word by word; parts of longer words stay."""
+    return re.sub(re.escape(product.title), _hide_word, product.description, flags=re.IGNORECASE)
+
+
+def _hide_word(found: re.Match[str]) -> str:
+    start, end = found.span()
+    before, after = found.string[start - 1 : start], found.string[end : end + 1]
+    return found[0] if _LETTER.match(before) or _LETTER.match(after) else "[product]"
+
+
+_LETTER = re.compile(SPACED_LETTER)
+"""Compiled once: within each title's own pattern it would take milliseconds."""
 
 
 def build_title(product: Product, pool: Pool, draw: Random) -> Iterator[Question]:  # noqa: ARG001
@@ -44,7 +55,8 @@ def build_description(product: Product, pool: Pool, draw: Random) -> Iterator[Qu
     """Ask for the description of a product with a title."""
     if len(product.description.split()) >= _FEWEST_WORDS:
         told = product.category.replace(" > ", ", ")
-        yield Question({"title": product.title, "category": told}, Text(product.description))
+        named = f"{product.title} ({told})" if told else product.title
+        yield Question({"product": named}, Text(product.description))
 
 
 def build_bullets(product: Product, pool: Pool, draw: Random) -> Iterator[Question]:  # noqa: ARG001
@@ -78,12 +90,12 @@ SUBTASKS = (
         build=build_description,
         wordings={
             "en": (
-                "Write a product description.\nProduct: {title}\nCategory: {category}\nDescription:",
-                'Describe the product "{title}" ({category}) for an online shop in a few sentences.',
-                "What should the product page of {title} say? The shop lists it under {category}.",
-                "You write for a shop. Introduce this product to its customers: {title}\nDepartment: {category}",
-                "Product title: {title}\nCategory: {category}\nCompose a short text that makes shoppers want it.",
-                "Draft the copy for an item called {title}, sold under {category}.",
+                "Write a product description.\nProduct: {product}\nDescription:",
+                "Describe this product for an online shop in a few sentences: {product}",
+                "A shop lists the following item. What should its page say?\n{product}",
+                "You write for a shop. Introduce this product to its customers: {product}",
+                "Product: {product}\nCompose a short text that makes shoppers want it.",
+                "Draft the copy for an item that is sold as {product}.",
             )
         },
         examples=_EXAMPLES,

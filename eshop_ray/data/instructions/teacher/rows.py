@@ -1,7 +1,7 @@
 """A teacher's answers -> candidates: each answer one row, marked where it is no use."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from random import Random
 from typing import Any
 
@@ -12,7 +12,7 @@ from eshop_ray.data.cleaning import TRAIN
 from eshop_ray.data.instructions.candidates import CANDIDATE_SCHEMA, MULTILINGUAL, TEACHER
 from eshop_ray.data.instructions.draw import make_draw, rank_of
 from eshop_ray.data.instructions.foreign import FOREIGN
-from eshop_ray.data.instructions.material import fold, text_key
+from eshop_ray.data.instructions.material import fold
 from eshop_ray.data.instructions.plan import SOURCE_LANGUAGE, Plan
 from eshop_ray.data.instructions.render import Rendered, UnaskableError, build_messages
 from eshop_ray.data.instructions.teacher.answers import comes_to, settle
@@ -20,6 +20,7 @@ from eshop_ray.data.instructions.teacher.commission import REASONED, TRANSLATED,
 from eshop_ray.data.instructions.teacher.prompts import ANSWER, OPEN_TASKS, QUESTION, REASONING
 from eshop_ray.data.instructions.teacher.seeds import measure
 from eshop_ray.data.instructions.teacher.translations import check_kept
+from eshop_ray.data.instructions.text_keys import list_keys
 from eshop_ray.data.language import LANGUAGES, identify
 from eshop_ray.data.text_cleaning.control import strip_control
 from eshop_ray.schema import Message, Row, content_id, decode, encode, is_text
@@ -164,16 +165,6 @@ def _to_text(value: Any) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     return strip_control(value).strip() if isinstance(value, str) and is_text(value) else ""
-
-
-def list_keys(question: str, answer: str) -> Iterator[str]:
-    """Yield the keys of all that a question may name: its lines, what stands behind a colon, and what is quoted."""
-    for line in (*question.splitlines(), answer):
-        yield text_key(line)
-        for mark in (": ", ". "):
-            if mark in line:
-                yield text_key(line.partition(mark)[2])
-        yield from (text_key(part) for part in line.split('"')[1::2])
 
 
 def _check_ended(answer: Row) -> None:
