@@ -4,8 +4,7 @@ import asyncio
 import logging
 import traceback
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +23,7 @@ from eshop_ray.serving.guards import check_host, check_page, find_key, is_loopba
 from eshop_ray.serving.keys import KeyRing
 from eshop_ray.serving.metrics import IN_HAND, Recorder, record_visit
 from eshop_ray.serving.page import PAGES, show_page
+from eshop_ray.serving.presence import run_before, watch_client
 from eshop_ray.serving.readiness import Readiness
 from eshop_ray.serving.usage import write_refusal
 from eshop_ray.serving.visits import Download, Visit
@@ -285,39 +285,6 @@ def _route(method: str, path: str) -> Route:
 
 async def _never_called(_request: Any) -> None:
     """Stand in for what Starlette would call: only its patterns are used."""
-
-
-@asynccontextmanager
-async def watch_client(receive: Receive) -> AsyncIterator["asyncio.Future[None]"]:
-    """Yield what is done once a client is gone."""
-    gone = asyncio.ensure_future(_wait_until_gone(receive))
-    try:
-        yield gone
-    finally:
-        gone.cancel()
-        await asyncio.gather(gone, return_exceptions=True)
-
-
-async def run_before(gone: "asyncio.Future[None]", work: Awaitable[None]) -> None:
-    """Do something for a client as long as it is there.
-
-    Raises:
-        ClientGoneError: if it leaves; the work is cancelled then, and with it what the model is generating.
-    """
-    task = asyncio.ensure_future(work)
-    try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise ClientGoneError
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-    task.result()
-
-
-async def _wait_until_gone(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 async def _live(receive: Receive, send: Send) -> None:
