@@ -107,8 +107,10 @@ def _build_enough(material: Dataset, plan: Plan, index: Index) -> tuple[Dataset,
     """
     counts = count_departments(material)
     shares = plan_shares(plan, counts)
+    # Materialized, for of a block that has no row left Ray leaves out the columns, and its shuffle fails at such a one.
+    sound = material.map_batches(_select_sound, batch_format="pyarrow").materialize()
     while True:
-        candidates = _build(material, counts, Context(plan, shares))
+        candidates = _build(sound, counts, Context(plan, shares))
         candidates = candidates.map_batches(mark_contaminated, batch_format="pyarrow", fn_kwargs={"index": index})
         candidates = candidates.map_batches(mark_foreign, batch_format="pyarrow").materialize()
         wider = widen_shares(shares, count_splits(candidates), plan)
@@ -121,11 +123,11 @@ def _build_enough(material: Dataset, plan: Plan, index: Index) -> tuple[Dataset,
 
 
 def _build(material: Dataset, counts: Mapping[tuple[str, str, str], int], context: Context) -> Dataset:
-    """Return candidates, columns of `CANDIDATE_SCHEMA`."""
+    """Return candidates, columns of `CANDIDATE_SCHEMA`, of sound material."""
     if not counts:
         return material.map_batches(lambda _: CANDIDATE_SCHEMA.empty_table(), batch_format="pyarrow")
     departments, buckets = plan_buckets(counts)
-    placed = material.map_batches(_select_sound, batch_format="pyarrow").map_batches(
+    placed = material.map_batches(
         add_bucket, batch_format="pyarrow", fn_kwargs={"departments": departments, "buckets": buckets}
     )
     return _group(placed, "bucket", sum(buckets.values()), partial(_build_bucket, context=context))

@@ -91,16 +91,18 @@ def built(tmp_path_factory, ray_session):  # noqa: ARG001
     write_shop(folder)
     with (folder / "catalogue.jsonl").open("a") as stream:
         stream.write('\n{"id": "x", "name": ""}\n{broken')
+    (folder / "all_broken.jsonl").write_text('{"id": "y", "name": ""}\n' * 3)
     config = make_config(
         folder,
         sources={
+            "broken": {"format": "products", "path": "all_broken.jsonl", "licence": "MIT"},
             "shop": {"format": "products", "path": "catalogue.jsonl", "licence": "MIT"},
             "esci": {"format": "esci", "path": "pairs.jsonl", "licence": "Apache-2.0"},
             "secret": {"format": "products", "path": "catalogue.jsonl", "licence": "Proprietary"},
             "nowhere": {"format": "amasum", "path": "amasum.jsonl", "licence": "MIT"},
         },
         subtasks=[
-            {"name": "title_generation", "source": ["shop", "secret"], "quota": 40},
+            {"name": "title_generation", "source": ["broken", "shop", "secret"], "quota": 40},
             {"name": "category_classification", "source": "shop", "quota": 30, "languages": ["en", "it"]},
             {"name": "multiclass_product_classification", "source": "esci", "quota": 5000},
             {"name": "review_summary_generation", "source": "nowhere"},
@@ -134,7 +136,7 @@ def test_quotas_hold_and_what_is_short_or_absent_is_a_line_in_the_card(built):
     assert "no such file" in absent["source nowhere"]
     assert absent["sub-task multiclass_product_classification"].startswith("the quota is 5000")
     assert absent["sub-task sentiment_analysis"] == "not in the recipe"
-    assert card["num_malformed"] == {"shop": 2}
+    assert card["num_malformed"] == {"broken": 3, "shop": 2}
     assert {"num_rows", "num_subtasks", "languages", "rows_by_source", "rows_by_route", "rows_by_language"} <= set(card)
     assert card["num_rows"] == len(read_rows(built)) == sum(card["rows_by_source"].values())
     assert card["position_bias_p"] > 1e-4
