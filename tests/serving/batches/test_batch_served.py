@@ -52,6 +52,11 @@ def answer(client, url, bodies):
     return [results[str(number)] for number in range(len(bodies))]
 
 
+def round_off(result):
+    """Return a result; which others are computed beside it shows in the last digits of its confidence."""
+    return {name: pytest.approx(value, rel=1e-5) if name == "confidence" else value for name, value in result.items()}
+
+
 def test_answers_of_a_batch_are_those_of_the_addresses(endpoint):
     greedy = {"model": "eshop", "temperature": 0, "max_tokens": 5}
     bodies = [{**greedy, "messages": [{"role": "user", "content": text}]} for text in ("red", "wool scarf")]
@@ -67,4 +72,4 @@ def test_answers_of_a_batch_are_those_of_the_addresses(endpoint):
         assert results[2]["body"]["error"]["code"] == "context_length_exceeded"
         for task in FIELDS:
             found = [result["body"] for result in answer(client, f"/v1/tasks/{task}", FIELDS[task])]
-            assert found == predict(endpoint, task)
+            assert found == list(map(round_off, predict(endpoint, task)))
