@@ -1,4 +1,4 @@
-"""Attributes of products as semiPQA writes them, nested in braces without quotes around names -> text."""
+"""Attributes of products as semiPQA, ePQA and hetPQA write them, in braces without quotes around names -> text."""
 
 import json
 import re
@@ -7,6 +7,7 @@ from typing import Any
 _TOKEN = re.compile(
     r'(?P<quoted>"(?:[^"\\]|\\.)*")|(?P<name>\w+)\s*:|(?P<next>;)|(?P<bare>[^\s{}\[\],:;"][^{}\[\],;]*)', re.DOTALL
 )
+_ATTRIBUTE = re.compile(r"\w+:\s*\{")
 _NOTHING = frozenset({"", "na", "n/a", "n.a.", "null", "null.int", "unknown", "not applicable"})
 """Values that say that there is none: of a body of NA a person wrote "The body is made of material."."""
 _OWN = ("value", "decimal_value", "string_value", "total", "content")
@@ -17,6 +18,19 @@ _UNTOLD = frozenset(
     {"unit", "normalized_value", "standardized_values", "brand_seq_id", "approved", "notTombstoned", "approvedNoValue"}
 )
 """A value in other units or words, or what a data base notes for itself."""
+
+
+def write_evidence(text: str) -> str:
+    """Return evidence as text: an attribute as `write_attribute` does, a sentence as it is.
+
+    Raises:
+        ValueError: as it does, and for an attribute without a value.
+    """
+    if not _ATTRIBUTE.match(text):
+        return text
+    if told := write_attribute(text):
+        return told
+    raise ValueError("no attribute with a value")
 
 
 def write_attribute(text: str) -> str:

@@ -248,6 +248,17 @@ def test_the_question_of_another_customer_stands_before_its_answer():
     assert one.repaired
 
 
+def test_attributes_among_the_evidence_are_told_in_words():
+    head = "question,candidate,title,label,answer\n"
+    rows = ['Big?,"size:  { value:""little kid"" }",Mug,2,Yes.\n', 'Big?,"size:  { value:""NA"" }",Mug,1,\n']
+    (one,), bad = read("epqa", head + "".join(rows), "a.csv")
+    assert one.evidence == "size: little kid"
+    assert len(bad) == 1
+    head = "ASIN\tquestion\tcandidate\tanswer\tsource\n"
+    row = "B1\tdoes it need a battery?\tbatteries_required:  { value:false }\tno.\tattribute\n"
+    assert read("hetpqa", head + row, "a.tsv")[0][0].evidence == "batteries required: false"
+
+
 def test_an_attribute_without_a_value_is_no_fact():
     text = 'data\ttext\nbody: { value:"NA" }\tThe body is made of material.\n'
     assert read("semipqa", text, "a.tsv")[0] == []

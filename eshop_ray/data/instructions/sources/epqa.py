@@ -1,10 +1,11 @@
-"""ePQA: questions about a product with candidates, each judged by how well it answers, a table."""
+"""ePQA: questions about a product with candidates, sentences or attributes, each judged by how well it answers."""
 
 from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import IO, Any
 
 from eshop_ray.data.formats.reader import read_rows
+from eshop_ray.data.instructions.attribute_text import write_evidence
 from eshop_ray.data.instructions.material import Material, ProductQuestion
 from eshop_ray.data.sources.required import require_columns, to_line
 from eshop_ray.schema import Malformed, Row, content_id
@@ -30,6 +31,7 @@ def _read(path: str, number: int, row: Row, language: str) -> Material | Malform
         return Malformed(path, number, "question or candidate is empty, or the label is none of 0, 1, 2")
     is_answerable = _ANSWERABLE[label]
     title, product_id = (to_line(row.get(name)) for name in ("title", "ASIN"))
+    evidence = write_evidence(evidence)
     answer, asked, other = evidence.rpartition(" Question: ")
     return ProductQuestion(
         id=content_id(question, title, evidence),

@@ -6,6 +6,7 @@ from typing import IO, Any
 
 from eshop_ray.config.files import FileOptions
 from eshop_ray.data.formats.reader import read_rows
+from eshop_ray.data.instructions.attribute_text import write_evidence
 from eshop_ray.data.instructions.material import Material, ProductQuestion
 from eshop_ray.data.sources.required import require_columns, to_line
 from eshop_ray.schema import Malformed, Row, content_id
@@ -27,6 +28,7 @@ def _read(path: str, number: int, row: Row, language: str) -> Material | Malform
     question, evidence, answer = (to_line(row.get(name)) for name in _COLUMNS)
     if not question or not evidence or not answer:
         return Malformed(path, number, "question, candidate or answer is empty")
+    evidence = write_evidence(evidence)
     return ProductQuestion(
         id=content_id(question, evidence, answer),
         language=language,
