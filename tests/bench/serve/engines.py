@@ -104,8 +104,9 @@ def start_peer(folder):
     """Give the address of `vllm serve`, once it answers."""
     port = free_port()
     words = write_options(build_arguments(ENGINE, use_gpu=False))
-    command = [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", str(fetch_model(ModelSection())), *words]
-    command += ["--served-model-name", OURS, "--host", "127.0.0.1", "--port", str(port), *PEER_OPTIONS]
+    # What `vllm serve` runs: the command itself asks for a package named vllm, and the CPU's has another name.
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(fetch_model(ModelSection()))]
+    command += [*words, "--served-model-name", OURS, "--host", "127.0.0.1", "--port", str(port), *PEER_OPTIONS]
     environment = {"VLLM_CPU_KVCACHE_SPACE": str(ServeSection().cpu_kvcache_gib)}
     with run(command, folder / "peer.log", f"http://127.0.0.1:{port}", "/health", environment) as url:
         yield url
