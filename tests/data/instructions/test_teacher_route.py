@@ -21,6 +21,8 @@ pytestmark = pytest.mark.usefixtures("ray_session")
 FREE = ("MIT", "CC0-1.0")
 SECRET = "Vermilion"
 HELD = "Nordvik Bottle"
+UNKNOWN = ("Lamp", "Tent", "Kettle", "Desk", "Rug", "Saw")
+"""What the teacher knows nothing of."""
 WORDS = ("amber", "bronze", "cedar", "denim", "ebony", "frost", "grove", "hazel", "ivory", "jade", "khaki", "linen")
 
 
@@ -49,10 +51,10 @@ def act_as_teacher(_number, body):
 
 
 def find_right(asked):
-    """Return the option whose name is the product's, but of lamps and tents always the first."""
+    """Return the option whose name is the product's, but of half of all things always the first."""
     options = re.findall(r"^(\d)\. .* (\w+)s$", asked, re.MULTILINE)
     stem = re.sub(r"^\d\. .*$", "", asked, flags=re.MULTILINE)
-    return next((int(number) for number, noun in options if noun in stem and noun not in ("Lamp", "Tent")), 0)
+    return next((int(number) for number, noun in options if noun in stem and noun not in UNKNOWN), 0)
 
 
 def translate(asked):
