@@ -6,6 +6,8 @@ from contextlib import contextmanager
 
 from ray import serve
 
+from eshop_ray.cluster import start_ray
+from eshop_ray.config import RaySection
 from eshop_ray.inference.openai_api import CHAT_URL
 from eshop_ray.serving.application import QUIET_LOG
 from eshop_ray.serving.calls import ApiCall
@@ -42,7 +44,7 @@ def start(folder, seconds=0.0, with_bare=False, **options):
     """Give the address of the application and the headers of a key; options are of the model's deployment."""
     import ray
 
-    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
+    start_ray(RaySection(num_cpus=4), num_cpus=1)
     try:
         key, known = make_key("bench", **LIMITS)
         path = folder / "keys"
