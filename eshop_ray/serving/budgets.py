@@ -7,6 +7,7 @@ So no number of requests at a time spends more than a budget. One instance decid
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -18,6 +19,10 @@ MINUTE = 60.0
 ADVANCE_SHARE = 100
 """A hundredth of a budget is noted as spent before it is, so that not every request waits for a disk. A death of the
 ledger's writer costs a key up to two of them, and what was under way; tokens that were spent are never forgotten."""
+AHEAD_SECONDS = 1.0
+"""For which something is set aside for a key's next request, before it comes."""
+AHEAD_SHARE = 0.5
+"""Of a limit, up to which that is done: nobody is to be refused for a request that does not come."""
 GRACE_SECONDS = 60.0
 """Beyond a request's own time, after which one that nobody settled counts with the most it could cost."""
 
@@ -48,6 +53,9 @@ class BudgetKeeper(Protocol):
     async def settle(self, reservation: str, tokens: int) -> None:
         """Note what a request has cost, in place of what was set aside."""
 
+    async def release(self) -> None:
+        """Give back what was set aside for requests that have not come."""
+
 
 @dataclass(slots=True)
 class _Account:
@@ -67,6 +75,8 @@ class _Reservation:
     advance: int | None
     """Tokens that the ledger may be ahead; None for a key without a budget, of which it knows nothing."""
     deadline: float
+    counted: float | None
+    """When it counts as a request; None for a key that may send any number of them."""
 
 
 @dataclass(slots=True)
@@ -110,13 +120,26 @@ class Budgets:
         denial = self._judge_tokens(key, account, tokens, now) or self._judge_requests(key, now)
         if denial:
             return denial
-        self._note_advance(key, account, tokens)
-        account.reserved += tokens
-        if key.requests_per_minute is not None:
-            self._requests[key.id].append(now)
-        deadline = now + self.request_seconds + GRACE_SECONDS
-        self._reservations[reservation] = _Reservation(account, self._day, key.id, tokens, _advance_of(key), deadline)
+        self._set_aside(key, account, tokens, reservation, now)
         return Grant(reservation)
+
+    async def reserve_ahead(self, key: ApiKey, tokens: int, reservation: str) -> bool:
+        """Set aside for the key's next request, which comes within `AHEAD_SECONDS`, and return whether that was done.
+
+        It counts as sent at the end of that time, so that no minute has more than the key may send.
+        """
+        now = self.clock()
+        self._begin_day(now)
+        self._expire(now)
+        account = self._accounts.setdefault(key.id, _Account())
+        of_tokens, of_requests = key.tokens_per_day, key.requests_per_minute
+        has_tokens = of_tokens is None or account.spent + account.reserved + tokens <= AHEAD_SHARE * of_tokens
+        has_requests = self._judge_requests(key, now) is None and (
+            of_requests is None or len(self._requests[key.id]) < AHEAD_SHARE * of_requests
+        )
+        if reservation not in self._reservations and has_tokens and has_requests:
+            self._set_aside(key, account, tokens, reservation, now + AHEAD_SECONDS)
+        return reservation in self._reservations
 
     async def settle(self, reservation: str, tokens: int) -> None:
         """Note what a request has cost; a second time, or after its time, changes nothing."""
@@ -125,6 +148,28 @@ class Budgets:
             held.account.reserved -= held.tokens
             held.account.spent += tokens
             self._note_less(held)
+
+    async def give_back(self, reservation: str) -> None:
+        """Have what was set aside ahead count for nothing: no request came."""
+        held = self._reservations.get(reservation)
+        await self.settle(reservation, 0)
+        if held and held.counted is not None:
+            with suppress(ValueError):  # its minute is over
+                self._requests[held.key_id].remove(held.counted)
+
+    async def release(self) -> None:
+        """Give back nothing: whoever set something aside ahead gives it back."""
+
+    def _set_aside(self, key: ApiKey, account: _Account, tokens: int, reservation: str, at: float) -> None:
+        self._note_advance(key, account, tokens)
+        account.reserved += tokens
+        counted = None if key.requests_per_minute is None else at
+        if counted is not None:
+            _insert(self._requests[key.id], counted)
+        deadline = at + self.request_seconds + GRACE_SECONDS
+        self._reservations[reservation] = _Reservation(
+            account, self._day, key.id, tokens, _advance_of(key), deadline, counted
+        )
 
     def _note_less(self, held: _Reservation) -> None:
         """Keep what is noted near what is spent: a death is not to cost a key what it once had set aside."""
@@ -190,6 +235,14 @@ class Budgets:
         if advance is not None and committed > account.noted:
             self.ledger.note(self._day, key.id, committed + advance)
             account.noted = committed + advance
+
+
+def _insert(times: deque[float], time: float) -> None:
+    """Put a time where it belongs, near the end."""
+    later = []
+    while times and times[-1] > time:
+        later.append(times.pop())
+    times.extend([time, *reversed(later)])
 
 
 def _advance_of(key: ApiKey) -> int | None:

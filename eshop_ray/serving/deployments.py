@@ -157,7 +157,7 @@ class GatewayDeployment:
         deployed = DeployedModel(model)
         facts = LatestFacts(deployed)
         readiness = Readiness(deployed, facts, may_sleep=sleeps(config.deployment_config))
-        metered = MeteredModel(deployed, RemoteBudgets(budgets), facts)
+        self._metered = metered = MeteredModel(deployed, RemoteBudgets(budgets), facts)
         endpoints = Endpoints(config.model_id, tasks, metered, readiness, tuple(config.adapters))
         products = CatalogueEndpoints(HandledCatalogue(catalogue) if catalogue else None, metered)
         limits = (config.batches.max_file_bytes, config.max_body_bytes)
@@ -168,7 +168,9 @@ class GatewayDeployment:
 
     async def drain(self, seconds: float) -> tuple[str, bool]:
         """Take no new request; return this gateway's id, and whether the running ones were answered in that time."""
-        return get_replica_context().replica_id.unique_id, await self._gateway.drain(seconds)
+        is_done = await self._gateway.drain(seconds)
+        await self._metered.finish()
+        return get_replica_context().replica_id.unique_id, is_done
 
     async def __serve_build_asgi_app__(self) -> Gateway:
         """Return what Ray Serve hands requests to."""

@@ -89,6 +89,10 @@ class MeteredModel:
     async def finish(self) -> None:
         """Wait until all that is over is settled."""
         await asyncio.gather(*self._settling)
+        try:
+            await self.budgets.release()
+        except Exception as error:  # it then counts with the most that it could cost
+            logger.error("budgets cannot be asked: %s", type(error).__name__)
 
     async def _reserve(self, key: ApiKey, call: Call, size: Size) -> tuple[str, int]:
         """Set aside what a call can cost: by the context at first, and by its very prompt where that is too much."""

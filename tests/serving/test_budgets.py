@@ -120,6 +120,33 @@ def test_an_end_in_order_notes_what_was_spent_to_the_token(tmp_path, budgets, cl
     assert again.read_spent() == {"a": 123}
 
 
+def test_what_is_set_aside_ahead_leaves_half_of_a_limit_to_requests_that_come(budgets):
+    key = key_of(tokens_per_day=1000)
+    assert asyncio.run(budgets.reserve_ahead(key, 500, "a"))
+    assert not asyncio.run(budgets.reserve_ahead(key, 1, "b"))
+    assert isinstance(reserve(budgets, key, 500), Grant)
+    often = make_key("often", requests_per_minute=4)[1]
+    assert [asyncio.run(budgets.reserve_ahead(often, 1, name)) for name in "cde"] == [True, True, False]
+
+
+def test_a_request_that_was_set_aside_ahead_counts_from_when_it_may_still_come(budgets, clock):
+    key = key_of(requests_per_minute=2)
+    assert asyncio.run(budgets.reserve_ahead(key, 1, "ahead"))
+    assert isinstance(reserve(budgets, key, 1), Grant)
+    clock.now += 60.5
+    assert isinstance(reserve(budgets, key, 1), Grant)
+    assert reserve(budgets, key, 1).reason == "requests"  # the one set aside may have come half a second ago
+    clock.now += 0.5
+    assert isinstance(reserve(budgets, key, 1), Grant)
+
+
+def test_what_is_given_back_was_neither_spent_nor_sent(budgets):
+    key = key_of(requests_per_minute=2, tokens_per_day=1000)
+    assert asyncio.run(budgets.reserve_ahead(key, 400, "ahead"))
+    asyncio.run(budgets.give_back("ahead"))
+    assert [type(reserve(budgets, key, 500)) for _ in range(2)] == [Grant, Grant]
+
+
 steps = st.lists(st.tuples(st.integers(1, 60), st.integers(0, 60), st.booleans()), max_size=30)
 
 
