@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from functools import reduce
+from operator import and_
 from pathlib import Path
 from statistics import fmean
 from types import MappingProxyType
@@ -12,7 +14,7 @@ import pyarrow.dataset
 from eshop_ray.artifacts import Manifest
 from eshop_ray.errors import UserError
 from eshop_ray.evaluation.significance import add_adjusted, compare_pairs
-from eshop_ray.evaluation.tally import Tally, digest_id, find_groups
+from eshop_ray.evaluation.tally import KEYS, Tally, digest_id, find_groups
 from eshop_ray.schema import PREDICTION_SCHEMA, Row, decode
 from eshop_ray.tasks.metrics import get_metric
 from eshop_ray.tasks.metrics.metric import Numbers
@@ -54,13 +56,16 @@ def evaluate_predictions(tallies: Mapping[str, Tally], manifest: Manifest) -> di
 
 
 def read_groups(predictions_dir: Path, columns: Sequence[str] = COLUMNS) -> Iterator[tuple[str, list[Row]]]:
-    """Yield what each group is called (`find_groups`) and its rows, sorted by id; one is in memory at a time."""
+    """Yield the parts of groups that share a metric, by name (`find_groups`), with their rows, sorted by id; one is in
+    memory at a time.
+    """
     paths = sorted(str(path) for path in predictions_dir.glob("*.parquet"))
     dataset = pyarrow.dataset.dataset(paths, format="parquet", schema=PREDICTION_SCHEMA)
     field = pyarrow.dataset.field
-    for (task, group), name in sorted(find_groups(predictions_dir).items(), key=lambda pair: pair[1]):
-        table = dataset.to_table(columns=list(columns), filter=(field("task") == task) & (field("group") == group))
-        yield name, sorted(table.to_pylist(), key=lambda row: row["id"])
+    for key, name in sorted(find_groups(predictions_dir).items(), key=lambda pair: pair[1].part):
+        is_own = reduce(and_, (field(column) == value for column, value in zip(KEYS, key, strict=True)))
+        table = dataset.to_table(columns=list(columns), filter=is_own)
+        yield name.part, sorted(table.to_pylist(), key=lambda row: row["id"])
 
 
 def compare_with_base(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from math import fsum
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -28,6 +28,8 @@ ANSWER_COLUMNS = ("prediction", "error")
 COLUMNS = ("id", "task", "group", "metric", "target", *ANSWER_COLUMNS)
 TEXT_COLUMNS = ("messages", "finish_reason")
 """What is looked at too where answers are texts."""
+KEYS = ("task", "group", "metric")
+"""What rows that are scored together share."""
 BATCH_ROWS = 20_000
 
 Digests = NDArray[np.uint64]
@@ -150,20 +152,35 @@ UNSCORABLE = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 """What metrics raise for targets that are not theirs."""
 
 
-def find_groups(predictions_dir: Path) -> dict[tuple[str, str], str]:
-    """Return task and group of predictions -> what the group is called: TASK/GROUP where several tasks have one of its
-    name, such as files of one name in two folders.
-    """
+class GroupName(NamedTuple):
+    """What rows that share task, group and metric are called."""
+
+    whole: str
+    """The group, or TASK/GROUP where several tasks have one of its name, such as files of one name in two folders."""
+    part: str
+    """The same, or WHOLE (METRIC) where rows of the group name several metrics."""
+
+
+def find_groups(predictions_dir: Path) -> dict[tuple[str, str, str], GroupName]:
+    """Return task, group and metric of predictions -> what they are called."""
     paths = sorted(map(str, predictions_dir.glob("*.parquet")))
     dataset = pyarrow.dataset.dataset(paths, format="parquet", schema=PREDICTION_SCHEMA)
-    found = dataset.to_table(columns=["task", "group"]).group_by(["task", "group"]).aggregate([])
-    pairs = sorted(zip(found["task"].to_pylist(), found["group"].to_pylist(), strict=True))
-    shared = Counter(group for _, group in pairs)
-    return {(task, group): f"{task}/{group}" if shared[group] > 1 else group for task, group in pairs}
+    found = dataset.to_table(columns=list(KEYS)).group_by(list(KEYS)).aggregate([])
+    keys = sorted(zip(*(found[name].to_pylist() for name in KEYS), strict=True))
+    num_tasks = Counter(group for _, group in {(task, group) for task, group, _ in keys})
+    num_metrics = Counter((task, group) for task, group, _ in keys)
+    names = {}
+    for task, group, metric in keys:
+        whole = f"{task}/{group}" if num_tasks[group] > 1 else group
+        part = f"{whole} ({metric})" if num_metrics[task, group] > 1 else whole
+        names[task, group, metric] = GroupName(whole, part)
+    return names
 
 
 def tally_groups(predictions_dir: Path) -> dict[str, Tally]:
-    """Return group, as `find_groups` calls it, -> tally, sorted by name; a batch of rows is in memory at a time.
+    """Return the part of a group that shares a metric, as `find_groups` calls it, -> tally, sorted by name.
+
+    A batch of rows is in memory at a time.
 
     Raises:
         UserError: as of `Tally`.
@@ -175,23 +192,30 @@ def tally_groups(predictions_dir: Path) -> dict[str, Tally]:
         metrics = set(file.read(columns=["metric"])["metric"].unique().to_pylist())
         wanted = [*COLUMNS, *(TEXT_COLUMNS if metrics & TEXT_METRICS else ())]
         for batch in file.iter_batches(BATCH_ROWS, columns=wanted):
-            for pair, columns in _divide(batch):
-                name = called[pair]
+            for key, columns in _divide(batch):
+                name = called[key].part
                 if name not in tallies:
                     tallies[name] = Tally.begin({**{key: values[0] for key, values in columns.items()}, "group": name})
                 tallies[name].add(columns)
     return dict(sorted(tallies.items()))
 
 
-def _divide(batch: pa.RecordBatch) -> Iterator[tuple[tuple[str, str], dict[str, list[Any]]]]:
-    """Yield task and name of each group of a batch with its columns."""
-    for name in pc.unique(batch["group"]).to_pylist():
-        of_name = batch.filter(pc.equal(batch["group"], name))
-        for task in pc.unique(of_name["task"]).to_pylist():
-            rows = of_name.filter(pc.equal(of_name["task"], task))
-            is_text = not TEXT_METRICS.isdisjoint(pc.unique(rows["metric"]).to_pylist())
-            kept = (key for key in batch.schema.names if is_text or key not in TEXT_COLUMNS)
-            yield (task, name), {key: rows[key].to_pylist() for key in kept}
+def _divide(batch: pa.RecordBatch) -> Iterator[tuple[tuple[str, str, str], dict[str, list[Any]]]]:
+    """Yield task, group and metric of each part of a batch with its columns."""
+    for group, task, metric, rows in _split(batch, ("group", "task", "metric")):
+        kept = (key for key in batch.schema.names if metric in TEXT_METRICS or key not in TEXT_COLUMNS)
+        yield (task, group, metric), {key: rows[key].to_pylist() for key in kept}
+
+
+def _split(batch: pa.RecordBatch, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+    """Yield each combination of values in some columns, and the rows that have it."""
+    if not columns:
+        yield (batch,)
+        return
+    column, *others = columns
+    for value in pc.unique(batch[column]).to_pylist():
+        for rest in _split(batch.filter(pc.equal(batch[column], value)), others):
+            yield (value, *rest)
 
 
 def digest_id(row_id: str) -> int:

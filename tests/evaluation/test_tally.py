@@ -64,6 +64,22 @@ def test_groups_of_one_name_in_two_tasks_are_two(tmp_path):
     assert {name: score_group(found)["score"] for name, found in read_groups(tmp_path / "run")} == scores
 
 
+def test_rows_of_a_group_that_name_several_metrics_are_scored_apart(tmp_path):
+    """As of translations into languages that are scored in different ways."""
+    common = {"task": "multiple_choice", "group": "quiz", "error": None}
+    common |= dict.fromkeys(("messages", "finish_reason"))
+    rows = [
+        {**common, "id": f"{metric} {number}", "metric": metric, "target": encode(target), "prediction": encode(said)}
+        for metric, target, said in (("accuracy", 0, 0), ("hit rate@3", [1], [2]))
+        for number in range(4)
+    ]
+    (tmp_path / "run").mkdir()
+    pq.write_table(pa.Table.from_pylist(rows, schema=PREDICTION_SCHEMA), tmp_path / "run" / "part-0.parquet")
+    scores = {name: tally.describe()["score"] for name, tally in tally_groups(tmp_path / "run").items()}
+    assert scores == {"quiz (accuracy)": 1.0, "quiz (hit rate@3)": 0.0}
+    assert {name: score_group(found)["score"] for name, found in read_groups(tmp_path / "run")} == scores
+
+
 def test_targets_that_a_metric_cannot_score_are_named_and_counted():
     good = {"tokens": ["red", "scarf"], "tags": ["B-colour", "O"]}
     targets = [good, {**good, "tags": ["O"]}, good, ["red"]]

@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from eshop_ray.evaluation.comparison.runs import Content, name_part
+from eshop_ray.evaluation.comparison.runs import Content
 from eshop_ray.evaluation.significance import SIGNIFICANT, note_few_rows, write_num_rows, write_p_value
 from eshop_ray.evaluation.text_tables import show_text_errors
 from eshop_ray.reporting.page import Level, Page, Section, Table, clean_text, code
@@ -59,7 +59,7 @@ def write_report(comparison: Content, flips: Iterable[Row], folder: Path) -> Pat
     """
     sections: list[Section] = []
     with (folder / "flips.jsonl").open("w", encoding="utf-8", errors="backslashreplace") as stream:
-        parts = [(group["group"], group["metric"]) for group in comparison["groups"].values()]
+        names = {(group["group"], group["metric"]): name for name, group in comparison["groups"].items()}
         for key, rows in itertools.groupby(flips, key=lambda row: (row["group"], row["metric"])):
             shown: list[Row] = []
             num_rows = 0
@@ -68,7 +68,7 @@ def write_report(comparison: Content, flips: Iterable[Row], folder: Path) -> Pat
                 stream.write(json.dumps(row, ensure_ascii=False) + "\n")
                 if len(shown) < MAX_FLIPS:
                     shown.append(row)
-            sections += _show_flips(name_part(*key, parts), shown, num_rows)
+            sections += _show_flips(names[key], shown, num_rows)
     level: Level = "attention" if _list_clear(comparison, -1) else "well"
     sections = [*_show_scores(comparison), *_show_texts(comparison), *sections]
     page = Page("Two runs, row by row", level, word_verdict(comparison), sections)

@@ -158,26 +158,21 @@ def compare_runs(
     """
     check_same_rows(first_dir, second_dir)
     known = records or Records()
-    contests: dict[tuple[str, str], Contest] = {}
+    contests: dict[str, Contest] = {}
     called = find_groups(second_dir)
     for columns in read_pairs(first_dir, second_dir, known.files):
         row = {name: values[0] for name, values in columns.items()}
-        row["group"] = called[row["task"], row["group"]]
-        key = (row["group"], row["metric"])
-        if key not in contests:
-            contests[key] = Contest(
+        name = called[row["task"], row["group"], row["metric"]]
+        row["group"] = name.whole
+        if name.part not in contests:
+            contests[name.part] = Contest(
                 len(contests), Tally.begin(row), Tally.begin(row), SliceBook(known.fields), known.clusters
             )
-        contests[key].add(columns, flips)
-    groups = {name_part(*key, list(contests)): one.describe(seed, level) for key, one in contests.items()}
+        contests[name.part].add(columns, flips)
+    groups = {name: one.describe(seed, level) for name, one in contests.items()}
     add_adjusted([group["test"] for group in groups.values()])
     add_adjusted([part["test"] for group in groups.values() for part in group["slices"]])
     return {"first": place_of(first_dir), "second": place_of(second_dir), "level": level, "groups": groups}
-
-
-def name_part(group: str, metric: str, parts: Sequence[tuple[str, str]]) -> str:
-    """Return what the rows of a group that share a metric are called: the group, where all of them do."""
-    return group if sum(other == group for other, _ in parts) == 1 else f"{group} ({metric})"
 
 
 def find_records(predictions_dir: Path) -> Records:

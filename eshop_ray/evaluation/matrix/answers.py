@@ -12,6 +12,7 @@ import pyarrow.dataset
 from eshop_ray import artifacts
 from eshop_ray.config import Config
 from eshop_ray.data.splits import list_ids
+from eshop_ray.errors import UserError
 from eshop_ray.evaluation.evaluate import (
     NO_CLUSTERS,
     Clusters,
@@ -79,8 +80,15 @@ def read_answers(config: Config, run: Run, clusters: Clusters = NO_CLUSTERS) -> 
     data, split = config.data, config.evaluate.split
     check_complete(folder, list_ids(config.records_dir, split, data.tasks, config.infer.max_rows, data.groups))
     units = {(unit.task, unit.group): unit for unit in run.units}
+    seen: dict[Unit, str] = {}
     for _, rows in read_groups(folder):
         unit = units[rows[0]["task"], rows[0]["group"]]
+        if unit in seen:
+            raise UserError(
+                f"group `{unit.name}` mixes the metrics {seen[unit]}, {rows[0]['metric']}: it has no one score; leave "
+                "it out of `data.groups`, or give each a group of its own"
+            )
+        seen[unit] = rows[0]["metric"]
         yield _add_up(run, unit, rows, folder, clusters)
 
 
