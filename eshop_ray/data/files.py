@@ -47,8 +47,8 @@ def list_files(root: str, pattern: str) -> list[SourceFile]:
     """Return the files that a pattern matches, sorted by path; of a folder all in it, however deep.
 
     `*` matches within a folder's name, `**/` any number of folders, `{split}` one split name, `{one,other}` one of some
-    names, of which not all need be there. Hidden files and those
-    that begin with `_`, as programs leave them beside their data, are passed over unless the pattern names them.
+    names, of which not all need be there. Hidden files and those that begin with `_`, as programs leave them beside
+    their data, are passed over unless the pattern names them.
 
     Raises:
         UserError: if the pattern matches nothing, or the place cannot be reached.

@@ -18,13 +18,10 @@ from ray.actor import exit_actor
 from ray.exceptions import RayActorError, RayError
 from ray.serve.handle import DeploymentHandle
 
-from eshop_ray.errors import UserError
 from eshop_ray.serving.budgets import AHEAD_SECONDS, Budgets, Denial, Grant
 from eshop_ray.serving.keys import ApiKey
 from eshop_ray.serving.ledger import Ledger
-
-TAKE_OVER_SECONDS = 120.0
-"""That a new keeper of budgets waits for the end of the one before it."""
+from eshop_ray.serving.take_over import take_over
 
 SETTLE_SECONDS = 0.02
 """That a settlement waits for a request which takes it along."""
@@ -43,14 +40,7 @@ class BudgetActor:
 
     def __init__(self, ledger_dir: str, request_seconds: float) -> None:
         self._budgets = Budgets(Ledger(Path(ledger_dir)), request_seconds)
-        deadline = time.monotonic() + TAKE_OVER_SECONDS
-        while True:
-            try:
-                return self._budgets.open()
-            except UserError:
-                if time.monotonic() > deadline:
-                    raise
-            time.sleep(1)
+        take_over(self._budgets.open)
 
     async def check(self) -> None:
         """Return once the books are open."""
@@ -162,7 +152,6 @@ class RemoteBudgets:
 
     async def _reserve_ahead(self, key: ApiKey, tokens: int) -> None:
         ahead = _Ahead(key, tokens, uuid4().hex, time.monotonic() + AHEAD_SECONDS)
-        is_done = False
         try:
             with self._telling() as settled:
                 is_done = await self._call("reserve_ahead", key, tokens, ahead.reservation, settled)

@@ -111,12 +111,9 @@ class Budgets:
         Raises:
             OSError: if the ledger cannot be written: then nothing may be spent.
         """
-        now = self.clock()
-        self._begin_day(now)
-        self._expire(now)
+        now, account = self._look(key)
         if reservation in self._reservations:
             return Grant(reservation)
-        account = self._accounts.setdefault(key.id, _Account())
         denial = self._judge_tokens(key, account, tokens, now) or self._judge_requests(key, now)
         if denial:
             return denial
@@ -128,15 +125,10 @@ class Budgets:
 
         It counts as sent at the end of that time, so that no minute has more than the key may send.
         """
-        now = self.clock()
-        self._begin_day(now)
-        self._expire(now)
-        account = self._accounts.setdefault(key.id, _Account())
+        now, account = self._look(key)
         of_tokens, of_requests = key.tokens_per_day, key.requests_per_minute
         has_tokens = of_tokens is None or account.spent + account.reserved + tokens <= AHEAD_SHARE * of_tokens
-        has_requests = self._judge_requests(key, now) is None and (
-            of_requests is None or len(self._requests[key.id]) < AHEAD_SHARE * of_requests
-        )
+        has_requests = of_requests is None or len(self._list_recent(key, now)) < AHEAD_SHARE * of_requests
         if reservation not in self._reservations and has_tokens and has_requests:
             self._set_aside(key, account, tokens, reservation, now + AHEAD_SECONDS)
         return reservation in self._reservations
@@ -159,6 +151,13 @@ class Budgets:
 
     async def release(self) -> None:
         """Give back nothing: whoever set something aside ahead gives it back."""
+
+    def _look(self, key: ApiKey) -> tuple[float, _Account]:
+        """Return the time and a key's account of the day, in which what is over counts."""
+        now = self.clock()
+        self._begin_day(now)
+        self._expire(now)
+        return now, self._accounts.setdefault(key.id, _Account())
 
     def _set_aside(self, key: ApiKey, account: _Account, tokens: int, reservation: str, at: float) -> None:
         self._note_advance(key, account, tokens)
@@ -220,10 +219,15 @@ class Budgets:
         is_spent = account.spent + tokens > limit
         return Denial("tokens", seconds_to_next_day(now) if is_spent else SOON_SECONDS)
 
-    def _judge_requests(self, key: ApiKey, now: float) -> Denial | None:
+    def _list_recent(self, key: ApiKey, now: float) -> deque[float]:
+        """Return when a key sent its requests of the last minute."""
         recent = self._requests.setdefault(key.id, deque())
         while recent and recent[0] <= now - MINUTE:
             recent.popleft()
+        return recent
+
+    def _judge_requests(self, key: ApiKey, now: float) -> Denial | None:
+        recent = self._list_recent(key, now)
         limit = key.requests_per_minute
         if limit is None or len(recent) < limit:
             return None

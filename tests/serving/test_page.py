@@ -157,14 +157,18 @@ def count(page, selector):
     return page.run(f"document.querySelectorAll('{selector}').length")
 
 
+def ask_in_vain(page, url):
+    page.resize(1280, 900)
+    page.open(url)
+    page.wait("document.querySelectorAll('.cards .card').length == 4")
+    page.type("#question", "Does the pan cook well?")
+    page.wait_text(".message.trouble", "the model broke off")
+
+
 def test_a_question_whose_answer_broke_off_is_asked_again_in_its_place(page, catalogue, tmp_path):
     model = BreakingModel()
     with serve_gateway(model, tmp_path, catalogue=catalogue) as url:
-        page.resize(1280, 900)
-        page.open(url)
-        page.wait("document.querySelectorAll('.cards .card').length == 4")
-        page.type("#question", "Does the pan cook well?")
-        page.wait_text(".message.trouble", "the model broke off")
+        ask_in_vain(page, url)
         assert (count(page, ".message.mine"), count(page, ".message.theirs")) == (1, 2)
         model.is_broken = False
         page.click(".message.trouble button")
@@ -176,11 +180,7 @@ def test_a_question_whose_answer_broke_off_is_asked_again_in_its_place(page, cat
 def test_while_an_answer_streams_no_other_question_is_asked_again(page, catalogue, tmp_path):
     model = BreakingModel()
     with serve_gateway(model, tmp_path, catalogue=catalogue) as url:
-        page.resize(1280, 900)
-        page.open(url)
-        page.wait("document.querySelectorAll('.cards .card').length == 4")
-        page.type("#question", "Does the pan cook well?")
-        page.wait_text(".message.trouble", "the model broke off")
+        ask_in_vain(page, url)
         model.pause = 30.0
         page.type("#question", "Is the pan heavy?")
         page.wait("!!document.querySelector('.message.waiting')")

@@ -49,7 +49,7 @@ def read_pairs(first_dir: Path, second_dir: Path, records: Sequence[str] = ()) -
 
 
 def _divide(batch: pa.RecordBatch) -> Iterator[Columns]:
-    """Yield the parts of a sorted batch that are of one group and metric each."""
+    """Yield the parts of a sorted batch that are of one group, task and metric each."""
     keys = pc.binary_join_element_wise(batch["group"], batch["task"], batch["metric"], "\n").to_pylist()
     start = 0
     for stop in range(1, len(keys) + 1):

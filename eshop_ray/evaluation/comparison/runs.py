@@ -14,7 +14,7 @@ from eshop_ray.data.splits import take_field
 from eshop_ray.errors import UserError
 from eshop_ray.evaluation.comparison.flips import FlipStore
 from eshop_ray.evaluation.comparison.pairs import Columns, read_pairs
-from eshop_ray.evaluation.comparison.slices import SliceBook
+from eshop_ray.evaluation.comparison.slices import SliceBook, find_key
 from eshop_ray.evaluation.same_rows import check_same_rows
 from eshop_ray.evaluation.significance import EQUAL, add_adjusted, compare_pairs
 from eshop_ray.evaluation.tally import ANSWER_COLUMNS, Tally, find_groups
@@ -82,17 +82,12 @@ class Contest:
                 flips.add(self.number, new - old, row)
 
     def _find_owners(self, columns: Columns) -> Iterator[str]:
-        key = next((name for name in (columns["group"][0], columns["task"][0]) if name in self.fields), None)
+        key = find_key(self.fields, columns["task"][0], columns["group"][0])
         if key is None:
             return
         for row_id, text in zip(columns["id"], columns["fields"], strict=True):
-            record = decode(text)
-            is_known = record is not None
-            yield (
-                take_field(record, self.fields[key], row_id, f"evaluate.clusters.{key}")
-                if is_known
-                else f"row {row_id}"
-            )
+            record, setting = decode(text), f"evaluate.clusters.{key}"
+            yield take_field(record, self.fields[key], row_id, setting) if record is not None else f"row {row_id}"
 
     def _score(self, targets: Sequence[str], answers: Sequence[str | None], counts: Numbers) -> list[float]:
         """Return the rows' scores; where a group's is their mean, its counts have them."""

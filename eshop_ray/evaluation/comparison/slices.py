@@ -74,7 +74,7 @@ class SliceBook:
         return found
 
     def _find_field(self, task: str, group: str) -> tuple[str, str | None]:
-        key = next((name for name in (group, task) if name in self._fields), None)
+        key = find_key(self._fields, task, group)
         return (self._fields[key] if key else CATEGORY), key
 
     def _divide(self, way: str, names: Names, most: int) -> None:
@@ -87,6 +87,11 @@ class SliceBook:
                 places.setdefault(kind, array("q")).append(place)
         if len(places) > most:
             self._places[way] = None
+
+
+def find_key(fields: Mapping[str, str], task: str, group: str) -> str | None:
+    """Return by which of a config's keys a group goes, its own or that of its task; None: by none."""
+    return next((name for name in (group, task) if name in fields), None)
 
 
 def _divide_lengths(lengths: Sequence[int]) -> dict[str, "array[int]"]:

@@ -1,7 +1,6 @@
 """What Ray runs for batches: one keeper for all gateways, and an actor for each batch that is being answered."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
@@ -12,20 +11,20 @@ from ray.serve.handle import DeploymentHandle
 
 from eshop_ray.config import ServeSection
 from eshop_ray.data.prompts import PromptSettings
-from eshop_ray.errors import UserError
 from eshop_ray.serving.batches.answering import Answering, Event, Work
 from eshop_ray.serving.batches.files import FileService
 from eshop_ray.serving.batches.handles import Refused
 from eshop_ray.serving.batches.scheduler import Scheduler
 from eshop_ray.serving.batches.service import BatchService
 from eshop_ray.serving.batches.store import Store
-from eshop_ray.serving.budget_actor import TAKE_OVER_SECONDS, RemoteBudgets
+from eshop_ray.serving.budget_actor import RemoteBudgets
 from eshop_ray.serving.deployments import DeployedModel
 from eshop_ray.serving.errors import RefusalError
 from eshop_ray.serving.facts import LatestFacts
 from eshop_ray.serving.keys import KeyRing
 from eshop_ray.serving.ray_metrics import RayRecorder
 from eshop_ray.serving.spending import MeteredModel
+from eshop_ray.serving.take_over import take_over
 
 
 class AnsweringActor:
@@ -85,7 +84,7 @@ class BatchDeployment:
         budgets: DeploymentHandle,
     ) -> None:
         self._store = Store(Path(folder))
-        await self._open()
+        await asyncio.to_thread(take_over, self._store.open)
         files = FileService(self._store, config.batches)
         self._services = {"files": files, "batches": BatchService(files, config.model_id)}
 
@@ -106,16 +105,6 @@ class BatchDeployment:
     async def pause(self, seconds: float) -> None:
         """Start nothing more, and have what runs end within that time; the next keeper goes on."""
         await self._scheduler.pause(seconds)
-
-    async def _open(self) -> None:
-        deadline = time.monotonic() + TAKE_OVER_SECONDS
-        while True:
-            try:
-                return self._store.open()
-            except UserError:
-                if time.monotonic() > deadline:
-                    raise
-            await asyncio.sleep(1)
 
     def __del__(self) -> None:
         """Let the next keeper have the store; Ray Serve calls this before it ends a replica."""

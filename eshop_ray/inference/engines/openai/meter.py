@@ -41,7 +41,7 @@ class Meter:
         spent, self._counts = ledger.read()
         self._spending = Spending(config.max_cost, spent)
         self._noted = spent
-        self._has_answered = has_answered or self._counts["num_answers"] > 0
+        self._answered_before = has_answered
         self._saved = time.monotonic()
         self._paused_until = 0.0
         self._end: str | None = None
@@ -51,7 +51,7 @@ class Meter:
 
     async def has_answered(self) -> bool:
         """Return whether the endpoint is known to answer such requests, from this run or one before it."""
-        return self._has_answered
+        return self._answered_before or self._counts["num_answers"] > 0
 
     async def admit(self, size: Size) -> str | None:
         """Return when a request may be sent; else why none may be any more."""
@@ -81,7 +81,6 @@ class Meter:
         """
         counted = usage or Usage(size.num_read, 0, size.num_written or 0)
         cost = self._prices.price(counted) if usage or is_charged else 0.0
-        self._has_answered |= is_answer
         self._counts.update(num_requests=1, num_answers=int(is_answer), num_uncounted=int(is_charged and not usage))
         if usage:
             self._counts.update(
